@@ -1,0 +1,85 @@
+"""From a face in a picture to the network's input: the only code that does this.
+
+Training data of any size, the calibration of quantize and the daemon all pass here, so that what
+the network was trained on is what it sees.
+"""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+
+from edge.types import Box, Face, Image
+
+
+def luma(image: Image) -> Image:
+    """*image* as (height, width) uint8; BGR is weighted as ITU-R BT.601 does, luma passes through."""
+    if image.ndim == 2:
+        return image
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), np.uint8)
+
+
+def tilt(face: Face) -> float:
+    """Radians by which the line between the eyes falls to the right; 0 where the eyes are unknown.
+
+    Beyond 45 degrees the eye points are more often wrong than the head is lying: taken as 0.
+    """
+    if face.eyes is None:
+        return 0.0
+    (left_x, left_y), (right_x, right_y) = face.eyes
+    angle = math.atan2(right_y - left_y, right_x - left_x)
+    return angle if abs(angle) <= math.pi / 4 else 0.0
+
+
+def crop(image: Image, face: Face, height: int, width: int) -> Image:
+    """*face* cut from *image* (BGR or luma), upright, as (height, width) uint8 luma.
+
+    The square around the box's centre is sampled; what lies beyond the frame repeats its edge.
+    Nothing of *image* is changed and no face moves another's crop. Large faces are averaged down
+    (cv2.INTER_AREA) before they are turned, because a bare affine warp would alias.
+    """
+    center_x, center_y = face.box.center
+    side = max(face.box.width, face.box.height, 1.0)
+    # A turned square needs its circumscribed circle; two pixels more feed the interpolation.
+    angle = tilt(face)
+    reach = side / 2 * (abs(math.cos(angle)) + abs(math.sin(angle))) + 2
+    rows, columns = image.shape[:2]
+    left, top = math.floor(center_x - reach), math.floor(center_y - reach)
+    right, bottom = math.ceil(center_x + reach), math.ceil(center_y + reach)
+    # What the frame has of that square, at least one pixel; the warp repeats its edge for the rest.
+    x0, x1 = min(max(left, 0), columns - 1), max(min(right, columns), 1)
+    y0, y1 = min(max(top, 0), rows - 1), max(min(bottom, rows), 1)
+    patch = luma(image[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)])
+    scale_x = scale_y = 1.0
+    shrink = max(1, int(side / max(height, width)))
+    if shrink > 1:
+        size = (max(1, patch.shape[1] // shrink), max(1, patch.shape[0] // shrink))
+        scale_x, scale_y = size[0] / patch.shape[1], size[1] / patch.shape[0]
+        patch = np.asarray(cv2.resize(patch, size, interpolation=cv2.INTER_AREA), np.uint8)
+    # Output pixel (u, v) samples the patch at center + R(angle) (u - width/2, v - height/2) side/size.
+    step_x, step_y = side / width, side / height
+    cos, sin = math.cos(angle), math.sin(angle)
+    matrix = np.array([[cos * step_x, -sin * step_y, 0.0], [sin * step_x, cos * step_y, 0.0]])
+    # Pixel centres: index i covers [i, i + 1), hence the halves.
+    half = matrix[:, :2] @ np.array([width / 2 - 0.5, height / 2 - 0.5])
+    matrix[:, 2] = np.array([center_x - x0, center_y - y0]) - half
+    matrix[0] *= scale_x
+    matrix[1] *= scale_y
+    matrix[:, 2] -= 0.5
+    return np.asarray(
+        cv2.warpAffine(
+            patch, matrix, (width, height),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE,
+        ),
+        np.uint8,
+    )
+
+
+def crop_whole(image: Image, height: int, width: int) -> Image:
+    """A picture that is already one framed face (a data set's), through the same code as a face's."""
+    rows, columns = image.shape[:2]
+    if (rows, columns) == (height, width):
+        return luma(image)
+    return crop(image, Face(Box(0, 0, columns, rows), 1.0), height, width)

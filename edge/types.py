@@ -1,0 +1,198 @@
+"""The values that flow through the daemon and the protocols its parts keep.
+
+Ground floor: imports nothing of the project. Times named ``taken``, ``since`` or ``now`` are
+``time.monotonic()`` seconds; ``wall`` is Unix time in seconds, for people and never for arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+UNCERTAIN = "uncertain"  # a face, but no label above the confidence floor
+NONE = "none"  # no face
+
+Image = npt.NDArray[np.uint8]  # (height, width, 3) BGR or (height, width) luma
+Floats = npt.NDArray[np.float32]
+Point = tuple[float, float]
+
+
+class EdgeError(Exception):
+    """What the user can mend: one line that says place, what was found and what would do."""
+
+    exit_code = 1
+
+
+class ConfigError(EdgeError):
+    """A wrong configuration; systemd must not restart into it (EX_CONFIG)."""
+
+    exit_code = 78
+
+
+class Box(NamedTuple):
+    """A rectangle in pixels of the frame; it may reach beyond the frame's edge."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    @property
+    def center(self) -> Point:
+        return self.x + self.width / 2, self.y + self.height / 2
+
+    @property
+    def area(self) -> float:
+        return self.width * self.height
+
+    def iou(self, other: Box) -> float:
+        """Intersection over union with *other*, 0..1."""
+        width = min(self.x + self.width, other.x + other.width) - max(self.x, other.x)
+        height = min(self.y + self.height, other.y + other.height) - max(self.y, other.y)
+        if width <= 0 or height <= 0:
+            return 0.0
+        return width * height / (self.area + other.area - width * height)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture of one camera."""
+
+    image: Image
+    taken: float  # monotonic s
+    wall: float  # Unix s
+    seq: int
+    camera: str
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in pixels."""
+        return self.image.shape[1], self.image.shape[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """A face in one frame, framed as FER2013 frames its faces."""
+
+    box: Box
+    score: float  # the detector's own confidence, 0..1
+    eyes: tuple[Point, Point] | None = None  # the eye on the picture's left side, then on its right
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """A face over time. Values: whoever changes one makes a new one (dataclasses.replace)."""
+
+    number: int
+    face: Face
+    since: float  # first seen, monotonic s
+    seen: float  # last seen, monotonic s
+    sightings: int = 1
+    announced: bool = False  # face_appeared has been told
+    scores: tuple[float, ...] = ()  # blended probabilities in LABELS' order; empty before the first
+    emotion: str = UNCERTAIN  # what is reported
+    emotion_since: float = 0.0  # monotonic s
+    rival: str = UNCERTAIN  # what would be reported once it has lasted
+    rival_since: float = 0.0  # monotonic s
+
+    @property
+    def confidence(self) -> float:
+        """Blended probability of the reported label; of the likeliest one while uncertain; 0..1."""
+        if not self.scores:
+            return 0.0
+        return self.scores[LABELS.index(self.emotion)] if self.emotion in LABELS else max(self.scores)
+
+
+EventType = Literal["face_appeared", "emotion_changed", "face_left"]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A transition of one track; *before* and *after* are labels, ``uncertain`` or ``none``."""
+
+    event_type: EventType
+    camera: str
+    track: int
+    before: str
+    after: str
+    confidence: float
+    wall: float  # Unix s
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What goes to the broker."""
+
+    topic: str
+    payload: bytes
+    qos: Literal[0, 1] = 0
+    retain: bool = False
+    max_age_s: float | None = None  # drop it rather than send it later than this
+
+
+class TensorSpec(NamedTuple):
+    """One tensor of a model. *scale* is 0 where the tensor is not quantized."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[np.generic]
+    scale: float = 0.0
+    zero_point: int = 0
+
+
+class EndOfStreamError(EdgeError):
+    """The source has nothing more to give, and that is no fault (a file played to its end)."""
+
+
+class Source(Protocol):
+    """A camera. Construction opens it and raises EdgeError when that fails."""
+
+    def read(self) -> Image:
+        """Block until the next picture; EndOfStreamError at a regular end, EdgeError when it fails."""
+        ...
+
+    def close(self) -> None:
+        """Give the device back; harmless when called twice."""
+        ...
+
+
+class Detector(Protocol):
+    """Finds faces; a detector that gives eye points lets the crop be turned upright."""
+
+    def detect(self, image: Image) -> list[Face]: ...
+
+
+class Runtime(Protocol):
+    """The seam for hardware: arrays in, arrays out."""
+
+    name: str  # as published in info, for example "litert 2.3.0, cpu, 1 thread"
+    input: TensorSpec
+    output: TensorSpec
+
+    def run(self, tensor: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+        """One inference; *tensor* and the result have the shapes and dtypes of input and output."""
+        ...
+
+
+class Classifier(Protocol):
+    def classify(self, image: Image, faces: Sequence[Face]) -> Floats:
+        """Probabilities (len(faces), len(LABELS)) float32, rows in the order of *faces*."""
+        ...
+
+
+class Sink(Protocol):
+    """Where messages go. Never blocks and never raises: the daemon does not depend on a broker."""
+
+    def publish(self, message: Message) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class CameraState:
+    """What a camera shows now: tracks that were announced, largest face first."""
+
+    tracks: tuple[Track, ...] = ()
+    timings_ms: Mapping[str, float] = field(default_factory=dict)  # stage -> ms, of the last frame
