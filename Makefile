@@ -1,0 +1,56 @@
+# The two commands: `make demo` and `make test`. Both set up everything from a clean clone.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+apt = DEBIAN_FRONTEND=noninteractive $(SUDO) sh -c 'apt-get update -qq && apt-get install -y -qq --no-install-recommends $(1)' >/dev/null
+
+.PHONY: demo test check lock clean
+
+demo: $(VENV)/.demo
+	@$(BIN)/emotion-edge demo
+
+test: $(VENV)/.test tools check
+
+# What ruff, mypy and pytest say, without setting anything up.
+check:
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || $(call apt,python3-venv)
+	@$(PYTHON) -m venv $(VENV)
+
+# Each stamp is one pinned set; the stamp is older than the pins after a pull, so make installs again.
+# The test set holds the demo set.
+$(VENV)/.demo: requirements/demo.txt pyproject.toml | $(VENV)/bin/python
+	@echo "installing the pinned packages into $(VENV) …"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $<
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+$(VENV)/.test: requirements/test.txt pyproject.toml | $(VENV)/bin/python
+	@echo "installing the pinned packages into $(VENV) …"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $<
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
+	@touch $@ $(VENV)/.demo
+
+# Real parts the tests run against.
+.PHONY: tools
+tools:
+	@command -v ffmpeg >/dev/null || $(call apt,ffmpeg)
+	@command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] || $(call apt,mosquitto)
+
+# One file serves every platform and Python; hashes, and no index addresses.
+LOCK = $(BIN)/uv pip compile pyproject.toml -q --universal --python-version 3.10 --generate-hashes \
+	--no-emit-index-url --no-annotate --custom-compile-command "make lock"
+lock: | $(VENV)/bin/python
+	$(BIN)/python -m pip install -q uv
+	$(LOCK) --extra demo --extra train --extra quantize --extra dev -o requirements/test.txt
+	$(LOCK) --extra demo -c requirements/test.txt -o requirements/demo.txt
+	$(LOCK) -c requirements/test.txt -o requirements/device.txt
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,74 @@
+"""One camera's analysis: a frame in, transitions out. No thread, socket, file or clock of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from edge.report import Rules, blend, depart, settle
+from edge.track import Tracker
+from edge.types import CameraState, Classifier, Detector, Event, Frame, Track
+
+
+class Pipeline:
+    """Detect, track, classify, report: everything injected, so values in a test drive it.
+
+    *stopwatch* gives seconds and is only used to tell how long each stage took.
+    """
+
+    def __init__(
+        self,
+        camera: str,
+        detector: Detector,
+        classifier: Classifier,
+        tracker: Tracker,
+        rules: Rules,
+        stopwatch: Callable[[], float],
+    ) -> None:
+        self.camera = camera
+        self.rules = rules
+        self.state = CameraState()
+        self._detector = detector
+        self._classifier = classifier
+        self._tracker = tracker
+        self._stopwatch = stopwatch
+
+    def step(self, frame: Frame) -> list[Event]:
+        """Analyse *frame*; the transitions in the order they happened. ``state`` is then up to date."""
+        start = self._stopwatch()
+        faces = self._detector.detect(frame.image)
+        detected = self._stopwatch()
+        before = {track.number: track.seen for track in self._tracker.tracks}
+        tracks = self._tracker.update(faces, frame.taken)
+        tracked = self._stopwatch()
+        scores = self._classifier.classify(frame.image, [track.face for track in tracks])
+        classified = self._stopwatch()
+        events = []
+        for track, row in zip(tracks, scores.tolist(), strict=True):
+            elapsed = frame.taken - before.get(track.number, frame.taken)
+            events += self._settle(blend(track, row, elapsed, self.rules), frame)
+        events += self.expire(frame.taken, frame.wall)
+        reported = self._stopwatch()
+        self.state = replace(
+            self.state,
+            timings_ms={
+                "detect": (detected - start) * 1e3,
+                "track": (tracked - detected) * 1e3,
+                "classify": (classified - tracked) * 1e3,
+                "report": (reported - classified) * 1e3,
+            },
+        )
+        return events
+
+    def expire(self, now: float, wall: float) -> list[Event]:
+        """Forget who was not seen for too long: with every frame, and while a camera gives none."""
+        gone = [depart(track, self.camera, wall) for track in self._tracker.forget(now)]
+        announced = (track for track in self._tracker.tracks if track.announced)
+        largest_first = sorted(announced, key=lambda track: track.face.box.area, reverse=True)
+        self.state = replace(self.state, tracks=tuple(largest_first))
+        return [event for event in gone if event is not None]
+
+    def _settle(self, track: Track, frame: Frame) -> list[Event]:
+        settled, event = settle(track, self.camera, frame.taken, frame.wall, self.rules)
+        self._tracker.store(settled)
+        return [] if event is None else [event]

@@ -1,0 +1,80 @@
+"""From noisy per-frame scores to what is reported: pure functions over one track.
+
+A raw label flips many times a minute. Scores are blended per track over *blend_s* (never between
+people), a label is left only for one that leads by *margin* (hysteresis), and a new label must have
+lasted *hold_s* (minimum dwell) before it is told.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from edge.types import LABELS, NONE, UNCERTAIN, Event, Track
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What makes a label worth telling; the [report] table of the configuration."""
+
+    min_confidence: float = 0.5  # probability below which a label is not reported
+    margin: float = 0.08  # probability by which a new label must lead the reported one
+    hold_s: float = 0.6  # s that a new label must last
+    appear_s: float = 0.3  # s that a face must have been seen, so that one false detection tells nothing
+    blend_s: float = 0.5  # s, time constant of the exponential average
+
+
+def blend(track: Track, scores: Sequence[float], elapsed: float, rules: Rules) -> Track:
+    """*track* with *scores* (probabilities in LABELS' order) averaged in, *elapsed* s after the last ones."""
+    if not track.scores:
+        return replace(track, scores=tuple(float(score) for score in scores))
+    weight = 1 - math.exp(-max(elapsed, 0.0) / rules.blend_s) if rules.blend_s > 0 else 1.0
+    return replace(
+        track,
+        scores=tuple(
+            old + weight * (float(new) - old) for old, new in zip(track.scores, scores, strict=True)
+        ),
+    )
+
+
+def verdict(track: Track, rules: Rules) -> str:
+    """The label that the blended scores speak for, given the one that is reported now."""
+    best = max(range(len(LABELS)), key=track.scores.__getitem__)
+    if track.emotion in LABELS:
+        own = track.scores[LABELS.index(track.emotion)]
+        # A reported label also gets the margin at the floor, or it would flicker with uncertain.
+        if own >= rules.min_confidence - rules.margin and track.scores[best] < own + rules.margin:
+            return track.emotion
+    return LABELS[best] if track.scores[best] >= rules.min_confidence else UNCERTAIN
+
+
+def settle(track: Track, camera: str, now: float, wall: float, rules: Rules) -> tuple[Track, Event | None]:
+    """*track* with its reported emotion brought up to date, and the transition to tell, if any.
+
+    *now* is monotonic and decides; *wall* is what the event carries.
+    """
+    if not track.announced:
+        if track.sightings < 2 or now - track.since < rules.appear_s:
+            return track, None
+        # The time it took to be announced was dwell enough for the first label.
+        first = verdict(track, rules)
+        track = replace(track, announced=True, emotion=first, emotion_since=now, rival=first, rival_since=now)
+        return track, Event("face_appeared", camera, track.number, NONE, first, track.confidence, wall)
+    label = verdict(track, rules)
+    if label == track.emotion:
+        return replace(track, rival=label), None
+    if label != track.rival:
+        return replace(track, rival=label, rival_since=now), None
+    if now - track.rival_since < rules.hold_s:
+        return track, None
+    before = track.emotion
+    track = replace(track, emotion=label, emotion_since=now)
+    return track, Event("emotion_changed", camera, track.number, before, label, track.confidence, wall)
+
+
+def depart(track: Track, camera: str, wall: float) -> Event | None:
+    """The transition to tell of a track that was forgotten; None for one that was never announced."""
+    if not track.announced:
+        return None
+    return Event("face_left", camera, track.number, track.emotion, NONE, track.confidence, wall)

@@ -1,0 +1,108 @@
+"""The card, and the check of a model file against it."""
+
+import hashlib
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge.card import MAX_MODEL_BYTES, read_card, read_model
+from edge.types import LABELS, EdgeError
+
+CONTENT = bytes(range(256)) * 16
+
+
+def card(**changes: Any) -> dict[str, Any]:
+    plain = {
+        "name": "edge-s",
+        "version": "1",
+        "files": {"emotion.tflite": {"sha256": hashlib.sha256(CONTENT).hexdigest(), "size": len(CONTENT)}},
+        "labels": list(LABELS),
+        "input": {"height": 48, "width": 48, "channels": 1, "range": [0, 255]},
+        "crop": {"framing": "fer2013", "upright": True},
+        "output": {"kind": "probabilities", "temperature": 1.3},
+        "intended_use": "tests",
+        "limits": "all",
+    }
+    return {**plain, **changes}
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    (tmp_path / "emotion.json").write_text(json.dumps(card()))
+    path = tmp_path / "emotion.tflite"
+    path.write_bytes(CONTENT)
+    return path
+
+
+def test_a_file_that_its_card_lists_is_read(model: Path) -> None:
+    verified = read_model(model)
+    assert (verified.content, verified.card.labels, verified.card.input.height) == (CONTENT, LABELS, 48)
+    assert verified.sha256 == hashlib.sha256(CONTENT).hexdigest()
+
+
+def test_any_single_flipped_bit_is_refused(model: Path) -> None:
+    rng = random.Random(0)
+    for _ in range(200):
+        damaged = bytearray(CONTENT)
+        damaged[rng.randrange(len(damaged))] ^= 1 << rng.randrange(8)
+        model.write_bytes(damaged)
+        with pytest.raises(EdgeError, match=r"emotion\.tflite: sha256 .*changed or damaged"):
+            read_model(model)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"", "0 bytes, its card says 4096"), (CONTENT[:-1], "4095 bytes"), (CONTENT + b"x", "4097 bytes")],
+)
+def test_a_file_of_another_length_is_refused(model: Path, content: bytes, said: str) -> None:
+    model.write_bytes(content)
+    with pytest.raises(EdgeError, match=said):
+        read_model(model)
+
+
+def test_a_huge_file_is_refused_without_being_read(model: Path) -> None:
+    with model.open("r+b") as file:
+        file.truncate(MAX_MODEL_BYTES + 1)  # sparse: costs no disk
+    with pytest.raises(EdgeError, match="33554433 bytes, more than the 33554432 allowed"):
+        read_model(model)
+
+
+def test_a_model_without_a_card_is_refused_with_advice(tmp_path: Path) -> None:
+    (tmp_path / "other.tflite").write_bytes(CONTENT)
+    with pytest.raises(EdgeError, match=r"other\.json: No such file.*needs its card beside it"):
+        read_model(tmp_path / "other.tflite")
+
+
+def test_a_card_that_lists_other_files_is_named(model: Path) -> None:
+    model.with_suffix(".json").write_text(json.dumps(card(files={})))
+    with pytest.raises(EdgeError, match="its card lists nothing, not this file"):
+        read_model(model)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "not a model card: Invalid JSON"),
+        ("[]", "not a model card"),
+        (json.dumps(card(input={**card()["input"], "channels": 3})), r"input\.channels"),
+        (json.dumps(card(labels=[])), "labels"),
+        (json.dumps({key: card()[key] for key in card() if key != "output"}), "output: Field required"),
+    ],
+)
+def test_a_wrong_card_gets_one_line_that_says_where(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "emotion.json"
+    path.write_text(text)
+    with pytest.raises(EdgeError, match=said) as caught:
+        read_card(path)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(str(path))
+
+
+def test_a_folder_in_the_models_place_is_one_line_too(model: Path) -> None:
+    model.unlink()
+    model.mkdir()
+    with pytest.raises(EdgeError, match="Is a directory"):
+        read_model(model)

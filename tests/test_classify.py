@@ -1,0 +1,91 @@
+"""The model's number format and the agreement of card and tensors."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge.card import Card
+from edge.classify import FaceClassifier, dequantise, quantise
+from edge.types import LABELS, Box, EdgeError, Face, TensorSpec
+from tests.fakes import EchoRuntime
+from tests.test_card import card
+
+PIXELS = TensorSpec((1, 48, 48, 1), np.dtype(np.int8), 1.0, -128)
+PROBABILITIES = TensorSpec((1, 7), np.dtype(np.int8), 1 / 256, -128)
+FLOAT_OUT = TensorSpec((1, 7), np.dtype(np.float32))
+
+
+def classifier(runtime: EchoRuntime, **changes: Any) -> FaceClassifier:
+    return FaceClassifier(runtime, Card.model_validate(card(**changes)), "emotion.tflite")
+
+
+def test_pixels_become_int8_by_shifting_and_the_ends_saturate() -> None:
+    assert quantise(np.array([0, 1, 128, 255, 300, -5]), PIXELS).tolist() == [-128, -127, 0, 127, 127, -128]
+
+
+def test_rounding_is_to_the_nearest_step() -> None:
+    spec = TensorSpec((1,), np.dtype(np.uint8), 0.5, 10)
+    assert quantise(np.array([0.0, 0.24, 0.26, 1000.0]), spec).tolist() == [10, 10, 11, 255]
+
+
+def test_a_float_tensor_is_left_as_it_is() -> None:
+    assert quantise(np.array([0, 300]), FLOAT_OUT).tolist() == [0.0, 300.0]
+    assert dequantise(np.array([0.25], np.float32), FLOAT_OUT).tolist() == [0.25]
+
+
+def test_int8_outputs_become_probabilities() -> None:
+    assert dequantise(np.array([-128, 0, 127], np.int8), PROBABILITIES).tolist() == [0.0, 0.5, 255 / 256]
+
+
+def test_the_network_gets_each_faces_own_pixels_and_its_output_is_normalized() -> None:
+    image = np.zeros((48, 96), np.uint8)
+    image[:, 48:] = 200
+    output = np.array([[-128, -128, -128, 64, 0, -128, -128]], np.int8)
+    runtime = EchoRuntime(PIXELS, PROBABILITIES, output)
+    faces = [Face(Box(0, 0, 48, 48), 1.0), Face(Box(48, 0, 48, 48), 1.0)]
+    scores = classifier(runtime).classify(image, faces)
+    assert runtime.given.shape == (1, 48, 48, 1)
+    assert set(np.unique(runtime.given)) == {200 - 128}  # the second face, not a neighbour's pixel
+    assert scores.shape == (2, 7)
+    assert scores[1].tolist() == pytest.approx([0, 0, 0, 0.6, 0.4, 0, 0])
+
+
+def test_no_faces_give_no_rows() -> None:
+    runtime = EchoRuntime(PIXELS, FLOAT_OUT, np.ones((1, 7), np.float32))
+    assert classifier(runtime).classify(np.zeros((9, 9), np.uint8), []).shape == (0, 7)
+
+
+@pytest.mark.parametrize("nonsense", [np.nan, np.inf, 0.0])
+def test_nonsense_from_the_network_is_no_opinion(nonsense: float) -> None:
+    runtime = EchoRuntime(PIXELS, FLOAT_OUT, np.full((1, 7), nonsense, np.float32))
+    assert classifier(runtime).scores(np.zeros((48, 48), np.uint8)).tolist() == pytest.approx([1 / 7] * 7)
+
+
+def test_a_model_with_another_range_gets_its_pixels_scaled() -> None:
+    floats_in = TensorSpec((1, 48, 48, 1), np.dtype(np.float32))
+    runtime = EchoRuntime(floats_in, FLOAT_OUT, np.ones((1, 7), np.float32))
+    part = {"height": 48, "width": 48, "channels": 1, "range": [-1, 1]}
+    classifier(runtime, input=part).scores(np.full((48, 48), 255, np.uint8))
+    assert set(np.unique(runtime.given)) == {1.0}
+
+
+@pytest.mark.parametrize(
+    ("input_spec", "output_spec", "said"),
+    [
+        (PIXELS._replace(shape=(1, 64, 64, 1)), PROBABILITIES, "card says .*48.*, model takes .*64"),
+        (PIXELS, PROBABILITIES._replace(shape=(1, 8)), r"card lists 7 labels, model gives \(1, 8\) outputs"),
+        (PIXELS._replace(scale=0.0), PROBABILITIES, "input is int8 without a scale"),
+    ],
+)
+def test_a_model_that_is_not_what_its_card_says_is_refused(
+    input_spec: TensorSpec, output_spec: TensorSpec, said: str
+) -> None:
+    with pytest.raises(EdgeError, match=said):
+        classifier(EchoRuntime(input_spec, output_spec, np.zeros((1, 7))))
+
+
+def test_labels_in_another_order_are_refused() -> None:
+    runtime = EchoRuntime(PIXELS, PROBABILITIES, np.zeros((1, 7)))
+    with pytest.raises(EdgeError, match="card lists the labels neutral, surprise"):
+        classifier(runtime, labels=list(reversed(LABELS)))

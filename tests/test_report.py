@@ -1,0 +1,103 @@
+"""What is told of a track: blending, hysteresis, dwell, uncertain."""
+
+from dataclasses import replace
+
+import pytest
+
+from edge.report import Rules, blend, depart, settle, verdict
+from edge.types import LABELS, Box, Event, Face, Track
+
+RULES = Rules(min_confidence=0.5, margin=0.08, hold_s=0.6, appear_s=0.3, blend_s=0.5)
+
+
+def scores(**given: float) -> tuple[float, ...]:
+    """Probabilities with what is not given spread over the other labels."""
+    rest = (1 - sum(given.values())) / (len(LABELS) - len(given))
+    return tuple(given.get(label, rest) for label in LABELS)
+
+
+def track(**fields: object) -> Track:
+    plain = Track(7, Face(Box(0, 0, 50, 50), 1.0), since=0.0, seen=0.0, sightings=9)
+    return replace(plain, **fields)  # type: ignore[arg-type]
+
+
+def test_first_scores_are_taken_as_they_are() -> None:
+    assert blend(track(), scores(happy=0.9), 0.0, RULES).scores == scores(happy=0.9)
+
+
+def test_blending_moves_63_percent_of_the_way_in_one_time_constant_whatever_the_frame_rate() -> None:
+    start = track(scores=scores(happy=1.0))
+    at_once = blend(start, scores(sad=1.0), 0.5, RULES)
+    in_steps = start
+    for _ in range(50):
+        in_steps = blend(in_steps, scores(sad=1.0), 0.01, RULES)
+    sad = LABELS.index("sad")
+    assert at_once.scores[sad] == pytest.approx(0.632, abs=0.001)
+    assert in_steps.scores[sad] == pytest.approx(at_once.scores[sad], abs=1e-6)
+
+
+def test_without_a_time_constant_each_frame_stands_for_itself() -> None:
+    rules = replace(RULES, blend_s=0.0)
+    assert blend(track(scores=scores(happy=1.0)), scores(sad=0.8), 0.1, rules).scores == scores(sad=0.8)
+
+
+def test_below_the_floor_the_verdict_is_uncertain() -> None:
+    assert verdict(track(scores=scores(happy=0.49)), RULES) == "uncertain"
+    assert verdict(track(scores=scores(happy=0.50)), RULES) == "happy"
+
+
+def test_a_reported_label_is_kept_until_another_leads_by_the_margin() -> None:
+    happy = track(emotion="happy", scores=scores(happy=0.44, neutral=0.51))
+    assert verdict(happy, RULES) == "happy"
+    assert verdict(replace(happy, scores=scores(happy=0.42, neutral=0.51)), RULES) == "neutral"
+
+
+def test_a_reported_label_falls_to_uncertain_only_a_margin_below_the_floor() -> None:
+    happy = track(emotion="happy", scores=scores(happy=0.43))
+    assert verdict(happy, RULES) == "happy"
+    assert verdict(replace(happy, scores=scores(happy=0.41)), RULES) == "uncertain"
+
+
+@pytest.mark.parametrize(("sightings", "now"), [(1, 5.0), (9, 0.29)])
+def test_a_face_seen_once_or_too_briefly_is_not_told(sightings: int, now: float) -> None:
+    young = track(sightings=sightings, scores=scores(happy=0.9))
+    assert settle(young, "hall", now, 0.0, RULES) == (young, None)
+
+
+def test_a_face_appears_with_its_first_emotion() -> None:
+    settled, event = settle(track(scores=scores(happy=0.9)), "hall", 0.3, 1700.0, RULES)
+    assert event == Event("face_appeared", "hall", 7, "none", "happy", 0.9, 1700.0)
+    assert (settled.announced, settled.emotion, settled.emotion_since) == (True, "happy", 0.3)
+
+
+def test_a_new_emotion_is_told_once_it_has_lasted() -> None:
+    happy = track(announced=True, emotion="happy", rival="happy", scores=scores(sad=0.9))
+    pending, nothing = settle(happy, "hall", 10.0, 0.0, RULES)
+    assert (nothing, pending.emotion, pending.rival) == (None, "happy", "sad")
+    assert settle(pending, "hall", 10.59, 0.0, RULES)[1] is None
+    changed, event = settle(pending, "hall", 10.61, 1700.0, RULES)
+    assert event == Event("emotion_changed", "hall", 7, "happy", "sad", 0.9, 1700.0)
+    assert (changed.emotion, changed.emotion_since) == ("sad", 10.61)
+
+
+def test_a_flicker_shorter_than_the_dwell_is_never_told() -> None:
+    current = track(announced=True, emotion="happy", rival="happy", scores=scores(happy=0.9))
+    for n in range(100):  # half a second of sad, half a second of happy, and so on
+        label = "sad" if n // 5 % 2 else "happy"
+        current, event = settle(replace(current, scores=scores(**{label: 0.9})), "hall", n / 10, 0.0, RULES)
+        assert event is None
+
+
+def test_another_rival_starts_the_dwell_again() -> None:
+    current = track(announced=True, emotion="happy", rival="happy")
+    told = []
+    for now, label in [(0.0, "sad"), (0.5, "fear"), (1.0, "fear"), (1.1, "fear")]:
+        current, event = settle(replace(current, scores=scores(**{label: 0.9})), "hall", now, 0.0, RULES)
+        told.append(event and event.after)
+    assert told == [None, None, None, "fear"]
+
+
+def test_who_leaves_is_told_only_if_the_arrival_was() -> None:
+    gone = track(announced=True, emotion="sad", scores=scores(sad=0.8))
+    assert depart(gone, "hall", 5.0) == Event("face_left", "hall", 7, "sad", "none", 0.8, 5.0)
+    assert depart(track(), "hall", 5.0) is None
