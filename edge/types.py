@@ -151,12 +151,14 @@ class EndOfStreamError(EdgeError):
 class Source(Protocol):
     """A camera. Construction opens it and raises EdgeError when that fails."""
 
+    still: bool  # equal pictures one after the other are no fault: it shows images, not a scene
+
     def read(self) -> Image:
         """Block until the next picture; EndOfStreamError at a regular end, EdgeError when it fails."""
         ...
 
     def close(self) -> None:
-        """Give the device back; harmless when called twice."""
+        """Give the device back, or let a read under way do so; harmless twice and from any thread."""
         ...
 
 

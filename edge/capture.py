@@ -1,0 +1,255 @@
+"""One thread per camera that keeps the newest picture, and the slots from which they are analysed."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+
+from edge.types import EdgeError, EndOfStreamError, Frame, Image, Source
+
+log = logging.getLogger(__name__)
+
+CameraStatus = Literal["online", "offline", "stale"]
+
+STALL_S = 5.0  # no picture for so long: stale
+GIVE_UP_S = 8.0  # no picture for so long: the handle is dead, the camera is opened anew
+FREEZE_S = 20.0  # the same picture for so long: stale
+# Waits before a camera is opened again, doubling: one that is back must be seen within 10 s, and to
+# open a network stream may take 5 of them.
+RETRY_S = 0.5, 5.0
+
+_FLOW_S = 5.0  # pictures came for so long: the next failure is a new one, and retried soon
+_MOST_READERS = 3  # of one camera that may hang at the same time
+_SAMPLE = 8  # every eighth pixel of each direction tells whether a picture moves; 20 us at 640x480
+
+
+class Slots:
+    """The newest picture of each camera that nobody took yet: what one thread serves several cameras from."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        # In the order in which the cameras began to wait: whoever was served queues up behind.
+        self._waiting: dict[str, Frame] = {}
+        self._closed = False
+
+    def put(self, frame: Frame) -> bool:
+        """Offer *frame*; True when it displaced one of the same camera that nobody took."""
+        with self._changed:
+            displaced = frame.camera in self._waiting
+            self._waiting[frame.camera] = frame  # keeps the place in the queue
+            self._changed.notify()
+            return displaced
+
+    def take(self, timeout: float) -> Frame | None:
+        """The next camera's newest picture, in turn; None after *timeout* seconds or once closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closed, timeout)
+            if not self._waiting or self._closed:
+                return None
+            return self._waiting.pop(next(iter(self._waiting)))
+
+    def drop(self, camera: str) -> None:
+        """Forget what waits of *camera*."""
+        with self._changed:
+            self._waiting.pop(camera, None)
+
+    def close(self) -> None:
+        """Wake whoever waits; nothing is given any more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+
+class Capture:
+    """A camera kept alive: opened by *open_source*, read into *slots*, opened again when it fails.
+
+    *on_status* is called on each change of status with the reason in words ("" for online), from one of
+    the camera's threads and one at a time; it must neither block nor raise. ``stale`` is a camera whose
+    pictures stopped or stand still; of a picture that stands still nothing is handed on.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        open_source: Callable[[], Source],
+        slots: Slots,
+        on_status: Callable[[CameraStatus, str], None],
+        *,
+        stall_s: float = STALL_S,
+        give_up_s: float = GIVE_UP_S,
+        freeze_s: float = FREEZE_S,
+        retry_s: tuple[float, float] = RETRY_S,
+    ) -> None:
+        self.name = name
+        self.status: CameraStatus = "offline"
+        self.reason = "not opened yet"
+        self.ended = False  # the source came to its regular end; there is nothing to wait for
+        self.frames = 0  # pictures read since the start
+        self.dropped = 0  # of these, displaced by a newer one before anybody took them
+        self.taken: float | None = None  # when the last one was read, monotonic s
+        self.open_source = open_source
+        self.freeze_s = freeze_s
+        self.retry_s = retry_s
+        self._slots = slots
+        self._on_status = on_status
+        self._stall_s = stall_s
+        self._give_up_s = give_up_s
+        self._told = False
+        self._stopping = threading.Event()
+        self._lock = threading.RLock()
+        self._readers: list[_Reader] = []  # the last one is in office, those before it hang
+        # A read that hangs can only be noticed, and done without, from another thread.
+        self._watch = threading.Thread(target=self._supervise, name=f"watch {name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin; returns at once, a camera that is not there is waited for."""
+        self._appoint()
+        self._watch.start()
+
+    def stop(self, timeout: float = 0.8) -> None:
+        """Close the camera and end its threads within *timeout* seconds; a read that hangs is left behind."""
+        deadline = time.monotonic() + timeout
+        with self._lock:
+            self._stopping.set()  # from here on no reader is appointed
+            readers = list(self._readers)
+        for reader in readers:
+            reader.dismiss()
+        for thread in (*readers, self._watch):
+            if thread.ident is not None:  # started
+                thread.join(max(0.0, deadline - time.monotonic()))
+
+    def deliver(self, reader: _Reader, image: Image, taken: float, *, frozen: bool) -> None:
+        """A picture that *reader* read; ignored from one who was replaced meanwhile."""
+        with self._lock:
+            if reader is not self._readers[-1] or self._stopping.is_set():
+                return
+            self.frames += 1
+            self.taken = taken
+            if frozen:
+                self._tell("stale", f"the picture stands still for {self.freeze_s:.0f} s")
+                self._slots.drop(self.name)
+                return
+            if self.status != "online":
+                self._tell("online", "", f"{image.shape[1]}x{image.shape[0]}")
+            self.dropped += self._slots.put(Frame(image, taken, time.time(), self.frames, self.name))
+
+    def failed(self, reader: _Reader, error: Exception) -> None:
+        """*reader*'s source failed, or came to its regular end, as *error* says."""
+        with self._lock:
+            if reader is not self._readers[-1] or self._stopping.is_set():
+                return
+            if isinstance(error, EndOfStreamError):
+                self.ended = True
+                self._tell("offline", "ended")
+            elif isinstance(error, EdgeError):
+                self._tell("offline", str(error))
+            else:  # a fault of ours or of a driver's binding: told like any other, and tried again
+                log.debug("camera %s", self.name, exc_info=error)
+                self._tell("offline", f"{type(error).__name__}: {error}")
+
+    def _supervise(self) -> None:
+        while not self._stopping.wait(self._stall_s / 10) and not self.ended:
+            hangs = False
+            with self._lock:
+                self._readers = [r for r in self._readers[:-1] if r.is_alive()] + self._readers[-1:]
+                reader = self._readers[-1]
+                silent_s = reader.silent_s()
+                if silent_s > self._give_up_s:
+                    self._tell("offline", f"no picture for {silent_s:.0f} s")
+                    hangs = len(self._readers) < _MOST_READERS
+                elif silent_s > self._stall_s and self.status == "online":
+                    self._tell("stale", f"no picture for {silent_s:.0f} s")
+            if hangs:
+                reader.dismiss()
+                self._appoint()
+
+    def _appoint(self) -> None:
+        with self._lock:
+            if not self._stopping.is_set():
+                self._readers.append(_Reader(self))
+                self._readers[-1].start()
+
+    def _tell(self, status: CameraStatus, reason: str, detail: str = "") -> None:
+        """Log and hand on a change; what stays as it was, a failure that repeats itself too, is no news."""
+        with self._lock:
+            if status == self.status and self._told:
+                return
+            self.status, self.reason, self._told = status, reason, True
+            if reason in ("", "ended"):
+                log.info("camera %s: %s %s", self.name, status, reason or detail)
+            else:
+                log.warning("camera %s: %s: %s", self.name, status, reason)
+            self._on_status(status, reason)
+
+
+class _Reader(threading.Thread):
+    """Opens a camera's source and reads it, again and again, until it is dismissed or the source ends."""
+
+    def __init__(self, capture: Capture) -> None:
+        super().__init__(name=f"capture {capture.name}", daemon=True)
+        self._capture = capture
+        self._dismissed = threading.Event()
+        self._source: Source | None = None
+        self._busy_since: float | None = None  # in the open or read call under way, monotonic s
+        self._flowed = False  # the last opening gave pictures
+
+    def silent_s(self) -> float:
+        """For how many seconds a call to the source has not come back."""
+        since = self._busy_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    def dismiss(self) -> None:
+        """Ask it to end: at once if it waits, else as soon as the source lets it go."""
+        self._dismissed.set()
+        source = self._source
+        if source is not None:
+            source.close()
+
+    def run(self) -> None:
+        first_s, last_s = self._capture.retry_s
+        delay_s = first_s
+        while not self._dismissed.is_set():
+            began = time.monotonic()
+            try:
+                self._read_all()
+            except EndOfStreamError as end:
+                self._capture.failed(self, end)
+                return
+            except Exception as error:
+                self._capture.failed(self, error)
+            if time.monotonic() - began > _FLOW_S and self._flowed:
+                delay_s = first_s
+            # Several cameras behind one switch that comes back are not to knock at the same moment.
+            self._dismissed.wait(delay_s * random.uniform(0.5, 1.0))
+            delay_s = min(2 * delay_s, last_s)
+
+    def _read_all(self) -> None:
+        """Open the source and deliver until it fails; it is closed in any case."""
+        self._flowed = False
+        try:
+            self._busy_since = time.monotonic()
+            source = self._source = self._capture.open_source()
+            sample, moved = None, 0.0
+            while not self._dismissed.is_set():
+                # To show a still picture for long is what such a source is for.
+                self._busy_since = None if source.still else time.monotonic()
+                image = source.read()
+                taken = time.monotonic()
+                self._busy_since = None
+                seen = image[::_SAMPLE, ::_SAMPLE]
+                if sample is None or not np.array_equal(seen, sample):
+                    sample, moved = seen.copy(), taken
+                frozen = not source.still and taken - moved >= self._capture.freeze_s
+                self._capture.deliver(self, image, taken, frozen=frozen)
+                self._flowed = True
+        finally:
+            self._busy_since = None
+            if self._source is not None:
+                self._source.close()
+                self._source = None
