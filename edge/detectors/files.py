@@ -1,0 +1,64 @@
+"""Detector files that are not ours to ship: what they are and where `models fetch` puts them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from edge.types import EdgeError
+
+
+class DetectorFile(NamedTuple):
+    """One published file, pinned by its content: wherever it comes from, it is this one or refused."""
+
+    file: str
+    sha256: str
+    size: int  # bytes
+    url: str
+    mirror: str  # named in the message when url fails
+    licence: str
+
+
+# The zoo on GitHub is archived and its maintainers point to Hugging Face for downloads
+# (opencv/opencv_zoo issue 303), hence the mirror. GitHub's /raw/ redirects to its LFS media host.
+CATALOGUE = {
+    "yunet": DetectorFile(
+        file="face_detection_yunet_2023mar.onnx",
+        sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
+        size=232_589,
+        url="https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/"
+        "face_detection_yunet_2023mar.onnx",
+        mirror="https://huggingface.co/opencv/face_detection_yunet/resolve/main/"
+        "face_detection_yunet_2023mar.onnx",
+        licence="MIT",
+    )
+}
+
+
+def models_directory() -> Path:
+    """Where fetched files live: systemd's state directory, else the user's data directory."""
+    # StateDirectory= may name several, separated by colons; the first is the unit's own.
+    state = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
+    if state:
+        return Path(state) / "models"
+    # The XDG specification: a relative path is to be ignored.
+    data = os.environ.get("XDG_DATA_HOME", "")
+    base = Path(data) if data.startswith("/") else Path.home() / ".local" / "share"
+    return base / "emotion-edge" / "models"
+
+
+def verify(path: Path, entry: DetectorFile) -> None:
+    """EdgeError unless the file at *path* is *entry*, byte for byte."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(entry.size + 1)
+    except OSError as error:
+        raise EdgeError(f"{path}: {error.strerror or error}") from error
+    sha256 = hashlib.sha256(content).hexdigest()
+    if sha256 != entry.sha256:
+        raise EdgeError(
+            f"{path}: sha256 {sha256[:12]}…, {entry.file} has {entry.sha256[:12]}…; "
+            "remove it and fetch it again (emotion-edge models fetch)"
+        )
