@@ -1,0 +1,203 @@
+"""From values to what the broker gets: topics and payloads of the MQTT contract (DESIGN section 5).
+
+Pure functions. Payloads are compact JSON with the keys in the contract's order, or one plain word.
+``ts`` and ``since`` are ISO 8601 in UTC with milliseconds and ``+00:00``, which Home Assistant's
+timestamp class reads as it stands. Probabilities have 3 decimals; boxes 4, as fractions of the frame
+and clipped to it. Eight faces stay under 2 KiB.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any, Literal
+
+from edge.types import LABELS, NONE, Box, Event, Frame, Message, Track
+
+EVENT_MAX_AGE_S = 10.0  # an older one must never fire an automation
+
+CameraStatus = Literal["online", "offline", "stale", "disabled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """Names below ``prefix/node``; both are fit for a topic (the settings see to that)."""
+
+    prefix: str
+    node: str
+
+    def of(self, *parts: str) -> str:
+        return "/".join((self.prefix, self.node, *parts))
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """What a node is; published once, and again when a runtime or a camera's detector changes."""
+
+    version: str  # of emotion-edge
+    model: str  # name and version on its card
+    model_sha256: str
+    labels: Sequence[str]
+    runtime: str  # Runtime.name
+    runtime_reason: str  # why this one
+    detector: str
+    detector_reason: str
+    cameras: Sequence[str]  # their names
+
+
+@dataclass(frozen=True, slots=True)
+class CameraHealth:
+    fps: float  # analysed frames per second
+    frame_age_s: float | None  # of the newest analysed frame; None before the first
+    stage_ms: Mapping[str, tuple[float, float]]  # stage -> (p50, p95)
+    dropped: int  # frames that a newer one replaced before they were analysed
+
+
+@dataclass(frozen=True, slots=True)
+class MqttHealth:
+    reconnects: int = 0  # connections after the first
+    queued: int = 0  # events that wait to be sent or acknowledged
+    dropped: int = 0  # events given up: too old, too many or refused
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    uptime_s: float
+    rss_mib: float
+    temperature_c: float | None = None  # None where the board has no such sensor: the key is then absent
+    throttled: Sequence[str] | None = None  # why the board runs slower now; None where it cannot tell
+    cameras: Mapping[str, CameraHealth] = field(default_factory=dict)
+    mqtt: MqttHealth = MqttHealth()
+
+
+def node_status(topics: Topics, online: bool) -> Message:
+    """Whether the daemon runs; the offline one is also the last will."""
+    return Message(topics.of("status"), b"online" if online else b"offline", qos=1, retain=True)
+
+
+def camera_status(topics: Topics, camera: str, status: CameraStatus) -> Message:
+    return Message(topics.of(camera, "status"), status.encode(), qos=1, retain=True)
+
+
+def info(topics: Topics, about: Info, wall: float) -> Message:
+    payload = {
+        "v": 1,
+        "ts": timestamp(wall),
+        "version": about.version,
+        "model": {"name": about.model, "sha256": about.model_sha256},
+        "labels": list(about.labels),
+        "runtime": {"name": about.runtime, "reason": about.runtime_reason},
+        "detector": {"name": about.detector, "reason": about.detector_reason},
+        "cameras": list(about.cameras),
+    }
+    return Message(topics.of("info"), _json(payload), qos=1, retain=True)
+
+
+def health(topics: Topics, now: Health, wall: float) -> Message:
+    payload: dict[str, Any] = {
+        "v": 1,
+        "ts": timestamp(wall),
+        "uptime_s": round(now.uptime_s),
+        "rss_mib": round(now.rss_mib, 1),
+    }
+    if now.temperature_c is not None:
+        payload["temperature_c"] = round(now.temperature_c, 1)
+    if now.throttled is not None:
+        payload["throttled"] = list(now.throttled)
+    payload["cameras"] = {name: _camera_health(camera) for name, camera in now.cameras.items()}
+    payload["mqtt"] = {
+        "reconnects": now.mqtt.reconnects,
+        "queued": now.mqtt.queued,
+        "dropped": now.mqtt.dropped,
+    }
+    return Message(topics.of("health"), _json(payload), retain=True)
+
+
+def state(
+    topics: Topics, camera: str, tracks: Sequence[Track], *, now: float, wall: float, empty_since: float
+) -> Message:
+    """What a camera shows: the number of faces and the emotion of the largest, since when it is so.
+
+    *tracks* largest first (CameraState.tracks). *now* and *empty_since*, when the last face left or the
+    camera started, are monotonic s; *wall* is the same moment as *now* in Unix s.
+    """
+    largest = tracks[0] if tracks else None
+    payload = {
+        "v": 1,
+        "ts": timestamp(wall),
+        "present": "ON" if largest else "OFF",
+        "faces": len(tracks),
+        "emotion": largest.emotion if largest else NONE,
+        "confidence": round(largest.confidence, 3) if largest else 0,
+        "track": largest.number if largest else None,
+        "since": timestamp(wall - (now - (largest.emotion_since if largest else empty_since))),
+    }
+    return Message(topics.of(camera, "state"), _json(payload), qos=1, retain=True)
+
+
+def faces(topics: Topics, frame: Frame, tracks: Sequence[Track]) -> Message:
+    """Every face of *tracks* as of *frame*; an empty list tells that the last one left."""
+    payload = {
+        "v": 1,
+        "ts": timestamp(frame.wall),
+        "seq": frame.seq,
+        "size": list(frame.size),
+        "faces": [_face(track, frame) for track in tracks],
+    }
+    return Message(topics.of(frame.camera, "faces"), _json(payload))
+
+
+def event(topics: Topics, transition: Event, boot: str, seq: int) -> Message:
+    """A transition; *boot* (of this run of the daemon) and *seq* (of the event in it) make its id."""
+    payload = {
+        "event_type": transition.event_type,
+        "id": f"{boot}:{seq}",
+        "ts": timestamp(transition.wall),
+        "track": transition.track,
+        "from": transition.before,
+        "to": transition.after,
+        "confidence": round(transition.confidence, 3),
+    }
+    return Message(topics.of(transition.camera, "event"), _json(payload), qos=1, max_age_s=EVENT_MAX_AGE_S)
+
+
+def timestamp(wall: float) -> str:
+    """Unix s as ``2026-03-01T12:00:00.123+00:00``."""
+    return datetime.fromtimestamp(wall, timezone.utc).isoformat(timespec="milliseconds")
+
+
+def _face(track: Track, frame: Frame) -> dict[str, Any]:
+    return {
+        "track": track.number,
+        "box": _fractions(track.face.box, *frame.size),
+        "score": round(track.face.score, 3),
+        "emotion": track.emotion,
+        "confidence": round(track.confidence, 3),
+        "scores": {label: round(score, 3) for label, score in zip(LABELS, track.scores, strict=False)},
+        "age": round(frame.taken - track.since, 1),
+    }
+
+
+def _fractions(box: Box, width: int, height: int) -> list[float]:
+    """[x, y, w, h] in 0..1 of the frame, without what reaches beyond it."""
+    left, right = (min(max(x / width, 0.0), 1.0) for x in (box.x, box.x + box.width))
+    top, bottom = (min(max(y / height, 0.0), 1.0) for y in (box.y, box.y + box.height))
+    return [round(number, 4) for number in (left, top, right - left, bottom - top)]
+
+
+def _camera_health(camera: CameraHealth) -> dict[str, Any]:
+    return {
+        "fps": round(camera.fps, 1),
+        "frame_age_s": None if camera.frame_age_s is None else round(camera.frame_age_s, 2),
+        "stage_ms": {
+            stage: {"p50": round(p50, 2), "p95": round(p95, 2)}
+            for stage, (p50, p95) in camera.stage_ms.items()
+        },
+        "dropped": camera.dropped,
+    }
+
+
+def _json(payload: Mapping[str, Any]) -> bytes:
+    return json.dumps(payload, separators=(",", ":"), ensure_ascii=False).encode()

@@ -1,0 +1,196 @@
+"""The MQTT contract, letter by letter."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from edge.mqtt import messages
+from edge.mqtt.messages import CameraHealth, Health, Info, MqttHealth, Topics
+from edge.types import LABELS, Box, Event, Face, Frame, Message, Track
+
+TOPICS = Topics("emotion-edge", "kitchen-pi")
+NOON = 1772366400.123  # 2026-03-01 12:00:00.123 UTC
+SCORES = (0.01, 0.02, 0.03, 0.8119, 0.04, 0.05, 0.0381)
+
+
+def frame(width: int = 640, height: int = 480) -> Frame:
+    return Frame(np.zeros((height, width), np.uint8), taken=106.25, wall=NOON, seq=77, camera="hall")
+
+
+def track(**fields: object) -> Track:
+    happy = Track(
+        number=12,
+        face=Face(Box(64, 48, 160, 240), 0.93456),
+        since=100.0,
+        seen=106.25,
+        announced=True,
+        scores=SCORES,
+        emotion="happy",
+        emotion_since=104.25,
+    )
+    return replace(happy, **fields)  # type: ignore[arg-type]
+
+
+def test_a_timestamp_is_utc_with_milliseconds_and_an_offset() -> None:
+    assert messages.timestamp(NOON) == "2026-03-01T12:00:00.123+00:00"
+    assert messages.timestamp(1772366400.0) == "2026-03-01T12:00:00.000+00:00"
+
+
+def test_node_status() -> None:
+    topic = "emotion-edge/kitchen-pi/status"
+    assert messages.node_status(TOPICS, True) == Message(topic, b"online", qos=1, retain=True)
+    assert messages.node_status(TOPICS, False) == Message(topic, b"offline", qos=1, retain=True)
+
+
+def test_camera_status() -> None:
+    assert messages.camera_status(TOPICS, "hall", "stale") == Message(
+        "emotion-edge/kitchen-pi/hall/status", b"stale", qos=1, retain=True
+    )
+
+
+def test_info() -> None:
+    about = Info(
+        version="0.1.0",
+        model="plain 1",
+        model_sha256="ab12",
+        labels=LABELS,
+        runtime="litert 2.3.0, cpu, 1 thread",
+        runtime_reason="auto: no accelerator",
+        detector="haar",
+        detector_reason="auto: no YuNet file",
+        cameras=["hall", "porch"],
+    )
+    assert messages.info(TOPICS, about, NOON) == Message(
+        "emotion-edge/kitchen-pi/info",
+        b'{"v":1,"ts":"2026-03-01T12:00:00.123+00:00","version":"0.1.0",'
+        b'"model":{"name":"plain 1","sha256":"ab12"},'
+        b'"labels":["angry","disgust","fear","happy","sad","surprise","neutral"],'
+        b'"runtime":{"name":"litert 2.3.0, cpu, 1 thread","reason":"auto: no accelerator"},'
+        b'"detector":{"name":"haar","reason":"auto: no YuNet file"},"cameras":["hall","porch"]}',
+        qos=1,
+        retain=True,
+    )
+
+
+def test_health_of_a_raspberry_pi() -> None:
+    now = Health(
+        uptime_s=3600.4,
+        rss_mib=120.04,
+        temperature_c=51.66,
+        throttled=("under-voltage",),
+        cameras={"hall": CameraHealth(9.84, 0.083, {"detect": (5.804, 7.1), "classify": (0.7, 1.0)}, 3)},
+        mqtt=MqttHealth(reconnects=2, queued=1, dropped=4),
+    )
+    assert messages.health(TOPICS, now, NOON) == Message(
+        "emotion-edge/kitchen-pi/health",
+        b'{"v":1,"ts":"2026-03-01T12:00:00.123+00:00","uptime_s":3600,"rss_mib":120.0,'
+        b'"temperature_c":51.7,"throttled":["under-voltage"],'
+        b'"cameras":{"hall":{"fps":9.8,"frame_age_s":0.08,'
+        b'"stage_ms":{"detect":{"p50":5.8,"p95":7.1},"classify":{"p50":0.7,"p95":1.0}},"dropped":3}},'
+        b'"mqtt":{"reconnects":2,"queued":1,"dropped":4}}',
+        qos=0,
+        retain=True,
+    )
+
+
+def test_health_leaves_out_what_the_board_does_not_tell() -> None:
+    now = Health(uptime_s=1, rss_mib=100, cameras={"hall": CameraHealth(0.0, None, {}, 0)})
+    assert messages.health(TOPICS, now, NOON).payload == (
+        b'{"v":1,"ts":"2026-03-01T12:00:00.123+00:00","uptime_s":1,"rss_mib":100,'
+        b'"cameras":{"hall":{"fps":0.0,"frame_age_s":null,"stage_ms":{},"dropped":0}},'
+        b'"mqtt":{"reconnects":0,"queued":0,"dropped":0}}'
+    )
+
+
+def test_state_is_the_emotion_of_the_first_and_largest_face() -> None:
+    tracks = [track(), track(number=13, emotion="sad", emotion_since=106.0)]
+    assert messages.state(TOPICS, "hall", tracks, now=106.25, wall=NOON, empty_since=0.0) == Message(
+        "emotion-edge/kitchen-pi/hall/state",
+        b'{"v":1,"ts":"2026-03-01T12:00:00.123+00:00","present":"ON","faces":2,"emotion":"happy",'
+        b'"confidence":0.812,"track":12,"since":"2026-03-01T11:59:58.123+00:00"}',
+        qos=1,
+        retain=True,
+    )
+
+
+def test_state_without_a_face_says_since_when() -> None:
+    assert messages.state(TOPICS, "hall", [], now=106.25, wall=NOON, empty_since=46.25) == Message(
+        "emotion-edge/kitchen-pi/hall/state",
+        b'{"v":1,"ts":"2026-03-01T12:00:00.123+00:00","present":"OFF","faces":0,"emotion":"none",'
+        b'"confidence":0,"track":null,"since":"2026-03-01T11:59:00.123+00:00"}',
+        qos=1,
+        retain=True,
+    )
+
+
+def test_faces() -> None:
+    assert messages.faces(TOPICS, frame(), [track()]) == Message(
+        "emotion-edge/kitchen-pi/hall/faces",
+        b'{"v":1,"ts":"2026-03-01T12:00:00.123+00:00","seq":77,"size":[640,480],"faces":['
+        b'{"track":12,"box":[0.1,0.1,0.25,0.5],"score":0.935,"emotion":"happy","confidence":0.812,'
+        b'"scores":{"angry":0.01,"disgust":0.02,"fear":0.03,"happy":0.812,"sad":0.04,"surprise":0.05,'
+        b'"neutral":0.038},"age":6.2}]}',
+    )
+
+
+def test_an_empty_list_of_faces_tells_that_the_last_one_left() -> None:
+    assert messages.faces(TOPICS, frame(), []).payload == (
+        b'{"v":1,"ts":"2026-03-01T12:00:00.123+00:00","seq":77,"size":[640,480],"faces":[]}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("box", "fractions"),
+    [
+        (Box(-32, -48, 64, 96), [0.0, 0.0, 0.05, 0.1]),
+        (Box(608, 432, 64, 96), [0.95, 0.9, 0.05, 0.1]),
+        (Box(-10, -10, 1000, 1000), [0.0, 0.0, 1.0, 1.0]),
+        (Box(700, 500, 10, 10), [1.0, 1.0, 0.0, 0.0]),
+    ],
+)
+def test_a_box_ends_where_the_frame_ends(box: Box, fractions: list[float]) -> None:
+    payload = json.loads(messages.faces(TOPICS, frame(), [track(face=Face(box, 0.9))]).payload)
+    assert payload["faces"][0]["box"] == fractions
+
+
+@pytest.mark.parametrize(
+    ("transition", "payload"),
+    [
+        (
+            Event("face_appeared", "hall", 12, "none", "uncertain", 0.4126, NOON),
+            b'{"event_type":"face_appeared","id":"5f1c:0","ts":"2026-03-01T12:00:00.123+00:00",'
+            b'"track":12,"from":"none","to":"uncertain","confidence":0.413}',
+        ),
+        (
+            Event("emotion_changed", "hall", 12, "neutral", "happy", 0.81, NOON),
+            b'{"event_type":"emotion_changed","id":"5f1c:0","ts":"2026-03-01T12:00:00.123+00:00",'
+            b'"track":12,"from":"neutral","to":"happy","confidence":0.81}',
+        ),
+        (
+            Event("face_left", "hall", 12, "happy", "none", 0.81, NOON),
+            b'{"event_type":"face_left","id":"5f1c:0","ts":"2026-03-01T12:00:00.123+00:00",'
+            b'"track":12,"from":"happy","to":"none","confidence":0.81}',
+        ),
+    ],
+    ids=lambda value: value.event_type if isinstance(value, Event) else "",
+)
+def test_an_event_is_never_retained_and_only_sent_while_it_is_young(transition: Event, payload: bytes) -> None:
+    assert messages.event(TOPICS, transition, "5f1c", 0) == Message(
+        "emotion-edge/kitchen-pi/hall/event", payload, qos=1, retain=False, max_age_s=10.0
+    )
+
+
+def test_eight_faces_with_every_digit_used_stay_below_2_kib() -> None:
+    wide = track(
+        number=123456,
+        since=106.25 - 98765.4,
+        face=Face(Box(123.4567, 111.1111, 77.7777, 99.9999), 0.98765),
+        scores=(0.12345,) * 7,
+        emotion="surprise",
+    )
+    message = messages.faces(TOPICS, replace(frame(1920, 1080), seq=123456789), [wide] * 8)
+    assert len(message.payload) <= 2048
+    scores = json.loads(message.payload)["faces"][7]["scores"]
+    assert scores == dict.fromkeys(LABELS, 0.123)
