@@ -1,0 +1,88 @@
+"""When to tell what of one camera; what the messages look like is edge/mqtt/messages.py."""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+from collections.abc import Iterator, Sequence
+
+from edge.mqtt import messages
+from edge.mqtt.messages import Topics
+from edge.types import Event, Frame, Message, Track
+
+STATE_INTERVAL_S = 1.0  # between two state messages of one camera
+CONFIDENCE_STEP = 0.1  # a change of confidence that is worth a state message of its own
+
+
+class EventIds:
+    """``<boot>:<seq>``, unique over restarts, so that a recorder can drop what it was told twice."""
+
+    def __init__(self) -> None:
+        self.boot = uuid.uuid4().hex
+        self._numbers: Iterator[int] = itertools.count(1)
+
+    def next(self) -> int:
+        return next(self._numbers)
+
+
+class Announcer:
+    """Turns one camera's tracks and events into messages, no more often than the contract says.
+
+    Events at once; the state when it changed, at most once a second, the last change never lost; the
+    faces at most *faces_hz* times a second (0: never), and one empty list when the last has left.
+    *now* (monotonic s) and *wall* (Unix s) come with each call; *started* is when the camera was first
+    known to be empty, monotonic s.
+    """
+
+    def __init__(
+        self, camera: str, topics: Topics, faces_hz: float, ids: EventIds, started: float
+    ) -> None:
+        self._camera = camera
+        self._topics = topics
+        self._faces_interval = 1 / faces_hz if faces_hz > 0 else None
+        self._ids = ids
+        self._told: tuple[Track, ...] | None = None  # None before the first state
+        self._state_due = self._faces_due = started
+        self._empty_since = started
+        self._present = False
+        self._faces_shown = False
+
+    def frame(self, frame: Frame, tracks: Sequence[Track], events: Sequence[Event]) -> list[Message]:
+        """What to send after *frame* was analysed; *tracks* largest first."""
+        told = self.state(tracks, events, frame.taken, frame.wall)
+        if self._faces_interval is None or not (tracks or self._faces_shown):
+            return told
+        # The empty list is not held back: whoever draws boxes is to wipe them at once.
+        if tracks and frame.taken < self._faces_due:
+            return told
+        self._faces_due = frame.taken + self._faces_interval
+        self._faces_shown = bool(tracks)
+        return [*told, messages.faces(self._topics, frame, tracks)]
+
+    def state(
+        self, tracks: Sequence[Track], events: Sequence[Event], now: float, wall: float
+    ) -> list[Message]:
+        """Events and, when it is due, the state: after a frame and also while there are none."""
+        told = [messages.event(self._topics, event, self._ids.boot, self._ids.next()) for event in events]
+        if self._present and not tracks:
+            self._empty_since = now
+        self._present = bool(tracks)
+        if now >= self._state_due and self._worth_telling(tracks):
+            self._told = tuple(tracks)
+            self._state_due = now + STATE_INTERVAL_S
+            told.append(
+                messages.state(
+                    self._topics, self._camera, tracks, now=now, wall=wall, empty_since=self._empty_since
+                )
+            )
+        return told
+
+    def _worth_telling(self, tracks: Sequence[Track]) -> bool:
+        if self._told is None or len(self._told) != len(tracks):
+            return True
+        if not tracks:
+            return False
+        old, new = self._told[0], tracks[0]
+        return (old.number, old.emotion) != (new.number, new.emotion) or (
+            abs(old.confidence - new.confidence) >= CONFIDENCE_STEP
+        )

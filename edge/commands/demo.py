@@ -1,0 +1,48 @@
+"""`emotion-edge demo`: the whole chain with nothing but this machine.
+
+The daemon as it runs on a device, towards a broker that is started here, on the built-in camera; what
+is printed is what a subscriber of that broker receives.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+
+from edge.commands.run import serve
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser(
+        "demo",
+        help="see it work without any hardware",
+        description="Starts a broker and the daemon on the built-in camera and prints what a subscriber "
+        "receives, until Ctrl-C.",
+    )
+    parser.add_argument("--faces", type=int, choices=range(1, 7), default=3, help="1 to 6 (default: 3)")
+    parser.add_argument("--seconds", type=float, metavar="S", help="stop by itself after S seconds")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    from edge.commands.demo_broker import DemoBroker
+    from edge.commands.demo_view import DemoView
+    from edge.settings import Settings
+
+    logging.basicConfig(level="WARNING", format="%(message)s", stream=sys.stderr)
+    with DemoBroker() as broker:
+        settings = Settings.model_validate(
+            {
+                "node": {"id": "demo"},
+                "mqtt": {"host": "127.0.0.1", "port": broker.port},
+                "camera": [{"name": "portraits", "source": "portraits", "faces": options.faces}],
+            }
+        )
+        view = DemoView("127.0.0.1", broker.port, settings.mqtt.prefix, sys.stdout)
+        view.start()
+        try:
+            serve(settings, seconds=options.seconds)
+        finally:
+            view.stop()
+    return 0

@@ -1,0 +1,38 @@
+"""Options that several commands share: which configuration, model and detector to work with."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from edge.settings import Settings, load
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, metavar="F", help="the configuration file")
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """--config, and what a tool may want to try without changing it."""
+    add_config(parser)
+    parser.add_argument("--model", type=Path, metavar="F", help="a .tflite file with its card beside it")
+    parser.add_argument("--threads", type=int, choices=range(1, 5), metavar="N", help="1 to 4")
+    parser.add_argument("--detector", choices=("auto", "haar", "yunet"), help="how faces are found")
+    parser.add_argument("--detector-file", type=Path, metavar="F", help="the detector's own file")
+
+
+def settings_of(options: argparse.Namespace) -> Settings:
+    """The configuration with the command line's choices over it; ConfigError where it is wrong."""
+    settings = load(options.config)
+    model = {"file": options.model, "threads": options.threads}
+    detector = {"kind": options.detector, "file": options.detector_file}
+    return settings.model_copy(
+        update={
+            "model": settings.model.model_copy(update=_given(model)),
+            "detector": settings.detector.model_copy(update=_given(detector)),
+        }
+    )
+
+
+def _given(choices: dict[str, object]) -> dict[str, object]:
+    return {key: value for key, value in choices.items() if value is not None}

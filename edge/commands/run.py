@@ -1,0 +1,60 @@
+"""`emotion-edge run`: the daemon."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+import threading
+
+from edge import __version__
+from edge.commands.options import add_config
+from edge.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser("run", help="the daemon", description="Runs until SIGTERM or SIGINT.")
+    add_config(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    from edge.settings import load
+
+    settings = load(options.config)
+    configure_logging(settings.log.level)
+    serve(settings)
+    return 0
+
+
+def serve(settings: Settings, *, seconds: float | None = None) -> None:
+    """Run the daemon until SIGTERM or SIGINT, or for *seconds*; EdgeError when it cannot begin."""
+    from edge.assembly import build_daemon, build_sink, open_engine
+
+    engine = open_engine(settings)
+    sink = build_sink(settings)
+    daemon = build_daemon(settings, engine, sink)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: daemon.stop())
+    if seconds is not None:
+        alarm = threading.Timer(seconds, daemon.stop)
+        alarm.daemon = True
+        alarm.start()
+    cameras = ", ".join(camera.name for camera in settings.camera)
+    log.info("emotion-edge %s, node %s, cameras: %s", __version__, settings.node.id, cameras)
+    sink.start()
+    try:
+        daemon.run()
+    finally:
+        sink.stop()
+    log.info("stopped")
+
+
+def configure_logging(level: str) -> None:
+    """Plain lines on stderr; the journal adds time, unit and host itself."""
+    journal = not sys.stderr.isatty()
+    pattern = "%(levelname)s %(message)s" if journal else "%(asctime)s %(levelname)s %(message)s"
+    logging.basicConfig(level=level.upper(), format=pattern, stream=sys.stderr)

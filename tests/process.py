@@ -1,0 +1,59 @@
+"""The daemon as a user runs it: a process, a configuration file, signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def environment() -> dict[str, str]:
+    """This environment without what would configure the daemon."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("EMOTION_EDGE_")}
+    return {**kept, "PYTHONPATH": str(REPOSITORY), "PYTHONWARNINGS": "error"}
+
+
+def emotion_edge(*arguments: str | Path, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "edge", *map(str, arguments)],
+        capture_output=True, text=True, timeout=timeout, env=environment(), check=False,
+    )  # fmt: skip
+
+
+class Process:
+    """`emotion-edge run` in its own process; ``log`` holds its stderr once it has ended."""
+
+    def __init__(self, folder: Path, configuration: str) -> None:
+        config = folder / "config.toml"
+        config.write_text(configuration)
+        self.log = ""
+        self._stderr = (folder / "stderr.txt").open("w+")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "edge", "run", "--config", str(config)],
+            stderr=self._stderr, stdout=subprocess.DEVNULL, env=environment(),
+        )  # fmt: skip
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, float]:
+        """(exit code, seconds it took) of a polite stop."""
+        start = time.monotonic()
+        self.process.send_signal(number)
+        try:
+            code = self.process.wait(10)
+        finally:
+            self.close()
+        return code, time.monotonic() - start
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        if not self._stderr.closed:
+            self._stderr.seek(0)
+            self.log = self._stderr.read()
+            self._stderr.close()

@@ -1,0 +1,89 @@
+"""When what is told: rates, changes, and nothing where nothing changed."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from edge.announce import Announcer, EventIds
+from edge.mqtt.messages import Topics
+from edge.types import Event, Message, Track
+from tests.fakes import face, frame
+
+
+def announcer(faces_hz: float = 2.0) -> Announcer:
+    return Announcer("hall", Topics("emotion-edge", "pi"), faces_hz, EventIds(), started=0.0)
+
+
+def track(number: int = 1, emotion: str = "happy", confidence: float = 0.9) -> Track:
+    scores = tuple(confidence if label == 3 else (1 - confidence) / 6 for label in range(7))
+    return Track(number, face(), 0.0, 0.0, 5, announced=True, scores=scores, emotion=emotion)
+
+
+def told(messages: list[Message]) -> list[tuple[str, Any]]:
+    return [(message.topic.rpartition("/")[2], json.loads(message.payload)) for message in messages]
+
+
+def states(messages: list[Message]) -> list[tuple[str, str]]:
+    return [(body["present"], body["emotion"]) for topic, body in told(messages) if topic == "state"]
+
+
+def test_an_empty_camera_is_told_once() -> None:
+    teller = announcer()
+    assert states(teller.frame(frame(0.0), [], [])) == [("OFF", "none")]
+    assert [teller.frame(frame(n / 10), [], []) for n in range(1, 50)] == [[]] * 49
+
+
+def test_the_state_is_told_on_change_and_at_most_once_a_second() -> None:
+    teller = announcer(faces_hz=0)
+    story = []
+    for n in range(40):
+        now = n / 10
+        emotion = "happy" if now < 1.5 or now >= 1.8 else "sad"
+        for state in states(teller.frame(frame(now), [track(emotion=emotion)], [])):
+            story.append((now, state))
+    assert story == [(0.0, ("ON", "happy")), (1.5, ("ON", "sad")), (2.5, ("ON", "happy"))]
+
+
+def test_a_change_held_back_is_told_though_no_frame_follows() -> None:
+    teller = announcer(faces_hz=0)
+    teller.frame(frame(0.0), [track()], [])
+    assert teller.frame(frame(0.5), [], []) == []
+    assert states(teller.state([], [], 0.9, 0.0)) == []
+    assert states(teller.state([], [], 1.0, 0.0)) == [("OFF", "none")]
+
+
+def test_a_change_of_confidence_alone_is_told_from_a_tenth_on() -> None:
+    teller = announcer(faces_hz=0)
+    teller.frame(frame(0.0), [track(confidence=0.9)], [])
+    assert teller.frame(frame(2.0), [track(confidence=0.81)], []) == []
+    assert len(teller.frame(frame(4.0), [track(confidence=0.79)], [])) == 1
+
+
+def test_since_is_when_the_last_face_left() -> None:
+    teller = announcer(faces_hz=0)
+    teller.frame(frame(0.0), [track()], [])
+    teller.frame(frame(5.0), [], [])
+    teller.frame(frame(9.0), [track()], [])
+    assert teller.frame(frame(9.5), [], []) == []  # within a second of the last
+    ((_, body),) = told(teller.state([], [], 10.5, 1_700_000_010.5))
+    assert (body["ts"], body["since"]) == ("2023-11-14T22:13:30.500+00:00", "2023-11-14T22:13:29.500+00:00")
+
+
+def test_faces_come_at_their_rate_and_an_empty_list_once_when_the_last_left() -> None:
+    teller = announcer(faces_hz=2.0)
+    times = []
+    for n in range(40):
+        shown = [track()] if n < 20 else []
+        for topic, body in told(teller.frame(frame(n / 8, seq=n), shown, [])):
+            if topic == "faces":
+                times.append((n / 8, len(body["faces"])))
+    assert times == [(0.0, 1), (0.5, 1), (1.0, 1), (1.5, 1), (2.0, 1), (2.5, 0)]
+
+
+def test_events_are_told_at_once_with_ids_that_count_up() -> None:
+    teller = announcer(faces_hz=0)
+    happened = Event("emotion_changed", "hall", 1, "happy", "sad", 0.7, 1_700_000_000.0)
+    first = told(teller.frame(frame(0.0), [track()], [happened, replace(happened, after="fear")]))
+    (boot, one), (again, two) = (body["id"].split(":") for topic, body in first if topic == "event")
+    assert (boot, one, two) == (again, "1", "2")
+    assert len(boot) == 32

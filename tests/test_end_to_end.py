@@ -1,0 +1,142 @@
+"""The daemon as a process: a real broker, real signals, real pictures."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge.types import LABELS
+from tests.broker import Mosquitto, Subscriber, broker, eventually, subscriber  # noqa: F401
+from tests.process import Process, emotion_edge
+
+MODELS = Path(__file__).resolve().parents[1] / "edge" / "models"
+
+Start = Callable[[str], Process]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts daemons with a given configuration and leaves none behind."""
+    running: list[Process] = []
+
+    def begin(configuration: str) -> Process:
+        running.append(Process(tmp_path, configuration))
+        return running[-1]
+
+    yield begin
+    for process in running:
+        process.close()
+
+
+def configuration(port: int, *cameras: str) -> str:
+    tables = "\n".join(f"[[camera]]\n{camera}" for camera in cameras)
+    return f'[node]\nid = "pi"\n[mqtt]\nhost = "127.0.0.1"\nport = {port}\nfaces_hz = 10\n{tables}\n'
+
+
+PORTRAITS = 'name = "hall"\nsource = "portraits"\nfaces = 2\n'
+
+
+def bodies(heard: Subscriber, topic: str) -> list[Any]:
+    return [json.loads(payload) for payload in heard.payloads(topic)]
+
+
+def test_faces_reach_a_subscriber_as_the_contract_says(broker: Mosquitto, start: Start) -> None:  # noqa: F811
+    with subscriber(broker.port) as heard:
+        daemon = start(configuration(broker.port, PORTRAITS))
+        assert eventually(lambda: len(heard.payloads("emotion-edge/pi/hall/event")) >= 3, 20)
+        assert daemon.stop()[0] == 0
+        assert eventually(lambda: heard.last("emotion-edge/pi/status") == "offline")
+        assert heard.payloads("emotion-edge/pi/status") == ["online", "offline"]
+        assert heard.payloads("emotion-edge/pi/hall/status")[-2:] == ["online", "offline"]
+        (info,) = bodies(heard, "emotion-edge/pi/info")
+        assert (info["labels"], info["cameras"]) == (list(LABELS), ["hall"])
+        assert heard.payloads("emotion-edge/pi/health")
+        first, second, *_ = events = bodies(heard, "emotion-edge/pi/hall/event")
+        assert {first["track"], second["track"]} == {1, 2}
+        assert first["event_type"] == second["event_type"] == "face_appeared"
+        assert len({event["id"] for event in events}) == len(events)
+        state = bodies(heard, "emotion-edge/pi/hall/state")[-1]
+        assert (state["present"], state["faces"]) == ("ON", 2)
+        faces = bodies(heard, "emotion-edge/pi/hall/faces")[-1]
+        assert faces["size"] == [640, 480]
+        assert [sorted(face["scores"]) for face in faces["faces"]] == [sorted(LABELS)] * 2
+        for face in faces["faces"]:
+            assert sum(face["scores"].values()) == pytest.approx(1, abs=0.01)
+            assert all(0 <= side <= 1 for side in face["box"])
+    retained = {"status", "info", "health", "hall/status", "hall/state"}
+    with subscriber(broker.port) as late:
+        assert eventually(lambda: len(late.messages) >= len(retained))
+        assert {topic.removeprefix("emotion-edge/pi/") for topic, _, _ in late.messages} == retained
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_it_cleanly_in_two_seconds(
+    number: signal.Signals, broker: Mosquitto, start: Start  # noqa: F811
+) -> None:
+    with subscriber(broker.port) as heard:
+        daemon = start(configuration(broker.port, PORTRAITS))
+        assert eventually(lambda: heard.last("emotion-edge/pi/hall/status") == "online", 20)
+        code, seconds = daemon.stop(number)
+    assert (code, seconds < 2.0) == (0, True)
+    assert "Traceback" not in daemon.log
+
+
+def test_a_broker_that_comes_late_dies_and_comes_back_is_served(tmp_path: Path, start: Start) -> None:
+    mosquitto = Mosquitto(tmp_path)
+    daemon = start(configuration(mosquitto.port, PORTRAITS))
+    try:
+        assert not eventually(lambda: daemon.process.poll() is not None, 3)  # it waits, it does not end
+        for _ in range(2):
+            mosquitto.restart()  # without persistence: nothing of before is left
+            with subscriber(mosquitto.port, "emotion-edge/#") as heard:
+                expected = {"status", "info", "hall/status", "hall/state"}
+                assert eventually(
+                    lambda: expected  # noqa: B023
+                    <= {topic.removeprefix("emotion-edge/pi/") for topic, _, _ in heard.messages},  # noqa: B023
+                    40,
+                )
+                assert heard.last("emotion-edge/pi/status") == "online"
+            mosquitto.kill()
+        code, seconds = daemon.stop()
+        assert (code, seconds < 2.0) == (0, True)
+        assert daemon.log.count("refused") == 2  # each outage is told once, however often it is tried
+    finally:
+        mosquitto.kill()
+
+
+def test_a_missing_camera_is_offline_and_the_other_goes_on(broker: Mosquitto, start: Start) -> None:  # noqa: F811
+    with subscriber(broker.port) as heard:
+        missing = 'name = "porch"\nsource = "/dev/video99"\n'
+        daemon = start(configuration(broker.port, PORTRAITS, missing))
+        assert eventually(lambda: heard.payloads("emotion-edge/pi/hall/event"), 20)
+        assert heard.last("emotion-edge/pi/porch/status") == "offline"
+        assert bodies(heard, "emotion-edge/pi/porch/state")[-1]["emotion"] == "none"
+        assert daemon.stop()[0] == 0
+    assert daemon.log.count("/dev/video99") == 1  # told once, though it was tried again
+
+
+def test_a_damaged_model_is_refused_in_one_line(tmp_path: Path) -> None:
+    for name in ("emotion.tflite", "emotion.json"):
+        shutil.copy(MODELS / name, tmp_path / name)
+    content = bytearray((tmp_path / "emotion.tflite").read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "emotion.tflite").write_bytes(content)
+    (tmp_path / "config.toml").write_text('[model]\nfile = "emotion.tflite"\n')
+    done = emotion_edge("run", "--config", tmp_path / "config.toml")
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "emotion.tflite: sha256" in done.stderr
+
+
+def test_a_misspelt_key_is_refused_with_line_and_suggestion(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text('[mqtt]\nhost = "localhost"\nprot = 1883\n')
+    done = emotion_edge("run", "--config", config)
+    assert done.returncode == 78
+    assert done.stderr == f"{config}:3: mqtt.prot: unknown key; did you mean 'port'?\n"
