@@ -1,0 +1,103 @@
+"""What is said about a wrong setting: what was found, what would do, and never a secret."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any, Literal, get_args, get_origin
+
+from annotated_types import Ge, Le
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+SECRET = "********"
+SECRET_KEYS = ("password", "password_file")
+MAX_SHOWN = 40  # characters of a wrong value
+
+_USERINFO = re.compile(r"://\S*@")
+_SECRET_ARGUMENT = re.compile(r"\b((?:password|passwd|pass|pwd|user-pw|pw|token|key|secret)=)[^&\s]+", re.I)
+
+
+def masked(text: str) -> str:
+    """*text* without what follows ``://`` up to an ``@`` and without values of ``password=`` and the like.
+
+    For camera addresses, which carry user names and passwords, wherever they are shown.
+    """
+    return _SECRET_ARGUMENT.sub(rf"\1{SECRET}", _USERINFO.sub(f"://{SECRET}@", text))
+
+
+def found(value: object, longest: int = MAX_SHOWN) -> str:
+    """*value* as it would stand in TOML, masked; of a text its first line, cut, of a table nothing."""
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case int() if value.bit_length() > 64:
+            return "a number of more than 64 bits"
+        case int() | float():
+            return f"{value}"
+        case str():
+            line = masked(value.split("\n", 1)[0]).encode("utf-8", "backslashreplace").decode()
+            cut = len(line) > longest or "\n" in value
+            return json.dumps(line[:longest] + "…" * cut, ensure_ascii=not line.isprintable())
+        case dict():
+            return "a table"
+        case list() | tuple():
+            return "an array"
+        case _:
+            return "a date or time"
+
+
+def dotted(key: Iterable[str | int]) -> str:
+    """A key as the user knows it: ``camera[1].fps``; a part that is no plain word in quotes."""
+    text = ""
+    for part in key:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            plain = re.fullmatch(rf"[\w-]{{1,{MAX_SHOWN}}}", part)
+            text += f".{part if plain else found(part)}"
+    return text.removeprefix(".")
+
+
+def wanted(field: FieldInfo) -> str:
+    """What *field* takes, in words: a range for numbers, the choices of a Literal, else its description."""
+    if field.description:
+        return field.description
+    if options(field):
+        *first, last = (f'"{choice}"' for choice in options(field))
+        return f"{', '.join(first)} or {last}"
+    kinds = get_args(field.annotation) or (field.annotation,)
+    if bool in kinds:
+        return "true or false"
+    low, high = limits(field)
+    return f"a {'whole ' if int in kinds else ''}number from {low:g} to {high:g}"
+
+
+def options(field: FieldInfo) -> tuple[str, ...]:
+    """The choices of a Literal field, none for any other."""
+    return get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+
+
+def limits(field: FieldInfo) -> tuple[float, float]:
+    """The smallest and the largest number that *field* takes."""
+    bounds: dict[type, Any] = {type(bound): bound for bound in field.metadata}
+    return bounds[Ge].ge, bounds[Le].le
+
+
+def hint(word: str, known: Iterable[str]) -> str:
+    """``; did you mean 'port'?`` where one of *known* is close to *word*, else nothing."""
+    close = get_close_matches(word.lower(), known, n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def explain(error: ErrorDetails, field: FieldInfo) -> str:
+    """What pydantic's *error* in *field* means to a user, in one line without the place."""
+    if error["type"] == "rule":  # our own validators, which say everything
+        return error["msg"]
+    value = error["input"]
+    what = "something else" if error["loc"][-1] in SECRET_KEYS else found(value)
+    would_do, _, remark = wanted(field).partition("; ")
+    suggestion = hint(value, options(field)) if isinstance(value, str) else ""
+    return f"found {what}, {would_do} would do{f'; {remark}' if remark else ''}{suggestion}"

@@ -1,0 +1,237 @@
+"""The configuration as the daemon gets it: environment over credential over file over defaults."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from edge.mistakes import dotted, explain, found, hint
+from edge.tables import (
+    SOURCE_NAMES,
+    TABLES,
+    Camera,
+    Detector,
+    Log,
+    Model,
+    Mqtt,
+    Node,
+    Report,
+    read_secret,
+    rule,
+)
+from edge.toml_lines import KeyPath, TomlFile, read_toml
+from edge.types import ConfigError
+
+SEARCHED = (Path("/etc/emotion-edge/config.toml"), Path("config.toml"))  # the first that exists
+ENVIRONMENT_PREFIX = "EMOTION_EDGE_"
+CREDENTIAL = "mqtt_password"  # in $CREDENTIALS_DIRECTORY (systemd's LoadCredential=)
+FILE_KEYS = (("mqtt", "password_file"), ("mqtt", "ca_file"), ("model", "file"), ("detector", "file"))
+
+
+class Settings(BaseSettings):
+    """All settings, checked; what is given to the constructor yields to the environment."""
+
+    model_config = SettingsConfigDict(
+        strict=True,
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        env_prefix=ENVIRONMENT_PREFIX,
+        env_nested_delimiter="__",
+        env_ignore_empty=True,
+    )
+
+    node: Node = Field(default_factory=Node)
+    mqtt: Mqtt = Mqtt()
+    model: Model = Model()
+    detector: Detector = Detector()
+    report: Report = Report()
+    camera: Annotated[tuple[Camera, ...], Field(strict=False)] = (Camera(),)
+    log: Log = Log()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        environment = EnvSettingsSource(settings_cls)
+        # An unknown name would end in a traceback here; load() tells it in a line.
+        known = {name.lower() for name in variables()}
+        environment.env_vars = {name: text for name, text in environment.env_vars.items() if name in known}
+        return environment, init_settings
+
+    @field_validator("camera")
+    @classmethod
+    def _have_names_of_their_own(cls, cameras: tuple[Camera, ...]) -> tuple[Camera, ...]:
+        if not cameras:
+            raise rule("found none, at least one [[camera]] would do")
+        names = [camera.name for camera in cameras]
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                raise rule(f"found {found(name)}, which camera[{names.index(name)}] has; "
+                           "another name would do", at=(index, "name"))
+        return cameras
+
+
+class Loaded(NamedTuple):
+    """Settings and where they are from."""
+
+    settings: Settings
+    file: Path | None  # None: no file was named and none found
+    origins: dict[KeyPath, str]  # "config.toml:12", "environment EMOTION_EDGE_MQTT__HOST"; no default
+
+
+def variables() -> dict[str, KeyPath]:
+    """The environment variables that are read, and the key that each sets. Cameras have none."""
+    return {
+        f"{ENVIRONMENT_PREFIX}{table}__{key}".upper(): (table, key)
+        for table, model in TABLES.items()
+        if table != "camera"
+        for key in model.model_fields
+    }
+
+
+def load(path: Path | None = None) -> Settings:
+    """The settings of the file *path*, else of the first of SEARCHED that exists, else the defaults.
+
+    ConfigError with one line for each mistake: place, key, what was found, what would do.
+    """
+    return resolve(path).settings
+
+
+def resolve(path: Path | None = None) -> Loaded:
+    """As load(), with the file that was used and the origin of every value that is no default."""
+    path = path or next((place for place in SEARCHED if os.path.exists(place)), None)
+    file = TomlFile(Path("defaults"), {}, {}) if path is None else read_toml(path)
+    mistakes: list[tuple[int, str]] = []  # (line, text), told in the file's order
+    tables = _tables(file, mistakes)
+    stronger = _environment(mistakes)
+    _prefer_password(tables, stronger, mistakes)
+    try:
+        settings = Settings(**tables)
+    except ValidationError as error:
+        mistakes += [_mistake(file, stronger, details) for details in error.errors(include_url=False)]
+    if mistakes:
+        raise ConfigError("\n".join(text for _, text in sorted(mistakes)))
+    origins = {key: file.place(key) for key in file.lines} | stronger
+    if settings.mqtt.password_file is not None:
+        secret = SecretStr(read_secret(settings.mqtt.password_file))
+        mqtt = settings.mqtt.model_copy(update={"password": secret})
+        settings = settings.model_copy(update={"mqtt": mqtt})
+        origins["mqtt", "password"] = str(settings.mqtt.password_file)
+    return Loaded(settings, path, origins)
+
+
+def _tables(file: TomlFile, mistakes: list[tuple[int, str]]) -> dict[str, Any]:
+    """The known tables of *file*; names of files in it count from its folder."""
+    tables: dict[str, Any] = {}
+    for name, table in file.data.items():
+        brackets = f"[[{name}]]" if name == "camera" else f"[{name}]"
+        if name not in TABLES:
+            mistakes.append(_told(file, (name,), _unknown(name, TABLES)))
+        elif not isinstance(table, list if name == "camera" else dict):
+            mistakes.append(_told(file, (name,), f"found {found(table)}, a table {brackets} would do"))
+        else:
+            tables[name] = table
+    folder = file.path.parent
+    for name, key in FILE_KEYS:
+        if isinstance(text := tables.get(name, {}).get(key), str):
+            tables[name][key] = _anchored(text, folder)
+    for camera in tables.get("camera", []):
+        if isinstance(camera, dict) and isinstance(source := camera.get("source"), str):
+            camera["source"] = _anchored_source(source, folder)
+    return tables
+
+
+def _anchored(text: str, folder: Path) -> str:
+    return os.path.abspath(os.path.join(folder, os.path.expanduser(text)))
+
+
+def _anchored_source(source: str, folder: Path) -> str:
+    """*source* with its folder if it is a file's name, not one of ours, an address or a pipeline."""
+    if source in SOURCE_NAMES or "://" in source or " ! " in source:
+        return source
+    path = _anchored(source, folder)
+    return path if "/" in source or "." in source or os.path.exists(path) else source
+
+
+def _environment(mistakes: list[tuple[int, str]]) -> dict[KeyPath, str]:
+    """The keys that environment variables set, and how that place is called."""
+    known = variables()
+    places: dict[KeyPath, str] = {}
+    for name, text in sorted(os.environ.items()):
+        upper = name.upper()  # pydantic-settings takes them in any case
+        if upper in known and text:
+            places[known[upper]] = f"environment: {name}"
+        elif upper.startswith(f"{ENVIRONMENT_PREFIX}CAMERA"):
+            mistakes.append((0, f"environment: {name}: unknown; cameras are described in the file"))
+        elif upper.startswith(ENVIRONMENT_PREFIX) and upper not in known:
+            mistakes.append((0, f"environment: {name}: unknown{_similar(upper, known)}"))
+    return places
+
+
+def _similar(variable: str, known: Iterable[str]) -> str:
+    inside = [name for name in known if name.startswith(f"{variable}__")]
+    if inside:
+        return f"; a key must follow, as in {inside[0]}"
+    close = get_close_matches(variable, known, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _prefer_password(
+    tables: dict[str, Any], stronger: dict[KeyPath, str], mistakes: list[tuple[int, str]]
+) -> None:
+    """Let the environment's password, else systemd's credential, replace both forms in the file."""
+    replaced = ("mqtt", "password") in stronger or ("mqtt", "password_file") in stronger
+    credential = Path(os.environ.get("CREDENTIALS_DIRECTORY", ""), CREDENTIAL)
+    mqtt = tables.setdefault("mqtt", {})
+    if not replaced and "CREDENTIALS_DIRECTORY" in os.environ and credential.exists():
+        replaced = True
+        stronger["mqtt", "password"] = f"credential: {CREDENTIAL}"
+        try:
+            secret = {"password": read_secret(credential)}
+        except ConfigError as error:
+            secret = {}
+            mistakes.append((0, f"credential: {error}"))
+    else:
+        secret = {}
+    if replaced:
+        tables["mqtt"] = {k: v for k, v in mqtt.items() if k not in ("password", "password_file")} | secret
+
+
+def _mistake(file: TomlFile, stronger: Mapping[KeyPath, str], error: ErrorDetails) -> tuple[int, str]:
+    """(line, text) for what pydantic found."""
+    key: KeyPath = (*error["loc"], *error.get("ctx", {}).get("at", ()))
+    if error["type"] == "extra_forbidden":
+        return _told(file, key, _unknown(str(key[-1]), TABLES[str(key[0])].model_fields))
+    if error["type"] == "model_type":  # only an element of camera: _tables has seen to the others
+        return _told(file, key, f"found {found(error['input'])}, a table [[{key[0]}]] would do")
+    model = TABLES[str(key[0])]
+    text = explain(error, model.model_fields[str(key[-1])] if key[-1] in model.model_fields else FieldInfo())
+    return (0, f"{stronger[key]}: {text}") if key in stronger else _told(file, key, text)
+
+
+def _told(file: TomlFile, key: KeyPath, text: str) -> tuple[int, str]:
+    return file.line(key), f"{file.place(key)}: {dotted(key)}: {text}"
+
+
+def _unknown(key: str, known: Iterable[str]) -> str:
+    homes = [f"[{name}]" for name, model in TABLES.items() if key in model.model_fields]
+    return f"unknown key; it belongs in {' or '.join(homes)}" if homes else f"unknown key{hint(key, known)}"

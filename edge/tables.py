@@ -1,0 +1,224 @@
+"""The tables of the configuration: what can be set, of which type and within which bounds.
+
+config.toml at the top of the repository describes every key in words.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import socket
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+
+from edge.mistakes import SECRET_KEYS, found, hint
+from edge.types import ConfigError
+
+MODEL_FILE = Path(__file__).with_name("models") / "emotion.tflite"
+SOURCE_NAMES = ("auto", "picamera", "portraits")
+SOURCE_SCHEMES = ("rtsp", "rtsps", "http", "https")
+TOPIC_WORDS = ("status", "info", "health", "request", "response")  # levels beside the cameras'
+MAX_SECRET_BYTES = 65_535  # MQTT's limit for a password
+
+_NAME = r"^[a-zA-Z0-9_-]{1,64}$"
+_NAME_WORDS = "1 to 64 letters, digits, _ and -"
+
+
+def rule(text: str, at: tuple[str | int, ...] = ()) -> PydanticCustomError:
+    """What a validator raises: *text* is all that is said, *at* leads from the field to the place."""
+    return PydanticCustomError("rule", "{text}", {"text": text, "at": at})
+
+
+def read_secret(path: Path) -> str:
+    """The password in *path*, without the line's end; ConfigError, which shows nothing of it."""
+    try:
+        with path.open("rb") as file:
+            secret = file.read(MAX_SECRET_BYTES + 1)
+        text = secret.decode().rstrip("\r\n")
+    except OSError as error:
+        raise ConfigError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+    except UnicodeDecodeError:  # whose text would show the secret
+        raise ConfigError(f"{path}: not UTF-8 text") from None
+    if not text or len(secret) > MAX_SECRET_BYTES:
+        raise ConfigError(f"{path}: {'larger than a password may be' if text else 'empty'}")
+    return text
+
+
+def _existing(path: Path, info: ValidationInfo) -> Path:
+    path = Path(os.path.abspath(os.path.expanduser(path)))
+    if not (os.path.isfile(path) and os.access(path, os.R_OK)):
+        # Who writes the password itself into password_file must not read it in the journal.
+        what = "something else" if info.field_name in SECRET_KEYS else found(str(path), longest=160)
+        raise rule(f"found {what}, the name of a file that is there and can be read would do")
+    return path
+
+
+# Not strict, because a strict field would take a Path and no text.
+ExistingFile = Annotated[Path, Field(strict=False), AfterValidator(_existing)]
+
+
+def default_node_id() -> str:
+    """``emotion-`` and six hex digits that tell machines apart without telling the machine's id.
+
+    Where there is no /etc/machine-id (a container), the host's name.
+    """
+    try:
+        machine = Path("/etc/machine-id").read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        machine = ""
+    if machine:
+        return f"emotion-{hashlib.sha256(machine.encode()).hexdigest()[:6]}"
+    return re.sub(r"[^a-zA-Z0-9_-]", "-", socket.gethostname())[:64] or "emotion"
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(
+        strict=True, frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True
+    )
+
+
+class Node(_Table):
+    id: str = Field(default_factory=default_node_id, pattern=_NAME, description=_NAME_WORDS)
+
+
+class Mqtt(_Table):
+    host: str = Field(
+        default="localhost", pattern=r"^[^\s/@]{1,253}$", description="a host name or address without mqtt://"
+    )
+    port: int = Field(default=1883, ge=1, le=65535)
+    username: str | None = Field(default=None, min_length=1, max_length=256, description="a name in quotes")
+    password: SecretStr | None = Field(default=None, min_length=1, description="a text in quotes")
+    password_file: ExistingFile | None = Field(default=None, description="the name of a file in quotes")
+    tls: bool = False
+    ca_file: ExistingFile | None = Field(default=None, description="the name of a file in quotes")
+    prefix: str = Field(
+        default="emotion-edge",
+        max_length=128,
+        pattern=r"^[^/$+#\x00-\x20\x7f]([^+#\x00-\x1f\x7f]*[^/+#\x00-\x20\x7f])?$",
+        description="a topic without + and #, that begins and ends with neither / nor a space,"
+        " nor begins with $",
+    )
+    keepalive_s: int = Field(default=15, ge=5, le=3600)
+    faces_hz: float = Field(default=2.0, ge=0, le=10)
+
+    @field_validator("password", "password_file")
+    @classmethod
+    def _needs_a_username(cls, value: object, info: ValidationInfo) -> object:
+        if value is not None and info.data.get("username", "") is None:
+            raise rule("set, but no mqtt.username; set both")
+        return value
+
+    @field_validator("password_file")
+    @classmethod
+    def _holds_the_password(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        if path is not None:
+            if info.data.get("password"):
+                raise rule("set beside mqtt.password; keep one of the two")
+            try:
+                read_secret(path)  # and again when it is used: here a mistake is told with all others
+            except ConfigError as error:
+                raise rule(str(error)) from error
+        return path
+
+    @field_validator("ca_file")
+    @classmethod
+    def _needs_tls(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is not None and info.data.get("tls") is False:
+            raise rule("set, but mqtt.tls is false, so nothing would be encrypted; set tls = true")
+        return value
+
+
+class Model(_Table):
+    file: ExistingFile = Field(default=MODEL_FILE, description="the name of a file in quotes")
+    threads: int = Field(default=1, ge=1, le=4)
+    runtime: Literal["auto", "cpu"] = Field(
+        default="auto", description='"auto" or "cpu"; edgetpu and onnx are not built yet'
+    )
+
+
+class Detector(_Table):
+    kind: Literal["auto", "haar", "yunet"] = Field(
+        default="auto", description='"auto", "haar" or "yunet"; ssd is not built yet'
+    )
+    file: ExistingFile | None = Field(default=None, description="the name of a file in quotes")
+    long_side: int = Field(default=320, ge=64, le=1920)  # pixels
+    min_face: float = Field(default=0.08, ge=0.01, le=1)  # of the frame's long side
+
+
+class Report(_Table):
+    min_confidence: float = Field(default=0.5, ge=0, le=1)
+    margin: float = Field(default=0.08, ge=0, le=0.5)
+    hold_s: float = Field(default=0.6, ge=0, le=60)
+    forget_s: float = Field(default=1.0, ge=0, le=60)
+    appear_s: float = Field(default=0.3, ge=0, le=60)
+    blend_s: float = Field(default=0.5, ge=0, le=60)
+
+
+class Camera(_Table):
+    name: str = Field(default="cam", pattern=_NAME, description=_NAME_WORDS)
+    source: str = Field(
+        default="auto",
+        min_length=1,
+        pattern=r"^[^\x00-\x1f\x7f]+$",
+        description='"auto", "picamera", "portraits", a device, an address, a file or a folder',
+    )
+    fps: float = Field(default=10.0, ge=0.1, le=120)
+    width: int | None = Field(default=None, ge=16, le=8192)
+    height: int | None = Field(default=None, ge=16, le=8192, validate_default=True)
+    loop: bool = False
+    faces: int = Field(default=2, ge=1, le=6)
+
+    @field_validator("name")
+    @classmethod
+    def _is_no_topic(cls, name: str) -> str:
+        if name in TOPIC_WORDS:
+            raise rule(f"found {found(name)}, which is a topic of the node; another name would do")
+        return name
+
+    @field_validator("source")
+    @classmethod
+    def _can_be_a_source(cls, source: str) -> str:
+        # Files were given their folder before (settings.load): a bare word that is left is a misspelling.
+        if re.fullmatch(r"[\w-]+", source) and source not in SOURCE_NAMES:
+            would_do = cls.model_fields["source"].description
+            raise rule(f"found {found(source)}, {would_do} would do{hint(source, SOURCE_NAMES)}")
+        scheme, separator, _ = source.partition("://")
+        # A pipeline may name addresses of any kind, but not begin with one.
+        if separator and re.fullmatch(r"[\w+.-]+", scheme) and scheme.lower() not in SOURCE_SCHEMES:
+            known = ", ".join(f"{known}://" for known in SOURCE_SCHEMES)
+            raise rule(f"found {scheme}://, one of {known} would do{hint(scheme, SOURCE_SCHEMES)}")
+        return source
+
+    @field_validator("height")
+    @classmethod
+    def _comes_with_width(cls, height: int | None, info: ValidationInfo) -> int | None:
+        if (height is None) != (info.data.get("width", height) is None):
+            given, other = ("width", "height") if height is None else ("height", "width")
+            raise rule(f"{given} is set and {other} is not; set both or neither")
+        return height
+
+    @field_validator("faces")
+    @classmethod
+    def _is_for_portraits(cls, faces: int, info: ValidationInfo) -> int:
+        if info.data.get("source", "portraits") != "portraits":
+            raise rule('is only for source = "portraits"; leave it out')
+        return faces
+
+
+class Log(_Table):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+TABLES: dict[str, type[BaseModel]] = {
+    "node": Node,
+    "mqtt": Mqtt,
+    "model": Model,
+    "detector": Detector,
+    "report": Report,
+    "camera": Camera,
+    "log": Log,
+}

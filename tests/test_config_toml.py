@@ -1,0 +1,91 @@
+"""config.toml, the annotated reference, against the code."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from edge import settings
+from edge.mistakes import limits, options
+from edge.settings import load, resolve
+from edge.tables import TABLES
+
+REFERENCE = Path(__file__).resolve().parents[1] / "config.toml"
+PAIR = re.compile(r"^(?P<off># )?(?P<key>[a-z_]+) = (?P<value>.+)$")
+
+
+def entries() -> dict[tuple[str, str], tuple[bool, str]]:
+    """(table, key) -> whether it is in force, and the comment above it."""
+    found: dict[tuple[str, str], tuple[bool, str]] = {}
+    table, comment = "", ""
+    for line in REFERENCE.read_text().split("\n"):
+        if header := re.match(r"\[+([a-z]+)\]+$", line):
+            table, comment = header[1], ""
+        elif pair := PAIR.match(line):
+            found[table, pair["key"]] = (pair["off"] is None, comment)
+        else:
+            comment = f"{comment} {line[2:]}" if line else ""
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _nothing_else_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "SEARCHED", ())
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_reference_equals_the_defaults() -> None:
+    assert load(REFERENCE) == load()
+
+
+def test_every_setting_stands_in_the_reference_and_nothing_else_does() -> None:
+    assert set(entries()) == {(table, key) for table, model in TABLES.items() for key in model.model_fields}
+
+
+def test_what_is_in_force_is_what_has_a_default_of_its_own() -> None:
+    off = {".".join(key) for key, (in_force, _) in entries().items() if not in_force}
+    assert off == {
+        "mqtt.username", "mqtt.password", "mqtt.password_file", "mqtt.ca_file", "node.id", "model.file",
+        "detector.file", "camera.width", "camera.height", "camera.faces",
+    }  # fmt: skip
+    given = resolve(REFERENCE).origins
+    assert ("mqtt", "port") in given
+    assert ("mqtt", "username") not in given
+
+
+def test_every_range_and_choice_is_told_above_its_key() -> None:
+    told = entries()
+    checked = 0
+    for table, model in TABLES.items():
+        for key, field in model.model_fields.items():
+            comment = told[table, key][1]
+            assert len(comment) > 10, (table, key)
+            for choice in options(field):
+                assert f'"{choice}"' in comment, (table, key)
+                checked += 1
+            if any(hasattr(bound, "ge") for bound in field.metadata):
+                low, high = limits(field)
+                assert f"{low:g} to {high:g}" in comment, (table, key)
+                checked += 1
+    assert checked == 25
+
+
+def test_every_line_that_is_off_can_be_switched_on(tmp_path: Path) -> None:
+    for name in ("mqtt_password", "ca.crt", "emotion.tflite", "face_detection_yunet_2023mar.onnx"):
+        (tmp_path / name).write_text("x")
+    lines = REFERENCE.read_text().split("\n")
+    text = "\n".join(line.removeprefix("# ") if PAIR.match(line) else line for line in lines)
+    # What the comments tell beside them.
+    text = text.replace("tls = false", "tls = true").replace('password = "..."', "")
+    text = text.replace('source = "auto"', 'source = "portraits"')
+    (tmp_path / "config.toml").write_text(text)
+    read = load(tmp_path / "config.toml")
+    assert read.node.id == "kitchen-pi"
+    assert read.mqtt.password_file == tmp_path / "mqtt_password"
+    assert read.detector.file == tmp_path / "face_detection_yunet_2023mar.onnx"
+    assert (read.camera[0].width, read.camera[0].height) == (640, 480)
+
+
+def test_four_lines_are_marked_for_who_has_a_usb_camera_and_a_broker() -> None:
+    marked = [key for key, (_, comment) in entries().items() if re.search(r"\[[1-4]\]", comment)]
+    assert marked == [("mqtt", "host"), ("mqtt", "username"), ("mqtt", "password_file"), ("camera", "source")]

@@ -1,0 +1,353 @@
+"""The configuration: what is taken, and one line for each mistake."""
+
+import os
+import random
+import re
+from pathlib import Path
+
+import pytest
+
+from edge import settings, tables
+from edge.settings import load, resolve
+from edge.sources import SCHEMES
+from edge.types import ConfigError
+
+# RELIABILITY row 18 wants 5,000: FUZZ_CASES=5000 pytest tests/test_settings.py
+FUZZ_CASES = int(os.environ.get("FUZZ_CASES", "400"))
+REFERENCE = Path(__file__).resolve().parents[1] / "config.toml"
+
+
+@pytest.fixture(autouse=True)
+def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither this machine's configuration nor its environment speaks into a test."""
+    for name in os.environ:
+        if name.upper().startswith("EMOTION_EDGE_") or name == "CREDENTIALS_DIRECTORY":
+            monkeypatch.delenv(name)
+    monkeypatch.setattr(settings, "SEARCHED", (tmp_path / "etc.toml", Path("config.toml")))
+    monkeypatch.chdir(tmp_path)
+
+
+def write(text: str) -> Path:
+    path = Path("config.toml")
+    path.write_text(text)
+    return path
+
+
+def mistakes(text: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load(write(text))
+    assert caught.value.exit_code == 78
+    return str(caught.value).split("\n")
+
+
+def test_nothing_at_all_is_a_configuration() -> None:
+    loaded = resolve()
+    assert loaded.file is None
+    assert loaded.origins == {}
+    assert loaded.settings.mqtt.host == "localhost"
+    assert [camera.source for camera in loaded.settings.camera] == ["auto"]
+    assert loaded.settings.model.file.parts[-3:] == ("edge", "models", "emotion.tflite")
+
+
+def test_two_short_tables_are_a_configuration() -> None:
+    read = load(write('[mqtt]\nhost = "broker.lan"\n[[camera]]\nsource = "/dev/video2"\nfps = 15\n'))
+    assert (read.mqtt.host, read.mqtt.port) == ("broker.lan", 1883)
+    assert (read.camera[0].name, read.camera[0].source, read.camera[0].fps) == ("cam", "/dev/video2", 15.0)
+
+
+def test_the_misspelt_port_of_the_design_is_found_on_its_line() -> None:
+    assert mistakes('[node]\nid = "pi"\n\n[mqtt]\nprot = 1883\n') == [
+        "config.toml:5: mqtt.prot: unknown key; did you mean 'port'?"
+    ]
+
+
+def test_all_mistakes_are_told_in_the_order_of_the_file() -> None:
+    assert mistakes(
+        '[log]\nlevel = "INFO"\n[[camera]]\nname = "a"\n[[camera]]\nname = "b"\nfps = "fast"\n'
+        "[nodes]\n[mqtt]\ntls = 'yes'\nport = 70000\n"
+    ) == [
+        'config.toml:2: log.level: found "INFO", "debug", "info", "warning" or "error" would do; '
+        "did you mean 'info'?",
+        'config.toml:7: camera[1].fps: found "fast", a number from 0.1 to 120 would do',
+        "config.toml:8: nodes: unknown key; did you mean 'node'?",
+        'config.toml:10: mqtt.tls: found "yes", true or false would do',
+        "config.toml:11: mqtt.port: found 70000, a whole number from 1 to 65535 would do",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[mqtt]\nport = "1883"', ':2: mqtt.port: found "1883", a whole number from 1 to 65535 would do'),
+        ("[mqtt]\nport = true", ":2: mqtt.port: found true, a whole number from 1 to 65535 would do"),
+        ("[mqtt]\nport = 1883.0", ":2: mqtt.port: found 1883.0, a whole number from 1 to 65535 would do"),
+        ("[mqtt]\nfaces_hz = inf", ":2: mqtt.faces_hz: found inf, a number from 0 to 10 would do"),
+        ("[mqtt]\nhost = [1]",
+         ":2: mqtt.host: found an array, a host name or address without mqtt:// would do"),
+        ("[model]\nthreads = 0x" + "f" * 5000,
+         ":2: model.threads: found a number of more than 64 bits, a whole number from 1 to 4 would do"),
+        ("[report]\nhold_s = 0x" + "f" * 5000,
+         ":2: report.hold_s: found a number of more than 64 bits, a number from 0 to 60 would do"),
+        ("[report]\nhold_s = 1979-05-27",
+         ":2: report.hold_s: found a date or time, a number from 0 to 60 would do"),
+        ('[model]\nruntime = "edgetpu"',
+         ':2: model.runtime: found "edgetpu", "auto" or "cpu" would do; edgetpu and onnx are not built yet'),
+        ('[detector]\nkind = "har"', ':2: detector.kind: found "har", "auto", "haar" or "yunet" would do; '
+         "ssd is not built yet; did you mean 'haar'?"),
+        ('[node]\nid = "a b"', ':2: node.id: found "a b", 1 to 64 letters, digits, _ and - would do'),
+        ('[node]\nid = "a\\n"', ':2: node.id: found "a…", 1 to 64 letters, digits, _ and - would do'),
+        ('[detector]\nhost = "x"', ":2: detector.host: unknown key; it belongs in [mqtt]"),
+        ("mqtt = 5", ":1: mqtt: found 5, a table [mqtt] would do"),
+        ('[camera]\nname = "a"', ":1: camera: found a table, a table [[camera]] would do"),
+        ("camera = [3]", ":1: camera[0]: found 3, a table [[camera]] would do"),
+        ("camera = []", ":1: camera: found none, at least one [[camera]] would do"),
+        ('[[camera]]\nname = "status"',
+         ':2: camera[0].name: found "status", which is a topic of the node; another name would do'),
+        ("[[camera]]\n[[camera]]\n",
+         ':2: camera[1].name: found "cam", which camera[0] has; another name would do'),
+        ("[[camera]]\nfaces = 2", ':2: camera[0].faces: is only for source = "portraits"; leave it out'),
+        ("[[camera]]\nwidth = 640",
+         ":1: camera[0].height: width is set and height is not; set both or neither"),
+        ("[[camera]]\nheight = 640",
+         ":2: camera[0].height: height is set and width is not; set both or neither"),
+        ('[[camera]]\nsource = "portrait"', ':2: camera[0].source: found "portrait", "auto", "picamera", '
+         "\"portraits\", a device, an address, a file or a folder would do; did you mean 'portraits'?"),
+        ('[[camera]]\nsource = "rtps://cam/1"',
+         ":2: camera[0].source: found rtps://, one of rtsp://, rtsps://, http://, https:// would do; "
+         "did you mean 'rtsps'?"),
+        ('[mqtt]\nca_file = "config.toml"',
+         ":2: mqtt.ca_file: set, but mqtt.tls is false, so nothing would be encrypted; set tls = true"),
+        ('[mqtt]\npassword = "hunter2"', ":2: mqtt.password: set, but no mqtt.username; set both"),
+        ('"a\\nb" = 1', ':1: "a…": unknown key'),
+        ("x" * 90 + " = 1", f":1: \"{'x' * 40}…\": unknown key"),
+        ("_env_file = 'x'", ":1: _env_file: unknown key"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_told_with_its_line_what_was_found_and_what_would_do(text: str, said: str) -> None:
+    assert mistakes(text) == [f"config.toml{said}"]
+
+
+@pytest.mark.parametrize("prefix", ["", "/a", "a/", "a/+/b", "#", "$SYS", "a\\u0000", " a", "a ", "a" * 129])
+def test_a_prefix_that_is_no_topic_is_refused(prefix: str) -> None:
+    (line,) = mistakes(f'[mqtt]\nprefix = "{prefix}"')
+    assert line.startswith("config.toml:2: mqtt.prefix: found ")
+
+
+@pytest.mark.parametrize("prefix", ["a", "home/floor 1/emotion", "käse"])
+def test_a_prefix_that_is_a_topic_is_taken(prefix: str) -> None:
+    assert load(write(f'[mqtt]\nprefix = "{prefix}"')).mqtt.prefix == prefix
+
+
+def test_names_of_files_count_from_the_folder_of_the_configuration(tmp_path: Path) -> None:
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    for name in ("own.tflite", "clip.mp4", "faces"):
+        (folder / name).touch()
+    (folder / "c.toml").write_text(
+        '[model]\nfile = "own.tflite"\n[[camera]]\nname = "a"\nsource = "clip.mp4"\n'
+        '[[camera]]\nname = "b"\nsource = "faces"\n[[camera]]\nname = "c"\nsource = "http://cam/a.mp4"\n'
+        '[[camera]]\nname = "d"\nsource = "nvarguscamerasrc ! appsink"\n'
+    )
+    read = load(folder / "c.toml")
+    assert read.model.file == folder / "own.tflite"
+    assert [camera.source for camera in read.camera] == [
+        str(folder / "clip.mp4"), str(folder / "faces"), "http://cam/a.mp4", "nvarguscamerasrc ! appsink"
+    ]  # fmt: skip
+
+
+def test_the_tilde_is_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "own.tflite").touch()
+    assert load(write('[model]\nfile = "~/own.tflite"')).model.file == tmp_path / "own.tflite"
+
+
+def test_a_file_that_is_not_there_is_a_mistake(tmp_path: Path) -> None:
+    assert mistakes('[model]\nfile = "a.tflite"') == [
+        f'config.toml:2: model.file: found "{tmp_path}/a.tflite", '
+        "the name of a file that is there and can be read would do"
+    ]
+
+
+def test_the_first_of_the_searched_files_is_used(tmp_path: Path) -> None:
+    write('[mqtt]\nhost = "here"')
+    assert resolve().file == Path("config.toml")
+    (tmp_path / "etc.toml").write_text('[mqtt]\nhost = "etc"')
+    assert load().mqtt.host == "etc"
+    assert load(Path("config.toml")).mqtt.host == "here"
+
+
+def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMOTION_EDGE_MQTT__HOST", "broker.lan")
+    monkeypatch.setenv("EMOTION_EDGE_MQTT__PORT", "8883")
+    monkeypatch.setenv("EMOTION_EDGE_MQTT__TLS", "yes")
+    monkeypatch.setenv("EMOTION_EDGE_REPORT__HOLD_S", "2")
+    monkeypatch.setenv("EMOTION_EDGE_MQTT__PREFIX", "")  # empty: as if it were not there
+    loaded = resolve(write('[mqtt]\nhost = "a"\nport = 1884\nkeepalive_s = 20\n'))
+    mqtt = loaded.settings.mqtt
+    assert (mqtt.host, mqtt.port, mqtt.tls, mqtt.keepalive_s, mqtt.prefix) == (
+        "broker.lan", 8883, True, 20, "emotion-edge"
+    )  # fmt: skip
+    assert loaded.settings.report.hold_s == 2.0
+    assert loaded.origins["mqtt", "port"] == "environment: EMOTION_EDGE_MQTT__PORT"
+    assert loaded.origins["mqtt", "keepalive_s"] == "config.toml:4"
+    assert ("mqtt", "prefix") not in loaded.origins
+
+
+def test_mistakes_in_the_environment_are_told_by_the_variables_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, text in {
+        "EMOTION_EDGE_MQTT__HOSTT": "broker.lan",
+        "EMOTION_EDGE_MQTT": "{",
+        "EMOTION_EDGE_CAMERA__0__NAME": "a",
+        "EMOTION_EDGE_LOG__LEVEL": "chatty",
+        "EMOTION_EDGE_MODEL__THREADS": "two",
+    }.items():
+        monkeypatch.setenv(name, text)
+    assert mistakes("[mqtt]\nport = 0") == [
+        "environment: EMOTION_EDGE_CAMERA__0__NAME: unknown; cameras are described in the file",
+        "environment: EMOTION_EDGE_LOG__LEVEL: "
+        'found "chatty", "debug", "info", "warning" or "error" would do',
+        'environment: EMOTION_EDGE_MODEL__THREADS: found "two", a whole number from 1 to 4 would do',
+        "environment: EMOTION_EDGE_MQTT: unknown; a key must follow, as in EMOTION_EDGE_MQTT__HOST",
+        "environment: EMOTION_EDGE_MQTT__HOSTT: unknown; did you mean EMOTION_EDGE_MQTT__HOST?",
+        "config.toml:2: mqtt.port: found 0, a whole number from 1 to 65535 would do",
+    ]
+
+
+def password(text: str) -> str:
+    secret = load(write(text)).mqtt.password
+    assert secret is not None
+    return secret.get_secret_value()
+
+
+def test_the_password_is_the_file_without_its_line_end() -> None:
+    Path("secret").write_text("hunter 2 \r\n")
+    assert password('[mqtt]\nusername = "u"\npassword_file = "secret"') == "hunter 2 "
+
+
+def test_the_environments_password_wins_over_the_credential_and_that_over_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = '[mqtt]\nusername = "u"\npassword_file = "gone"'
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "credentials"))
+    (tmp_path / "credentials").mkdir()
+    assert "mqtt.password_file" in mistakes(text)[0]
+    (tmp_path / "credentials/mqtt_password").write_text("from systemd\n")
+    assert password(text) == "from systemd"
+    monkeypatch.setenv("EMOTION_EDGE_MQTT__PASSWORD", "from the environment")
+    assert password(text) == "from the environment"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(b"", "empty"), (b"\n", "empty"), (b"hunter2\xff", "not UTF-8 text"),
+                          (b"hunter2" * 10_000, "larger than a password may be")],
+)  # fmt: skip
+def test_a_password_file_that_holds_none_is_told_without_its_content(
+    tmp_path: Path, content: bytes, said: str
+) -> None:
+    Path("secret").write_bytes(content)
+    assert mistakes('[mqtt]\nusername = "u"\npassword_file = "secret"') == [
+        f"config.toml:3: mqtt.password_file: {tmp_path}/secret: {said}"
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[mqtt]\nusername = "u"\npassword_file = "hunter2"',
+        '[mqtt]\nusername = "u"\npassword = ["hunter2"]',
+        '[mqtt]\npasword = "hunter2"',
+        '[mqtt]\npassword = hunter2',
+        '[mqtt]\nhost = "mqtt://me:hunter2@broker"',
+        '[mqtt]\nhost = """a\npassword = "hunter2"\n"""',
+        'mqtt = [{password = "hunter2"}]',
+        '[[camera]]\nsource = "ftp://me:hunter2@cam/"',
+        '[[camera]]\nsource = "rtsp://cam/?user=me&password=hunter2\\u0000"',
+    ],
+)
+def test_a_secret_is_never_shown(text: str) -> None:
+    assert "hunter2" not in "\n".join(mistakes(text))
+
+
+def test_settings_do_not_show_the_password() -> None:
+    read = load(write('[mqtt]\nusername = "u"\npassword = "hunter2"'))
+    assert "hunter2" not in f"{read!r} {read} {read.model_dump()}"
+
+
+def test_the_default_id_tells_machines_apart_without_telling_the_machine_id(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda path: "0123456789abcdef0123456789abcdef\n")
+    # printf 0123456789abcdef0123456789abcdef | sha256sum
+    assert tables.default_node_id() == "emotion-3eb1bd"
+
+
+def test_without_a_machine_id_the_hosts_name_is_the_default_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda path: "")
+    monkeypatch.setattr("socket.gethostname", lambda: "pi.küche.lan")
+    assert tables.default_node_id() == "pi-k-che-lan"
+
+
+def test_the_schemes_that_are_accepted_are_those_that_sources_read() -> None:
+    assert tables.SOURCE_SCHEMES == SCHEMES
+
+
+VALUES = ("true", "-1", "1e9", "nan", '"x"', "''", "[]", "[[[[1]]]]", "{}", "{a = {b = 1}}", "1979-05-27",
+          "0x" + "f" * 30, '"""a\nb"""', "'\\'", '"\\u0000"', "[1, {}]", '"status"', "")  # fmt: skip
+LINES = ("[mqtt]", "[[camera]]", "[camera]", "[mqtt.host]", "[[mqtt]]", "x = 1", "mqtt.port = 2", "[a.b.c]",
+         'name = "cam"', "faces = 3", "]", "= 1", '"', "'''", '"""', "[[camera.source]]", "\u00a0",
+         "\x00")  # fmt: skip
+
+
+def mutated(text: str, chance: random.Random) -> bytes:
+    lines = text.split("\n")
+    for _ in range(chance.randint(1, 4)):
+        index = chance.randrange(len(lines))
+        match chance.randrange(8):
+            case 0:
+                lines[index] = re.sub(r"= .*", lambda _: f"= {chance.choice(VALUES)}", lines[index])
+            case 1:
+                lines[index] = lines[index].removeprefix("# ")
+            case 2:
+                lines.insert(index, chance.choice(LINES))
+            case 3:
+                lines.insert(index, lines[chance.randrange(len(lines))])
+            case 4:
+                lines[index] = ""
+            case 5:
+                place = chance.choice([place for place, line in enumerate(lines) if " = " in line])
+                letters = list(lines[place])
+                letters[chance.randrange(len(letters))] = chance.choice("abx=_.[]'\" ")
+                lines[place] = "".join(letters)
+            case 6:
+                lines[index] += chance.choice(("[" * 50, "{a=" * 50, "a." * 50 + "a = 1"))
+            case 7:
+                lines = lines[:index] if chance.random() < 0.2 and index else lines
+    content = bytearray("\n".join(lines).encode())
+    if chance.random() < 0.3 and content:
+        content[chance.randrange(len(content))] = chance.randrange(256)
+    return bytes(content)
+
+
+def test_whatever_becomes_of_the_file_it_is_valid_or_told_in_lines_without_the_secret() -> None:
+    reference = REFERENCE.read_text()
+    reference = reference.replace('# username = "emotion-edge"', 'username = "u"')
+    reference = reference.replace('# password = "..."', 'password = "hunter2"')
+    assert "hunter2" in reference
+    # Most of the file is comment, which nothing can happen to.
+    reference = "\n".join(line for line in reference.split("\n") if "=" in line or line.startswith("["))
+    chance = random.Random(18)
+    valid = 0
+    path = Path("config.toml")
+    for case in range(FUZZ_CASES):
+        path.write_bytes(mutated(reference, chance))
+        try:
+            load(path)
+            valid += 1
+        except ConfigError as error:
+            for line in str(error).split("\n"):
+                assert re.match(r"config\.toml(:[1-9]\d*)?: \S", line), (case, line)
+                assert len(line) < 300, (case, line)
+                assert line.isprintable(), (case, line)
+                assert "hunter2" not in line, case
+    # Neither is everything refused nor everything taken.
+    assert 0.05 < valid / FUZZ_CASES < 0.6

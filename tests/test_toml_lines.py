@@ -1,0 +1,124 @@
+"""Where things stand in a TOML file, and what is said when it is none."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edge.toml_lines import MAX_BYTES, KeyPath, locate, read_toml, tomllib
+from edge.types import ConfigError
+
+AWKWARD = '''\
+# comment with [table] and = in it
+top = 1
+"quoted key"."with.dot" = [1, [2, 3], # ] is no end here
+  {x = 1, y.z = "}"},
+]
+[mqtt] # [other]
+host = """one "quoted"
+port = 3
+"""""
+topic = \'\'\'
+[not.a.table]\'\'\'
+when = 1979-05-27 07:32:00.5
+[[camera]]
+name = 'a = [[camera]]'
+[[camera]]
+name = "b\\"] #"
+[camera.sub.table]
+fps = 1.5e3
+[[camera.many]]
+[[camera.many]]
+k = {}
+[ spaced . "header" ]
+'''
+
+
+def leaves(value: object, key: KeyPath = ()) -> Iterator[KeyPath]:
+    yield key
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from leaves(inner, (*key, name))
+    if isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from leaves(inner, (*key, index))
+
+
+def written(folder: Path, content: bytes) -> Path:
+    path = folder / "x.toml"
+    path.write_bytes(content)
+    return path
+
+
+def test_every_key_of_an_awkward_file_has_a_line_and_nothing_else_has() -> None:
+    assert set(locate(AWKWARD)) == set(leaves(tomllib.loads(AWKWARD))) - {()}
+
+
+@pytest.mark.parametrize(
+    ("key", "line"),
+    [
+        (("top",), 2),
+        (("quoted key", "with.dot"), 3),
+        (("quoted key", "with.dot", 1, 1), 3),
+        (("quoted key", "with.dot", 2, "y", "z"), 4),
+        (("mqtt",), 6),
+        (("mqtt", "host"), 7),
+        (("mqtt", "topic"), 10),
+        (("mqtt", "when"), 12),
+        (("camera",), 13),
+        (("camera", 0, "name"), 14),
+        (("camera", 1), 15),
+        (("camera", 1, "name"), 16),
+        (("camera", 1, "sub", "table", "fps"), 18),
+        (("camera", 1, "many", 1, "k"), 21),
+        (("spaced", "header"), 22),
+    ],
+)
+def test_the_line_of_a_key_is_the_one_it_begins_on(key: KeyPath, line: int) -> None:
+    assert locate(AWKWARD)[key] == line
+
+
+def test_a_key_without_a_line_gets_that_of_the_table_around_it(tmp_path: Path) -> None:
+    file = read_toml(written(tmp_path, b"\n[[camera]]\nname = 'a'\n"))
+    assert file.place(("camera", 0, "width")) == f"{tmp_path}/x.toml:2"
+    assert file.place(("log",)) == f"{tmp_path}/x.toml"
+
+
+def test_windows_line_ends_and_a_byte_order_mark_are_taken(tmp_path: Path) -> None:
+    file = read_toml(written(tmp_path, b"\xef\xbb\xbf[mqtt]\r\nhost = 'a'\r\n"))
+    assert file.data == {"mqtt": {"host": "a"}}
+    assert file.lines == {("mqtt",): 1, ("mqtt", "host"): 2}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"a = 1\nb = yes\n", ":2: not TOML: invalid value; a text needs quotes"),
+        (b"a = 1\n\nb 1\n", ":3: not TOML: expected '=' after a key in a key/value pair"),
+        (b'a = "x', ":1: not TOML: unterminated string"),
+        (b"[mqtt]\nport = 1\nport = 2\n", ":3: port: was given before; keep one of the two"),
+        (b"[mqtt]\n[log]\n[mqtt]\n", ":3: table [mqtt] was given before; put its keys together"),
+        (b"a = 1\nb = '\xff'\n", ":2: found the byte 0xff; save the file as UTF-8"),
+        ("[mqtt]".encode("utf-16"), ":1: found the byte 0xff; save the file as UTF-8"),
+        (b"a = " + b"9" * 5000, ":1: a number with too many digits"),
+        (b"a = " + b"[" * 5000, ": tables or arrays within one another, more than 8 deep"),
+        (b".".join([b"a"] * 2000) + b" = 1", ": tables or arrays within one another, more than 8 deep"),
+        (b"#" * (MAX_BYTES + 1), ": larger than 1 MiB; name a configuration file"),
+        (b"\x00", ":1: not TOML: invalid statement"),
+    ],
+)
+def test_what_is_no_toml_is_told_in_one_line(tmp_path: Path, content: bytes, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_toml(written(tmp_path, content))
+    assert str(caught.value) == f"{tmp_path}/x.toml{said}"
+
+
+def test_a_missing_file_a_folder_and_an_endless_device_are_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.toml: no such file or directory; name a readable"):
+        read_toml(tmp_path / "none.toml")
+    with pytest.raises(ConfigError, match=r": is a directory; name a readable TOML file$"):
+        read_toml(tmp_path)
+    with pytest.raises(ConfigError, match=r"^/dev/zero: larger than 1 MiB"):
+        read_toml(Path("/dev/zero"))
+    with pytest.raises(ConfigError, match="null byte"):
+        read_toml(Path("a\0b"))
