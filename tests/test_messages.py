@@ -176,7 +176,9 @@ def test_a_box_ends_where_the_frame_ends(box: Box, fractions: list[float]) -> No
     ],
     ids=lambda value: value.event_type if isinstance(value, Event) else "",
 )
-def test_an_event_is_never_retained_and_only_sent_while_it_is_young(transition: Event, payload: bytes) -> None:
+def test_an_event_is_never_retained_and_only_sent_while_it_is_young(
+    transition: Event, payload: bytes
+) -> None:
     assert messages.event(TOPICS, transition, "5f1c", 0) == Message(
         "emotion-edge/kitchen-pi/hall/event", payload, qos=1, retain=False, max_age_s=10.0
     )

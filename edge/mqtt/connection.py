@@ -1,0 +1,259 @@
+"""One connection to a broker, from TCP to its end, driven by the thread that opened it.
+
+paho's client is used through its interface for external loops (loop_read, loop_write, loop_misc): it
+has no thread here, so none can die while the client says "connected", and its callbacks run in
+the caller's thread and only take notes. A client serves one connection and is thrown away, so that
+nothing of its unbounded queues outlives it.
+"""
+
+from __future__ import annotations
+
+import math
+import select
+import socket
+import ssl
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from edge.types import EdgeError, Message
+
+TICK_S = 0.5  # paho looks at its keepalive timers this often
+MAX_PACKET_BYTES = 65_536  # that a broker may send us (MQTT 5)
+SOON_S = 30.0  # a connection that ends sooner looks like two daemons of one name
+IN_FLIGHT = 20  # messages sent and not yet acknowledged
+
+_ADVICE = {
+    "Bad user name or password": "check mqtt.username and its password",
+    "Not authorized": "check mqtt.username, its password and the broker's access list",
+    "Client identifier not valid": "choose another node.id",
+    "Session taken over": "another daemon has the same node.id; give each its own",
+    "hung up soon after connecting": "if this repeats, look for another daemon with the same node.id",
+}
+
+
+class BrokerError(EdgeError):
+    """No connection, or no longer: the reason and what would do, in one line."""
+
+
+class UnansweredError(BrokerError):
+    """The broker refused this version of MQTT, or hung up on it without a word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """Where to connect and as whom."""
+
+    host: str
+    port: int
+    client_id: str
+    username: str | None
+    password: str | None
+    keepalive_s: int  # a broker that froze is noticed within twice this
+    connect_timeout_s: float  # for TCP and TLS, and again for the broker's CONNACK
+    tls: bool
+    ca_file: str | None  # None: the system's certificates
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+class Ack(NamedTuple):
+    mid: int
+    refusal: str | None  # why the broker will not have it (MQTT 5 only)
+
+
+class Connection:
+    """An open connection: construction returns after the broker's CONNACK said success.
+
+    *wake* is a socket that ends a wait when it becomes readable; a set *stopping* gives up the wait for
+    the CONNACK. Raises BrokerError, also from turn() and send() once the connection is lost.
+    """
+
+    def __init__(
+        self, broker: Broker, protocol: int, will: Message, wake: socket.socket, stopping: threading.Event
+    ) -> None:
+        self.in_flight = IN_FLIGHT  # messages that the broker takes at a time
+        self._broker = broker
+        self._wake = wake
+        self._five = protocol == MQTTProtocolVersion.MQTTv5
+        self.version = "5" if self._five else "3.1.1"
+        self._began = time.monotonic()
+        self._connack: ReasonCode | None = None
+        self._end: ReasonCode | None = None
+        self._acks: list[Ack] = []
+        self._client = self._make_client(protocol, will)
+        try:
+            self._connect(stopping)
+        except BaseException:
+            self._drop()
+            raise
+
+    @property
+    def congested(self) -> bool:
+        """The socket does not take what was sent; sending more would only grow paho's queue."""
+        return self._client.want_write()
+
+    def send(self, message: Message, max_age_s: float | None) -> int:
+        """Hand *message* to the network and give its number, which an Ack repeats (QoS 1).
+
+        *max_age_s* tells an MQTT 5 broker how long it may keep the message for a subscriber that is away.
+        """
+        properties = None
+        if self._five and max_age_s is not None:
+            properties = _properties(PacketTypes.PUBLISH)
+            properties.MessageExpiryInterval = max(1, math.ceil(max_age_s))
+        sent = self._client.publish(message.topic, message.payload, message.qos, message.retain, properties)
+        self._check()
+        return sent.mid
+
+    def turn(self, timeout_s: float = TICK_S) -> list[Ack]:
+        """Wait for the network or *wake*, handle what came and give the acknowledgements among it."""
+        sock: Any = self._check()
+        # What TLS has read ahead does not show in select.
+        ahead = isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
+        writers = [sock] if self.congested else []
+        readable, writable, _ = select.select([sock, self._wake], writers, [], 0 if ahead else timeout_s)
+        if self._wake in readable:
+            self._wake.recv(4096)
+        if sock in readable or ahead:
+            self._client.loop_read()
+        if sock in writable:
+            self._client.loop_write()
+        self._client.loop_misc()
+        acks, self._acks = self._acks, []
+        if not acks:  # what was acknowledged before the end still counts
+            self._check()
+        return acks
+
+    def close(self, goodbye: bool) -> None:
+        """End the connection; without *goodbye* the broker publishes the last will."""
+        if goodbye:
+            self._client.disconnect()
+        self._drop()
+
+    def _make_client(self, protocol: int, will: Message) -> paho.Client:
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=self._broker.client_id,
+            clean_session=None if self._five else True,
+            protocol=MQTTProtocolVersion(protocol),
+            reconnect_on_failure=False,
+        )
+        client.suppress_exceptions = True
+        client.connect_timeout = self._broker.connect_timeout_s
+        client.will_set(will.topic, will.payload, will.qos, will.retain)
+        client.username_pw_set(self._broker.username, self._broker.password)
+        client.on_connect = self._note_connack
+        client.on_publish = self._note_ack
+        client.on_disconnect = self._note_end
+        return client
+
+    def _connect(self, stopping: threading.Event) -> None:
+        broker = self._broker
+        properties = None
+        if self._five:
+            properties = _properties(PacketTypes.CONNECT)
+            properties.MaximumPacketSize = MAX_PACKET_BYTES
+        try:
+            if broker.tls:
+                self._client.tls_set(ca_certs=broker.ca_file)
+            # One second less, because the timers are looked at in ticks: so twice the keepalive holds.
+            keepalive_s = max(1, broker.keepalive_s - 1)
+            if self._five:
+                self._client.connect(
+                    broker.host, broker.port, keepalive_s, clean_start=True, properties=properties
+                )
+            else:
+                self._client.connect(broker.host, broker.port, keepalive_s)
+        except (OSError, ValueError) as error:
+            raise BrokerError(_explain(error, broker)) from error
+        deadline = time.monotonic() + broker.connect_timeout_s
+        while self._connack is None:
+            if stopping.is_set():
+                raise BrokerError("stopped while connecting")
+            if time.monotonic() > deadline:
+                raise BrokerError(
+                    f"accepts connections but sent no MQTT answer within {broker.connect_timeout_s:g} s; "
+                    "is this an MQTT broker, and is it alive?"
+                )
+            self.turn(min(TICK_S, broker.connect_timeout_s / 4))
+        if self._connack.is_failure:
+            raise self._refusal()
+
+    def _check(self) -> Any:
+        """The open socket; BrokerError when the connection has ended."""
+        sock = self._client.socket()
+        if sock is not None:
+            return sock
+        if self._connack is not None and self._connack.is_failure:
+            raise self._refusal()
+        if self._connack is None:
+            raise UnansweredError("hung up without an MQTT answer; is this an MQTT broker?")
+        reason = "hung up" if self._end is None else str(self._end)
+        if reason in ("Normal disconnection", "Unspecified error"):  # paho's words for a bare hang-up
+            reason = "hung up"
+            # mosquitto 2.0 drops the elder of two clients of one name so, without MQTT 5's reason code.
+            if time.monotonic() - self._began < SOON_S:
+                reason = "hung up soon after connecting"
+        raise BrokerError(_advise(f"connection lost ({reason})", reason))
+
+    def _refusal(self) -> BrokerError:
+        reason = str(self._connack)
+        kind = UnansweredError if reason == "Unsupported protocol version" else BrokerError
+        return kind(_advise(f"refused the connection ({reason})", reason))
+
+    def _drop(self) -> None:
+        sock: Any = self._client.socket()
+        if sock is not None:
+            sock.close()
+
+    def _note_connack(
+        self, client: paho.Client, userdata: Any, flags: Any, reason: ReasonCode, properties: Any
+    ) -> None:
+        self.in_flight = min(IN_FLIGHT, getattr(properties, "ReceiveMaximum", IN_FLIGHT))
+        self._connack = reason
+
+    def _note_ack(
+        self, client: paho.Client, userdata: Any, mid: int, reason: ReasonCode, properties: Any
+    ) -> None:
+        self._acks.append(Ack(mid, str(reason) if reason.is_failure else None))
+
+    def _note_end(
+        self, client: paho.Client, userdata: Any, flags: Any, reason: ReasonCode, properties: Any
+    ) -> None:
+        self._end = reason
+
+
+def _properties(packet: int) -> Any:
+    return Properties(packet)  # type: ignore[no-untyped-call]
+
+
+def _advise(text: str, reason: str) -> str:
+    return f"{text}; {_ADVICE[reason]}" if reason in _ADVICE else text
+
+
+def _explain(error: Exception, broker: Broker) -> str:
+    match error:
+        case ConnectionRefusedError():
+            return "connection refused; is a broker running there?"
+        case socket.gaierror() | UnicodeError():
+            return "host name not found; check mqtt.host and the network"
+        case ssl.SSLCertVerificationError():
+            return f"certificate not accepted ({error.verify_message}); check mqtt.ca_file and the host name"
+        case ssl.SSLError():
+            return f"TLS failed ({error.reason}); does the broker speak TLS on this port?"
+        case TimeoutError():
+            return f"no answer within {broker.connect_timeout_s:g} s; check mqtt.host and the network"
+        case FileNotFoundError():
+            return f"{broker.ca_file}: no such file; check mqtt.ca_file"
+        case OSError():
+            return f"cannot connect ({error.strerror or error})"
+    return f"cannot connect ({error})"

@@ -1,0 +1,130 @@
+"""A real mosquitto on a free loopback port, and what a test does to it. Import the fixture ``broker``."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import paho.mqtt.client as paho
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+
+# Debian puts it where a plain user's PATH does not look.
+MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def eventually(condition: Callable[[], object], timeout_s: float = 5.0) -> bool:
+    """Whether *condition* comes true within *timeout_s*."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+class Mosquitto:
+    """A broker without persistence: what it retains is gone after a restart."""
+
+    host = "127.0.0.1"
+
+    def __init__(self, folder: Path, extra: str = "allow_anonymous true", port: int | None = None) -> None:
+        assert MOSQUITTO, "mosquitto is not installed: apt-get install mosquitto"
+        self.port = port or free_port()
+        self._config = folder / f"mosquitto-{self.port}.conf"
+        # A root that starts it keeps its rights: the test's folder is closed to user mosquitto.
+        self._config.write_text(f"listener {self.port} {self.host}\nuser root\n{extra}\n")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        assert MOSQUITTO
+        self._process = subprocess.Popen(
+            [MOSQUITTO, "-c", str(self._config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        assert eventually(self.listens), "mosquitto does not listen"
+
+    def listens(self) -> bool:
+        try:
+            socket.create_connection((self.host, self.port), 0.2).close()
+        except OSError:
+            return False
+        return True
+
+    def freeze(self) -> None:
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """SIGKILL; harmless when it does not run."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def restart(self) -> None:
+        self.kill()
+        self.start()
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+
+class Subscriber:
+    """What an automation sees: every message below *topic*, in order, as (topic, payload, retained)."""
+
+    def __init__(self, port: int, topic: str = "#") -> None:
+        self.messages: list[tuple[str, str, bool]] = []
+        subscribed = threading.Event()
+        self._client = paho.Client(CallbackAPIVersion.VERSION2)
+        self._client.on_message = lambda client, userdata, message: self.messages.append(
+            (message.topic, message.payload.decode(), message.retain)
+        )
+        self._client.on_subscribe = lambda *about: subscribed.set()
+        self._client.connect("127.0.0.1", port)
+        self._client.loop_start()
+        self._client.subscribe(topic, qos=1)
+        assert subscribed.wait(5)
+
+    def payloads(self, topic: str) -> list[str]:
+        return [payload for name, payload, _ in list(self.messages) if name == topic]
+
+    def last(self, topic: str) -> str | None:
+        return (self.payloads(topic) or [None])[-1]
+
+    def close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+@contextmanager
+def subscriber(port: int, topic: str = "#") -> Iterator[Subscriber]:
+    listening = Subscriber(port, topic)
+    try:
+        yield listening
+    finally:
+        listening.close()
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    """A running broker that takes anyone."""
+    mosquitto = Mosquitto(tmp_path)
+    mosquitto.start()
+    yield mosquitto
+    mosquitto.kill()
