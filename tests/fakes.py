@@ -1,6 +1,11 @@
 """Small real objects that keep the protocols, for tests of what stands around them."""
 
+import signal
+import socket
+import subprocess
+import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -67,3 +72,44 @@ class ListSink:
 
     def publish(self, message: Message) -> None:
         self.messages.append(message)
+
+
+class StreamServer:
+    """A network camera on the loopback: ffmpeg that serves one client at a time, until it is left."""
+
+    def __init__(self) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = probe.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self._port}/camera.ts"
+
+    def __enter__(self) -> "StreamServer":
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.kill()
+
+    def start(self) -> None:
+        """320x240, 20 moving pictures a second; returns once it listens."""
+        self._process = subprocess.Popen(
+            ["ffmpeg", "-v", "error", "-re", "-f", "lavfi", "-i", "testsrc=size=320x240:rate=20", "-c:v",
+             "mpeg2video", "-g", "5", "-f", "mpegts", "-listen", "1", self.address],
+            stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        # Not by connecting: it would be taken for the client.
+        listening = f":{self._port:04X} 00000000:0000 0A"
+        deadline = time.monotonic() + 10
+        while listening not in Path("/proc/net/tcp").read_text():
+            assert time.monotonic() < deadline, "ffmpeg does not listen"
+            time.sleep(0.02)
+
+    def freeze(self) -> None:
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()

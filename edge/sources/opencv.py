@@ -18,6 +18,12 @@ from cv2.utils import logging as cv2_logging
 from edge.sources.pace import Pace, RateLimit
 from edge.types import EdgeError, EndOfStreamError, Image
 
+# OpenCV's and FFmpeg's own messages stay off the user's terminal: what matters is in our errors.
+# FFmpeg's level is read once, when the first video is opened; -8 is AV_LOG_QUIET.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+if "OPENCV_LOG_LEVEL" not in os.environ:
+    cv2_logging.setLogLevel(cv2_logging.LOG_LEVEL_SILENT)
+
 # OpenCV waits 30 s by itself, and a handle that stalled stays dead: it is reopened.
 OPEN_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 4.0
@@ -40,7 +46,6 @@ class Handle:
     """
 
     def __init__(self, name: str, source: str, backend: int, options: Sequence[int], refused: str) -> None:
-        _be_quiet()
         self.name = name
         self._busy = threading.Lock()
         self._closed = False
@@ -196,11 +201,3 @@ def gstreamer(pipeline: str, *, fps: float | None = None) -> Stream:
             "and a venv with --system-site-packages)"
         )
     return Stream(Handle(name, pipeline, cv2.CAP_GSTREAMER, [], "the pipeline does not start"), fps=fps)
-
-
-def _be_quiet() -> None:
-    """Keep OpenCV's and FFmpeg's own messages off the user's terminal: what matters is in our errors."""
-    # FFmpeg's level is read when the first video is opened; -8 is AV_LOG_QUIET.
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    if "OPENCV_LOG_LEVEL" not in os.environ:
-        cv2_logging.setLogLevel(cv2_logging.LOG_LEVEL_SILENT)

@@ -119,11 +119,12 @@ class Portraits:
 
     def _place(self, now: float, face: int) -> tuple[int, int]:
         """Left top corner of *face*, which wanders slowly within its column and never leaves the picture."""
-        width, height = self._size
-        column = width / self._faces
-        room = int(min(column, self._side * 2) - self._side), int(height - self._side)
-        sway_x, sway_y = self._sway(now, face, room)
-        return round(column * (face + 0.5) - self._side / 2 - room[0] / 2) + sway_x, sway_y
+        column = self._size[0] / self._faces
+        row = self._size[1]
+        # At most a face's size to either side, so that small faces are not fast ones.
+        reach = int(min(column, 2 * self._side)), min(row, 2 * self._side)
+        x, y = self._sway(now, face, (reach[0] - self._side, reach[1] - self._side))
+        return int(column * (face + 0.5) - reach[0] / 2) + x, int((row - reach[1]) / 2) + y
 
     def _sway(self, now: float, which: int, room: tuple[int, int]) -> tuple[int, int]:
         """A Lissajous curve through (0..room[0], 0..room[1]) with its own periods of 13 s and more."""

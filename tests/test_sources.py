@@ -1,0 +1,478 @@
+"""What every source keeps, over each that can run here, and what is special to one of them."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+import sys
+import threading
+import time
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.sources import describe_cameras, open_source, source_kind
+from edge.sources.images import Images
+from edge.sources.opencv import VideoFile, hidden
+from edge.sources.pace import RateLimit
+from edge.sources.portraits import Portraits
+from edge.sources.v4l2 import Camera, capture_devices, is_capture, picture
+from edge.types import EdgeError, EndOfStreamError, Source
+from tests.fakes import StreamServer
+
+
+def drawn(n: int) -> np.ndarray:
+    """A picture that tells its number: n bright columns of 8 pixels."""
+    image = np.zeros((48, 64, 3), np.uint8)
+    image[:, : 8 * n] = 255
+    return image
+
+
+def number(image: np.ndarray) -> int:
+    return round(float((image[24].mean(axis=-1) > 128).sum()) / 8)
+
+
+def exhaust(source: Source) -> None:
+    while True:
+        source.read()
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    """Eight pictures, 20 a second."""
+    path = tmp_path / "clip:1.avi"  # a colon, which FFmpeg would take for a protocol
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 20, (64, 48))
+    for n in range(1, 9):
+        writer.write(drawn(n))
+    writer.release()
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "pictures"
+    path.mkdir()
+    for n in range(1, 4):
+        cv2.imwrite(str(path / f"{n}.png"), drawn(n))
+    (path / "notes.txt").write_text("no picture")
+    return path
+
+
+@pytest.fixture
+def means(tmp_path: Path) -> Path:
+    path = tmp_path / "portraits.npz"
+    faces = np.random.default_rng(1).integers(0, 256, (7, 48, 48)).astype(np.uint8)
+    np.savez(path, faces=faces)
+    return path
+
+
+@pytest.fixture
+def server() -> Iterator[StreamServer]:
+    with StreamServer() as server:
+        yield server
+
+
+@pytest.fixture(params=["file", "folder", "image", "portraits", "http"])
+def opened(request: pytest.FixtureRequest) -> Iterator[Callable[[], Source]]:
+    """Opens one kind of source; all that were opened are closed at the end."""
+    sources: list[Source] = []
+
+    def open_one() -> Source:
+        match request.param:
+            case "file":
+                source: Source = VideoFile(request.getfixturevalue("video"))
+            case "folder":
+                source = Images(request.getfixturevalue("folder"), fps=20)
+            case "image":
+                source = Images(request.getfixturevalue("folder") / "1.png", fps=20)
+            case "portraits":
+                source = Portraits(width=160, height=120, fps=20, file=request.getfixturevalue("means"))
+            case _:
+                source = open_source(request.getfixturevalue("server").address)
+        sources.append(source)
+        return source
+
+    yield open_one
+    for source in sources:
+        source.close()
+
+
+def test_every_source_gives_bgr_or_luma_of_one_size(opened: Callable[[], Source]) -> None:
+    source = opened()
+    first, second = source.read(), source.read()
+    assert first.dtype == np.uint8
+    assert first.ndim == 2 or first.shape[2] == 3
+    assert first.shape == second.shape
+
+
+def test_every_source_keeps_its_pace_and_is_not_still_by_mistake(opened: Callable[[], Source]) -> None:
+    source = opened()
+    slept = 0.0
+    for _ in range(60):  # a stream begins with what was buffered while it was looked at
+        began = time.monotonic()
+        source.read()
+        slept = time.monotonic() - began
+        if slept > 0.02:
+            break
+    assert 0.02 < slept < 1.0  # 1/20 s, on a busy machine
+    assert source.still == isinstance(source, Images)
+
+
+def test_every_source_may_be_closed_twice_and_is_of_no_use_after(opened: Callable[[], Source]) -> None:
+    source = opened()
+    source.read()
+    source.close()
+    source.close()
+    with pytest.raises(EdgeError, match="closed"):
+        source.read()
+
+
+def test_every_source_lets_its_reader_go_when_another_thread_closes_it(opened: Callable[[], Source]) -> None:
+    source = opened()
+    ended = threading.Event()
+
+    def read_on() -> None:
+        try:
+            while True:
+                source.read()
+        except EdgeError:
+            ended.set()
+
+    reader = threading.Thread(target=read_on)
+    reader.start()
+    time.sleep(0.05)
+    source.close()
+    assert ended.wait(2.0)
+    reader.join()
+
+
+def test_a_video_plays_once_at_its_own_pace(video: Path) -> None:
+    source = VideoFile(video)
+    began = time.monotonic()
+    numbers, times = [], []
+    for _ in range(8):
+        numbers.append(number(source.read()))
+        times.append(time.monotonic() - began)
+    with pytest.raises(EndOfStreamError):
+        source.read()
+    source.close()
+    assert numbers == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert times[-1] - times[0] == pytest.approx(0.35, abs=0.1)
+    assert time.monotonic() - began == pytest.approx(0.4, abs=0.15)  # the last picture has its time too
+
+
+def test_a_video_in_a_loop_begins_again_in_step(video: Path) -> None:
+    source = VideoFile(video, loop=True)
+    began = time.monotonic()
+    numbers = [number(source.read()) for _ in range(20)]
+    source.close()
+    assert numbers == [1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4]
+    assert time.monotonic() - began == pytest.approx(0.95, abs=0.2)
+
+
+def test_fps_leaves_out_pictures_and_keeps_the_pace(video: Path) -> None:
+    source = VideoFile(video, fps=10)
+    began = time.monotonic()
+    assert [number(source.read()) for _ in range(4)] == [1, 3, 5, 7]
+    assert time.monotonic() - began == pytest.approx(0.3, abs=0.1)
+    source.close()
+
+
+def test_unpaced_a_video_gives_each_picture_at_once(video: Path) -> None:
+    source = VideoFile(video, paced=False)
+    began = time.monotonic()
+    assert [number(source.read()) for _ in range(8)] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert time.monotonic() - began < 0.15
+    source.close()
+
+
+def test_a_slow_reader_misses_no_picture_of_a_video(video: Path) -> None:
+    source = VideoFile(video)
+    first = number(source.read())
+    time.sleep(0.3)
+    assert [first, *(number(source.read()) for _ in range(7))] == [1, 2, 3, 4, 5, 6, 7, 8]
+    source.close()
+
+
+def test_a_limit_of_ten_takes_ten_of_twentyfour_and_makes_up_for_no_gap() -> None:
+    limit = RateLimit(10)
+    assert sum(limit.passes(n / 24) for n in range(240)) == 100
+    assert limit.passes(20.0)
+    assert not limit.passes(20.05)
+    assert limit.passes(20.11)
+
+
+def test_an_animated_gif_is_a_video_with_its_own_timing(shared_data: Path) -> None:
+    source = open_source(str(shared_data / "videos/intel/face-demographics-walking-and-pause.gif"))
+    began = time.monotonic()
+    shapes = {source.read().shape for _ in range(13)}
+    source.close()
+    assert shapes == {(270, 480, 3)}
+    assert time.monotonic() - began == pytest.approx(1.0, abs=0.2)  # 12 pictures at 80 to 90 ms
+
+
+def test_a_real_video_has_all_its_pictures(shared_data: Path) -> None:
+    source = open_source(str(shared_data / "videos/WolfgangLanger_Pexels.mp4"), paced=False)
+    shapes = {source.read().shape for _ in range(472)}
+    with pytest.raises(EndOfStreamError):
+        source.read()
+    source.close()
+    assert shapes == {(360, 640, 3)}
+
+
+def test_a_file_that_is_no_video_is_told_in_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "cut.mp4"
+    path.write_bytes(b"\x00\x00\x00\x18ftypisom" + bytes(4000))
+    with pytest.raises(EdgeError, match=r"cut\.mp4: no video that FFmpeg can read$"):
+        open_source(str(path))
+    captured = capfd.readouterr()
+    assert captured.err == ""
+    assert captured.out == ""
+
+
+def test_a_folder_is_shown_by_name_and_ends(folder: Path) -> None:
+    source = Images(folder, fps=20)
+    began = time.monotonic()
+    assert [number(source.read()) for _ in range(3)] == [1, 2, 3]
+    with pytest.raises(EndOfStreamError):
+        source.read()
+    assert time.monotonic() - began == pytest.approx(0.15, abs=0.08)
+
+
+def test_a_folder_in_a_loop_begins_again(folder: Path) -> None:
+    source = Images(folder, fps=200, loop=True)
+    assert [number(source.read()) for _ in range(5)] == [1, 2, 3, 1, 2]
+
+
+def test_a_damaged_image_is_named_once_and_passed_over(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / "2.png").write_bytes(b"not a png")
+    source = Images(folder, fps=200, loop=True)
+    assert [number(source.read()) for _ in range(4)] == [1, 3, 1, 3]
+    assert [record.message for record in caplog.records] == [
+        f"{folder}/2.png: not a readable image; left out"
+    ]
+
+
+def test_a_folder_of_damaged_images_is_an_error_and_no_endless_search(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"")
+    with pytest.raises(EdgeError, match="none of the folder's images can be read"):
+        Images(tmp_path, fps=10, loop=True).read()
+
+
+def test_a_folder_without_images_says_what_it_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(EdgeError, match=r"no images in this folder; \.bmp, \.jpeg"):
+        open_source(str(tmp_path))
+
+
+def test_an_image_is_a_camera_that_repeats_it(folder: Path) -> None:
+    source = open_source(str(folder / "2.png"), fps=100)
+    assert [number(source.read()) for _ in range(10)] == [2] * 10
+
+
+def test_what_a_source_names_is_read_from_its_form(video: Path, folder: Path) -> None:
+    kinds = {
+        "auto": "auto",
+        "portraits": "portraits",
+        "picamera": "picamera",
+        "picamera:1": "picamera",
+        "/dev/video0": "v4l2",
+        "/dev/v4l/by-id/usb-cam": "v4l2",
+        "rtsp://user:secret@10.0.0.7/stream": "network",
+        "http://10.0.0.7:8080/video.mjpg": "network",
+        "nvarguscamerasrc ! nvvidconv ! appsink": "gstreamer",
+        "rtspsrc location=rtsp://10.0.0.7/a ! decodebin ! appsink": "gstreamer",
+        str(video): "video",
+        str(folder): "images",
+        str(folder / "1.png"): "images",
+    }
+    assert {source: source_kind(source) for source in kinds} == kinds
+
+
+@pytest.mark.parametrize("source", ["file:///etc/passwd", "ftp://host/a.mp4", "concat://a|b", "tcp://host:1"])
+def test_a_scheme_that_is_not_on_the_list_is_refused(source: str) -> None:
+    with pytest.raises(EdgeError, match=r"this scheme is not read; known are auto, portraits, picamera"):
+        open_source(source)
+
+
+def test_a_misspelt_name_is_answered_with_the_list() -> None:
+    with pytest.raises(EdgeError, match=r"source 'portrait': no such file .*known are auto, portraits"):
+        open_source("portrait")
+
+
+def test_a_password_in_an_address_is_never_shown() -> None:
+    assert hidden("rtsp://admin:pa:ss@10.0.0.7/s") == "rtsp://***@10.0.0.7/s"
+    with pytest.raises(EdgeError, match=r"^http://\*\*\*@127\.0\.0\.1:1/s: no stream"):
+        open_source("http://admin:secret@127.0.0.1:1/s")
+
+
+def test_a_pipeline_needs_an_opencv_with_gstreamer() -> None:
+    if cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
+        pytest.skip("this OpenCV has GStreamer")
+    with pytest.raises(EdgeError, match=r"^nvargus ! appsink: this OpenCV is built without GStreamer"):
+        open_source("nvargus ! appsink")
+
+
+def test_a_stream_whose_sender_freezes_fails_within_five_seconds(server: StreamServer) -> None:
+    source = open_source(server.address)
+    source.read()
+    server.freeze()
+    began = time.monotonic()
+    with pytest.raises(EdgeError, match="no picture came"):
+        exhaust(source)
+    assert time.monotonic() - began < 6.0
+    source.close()
+
+
+def test_a_video_device_that_is_missing_is_told(tmp_path: Path) -> None:
+    with pytest.raises(EdgeError, match=r"^/dev/video97: no such device; is the camera plugged in\?$"):
+        open_source("/dev/video97")
+    path = tmp_path / "video0"
+    path.touch()
+    with pytest.raises(EdgeError, match="the driver refuses"):
+        Camera(str(path))
+
+
+def test_luma_is_taken_out_of_what_a_driver_packs() -> None:
+    luma = np.arange(8, dtype=np.uint8).reshape(2, 4) * 10
+    colour = np.full(8, 200, np.uint8)
+    yuyv = np.stack([luma.reshape(-1), colour], axis=1)
+    for shape in ((2, 4, 2), (1, 16)):
+        np.testing.assert_array_equal(picture(yuyv.reshape(shape), "YUYV", 4, 2), luma)
+    nv12 = np.concatenate([luma.reshape(-1), colour[:4]]).reshape(3, 4)
+    np.testing.assert_array_equal(picture(nv12, "NV12", 4, 2), luma)
+    assert picture(nv12[:1], "NV12", 4, 2) is None  # cut short
+    _, jpeg = cv2.imencode(".jpg", drawn(3))
+    padded = np.concatenate([jpeg.reshape(-1), np.zeros(500, np.uint8)])[None, :]
+    decoded = picture(padded, "MJPG", 64, 48)
+    assert decoded is not None
+    assert decoded.shape == (48, 64)
+    assert picture(np.zeros((1, 500), np.uint8), "MJPG", 64, 48) is None
+    bgr = drawn(1)
+    assert picture(bgr, "BGR3", 64, 48) is bgr
+
+
+def test_only_nodes_that_stream_usable_pictures_are_cameras() -> None:
+    def capability(driver: bytes, node: int) -> bytes:
+        return struct.pack("=16s32s32sIII3I", driver, b"", b"", 0, 0x80000000 | node, node, 0, 0, 0)
+
+    assert is_capture(capability(b"uvcvideo", 0x04200001))
+    assert not is_capture(capability(b"uvcvideo", 0x04A00000))  # the same stick's metadata
+    assert not is_capture(capability(b"bcm2835-isp", 0x04201000))
+    assert is_capture(struct.pack("=16s32s32sIII3I", b"old", b"", b"", 0, 0x04000001, 0, 0, 0, 0))
+
+
+def test_devices_are_listed_by_number_with_their_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sysfs = tmp_path / "video4linux"
+    for name, words in {"video10": "Second\n", "video2": "First\n", "v4l-subdev0": "sensor\n"}.items():
+        (sysfs / name).mkdir(parents=True)
+        (sysfs / name / "name").write_text(words)
+    monkeypatch.setattr("edge.sources.v4l2._captures", lambda path: True)
+    found = capture_devices(sysfs, Path("/dev"))
+    assert [tuple(device) for device in found] == [("/dev/video2", "First"), ("/dev/video10", "Second")]
+    assert capture_devices(tmp_path / "absent") == []
+
+
+class FakePicamera2:
+    """The part of picamera2's API that is used, with rows padded to 64 bytes."""
+
+    def __init__(self, number: int) -> None:
+        if number > 0:
+            raise IndexError("list index out of range")
+        self.closed = False
+
+    @staticmethod
+    def global_camera_info() -> list[dict[str, object]]:
+        return [
+            {"Num": 0, "Model": "imx708", "Id": "/base/soc/i2c0mux/i2c@1/imx708@1a"},
+            {"Num": 1, "Model": "C270", "Id": "/base/scb/pcie@7d500000/usb@0,0:1.0-046d:0825"},
+        ]
+
+    def create_video_configuration(
+        self, main: dict[str, object], controls: dict[str, float]
+    ) -> dict[str, object]:
+        assert main["format"] == "YUV420"
+        assert controls == {"FrameRate": 15}
+        return {"main": main}
+
+    def configure(self, configuration: dict[str, object]) -> None:
+        self.configuration = configuration
+
+    def camera_configuration(self) -> dict[str, dict[str, object]]:
+        return {"main": {"size": (100, 48), "stride": 128}}
+
+    def start(self) -> None: ...
+
+    def capture_array(self, name: str, wait: float) -> np.ndarray:
+        assert (name, wait) == ("main", 5.0)
+        planes = np.full((72, 128), 99, np.uint8)
+        planes[:48, :100] = 7
+        return planes
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_a_pi_camera_gives_its_luma_without_padding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "picamera2", types.SimpleNamespace(Picamera2=FakePicamera2))
+    source = open_source("picamera", fps=15, width=100, height=48)
+    image = source.read()
+    assert image.shape == (48, 100)
+    assert set(image.reshape(-1).tolist()) == {7}
+    source.close()
+    with pytest.raises(EdgeError, match=r"^picamera:1: list index out of range; is it connected"):
+        open_source("picamera:1", fps=15)
+
+
+def test_auto_takes_the_boards_camera_before_usb_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("picamera2")
+    module.__spec__ = types.SimpleNamespace()  # type: ignore[assignment]
+    module.Picamera2 = FakePicamera2  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "picamera2", module)
+    assert describe_cameras()[0] == ("picamera:0", "imx708")
+    assert ("picamera:1", "C270") not in describe_cameras()
+    source = open_source("auto", fps=15)
+    assert source.read().shape == (48, 100)
+    source.close()
+
+
+def test_without_picamera2_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "picamera2", None)
+    with pytest.raises(EdgeError, match=r"^picamera:0: .*apt install python3-picamera2 and make"):
+        open_source("picamera")
+
+
+def test_auto_without_any_camera_says_what_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge.sources.describe_cameras", list)
+    with pytest.raises(EdgeError, match=r"picamera2 .*, no /dev/video\* gives pictures; plug one in"):
+        open_source("auto")
+
+
+def test_a_video_costs_little_memory_and_no_decoder_threads(tmp_path: Path) -> None:
+    path = tmp_path / "hd.mp4"
+    subprocess.run(
+        ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc=size=1920x1080:rate=24", "-t", "1",
+         "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", str(path)],
+        check=True,
+    )  # fmt: skip
+    program = (
+        "import sys, os, cv2; cv2.setNumThreads(1)\n"
+        "from edge.sources import open_source\n"
+        "threads = len(os.listdir('/proc/self/task'))\n"
+        "source = open_source(sys.argv[1], paced=False)\n"
+        "for _ in range(24): image = source.read()\n"
+        "assert len(os.listdir('/proc/self/task')) == threads\n"
+        "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))\n"
+    )
+    command = [sys.executable, "-c", program, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(done.stdout) / 1024 < 120  # MiB, of them 50 Python with numpy and OpenCV
