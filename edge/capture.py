@@ -132,7 +132,7 @@ class Capture:
             self.frames += 1
             self.taken = taken
             if frozen:
-                self._tell("stale", f"the picture stands still for {self.freeze_s:.0f} s")
+                self._tell("stale", f"the picture stands still for {self.freeze_s:g} s")
                 self._slots.drop(self.name)
                 return
             if self.status != "online":

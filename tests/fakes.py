@@ -1,8 +1,10 @@
 """Small real objects that keep the protocols, for tests of what stands around them."""
 
+import contextlib
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -113,3 +115,40 @@ class StreamServer:
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
+
+
+class CuttingServer:
+    """An MJPEG camera on the loopback that breaks off in the middle of a picture, each time."""
+
+    def __init__(self, jpeg: bytes, whole: int) -> None:
+        self._jpeg = jpeg
+        self._whole = whole
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self.address = f"http://127.0.0.1:{self._listener.getsockname()[1]}/camera.mjpg"
+        self.served = 0
+
+    def __enter__(self) -> "CuttingServer":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+
+    def _serve(self) -> None:
+        head = b"--cut\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(self._jpeg)
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            with client, contextlib.suppress(OSError):
+                client.recv(4096)
+                client.sendall(
+                    b"HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=cut\r\n\r\n"
+                    + (head + self._jpeg + b"\r\n") * self._whole
+                    + head + self._jpeg[: len(self._jpeg) // 2]
+                )  # fmt: skip
+            self.served += 1

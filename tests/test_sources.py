@@ -340,6 +340,55 @@ def test_a_video_device_that_is_missing_is_told(tmp_path: Path) -> None:
         Camera(str(path))
 
 
+class FakeDriver:
+    """A USB 2 camera as cv2.VideoCapture shows one: YUYV is slow beyond 640x480, MJPEG is not."""
+
+    def __init__(self, *_: object) -> None:
+        self.asked: dict[int, float] = {}
+        self.released = False
+
+    def isOpened(self) -> bool:  # noqa: N802
+        return True
+
+    def set(self, key: int, value: float) -> bool:
+        self.asked[key] = value
+        return True
+
+    def get(self, key: int) -> float:
+        slow = self.asked[cv2.CAP_PROP_FOURCC] == cv2.VideoWriter.fourcc(*"YUYV")
+        if key == cv2.CAP_PROP_FPS and slow and self.asked[cv2.CAP_PROP_FRAME_WIDTH] > 640:
+            return 10.0
+        return self.asked[key]
+
+    def grab(self) -> bool:
+        return not self.released
+
+    def retrieve(self) -> tuple[bool, np.ndarray]:
+        width, height = int(self.get(cv2.CAP_PROP_FRAME_WIDTH)), int(self.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        assert self.asked[cv2.CAP_PROP_CONVERT_RGB] == 0
+        if self.asked[cv2.CAP_PROP_FOURCC] == cv2.VideoWriter.fourcc(*"YUYV"):
+            return True, np.full((height, width, 2), (90, 128), np.uint8)
+        _, jpeg = cv2.imencode(".jpg", np.full((height, width), 60, np.uint8))
+        return True, jpeg.reshape(1, -1)
+
+    def release(self) -> None:
+        self.released = True
+
+
+@pytest.mark.parametrize(("size", "luma"), [((640, 480), 90), ((1280, 720), 60)])
+def test_a_usb_camera_is_asked_for_the_format_that_gives_luma_fast_enough(
+    size: tuple[int, int], luma: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cv2, "VideoCapture", FakeDriver)
+    device = tmp_path / "video0"
+    device.touch()
+    source = Camera(str(device), width=size[0], height=size[1], fps=15)
+    image = source.read()
+    assert image.shape == (size[1], size[0])
+    assert int(image[0, 0]) == luma
+    source.close()
+
+
 def test_luma_is_taken_out_of_what_a_driver_packs() -> None:
     luma = np.arange(8, dtype=np.uint8).reshape(2, 4) * 10
     colour = np.full(8, 200, np.uint8)

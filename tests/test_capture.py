@@ -1,0 +1,399 @@
+"""A camera kept alive, with real threads and a real network stream."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.capture import Capture, Slots
+from edge.sources import open_source
+from edge.types import EdgeError, EndOfStreamError, Frame, Image
+from tests.fakes import CuttingServer, StreamServer, frame
+
+
+class Script:
+    """A source that gives what *picture* gives, every *period* seconds, until it is closed."""
+
+    still = False
+
+    def __init__(self, picture: Callable[[int], Image], period: float = 0.01) -> None:
+        self.picture = picture
+        self.period = period
+        self.count = 0
+        self.closed = threading.Event()
+
+    def read(self) -> Image:
+        if self.closed.wait(self.period):
+            raise EdgeError("closed while it was read")
+        self.count += 1
+        return self.picture(self.count)
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+class Hanging(Script):
+    """Hangs in its third read until the test is over, as a driver does: close() does not wake it."""
+
+    over = threading.Event()
+
+    def read(self) -> Image:
+        if self.count == 2:
+            self.over.wait(60)
+        return super().read()
+
+
+@pytest.fixture(autouse=True)
+def no_reader_outlives_its_test() -> Iterator[None]:
+    Hanging.over.clear()
+    yield
+    Hanging.over.set()
+    for thread in threading.enumerate():
+        if thread.name.startswith(("capture ", "watch ")):
+            thread.join(10)
+            assert not thread.is_alive()
+
+
+class Story:
+    """What a capture tells, with the times."""
+
+    def __init__(self) -> None:
+        self.began = time.monotonic()
+        self.told: list[tuple[str, str]] = []
+        self.at: list[float] = []
+
+    def __call__(self, status: str, reason: str) -> None:
+        self.told.append((status, reason))
+        self.at.append(time.monotonic() - self.began)
+
+    @property
+    def statuses(self) -> list[str]:
+        return [status for status, _ in self.told]
+
+
+def moving(n: int) -> Image:
+    return np.full((48, 64), n % 256, np.uint8)
+
+
+def until(condition: Callable[[], object], timeout: float = 10.0) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.005)
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_a_slot_keeps_the_newest_picture_and_tells_what_it_displaced() -> None:
+    slots = Slots()
+    assert not slots.put(frame(1.0, seq=1))
+    assert slots.put(frame(2.0, seq=2))
+    taken = slots.take(0)
+    assert taken is not None
+    assert taken.seq == 2
+    assert slots.take(0) is None
+
+
+def test_cameras_are_served_in_turn_whoever_is_faster() -> None:
+    slots = Slots()
+    served = []
+    for n in range(6):
+        slots.put(frame(n, camera="fast"))
+        slots.put(frame(n, camera="fast"))
+        slots.put(frame(n, camera="slow"))
+        taken = slots.take(0)
+        assert taken is not None
+        served.append(taken.camera)
+    assert served == ["fast", "slow", "fast", "slow", "fast", "slow"]
+
+
+def test_whoever_waits_is_woken_by_a_picture_and_by_the_end() -> None:
+    slots = Slots()
+    threading.Timer(0.05, slots.put, [frame(1.0)]).start()
+    assert slots.take(5.0) is not None
+    threading.Timer(0.05, slots.close).start()
+    began = time.monotonic()
+    assert slots.take(5.0) is None
+    assert time.monotonic() - began < 2.0
+
+
+def test_a_picture_that_is_forgotten_is_not_served() -> None:
+    slots = Slots()
+    slots.put(frame(1.0, camera="hall"))
+    slots.drop("hall")
+    slots.drop("hall")
+    assert slots.take(0) is None
+
+
+def test_frames_carry_name_number_and_the_time_they_were_read() -> None:
+    slots, story = Slots(), Story()
+    capture = Capture("hall", lambda: Script(moving), slots, story)
+    began = time.monotonic()
+    capture.start()
+    taken: list[Frame] = []
+    while len(taken) < 3:
+        if (next_frame := slots.take(2.0)) is not None:
+            taken.append(next_frame)
+    capture.stop()
+    assert [each.camera for each in taken] == ["hall"] * 3
+    assert [each.seq for each in taken] == sorted({each.seq for each in taken})
+    assert began < taken[0].taken < taken[1].taken < time.monotonic()
+    assert taken[0].wall == pytest.approx(time.time(), abs=5)
+    assert int(taken[2].image[0, 0]) == taken[2].seq
+    assert story.told == [("online", "")]
+
+
+def test_a_slow_analysis_gets_the_newest_and_the_rest_is_counted() -> None:
+    slots = Slots()
+    capture = Capture("hall", lambda: Script(moving), slots, Story())
+    capture.start()
+    until(lambda: capture.frames >= 20)
+    capture.stop()
+    taken = slots.take(0)
+    assert taken is not None
+    assert taken.seq == capture.frames
+    assert capture.dropped == capture.frames - 1
+
+
+def test_a_camera_that_is_missing_is_told_once_and_tried_until_it_is_there(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "edge.capture")
+    tries = itertools.count(1)
+
+    def open_fourth() -> Script:
+        if next(tries) < 4:
+            raise EdgeError("/dev/video0: no such device")
+        return Script(moving)
+
+    story = Story()
+    capture = Capture("hall", open_fourth, Slots(), story, retry_s=(0.02, 0.1))
+    capture.start()
+    until(lambda: capture.status == "online")
+    capture.stop()
+    assert story.told == [("offline", "/dev/video0: no such device"), ("online", "")]
+    assert [record.message for record in caplog.records] == [
+        "camera hall: offline: /dev/video0: no such device",
+        "camera hall: online 64x48",
+    ]
+
+
+def test_waits_between_tries_double_up_to_a_bound() -> None:
+    tries: list[float] = []
+
+    def fail() -> Script:
+        tries.append(time.monotonic())
+        raise EdgeError("gone")
+
+    capture = Capture("hall", fail, Slots(), Story(), retry_s=(0.1, 0.4))
+    capture.start()
+    until(lambda: len(tries) == 6)
+    capture.stop()
+    waits = np.diff(tries)
+    for wait, longest in zip(waits, [0.1, 0.2, 0.4, 0.4, 0.4], strict=True):
+        assert longest / 2 <= wait <= longest + 0.15
+
+
+def test_a_fault_in_a_driver_is_healed_like_any_other() -> None:
+    def broken(n: int) -> Image:
+        if n == 3:
+            raise ValueError("odd buffer")
+        return moving(n)
+
+    story = Story()
+    capture = Capture("hall", lambda: Script(broken), Slots(), story, retry_s=(0.01, 0.02))
+    capture.start()
+    until(lambda: len(story.told) >= 3)
+    capture.stop()
+    assert story.told[:3] == [("online", ""), ("offline", "ValueError: odd buffer"), ("online", "")]
+
+
+def test_a_file_that_ends_is_offline_and_not_opened_again() -> None:
+    opened = itertools.count()
+
+    def short(n: int) -> Image:
+        if n > 3:
+            raise EndOfStreamError("played to its end")
+        return moving(n)
+
+    def open_short() -> Script:
+        next(opened)
+        return Script(short)
+
+    story = Story()
+    threads = threading.active_count()
+    capture = Capture("hall", open_short, Slots(), story, retry_s=(0.01, 0.02), stall_s=0.5)
+    capture.start()
+    until(lambda: capture.ended)
+    until(lambda: threading.active_count() == threads)
+    assert story.told == [("online", ""), ("offline", "ended")]
+    assert capture.frames == 3
+    assert next(opened) == 1
+    capture.stop()
+
+
+def test_a_read_that_hangs_is_stale_then_given_up_for_a_new_one() -> None:
+    sources: list[Script] = []
+
+    def open_next() -> Script:
+        sources.append(Hanging(moving) if not sources else Script(moving))
+        return sources[-1]
+
+    slots, story = Slots(), Story()
+    capture = Capture("hall", open_next, slots, story, stall_s=0.3, give_up_s=0.6)
+    capture.start()
+    until(lambda: len(story.told) == 4)
+    capture.stop()
+    assert story.statuses == ["online", "stale", "offline", "online"]
+    assert story.told[1][1].startswith("no picture for ")
+    assert 0.3 <= story.at[1] - story.at[0] < 0.6
+    assert sources[0].closed.is_set()
+
+
+def test_cameras_that_hang_for_ever_do_not_pile_up_threads() -> None:
+    threads = threading.active_count()
+    capture = Capture("hall", lambda: Hanging(moving), Slots(), Story(), stall_s=0.1, give_up_s=0.2)
+    capture.start()
+    time.sleep(1.5)
+    assert threading.active_count() <= threads + 4  # three that hang, and the watch
+    began = time.monotonic()
+    capture.stop()
+    assert time.monotonic() - began < 1.0
+
+
+def test_a_picture_that_stands_still_is_stale_and_is_not_analysed() -> None:
+    still = threading.Event()
+    last = [0]
+
+    def picture(n: int) -> Image:
+        if not still.is_set():
+            last[0] = n
+        return moving(last[0])
+
+    slots, story = Slots(), Story()
+    capture = Capture("hall", lambda: Script(picture), slots, story, freeze_s=0.3)
+    capture.start()
+    until(lambda: capture.frames > 5)
+    still.set()
+    until(lambda: capture.status == "stale")
+    assert slots.take(0.1) is None
+    frames = capture.frames
+    until(lambda: capture.frames > frames + 3)  # it is read on
+    still.clear()
+    until(lambda: capture.status == "online")
+    assert slots.take(1.0) is not None
+    capture.stop()
+    assert story.told == [("online", ""), ("stale", "the picture stands still for 0.3 s"), ("online", "")]
+
+
+def test_a_folder_of_images_may_stand_still() -> None:
+    source = Script(lambda n: moving(1))
+    source.still = True
+    story = Story()
+    capture = Capture("hall", lambda: source, Slots(), story, freeze_s=0.1, stall_s=0.1, give_up_s=0.2)
+    source.period = 0.3
+    capture.start()
+    until(lambda: capture.frames == 4)
+    capture.stop()
+    assert story.told == [("online", "")]
+
+
+def test_a_change_of_size_is_followed() -> None:
+    slots = Slots()
+    capture = Capture("hall", lambda: Script(lambda n: np.full((40 + n, 64), n, np.uint8)), slots, Story())
+    capture.start()
+    until(lambda: capture.frames > 3)
+    taken = slots.take(1.0)
+    capture.stop()
+    assert taken is not None
+    assert taken.size == (64, 40 + taken.seq)
+    assert capture.status == "online"
+
+
+@pytest.mark.parametrize("source", [Script, Hanging])
+def test_stopping_takes_less_than_a_second_even_while_a_read_hangs(source: type[Script]) -> None:
+    capture = Capture("hall", lambda: source(moving, 0.005), Slots(), Story())
+    capture.start()
+    until(lambda: capture.frames >= 2)
+    time.sleep(0.05)
+    began = time.monotonic()
+    capture.stop()
+    assert time.monotonic() - began < 1.0
+    frames = capture.frames
+    time.sleep(0.05)
+    assert capture.frames == frames
+
+
+def test_a_hundred_cycles_of_failure_leave_no_thread_and_no_descriptor_behind() -> None:
+    opened = itertools.count()
+
+    class Holding(Script):
+        """Holds a descriptor while it is open, and fails in the middle of a picture."""
+
+        def __init__(self) -> None:
+            super().__init__(moving, 0.0)
+            next(opened)
+            self.descriptor = os.open(os.devnull, os.O_RDONLY)
+
+        def read(self) -> Image:
+            if self.count == 2:
+                raise EdgeError("killed in the middle of a picture")
+            return super().read()
+
+        def close(self) -> None:
+            if not self.closed.is_set():
+                os.close(self.descriptor)
+            super().close()
+
+    before = threading.active_count(), descriptors()
+    capture = Capture("hall", Holding, Slots(), Story(), retry_s=(0.001, 0.002))
+    capture.start()
+    until(lambda: capture.frames >= 200)
+    capture.stop()
+    assert next(opened) >= 100
+    assert (threading.active_count(), descriptors()) == before
+
+
+def test_a_stream_whose_sender_freezes_is_offline_and_back_within_ten_seconds() -> None:
+    with StreamServer() as server:
+        story = Story()
+        capture = Capture("door", lambda: open_source(server.address), Slots(), story)
+        capture.start()
+        until(lambda: story.statuses == ["online"])
+        server.freeze()
+        frozen = time.monotonic()
+        until(lambda: capture.status == "offline")
+        assert time.monotonic() - frozen < 10
+        server.thaw()  # it finds its client gone, and ends
+        server.kill()
+        server.start()
+        back = time.monotonic()
+        until(lambda: capture.status == "online")
+        assert time.monotonic() - back < 10
+        capture.stop()
+
+
+def test_a_hundred_streams_cut_in_the_middle_of_a_picture_leave_nothing_behind() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3)).astype(np.uint8)
+    _, jpeg = cv2.imencode(".jpg", noise)
+    with CuttingServer(jpeg.tobytes(), whole=30) as server:
+        retry_s = 0.001, 0.002
+        capture = Capture("door", lambda: open_source(server.address), Slots(), Story(), retry_s=retry_s)
+        capture.start()
+        until(lambda: server.served >= 10, 30)
+        before = threading.active_count(), descriptors()
+        until(lambda: server.served >= 110, 60)
+        assert capture.frames > 100
+        assert abs(threading.active_count() - before[0]) <= 1
+        assert abs(descriptors() - before[1]) <= 3
+        capture.stop()
