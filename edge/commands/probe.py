@@ -1,0 +1,196 @@
+"""`emotion-edge probe`: what this machine has for each part of the chain, and what would be taken."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import NamedTuple
+
+from edge.types import EdgeError
+
+CORAL_USB = {
+    ("1a6e", "089a"): "before its firmware is loaded (1a6e:089a)",
+    ("18d1", "9302"): "ready (18d1:9302)",
+}
+# Distribution -> the statement that shows whether it works here.
+INTERPRETERS = {
+    "ai-edge-litert": "from ai_edge_litert.interpreter import Interpreter",
+    "tflite-runtime": "from tflite_runtime.interpreter import Interpreter",
+    "onnxruntime": "import onnxruntime",
+}
+CHILD_TIMEOUT_S = 60
+NOT_BUILT_YET = "not used yet: this version runs on the CPU"
+
+
+class Finding(NamedTuple):
+    """One thing that was looked for."""
+
+    part: str  # "camera", "model", ...
+    name: str
+    found: bool
+    detail: str  # what it is, or why it is not there
+    used: bool = False  # with every setting left at "auto"
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser(
+        "probe",
+        help="show cameras, accelerators, runtimes",
+        description="Lists what was looked for on this machine: found or not, why, and what would be used.",
+    )
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    findings = probe()
+    if options.json:
+        print(json.dumps([finding._asdict() for finding in findings], indent=2))
+    else:
+        print(table(findings))
+    return 0
+
+
+def probe(root: Path = Path("/")) -> list[Finding]:
+    """Everything that was looked for, part by part; *root* is where dev, etc and sys are."""
+    return [*_model(), *_runtimes(), *_detectors(), *_cameras(), *_opencv(), *accelerators(root)]
+
+
+def table(findings: list[Finding]) -> str:
+    """*findings* for people: one line each under the part's name."""
+    width = max(len(finding.name) for finding in findings)
+    lines: list[str] = []
+    for index, (part, name, found, detail, used) in enumerate(findings):
+        if index == 0 or findings[index - 1].part != part:
+            lines += ["", part] if lines else [part]
+        lines.append(f"  {'>' if used else '+' if found else '-'} {name:<{width}}  {detail}")
+    return "\n".join([*lines, "", "> would be used   + found   - not found"])
+
+
+def _model() -> Iterator[Finding]:
+    from edge.card import read_model
+    from edge.tables import MODEL_FILE
+
+    try:
+        model = read_model(MODEL_FILE)
+    except EdgeError as error:
+        yield Finding("model", MODEL_FILE.name, False, str(error))
+    else:
+        detail = f"{model.card.name} {model.card.version}, sha256 {model.sha256[:12]}…"
+        yield Finding("model", MODEL_FILE.name, True, detail, used=True)
+
+
+def _runtimes() -> Iterator[Finding]:
+    taken = False
+    for name, statement in INTERPRETERS.items():
+        try:
+            installed = version(name)
+        except PackageNotFoundError:
+            yield Finding("runtime", name, False, "not installed")
+            continue
+        failure = failure_of(statement)
+        if failure:
+            yield Finding("runtime", name, False, f"{installed}, does not load: {failure}")
+        elif name == "onnxruntime":
+            yield Finding("runtime", name, True, f"{installed}, {NOT_BUILT_YET}")
+        else:
+            yield Finding("runtime", name, True, f"{installed}, cpu", used=not taken)
+            taken = True
+
+
+def _detectors() -> Iterator[Finding]:
+    from edge.detectors import Kind, open_detector
+
+    taken = False
+    kinds: tuple[Kind, ...] = ("yunet", "haar")  # the order in which "auto" takes them
+    for kind in kinds:
+        try:
+            description = open_detector(kind).description
+        except EdgeError as error:
+            yield Finding("detector", kind, False, str(error))
+        else:
+            yield Finding("detector", kind, True, description, used=not taken)
+            taken = True
+
+
+def _cameras() -> Iterator[Finding]:
+    from edge.sources import describe_cameras
+    from edge.sources.picamera import installed
+
+    cameras = describe_cameras()
+    for index, (source, name) in enumerate(cameras):
+        yield Finding("camera", source, True, name, used=index == 0)
+    if not any(source.startswith("picamera") for source, _ in cameras):
+        why = "sees no camera" if installed() else "is not installed (apt install python3-picamera2)"
+        yield Finding("camera", "picamera", False, f"picamera2 {why}")
+    if not any(source.startswith("/dev/") for source, _ in cameras):
+        yield Finding("camera", "/dev/video*", False, "no V4L2 device gives pictures")
+    yield Finding("camera", "portraits", True, "built in, shows nobody")
+
+
+def _opencv() -> Iterator[Finding]:
+    import cv2
+    from cv2 import videoio_registry
+
+    yield Finding("opencv", "version", True, cv2.__version__, used=True)
+    for name, backend, purpose in (
+        ("V4L2", cv2.CAP_V4L2, "USB cameras"),
+        ("FFmpeg", cv2.CAP_FFMPEG, "video files, rtsp:// and http://"),
+        ("GStreamer", cv2.CAP_GSTREAMER, "Jetson CSI cameras"),
+    ):
+        built = videoio_registry.hasBackend(backend)
+        yield Finding("opencv", name, built, purpose if built else f"not built in; needed for {purpose}")
+
+
+def accelerators(root: Path = Path("/")) -> Iterator[Finding]:
+    """Coral and Jetson hardware under *root*; none is used yet."""
+    sticks = [stick for device in sorted(root.glob("sys/bus/usb/devices/*")) if (stick := _coral(device))]
+    detail = f"{', '.join(sticks)}; {NOT_BUILT_YET}" if sticks else "no USB device 1a6e:089a or 18d1:9302"
+    yield Finding("accelerator", "Coral USB", bool(sticks), detail)
+    cards = [f"/dev/{card.name}" for card in sorted(root.glob("dev/apex_*"))]
+    detail = f"{', '.join(cards)}; {NOT_BUILT_YET}" if cards else "no /dev/apex_*"
+    yield Finding("accelerator", "Coral PCIe", bool(cards), detail)
+    # A library built for another TFLite may crash what loads it: a child tries.
+    failure = failure_of("import ctypes; ctypes.CDLL('libedgetpu.so.1')")
+    yield Finding("accelerator", "libedgetpu.so.1", not failure, failure or NOT_BUILT_YET)
+    release = _text(root / "etc/nv_tegra_release").partition("\n")[0].strip("# ")
+    nodes = [f"/dev/{node.name}" for node in sorted(root.glob("dev/nvhost*"))]
+    jetson = release or ", ".join(nodes[:3])
+    detail = f"{jetson}; {NOT_BUILT_YET}" if jetson else "no /etc/nv_tegra_release, no /dev/nvhost*"
+    yield Finding("accelerator", "Jetson", bool(jetson), detail)
+
+
+def failure_of(statement: str) -> str:
+    """Why the Python *statement* fails in a process of its own, in one line; empty when it does not."""
+    try:
+        child = subprocess.run(
+            [sys.executable, "-c", statement],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
+            timeout=CHILD_TIMEOUT_S,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return f"no answer within {CHILD_TIMEOUT_S} s"
+    if child.returncode == 0:
+        return ""
+    if child.returncode < 0:
+        return f"crashes ({signal.Signals(-child.returncode).name})"
+    last_line = child.stderr.strip().rpartition("\n")[2]
+    return re.sub(r"^\w+Error: ", "", last_line) or f"exit code {child.returncode}"
+
+
+def _coral(device: Path) -> str:
+    return CORAL_USB.get((_text(device / "idVendor").strip(), _text(device / "idProduct").strip()), "")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""

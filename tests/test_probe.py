@@ -1,0 +1,110 @@
+"""`emotion-edge probe`: what a machine has, told at a glance."""
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+
+from edge.commands import probe
+from edge.commands.probe import Finding
+
+
+def usb_device(root: Path, name: str, vendor: str, product: str) -> None:
+    folder = root / "sys/bus/usb/devices" / name
+    folder.mkdir(parents=True)
+    (folder / "idVendor").write_text(f"{vendor}\n")
+    (folder / "idProduct").write_text(f"{product}\n")
+
+
+def accelerators(root: Path) -> dict[str, Finding]:
+    return {finding.name: finding for finding in probe.accelerators(root)}
+
+
+def test_a_bare_machine_has_no_accelerator_and_is_told_what_was_looked_for(tmp_path: Path) -> None:
+    found = accelerators(tmp_path)
+    assert found["Coral USB"] == Finding(
+        "accelerator", "Coral USB", False, "no USB device 1a6e:089a or 18d1:9302"
+    )
+    assert found["Coral PCIe"].detail == "no /dev/apex_*"
+    assert found["Jetson"].detail == "no /etc/nv_tegra_release, no /dev/nvhost*"
+
+
+def test_a_coral_stick_is_found_under_both_of_its_names(tmp_path: Path) -> None:
+    usb_device(tmp_path, "1-1", "046d", "0825")
+    usb_device(tmp_path, "1-2", "1a6e", "089a")
+    usb_device(tmp_path, "2-1", "18d1", "9302")
+    (tmp_path / "sys/bus/usb/devices/1-0:1.0").mkdir()  # an interface has no ids
+    coral = accelerators(tmp_path)["Coral USB"]
+    assert coral.found
+    assert not coral.used
+    assert coral.detail == (
+        "before its firmware is loaded (1a6e:089a), ready (18d1:9302); "
+        "not used yet: this version runs on the CPU"
+    )
+
+
+def test_a_coral_card_and_a_jetson_are_found_by_their_files(tmp_path: Path) -> None:
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "etc").mkdir()
+    for node in ("apex_0", "nvhost-ctrl", "video0"):
+        (tmp_path / "dev" / node).touch()
+    assert accelerators(tmp_path)["Coral PCIe"].detail.startswith("/dev/apex_0; ")
+    assert accelerators(tmp_path)["Jetson"].detail.startswith("/dev/nvhost-ctrl; ")
+    (tmp_path / "etc/nv_tegra_release").write_text("# R36 (release), REVISION: 4.3\nmore\n")
+    jetson = accelerators(tmp_path)["Jetson"]
+    assert jetson.found
+    assert jetson.detail.startswith("R36 (release), REVISION: 4.3; ")
+
+
+@pytest.mark.parametrize(
+    ("statement", "failure"),
+    [
+        ("print('noise')", ""),
+        ("import no_such_thing", "No module named 'no_such_thing'"),
+        ("import os; os.abort()", "crashes (SIGABRT)"),
+        ("raise SystemExit(3)", "exit code 3"),
+    ],
+)
+def test_what_fails_in_a_process_of_its_own_is_told_in_one_line(statement: str, failure: str) -> None:
+    assert probe.failure_of(statement) == failure
+
+
+def test_what_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "CHILD_TIMEOUT_S", 0.2)
+    assert probe.failure_of("import time; time.sleep(30)") == "no answer within 0.2 s"
+
+
+def test_the_table_tells_used_found_and_missing_apart() -> None:
+    findings = [
+        Finding("camera", "/dev/video0", True, "HD Webcam", used=True),
+        Finding("camera", "portraits", True, "built in"),
+        Finding("model", "x.tflite", False, "no such file"),
+    ]
+    assert probe.table(findings) == (
+        "camera\n"
+        "  > /dev/video0  HD Webcam\n"
+        "  + portraits    built in\n"
+        "\n"
+        "model\n"
+        "  - x.tflite     no such file\n"
+        "\n"
+        "> would be used   + found   - not found"
+    )
+
+
+def test_on_this_machine_an_interpreter_a_detector_and_portraits_are_found(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert probe.run(argparse.Namespace(json=True)) == 0
+    findings = {(found["part"], found["name"]): found for found in json.loads(capsys.readouterr().out)}
+    assert {part for part, _ in findings} == {
+        "model", "runtime", "detector", "camera", "opencv", "accelerator"
+    }  # fmt: skip
+    assert findings["runtime", "ai-edge-litert"]["used"]
+    assert findings["detector", "haar"]["found"]
+    assert findings["camera", "portraits"]["found"]
+    assert findings["opencv", "version"]["detail"].startswith("4.")
+    # "auto" takes one of each at most.
+    for part in ("runtime", "detector", "camera"):
+        assert sum(found["used"] for (of, _), found in findings.items() if of == part) <= 1
