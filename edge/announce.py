@@ -55,7 +55,8 @@ class Announcer:
         # The empty list is not held back: whoever draws boxes is to wipe them at once.
         if tracks and frame.taken < self._faces_due:
             return told
-        self._faces_due = frame.taken + self._faces_interval
+        # From when it was due, not from now: frames a little late must not lower the rate.
+        self._faces_due = max(self._faces_due + self._faces_interval, frame.taken)
         self._faces_shown = bool(tracks)
         return [*told, messages.faces(self._topics, frame, tracks)]
 

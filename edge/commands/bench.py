@@ -15,6 +15,8 @@ from edge.commands.options import add_engine, settings_of
 from edge.types import EdgeError, EndOfStreamError, Frame, Image, Message
 
 CAMERA = "bench"
+# The frames' own clock: tracking and reporting count seconds, and are to do what they do at a camera's pace.
+FRAMES_PER_S = 25.0
 T = TypeVar("T")
 
 
@@ -25,7 +27,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Runs the daemon's own analysis over a source as fast as it goes. Times are medians "
         "and 95th percentiles in ms a frame.",
     )
-    parser.add_argument("--source", required=True, metavar="S", help="as in [[camera]]: a file, a device …")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--source", metavar="S", help="as in [[camera]]: a file, a device …")
+    what.add_argument(
+        "--startup", action="store_true", help="instead: seconds from starting the daemon to its messages"
+    )
     parser.add_argument("--frames", type=int, default=500, metavar="N", help="at most (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     add_engine(parser)
@@ -35,6 +41,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(options: argparse.Namespace) -> int:
     if options.frames < 1:
         raise EdgeError(f"--frames {options.frames}: 1 or more would do")
+    if options.startup:
+        from edge.commands import startup
+
+        told = startup.measure()
+        print(json.dumps(told) if options.json else "\n".join(f"{key:<16}{told[key]:>6}" for key in told))
+        return 0
     report = measure(options)
     print(json.dumps(report) if options.json else as_table(report))
     return 0
@@ -79,7 +91,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     detector.finder.find = watch.timed("bare detect", detector.finder.find)  # type: ignore[method-assign]
     pipeline = build_pipeline(CAMERA, settings, detector, engine.classifier)
     sent: list[Message] = []
-    announcer = Announcer(CAMERA, topics_of(settings), settings.mqtt.faces_hz, EventIds(), time.monotonic())
+    announcer = Announcer(CAMERA, topics_of(settings), settings.mqtt.faces_hz, EventIds(), started=0.0)
     source = open_source(options.source, paced=False)
     faces = frames = 0
     size = (0, 0)
@@ -133,7 +145,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _frame(image: Image, seq: int) -> Frame:
-    return Frame(image, time.monotonic(), time.time(), seq, CAMERA)
+    return Frame(image, seq / FRAMES_PER_S, time.time(), seq, CAMERA)
 
 
 def as_table(report: dict[str, Any]) -> str:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any
 
@@ -18,8 +22,9 @@ class LiteRT:
         """EdgeError where no interpreter is installed or *content* is not a model it can run."""
         package, interpreter_class = _interpreter_class()
         try:
-            self._interpreter = interpreter_class(model_content=content, num_threads=threads)
-            self._interpreter.allocate_tensors()
+            with _no_native_chatter():
+                self._interpreter = interpreter_class(model_content=content, num_threads=threads)
+                self._interpreter.allocate_tensors()
         # tflite-runtime 2.14 beside numpy 2 installs, imports and dies here with SystemError.
         except (ValueError, RuntimeError, SystemError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
@@ -56,6 +61,20 @@ def _interpreter_class() -> tuple[str, Any]:
         return "tflite-runtime", Interpreter
     except ImportError as error:
         raise EdgeError("no TFLite interpreter installed; `pip install ai-edge-litert` would do") from error
+
+
+@contextmanager
+def _no_native_chatter() -> Iterator[None]:
+    """Keep the library's "INFO: Created … delegate" off stderr, which it writes without asking."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _spec(details: dict[str, Any]) -> TensorSpec:

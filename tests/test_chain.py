@@ -1,0 +1,50 @@
+"""The whole analysis against a camera that knows the truth: places and labels of `portraits`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edge.assembly import build_pipeline, open_engine
+from edge.detectors import open_detector
+from edge.settings import Settings
+from edge.sources.portraits import Portraits
+from edge.types import Detector, Frame
+
+FPS = 10
+SECONDS = 40
+
+
+@pytest.fixture(params=["haar", "yunet"])
+def detector(request: pytest.FixtureRequest) -> Detector:
+    if request.param == "haar":
+        return open_detector("haar")
+    shared_data: Path = request.getfixturevalue("shared_data")
+    return open_detector("yunet", file=shared_data / "models/detectors/face_detection_yunet_2023mar.onnx")
+
+
+def test_three_portraits_are_found_where_they_are_and_labelled_as_they_look(detector: Detector) -> None:
+    settings = Settings()
+    pipeline = build_pipeline("hall", settings, detector, open_engine(settings).classifier)
+    camera = Portraits(faces=3, fps=FPS, paced=False)
+    found = right = shown_fully = 0
+    frames = FPS * SECONDS
+    for n in range(frames):
+        image, truth = camera.render(n)
+        pipeline.step(Frame(image, n / FPS, 0.0, n, "hall"))
+        tracks = pipeline.state.tracks
+        nearest = [max(tracks, key=lambda t: t.face.box.iou(p.box), default=None) for p in truth]  # noqa: B023
+        if all(
+            track is not None and track.face.box.iou(portrait.box) >= 0.6
+            for track, portrait in zip(nearest, truth, strict=True)
+        ):
+            found += 1
+        for track, portrait in zip(nearest, truth, strict=True):
+            if portrait.weight == 1.0:
+                shown_fully += 1
+                right += track is not None and track.emotion == portrait.label
+    assert found / frames >= 0.95
+    assert right / shown_fully >= 0.80
+    assert len({track.number for track in pipeline.state.tracks}) == 3
+
