@@ -90,22 +90,29 @@ class Subscriber:
 
     def __init__(self, port: int, topic: str = "#") -> None:
         self.messages: list[tuple[str, str, bool]] = []
+        self.times: list[float] = []  # when each arrived, Unix s
         subscribed = threading.Event()
         self._client = paho.Client(CallbackAPIVersion.VERSION2)
-        self._client.on_message = lambda client, userdata, message: self.messages.append(
-            (message.topic, message.payload.decode(), message.retain)
-        )
+        self._client.on_message = self._hear
         self._client.on_subscribe = lambda *about: subscribed.set()
         self._client.connect("127.0.0.1", port)
         self._client.loop_start()
         self._client.subscribe(topic, qos=1)
         assert subscribed.wait(5)
 
+    def _hear(self, client: object, userdata: object, message: paho.MQTTMessage) -> None:
+        self.times.append(time.time())
+        self.messages.append((message.topic, message.payload.decode(), message.retain))
+
     def payloads(self, topic: str) -> list[str]:
         return [payload for name, payload, _ in list(self.messages) if name == topic]
 
     def last(self, topic: str) -> str | None:
         return (self.payloads(topic) or [None])[-1]
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Send to the broker, as another program in the house would (QoS 1)."""
+        self._client.publish(topic, payload, qos=1)
 
     def close(self) -> None:
         self._client.disconnect()

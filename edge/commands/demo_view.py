@@ -1,0 +1,161 @@
+"""What a subscriber sees, one line for each event, state and status, its topic at the line's end."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple, TextIO
+
+from edge.types import NONE, UNCERTAIN, EdgeError
+
+BAR = 10  # characters
+WIDTH = 48  # of what stands between a line's source and its topic
+COLOURS = {  # ANSI
+    "angry": 31, "disgust": 32, "fear": 35, "happy": 33, "sad": 34, "surprise": 36, "neutral": 37,
+    UNCERTAIN: 90, NONE: 90,
+}  # fmt: skip
+DIM, GREEN, RED = 90, 32, 31
+
+
+class Style(NamedTuple):
+    """What the terminal can show."""
+
+    colour: bool
+    arrow: str = "→"
+    full: str = "█"
+    empty: str = "·"
+
+    def paint(self, text: str, colour: int) -> str:
+        return f"\x1b[{colour}m{text}\x1b[0m" if self.colour else text
+
+    def bar(self, share: float) -> str:
+        filled = round(share * BAR)
+        return self.full * filled + self.empty * (BAR - filled)
+
+
+ASCII = Style(False, arrow="->", full="#", empty=".")
+
+
+def style_of(out: TextIO) -> Style:
+    """Colours on a terminal unless NO_COLOR is set (no-color.org); ASCII where *out* writes nothing else."""
+    colour = out.isatty() and not os.environ.get("NO_COLOR")
+    try:
+        "→█·".encode(out.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return ASCII._replace(colour=colour)
+    return Style(colour)
+
+
+def line(parts: Sequence[str], payload: bytes, style: Style, clock: str) -> str | None:
+    """What to print of one message, without its topic; None for what is not shown.
+
+    *parts* are the topic's below the prefix: node, then perhaps a camera, and the kind (faces and health
+    come too often to be shown). *clock*, HH:MM:SS, stands where a payload has no time of its own.
+    """
+    match parts:
+        case [_, "status"] | [_, _, "status"]:
+            word = payload.decode()
+            text = style.paint(word, GREEN if word == "online" else RED) + " " * (WIDTH - len(word))
+        case [_, "info"]:
+            text = _info(json.loads(payload)).ljust(WIDTH)
+        case [_, _, "event"]:
+            told = json.loads(payload)
+            clock, text = _clock(told), _event(told, style)
+        case [_, _, "state"]:
+            told = json.loads(payload)
+            clock, text = _clock(told), _state(told, style)
+        case _:
+            return None
+    source = parts[1] if len(parts) == 3 else "node"
+    return f"{clock}  {source:<10} {text}"
+
+
+def _event(told: Mapping[str, Any], style: Style) -> str:
+    before = style.paint(f"{told['from']:>9}", COLOURS.get(told["from"], DIM))
+    after = style.paint(f"{told['to']:<9}", COLOURS.get(told["to"], DIM))
+    text = f"face {told['track']:<4} {before} {style.arrow:<2} {after}"
+    return f"{text} {_share(told['to'], told['confidence'], style)}"
+
+
+def _state(told: Mapping[str, Any], style: Style) -> str:
+    count = told["faces"]
+    faces = f"{count} face" + ("s" if count != 1 else " ")
+    emotion = style.paint(f"{told['emotion']:<9}", COLOURS.get(told["emotion"], DIM))
+    text = f"{faces:<9} {'largest' if count else 'nobody':>9}    {emotion}"
+    return f"{text} {_share(told['emotion'], told['confidence'], style)}"
+
+
+def _share(emotion: str, confidence: float, style: Style) -> str:
+    if emotion == NONE:
+        return " " * (BAR + 5)
+    return f"{style.paint(style.bar(confidence), COLOURS.get(emotion, DIM))} {confidence:.2f}"
+
+
+def _info(told: Mapping[str, Any]) -> str:
+    return f"{told['model']['name']}, {told['detector']['name']}, {told['runtime']['name']}"
+
+
+def _clock(told: Mapping[str, Any]) -> str:
+    return datetime.fromisoformat(told["ts"]).astimezone().strftime("%H:%M:%S")
+
+
+class DemoView:
+    """Subscribes to everything below *prefix* and writes a line for what is new to *out*."""
+
+    def __init__(self, host: str, port: int, prefix: str, out: TextIO) -> None:
+        self._address = host, port
+        self._prefix = prefix
+        self._out = out
+        self._style = style_of(out)
+        self._shown: dict[str, str] = {}  # topic -> what the last line of it said
+        self._client: Any = None
+
+    def start(self) -> None:
+        """Return once the broker has taken the subscription, so that nothing published later is missed."""
+        import paho.mqtt.client as paho
+        from paho.mqtt.enums import CallbackAPIVersion
+
+        def subscribe(*about: object) -> None:
+            client.subscribe(f"{self._prefix}/#", qos=1)
+
+        subscribed = threading.Event()
+        self._client = client = paho.Client(CallbackAPIVersion.VERSION2, client_id="demo-view")
+        client.suppress_exceptions = True  # such as a closed pipe behind stdout
+        client.on_connect = subscribe
+        client.on_subscribe = lambda *about: subscribed.set()
+        client.on_message = lambda client, userdata, message: self.show(message.topic, bytes(message.payload))
+        host, port = self._address
+        try:
+            client.connect(host, port)
+        except OSError as error:
+            raise EdgeError(f"demo: cannot subscribe at {host}:{port}: {error.strerror or error}") from error
+        client.loop_start()
+        if not subscribed.wait(5):
+            self.stop()
+            raise EdgeError(f"demo: the broker at {host}:{port} does not take a subscription")
+
+    def show(self, topic: str, payload: bytes) -> None:
+        """Write the line for a message, unless it says what the last one on its topic said."""
+        parts = topic.removeprefix(f"{self._prefix}/").split("/")
+        text = line(parts, payload, self._style, datetime.now().strftime("%H:%M:%S"))
+        if text is None:
+            return
+        news = _news(parts[-1], payload)
+        if self._shown.get(topic) != news:
+            self._shown[topic] = news
+            print(f"{text}  {self._style.paint(topic, DIM)}", file=self._out, flush=True)
+
+    def stop(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+def _news(kind: str, payload: bytes) -> str:
+    """What counts as new: of a state neither its time nor its confidence, of the rest the whole payload."""
+    if kind != "state":
+        return payload.decode()
+    told = json.loads(payload)
+    return f"{told['faces']} {told['emotion']}"

@@ -1,0 +1,81 @@
+"""The broker inside the demo: starts fast, serves our sink and a subscriber, leaves nothing behind."""
+
+import builtins
+import logging
+import sys
+import threading
+import time
+
+import paho.mqtt.client as paho
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+from edge.commands.demo_broker import DemoBroker
+from edge.mqtt.client import MqttSink
+from edge.types import EdgeError, Message
+from tests.broker import eventually, subscriber
+
+
+def test_it_carries_what_the_sink_publishes_and_stops_without_a_trace(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = threading.active_count()
+    began = time.monotonic()
+    with DemoBroker() as broker:
+        assert time.monotonic() - began < 1.5
+        with subscriber(broker.port) as listening:
+            # Our MQTT 5 is refused, as amqtt itself fails to do, and 3.1.1 follows at once.
+            sink = MqttSink("127.0.0.1", port=broker.port, status_topic="p/n/status", client_id="n")
+            sink.start()
+            sink.publish(Message("p/n/hall/state", b"1", qos=1, retain=True))
+            sink.publish(Message("p/n/hall/event", b"2", qos=1, max_age_s=10))
+            assert eventually(lambda: listening.last("p/n/hall/event") == "2", 1.0)
+            with subscriber(broker.port) as late:
+                assert eventually(lambda: ("p/n/hall/state", "1", True) in late.messages)
+            sink.stop()
+            assert eventually(lambda: listening.last("p/n/status") == "offline")
+        began = time.monotonic()
+    assert time.monotonic() - began < 0.5
+    assert threading.active_count() == before
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+    assert capfd.readouterr() == ("", "")
+
+
+def test_it_stops_while_clients_are_connected(capfd: pytest.CaptureFixture[str]) -> None:
+    with DemoBroker() as broker:
+        sink = MqttSink("127.0.0.1", port=broker.port, status_topic="p/n/status", client_id="n")
+        sink.start()
+        assert eventually(lambda: sink.connected)
+        began = time.monotonic()
+    assert time.monotonic() - began < 0.5
+    assert eventually(lambda: not sink.connected)
+    sink.stop()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_client_of_mqtt_5_is_refused_and_not_left_waiting() -> None:
+    refusals = []
+    with DemoBroker() as broker:
+        client = paho.Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
+        client.on_connect = lambda client, userdata, flags, reason, properties: refusals.append(str(reason))
+        client.connect("127.0.0.1", broker.port)
+        deadline = time.monotonic() + 2
+        while not refusals and time.monotonic() < deadline:
+            client.loop(0.1)
+        client.disconnect()
+    assert refusals == ["Unsupported protocol version"]
+
+
+def test_without_amqtt_the_demo_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def without_amqtt(name: str, *rest: object) -> object:
+        if name.startswith("amqtt"):
+            raise ModuleNotFoundError(f"No module named {name!r}")
+        return real(name, *rest)  # type: ignore[arg-type]
+
+    for name in [name for name in sys.modules if name.startswith("amqtt")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(builtins, "__import__", without_amqtt)
+    with pytest.raises(EdgeError, match=r"demo: .* not installed; pip install 'emotion-edge\[demo\]'"):
+        DemoBroker().__enter__()

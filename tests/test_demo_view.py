@@ -1,0 +1,152 @@
+"""What the demo prints: one line for what is new, readable at a glance, the topic at its end."""
+
+import io
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from edge.commands.demo_broker import DemoBroker
+from edge.commands.demo_view import ASCII, DemoView, Style, line, style_of
+from edge.mqtt.client import MqttSink
+from edge.types import EdgeError
+from tests.broker import Mosquitto, Subscriber, broker, eventually, free_port
+
+__all__ = ["broker"]  # a fixture
+
+PLAIN = Style(colour=False)
+APPEARED = (
+    b'{"event_type":"face_appeared","id":"5f:1","ts":"2026-03-01T12:00:00.123+00:00","track":12,'
+    b'"from":"none","to":"happy","confidence":0.81}'
+)
+STATE = (
+    b'{"v":1,"ts":"2026-03-01T12:00:00.123+00:00","present":"ON","faces":%d,"emotion":"happy",'
+    b'"confidence":%s,"track":12,"since":"2026-03-01T11:59:58.123+00:00"}'
+)
+EMPTY = (
+    b'{"v":1,"ts":"2026-03-01T12:00:00.123+00:00","present":"OFF","faces":0,"emotion":"none",'
+    b'"confidence":0,"track":null,"since":"2026-03-01T11:59:58.123+00:00"}'
+)
+
+
+@pytest.fixture(autouse=True)
+def _in_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("topic", "payload", "expected"),
+    [
+        ("demo/status", b"online", "11:11:11  node       online"),
+        ("demo/hall/status", b"stale", "11:11:11  hall       stale"),
+        (
+            "demo/info",
+            b'{"model":{"name":"plain 1"},"detector":{"name":"haar"},"runtime":{"name":"litert, cpu"}}',
+            "11:11:11  node       plain 1, haar, litert, cpu",
+        ),
+        (
+            "demo/hall/event",
+            APPEARED,
+            "12:00:00  hall       face 12        none →  happy     ████████·· 0.81",
+        ),
+        (
+            "demo/hall/event",
+            APPEARED.replace(b'"none","to":"happy"', b'"surprise","to":"none"'),
+            "12:00:00  hall       face 12    surprise →  none",
+        ),
+        (
+            "demo/hall/state",
+            STATE % (2, b"0.5"),
+            "12:00:00  hall       2 faces     largest    happy     █████····· 0.50",
+        ),
+        ("demo/hall/state", EMPTY, "12:00:00  hall       0 faces      nobody    none"),
+    ],
+)
+def test_a_line_says_when_where_who_and_what(topic: str, payload: bytes, expected: str) -> None:
+    printed = line(topic.split("/"), payload, PLAIN, "11:11:11")
+    assert printed is not None
+    assert printed.rstrip() == expected
+    assert len(printed) == len("11:11:11  hall       ") + 48
+
+
+@pytest.mark.parametrize("topic", ["demo/health", "demo/hall/faces", "demo/hall/hold/state"])
+def test_what_comes_too_often_or_is_not_for_people_is_not_shown(topic: str) -> None:
+    assert line(topic.split("/"), b"{}", PLAIN, "11:11:11") is None
+
+
+def test_a_terminal_gets_colours() -> None:
+    printed = line(["demo", "hall", "event"], APPEARED, Style(colour=True), "11:11:11") or ""
+    assert "\x1b[33mhappy    \x1b[0m" in printed
+    assert "\x1b[33m████████··\x1b[0m" in printed
+
+
+def test_a_terminal_without_unicode_gets_ascii() -> None:
+    printed = line(["demo", "hall", "event"], APPEARED, ASCII, "11:11:11") or ""
+    assert printed.isascii()
+    assert printed == "12:00:00  hall       face 12        none -> happy     ########.. 0.81"
+
+
+class Terminal(io.TextIOWrapper):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_colours_are_for_terminals_that_want_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert style_of(Terminal(io.BytesIO(), "utf-8")) == Style(colour=True)
+    assert style_of(Terminal(io.BytesIO(), "ascii")) == ASCII._replace(colour=True)
+    assert style_of(io.TextIOWrapper(io.BytesIO(), "utf-8")) == Style(colour=False)
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert style_of(Terminal(io.BytesIO(), "utf-8")) == Style(colour=False)
+
+
+def test_a_subscriber_prints_what_is_new_with_its_topic(broker: Mosquitto) -> None:
+    out = io.StringIO()
+    view = DemoView("127.0.0.1", broker.port, "home/faces", out)
+    view.start()
+    sender = Subscriber(broker.port, "nothing")
+    for topic, payload in [
+        ("home/faces/demo/status", b"online"),
+        ("home/faces/demo/hall/state", STATE % (1, b"0.5")),
+        ("home/faces/demo/hall/state", STATE % (1, b"0.7")),  # no news
+        ("home/faces/demo/hall/state", STATE % (2, b"0.7")),
+        ("home/faces/demo/hall/event", APPEARED),
+        ("home/other/demo/hall/event", APPEARED),
+    ]:
+        sender.publish(topic, payload)
+    assert eventually(lambda: out.getvalue().count("\n") == 4)
+    view.stop()
+    sender.close()
+    lines = out.getvalue().splitlines()
+    assert [text.split()[-1] for text in lines] == [
+        "home/faces/demo/status",
+        "home/faces/demo/hall/state",
+        "home/faces/demo/hall/state",
+        "home/faces/demo/hall/event",
+    ]
+    assert lines[3] == (
+        "12:00:00  hall       face 12        none →  happy     ████████·· 0.81  home/faces/demo/hall/event"
+    )
+
+
+def test_it_views_the_broker_of_the_demo() -> None:
+    out = io.StringIO()
+    with DemoBroker() as demo:
+        view = DemoView("127.0.0.1", demo.port, "p", out)
+        view.start()
+        sink = MqttSink("127.0.0.1", port=demo.port, status_topic="p/demo/status", client_id="demo")
+        sink.start()
+        assert eventually(lambda: "online" in out.getvalue(), 1.0)
+        sink.stop()
+        assert eventually(lambda: "offline" in out.getvalue(), 1.0)
+        view.stop()
+
+
+def test_a_broker_that_is_not_there_is_told_in_one_line() -> None:
+    port = free_port()
+    with pytest.raises(EdgeError, match=f"demo: cannot subscribe at 127.0.0.1:{port}: Connection refused"):
+        DemoView("127.0.0.1", port, "p", io.StringIO()).start()
