@@ -42,7 +42,7 @@ FILE_KEYS = (("mqtt", "password_file"), ("mqtt", "ca_file"), ("model", "file"), 
 
 
 class Settings(BaseSettings):
-    """All settings, checked; what is given to the constructor yields to the environment."""
+    """All settings, checked: what the constructor is given over the defaults; load() reads the rest."""
 
     model_config = SettingsConfigDict(
         strict=True,
@@ -71,11 +71,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        environment = EnvSettingsSource(settings_cls)
-        # An unknown name would end in a traceback here; load() tells it in a line.
-        known = {name.lower() for name in variables()}
-        environment.env_vars = {name: text for name, text in environment.env_vars.items() if name in known}
-        return environment, init_settings
+        return (init_settings,)
 
     @field_validator("camera")
     @classmethod
@@ -88,6 +84,25 @@ class Settings(BaseSettings):
                 raise rule(f"found {found(name)}, which camera[{names.index(name)}] has; "
                            "another name would do", at=(index, "name"))
         return cameras
+
+
+class _OverFile(Settings):
+    """The environment over what the constructor is given."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        environment = EnvSettingsSource(settings_cls)
+        # An unknown name would end in a traceback here; load() tells it in a line.
+        known = {name.lower() for name in variables()}
+        environment.env_vars = {name: text for name, text in environment.env_vars.items() if name in known}
+        return environment, init_settings
 
 
 class Loaded(NamedTuple):
@@ -125,7 +140,7 @@ def resolve(path: Path | None = None) -> Loaded:
     stronger = _environment(mistakes)
     _prefer_password(tables, stronger, mistakes)
     try:
-        settings = Settings(**tables)
+        settings: Settings = _OverFile(**tables)
     except ValidationError as error:
         mistakes += [_mistake(file, stronger, details) for details in error.errors(include_url=False)]
     if mistakes:

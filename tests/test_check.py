@@ -16,26 +16,10 @@ ROOT = Path(__file__).resolve().parents[1]
 def check(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     clean = {name: text for name, text in os.environ.items() if not name.startswith("EMOTION_EDGE_")}
     return subprocess.run(
-        [sys.executable, "-c", MAIN, "check", *arguments],
+        [sys.executable, "-m", "edge", "check", *arguments],
         cwd=folder, capture_output=True, text=True, timeout=30,
         env={**clean, "PYTHONPATH": str(ROOT), **environment},
     )  # fmt: skip
-
-
-# As edge/__main__.py does, without the other commands: their imports are not what is tried here.
-MAIN = """
-import argparse, sys
-from edge.commands import check
-from edge.types import EdgeError
-parser = argparse.ArgumentParser()
-check.add_parser(parser.add_subparsers())
-options = parser.parse_args()
-try:
-    sys.exit(options.run(options))
-except EdgeError as error:
-    print(error, file=sys.stderr)
-    sys.exit(error.exit_code)
-"""
 
 
 def test_a_right_configuration_is_printed_as_toml_with_the_origin_of_each_value(tmp_path: Path) -> None:

@@ -193,6 +193,12 @@ def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch) -> 
     assert ("mqtt", "prefix") not in loaded.origins
 
 
+def test_settings_made_by_hand_do_not_listen_to_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMOTION_EDGE_MQTT__HOST", "broker.lan")
+    monkeypatch.setenv("EMOTION_EDGE_MQTT", "{")
+    assert settings.Settings.model_validate({"mqtt": {"port": 1}}).mqtt.host == "localhost"
+
+
 def test_mistakes_in_the_environment_are_told_by_the_variables_name(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, text in {
         "EMOTION_EDGE_MQTT__HOSTT": "broker.lan",
