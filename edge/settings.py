@@ -214,21 +214,19 @@ def _prefer_password(
     tables: dict[str, Any], stronger: dict[KeyPath, str], mistakes: list[tuple[int, str]]
 ) -> None:
     """Let the environment's password, else systemd's credential, replace both forms in the file."""
-    replaced = ("mqtt", "password") in stronger or ("mqtt", "password_file") in stronger
-    credential = Path(os.environ.get("CREDENTIALS_DIRECTORY", ""), CREDENTIAL)
-    mqtt = tables.setdefault("mqtt", {})
-    if not replaced and "CREDENTIALS_DIRECTORY" in os.environ and credential.exists():
-        replaced = True
+    secret = {}
+    if ("mqtt", "password") not in stronger and ("mqtt", "password_file") not in stronger:
+        credential = os.path.join(os.environ.get("CREDENTIALS_DIRECTORY", ""), CREDENTIAL)
+        if not ("CREDENTIALS_DIRECTORY" in os.environ and os.path.exists(credential)):
+            return
         stronger["mqtt", "password"] = f"credential: {CREDENTIAL}"
         try:
-            secret = {"password": read_secret(credential)}
+            secret = {"password": read_secret(Path(credential))}
         except ConfigError as error:
-            secret = {}
             mistakes.append((0, f"credential: {error}"))
-    else:
-        secret = {}
-    if replaced:
-        tables["mqtt"] = {k: v for k, v in mqtt.items() if k not in ("password", "password_file")} | secret
+    weaker = {"password", "password_file"}
+    mqtt = {key: value for key, value in tables.get("mqtt", {}).items() if key not in weaker}
+    tables["mqtt"] = mqtt | secret
 
 
 def _mistake(file: TomlFile, stronger: Mapping[KeyPath, str], error: ErrorDetails) -> tuple[int, str]:

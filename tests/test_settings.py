@@ -240,6 +240,8 @@ def test_the_environments_password_wins_over_the_credential_and_that_over_the_fi
     (tmp_path / "credentials/mqtt_password").write_text("from systemd\n")
     assert password(text) == "from systemd"
     assert mistakes("") == ["credential: mqtt_password: set, but no mqtt.username; set both"]
+    (tmp_path / "credentials/mqtt_password").write_text("")
+    assert mistakes(text) == [f"credential: {tmp_path}/credentials/mqtt_password: empty"]
     monkeypatch.setenv("EMOTION_EDGE_MQTT__PASSWORD", "from the environment")
     assert password(text) == "from the environment"
 

@@ -48,9 +48,11 @@ def run(options: argparse.Namespace) -> int:
 def _lines(table: BaseModel, place: KeyPath, origins: dict[KeyPath, str]) -> Iterator[str]:
     for key in type(table).model_fields:
         value = getattr(table, key)
-        line = f"# {key} is not set" if value is None else f"{key} = {toml(value)}"
         origin = origins.get((*place, key))
-        yield f"{line:<40}  # {origin}" if origin else line
+        if value is None:  # perhaps named in the file, and replaced by a credential
+            yield f"# {key} is not set"
+        else:
+            yield f"{key} = {toml(value)}".ljust(40) + f"  # {origin}" if origin else f"{key} = {toml(value)}"
 
 
 def toml(value: str | int | float | bool | Path | SecretStr) -> str:
