@@ -152,3 +152,72 @@ class CuttingServer:
                     + head + self._jpeg[: len(self._jpeg) // 2]
                 )  # fmt: skip
             self.served += 1
+
+
+class RtspCamera:
+    """An IP camera on the loopback: H.264 from ffmpeg, RTSP with RTP inside its TCP connection only."""
+
+    _SDP = (
+        "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=camera\r\nt=0 0\r\nm=video 0 RTP/AVP 96\r\n"
+        "a=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1\r\na=control:track\r\n"
+    )
+
+    def __init__(self) -> None:
+        self._packets = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._packets.bind(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self.address = f"rtsp://127.0.0.1:{self._listener.getsockname()[1]}/camera"
+
+    def __enter__(self) -> "RtspCamera":
+        self._encoder = subprocess.Popen(
+            ["ffmpeg", "-v", "error", "-re", "-f", "lavfi", "-i", "testsrc=size=320x240:rate=20", "-c:v",
+             "libx264", "-tune", "zerolatency", "-preset", "ultrafast", "-g", "10", "-x264-params",
+             "repeat-headers=1", "-pix_fmt", "yuv420p", "-f", "rtp",
+             f"rtp://127.0.0.1:{self._packets.getsockname()[1]}"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        self._packets.settimeout(5.0)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._encoder.kill()
+        self._encoder.wait()
+        self._packets.sendto(b"", self._packets.getsockname())  # the last one
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+        self._packets.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            with client, contextlib.suppress(OSError):
+                self._answer(client)
+                while packet := self._packets.recv(65535):
+                    client.sendall(b"$\0" + len(packet).to_bytes(2, "big") + packet)
+
+    def _answer(self, client: socket.socket) -> None:
+        """Answer requests until one is to play."""
+        with client.makefile("rb") as lines:
+            while True:
+                request = []
+                while line := lines.readline().strip():
+                    request.append(line.decode())
+                if not request:
+                    raise OSError("the client left")
+                method = request[0].split()[0]
+                sequence = next(line for line in request if line.startswith("CSeq"))
+                more = {
+                    "DESCRIBE": f"Content-Type: application/sdp\r\nContent-Length: {len(self._SDP)}\r\n",
+                    "SETUP": "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\nSession: 1\r\n",
+                    "OPTIONS": "Public: OPTIONS, DESCRIBE, SETUP, PLAY\r\n",
+                }.get(method, "Session: 1\r\n")
+                body = self._SDP if method == "DESCRIBE" else ""
+                client.sendall(f"RTSP/1.0 200 OK\r\n{sequence}\r\n{more}\r\n{body}".encode())
+                if method == "PLAY":
+                    return

@@ -22,7 +22,7 @@ from edge.sources.pace import RateLimit
 from edge.sources.portraits import Portraits
 from edge.sources.v4l2 import Camera, capture_devices, is_capture, picture
 from edge.types import EdgeError, EndOfStreamError, Source
-from tests.fakes import StreamServer
+from tests.fakes import RtspCamera, StreamServer
 
 
 def drawn(n: int) -> np.ndarray:
@@ -76,7 +76,13 @@ def server() -> Iterator[StreamServer]:
         yield server
 
 
-@pytest.fixture(params=["file", "folder", "image", "portraits", "http"])
+@pytest.fixture
+def rtsp_camera() -> Iterator[RtspCamera]:
+    with RtspCamera() as camera:
+        yield camera
+
+
+@pytest.fixture(params=["file", "folder", "image", "portraits", "http", "rtsp"])
 def opened(request: pytest.FixtureRequest) -> Iterator[Callable[[], Source]]:
     """Opens one kind of source; all that were opened are closed at the end."""
     sources: list[Source] = []
@@ -91,8 +97,10 @@ def opened(request: pytest.FixtureRequest) -> Iterator[Callable[[], Source]]:
                 source = Images(request.getfixturevalue("folder") / "1.png", fps=20)
             case "portraits":
                 source = Portraits(width=160, height=120, fps=20, file=request.getfixturevalue("means"))
-            case _:
+            case "http":
                 source = open_source(request.getfixturevalue("server").address)
+            case _:
+                source = open_source(request.getfixturevalue("rtsp_camera").address)
         sources.append(source)
         return source
 
