@@ -65,9 +65,10 @@ class YuNet:
         if found is None:
             return []
         faces = []
-        for x, y, width, height, *points, score in np.asarray(found, np.float64).tolist():
-            center_x, center_y = x + width / 2, y + height / 2
-            if not (0 <= center_x < columns and 0 <= center_y < rows and math.isfinite(width * height)):
+        for row in np.asarray(found, np.float64).tolist():
+            x, y, width, height, *points, score = row
+            inside = 0 <= x + width / 2 < columns and 0 <= y + height / 2 < rows
+            if not inside or not all(map(math.isfinite, row)):
                 continue
             # YuNet gives the person's right eye first, which a head upside down has on the picture's right.
             left, right = sorted(((points[0], points[1]), (points[2], points[3])))

@@ -1,0 +1,192 @@
+import hashlib
+import os
+import socket
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from edge.__main__ import main
+from edge.commands import models
+from edge.commands.models import fetch, listed
+from edge.detectors.files import CATALOGUE, DetectorFile, models_directory
+from edge.types import EdgeError
+
+CONTENT = bytes(range(256)) * 300
+Serve = Callable[..., str]
+
+
+def entry(url: str, content: bytes = CONTENT) -> dict[str, DetectorFile]:
+    sha256 = hashlib.sha256(content).hexdigest()
+    return {"toy": DetectorFile("toy.onnx", sha256, len(content), url, "https://mirror.example/toy", "MIT")}
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Start an HTTP server that answers every request alike; its address."""
+    servers: list[ThreadingHTTPServer] = []
+
+    def start(content: bytes = CONTENT, *, status: int = 200, announced: int | None = None) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(content) if announced is None else announced))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        return f"http://127.0.0.1:{server.server_port}/toy.onnx"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def refused(url: str, directory: Path, content: bytes = CONTENT) -> str:
+    """The one line of a fetch that must fail and leave nothing behind."""
+    with pytest.raises(EdgeError) as error:
+        fetch("toy", directory, catalogue=entry(url, content))
+    assert not directory.exists() or not list(directory.iterdir())
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_the_right_file_is_put_in_place_for_everyone_to_read(serve: Serve, tmp_path: Path) -> None:
+    directory = tmp_path / "state" / "models"
+    line = fetch("toy", directory, catalogue=entry(serve()))
+    assert line == f"{directory}/toy.onnx: 76800 bytes, sha256 ok"
+    assert (directory / "toy.onnx").read_bytes() == CONTENT
+    assert stat.S_IMODE((directory / "toy.onnx").stat().st_mode) == 0o644
+    assert os.listdir(directory) == ["toy.onnx"]
+
+
+def test_a_file_that_is_there_and_right_is_not_fetched_again(tmp_path: Path) -> None:
+    (tmp_path / "toy.onnx").write_bytes(CONTENT)
+    line = fetch("toy", tmp_path, catalogue=entry("http://127.0.0.1:1/"))
+    assert line == f"{tmp_path}/toy.onnx: already there, sha256 ok"
+
+
+def test_a_damaged_file_is_replaced(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "toy.onnx").write_bytes(b"\0" + CONTENT[1:])
+    fetch("toy", tmp_path, catalogue=entry(serve()))
+    assert (tmp_path / "toy.onnx").read_bytes() == CONTENT
+
+
+def test_a_wrong_hash_is_refused_and_nothing_is_kept(serve: Serve, tmp_path: Path) -> None:
+    line = refused(serve(b"\0" + CONTENT[1:]), tmp_path, b"\1" + CONTENT[1:])
+    assert "sha256" in line
+    assert line.endswith("nothing was kept; or try --url https://mirror.example/toy")
+
+
+def test_a_damaged_file_survives_a_failed_fetch_unchanged(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "toy.onnx").write_bytes(b"old")
+    with pytest.raises(EdgeError, match="HTTP 503"):
+        fetch("toy", tmp_path, catalogue=entry(serve(status=503)))
+    assert (tmp_path / "toy.onnx").read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["toy.onnx"]
+
+
+def test_a_cut_connection_is_told_with_how_far_it_came(serve: Serve, tmp_path: Path) -> None:
+    line = refused(serve(CONTENT[:1000], announced=76800), tmp_path)
+    assert "cut after 1000 of 76800 bytes" in line
+
+
+def test_a_file_that_is_too_long_is_not_read_to_its_end(serve: Serve, tmp_path: Path) -> None:
+    assert "more than the 76800 bytes of toy.onnx" in refused(serve(CONTENT * 10), tmp_path)
+
+
+def test_a_missing_page_is_told_by_its_status(serve: Serve, tmp_path: Path) -> None:
+    url = serve(b"gone", status=404)
+    assert refused(url, tmp_path) == f"{url}: HTTP 404 Not Found; or try --url https://mirror.example/toy"
+
+
+def test_no_network_is_told_as_such(tmp_path: Path) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}/toy"
+        assert "cannot be reached" in refused(url, tmp_path)
+    assert "is there a network?" in refused("http://no-such-host.invalid/toy", tmp_path)
+
+
+def test_a_server_that_says_nothing_is_left_after_the_time_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "STALL_S", 0.2)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        assert "timed out" in refused(f"http://127.0.0.1:{silent.getsockname()[1]}/toy", tmp_path)
+
+
+def test_something_that_is_no_address_is_told(tmp_path: Path) -> None:
+    assert "not an address" in refused("yunet.onnx", tmp_path)
+
+
+def test_a_directory_that_cannot_be_written_is_named(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EdgeError, match=r"/file/models: Not a directory; .*--directory"):
+        fetch("toy", tmp_path / "file" / "models", catalogue=entry(serve()))
+
+
+def test_a_mirror_is_checked_like_the_original(serve: Serve, tmp_path: Path) -> None:
+    catalogue = entry("http://127.0.0.1:1/")
+    with pytest.raises(EdgeError, match="sha256"):
+        fetch("toy", tmp_path, serve(CONTENT[::-1]), catalogue)
+    fetch("toy", tmp_path, serve(), catalogue)
+    assert (tmp_path / "toy.onnx").read_bytes() == CONTENT
+
+
+def test_an_unknown_name_is_told_with_those_that_are_known(tmp_path: Path) -> None:
+    with pytest.raises(EdgeError, match="'ssd' is not known; there is yunet"):
+        fetch("ssd", tmp_path)
+
+
+def test_the_list_says_absent_damaged_and_present(tmp_path: Path) -> None:
+    catalogue = entry("http://127.0.0.1:1/")
+    assert listed(tmp_path, catalogue)[0].endswith("not here; `emotion-edge models fetch toy` gets it")
+    (tmp_path / "toy.onnx").write_bytes(CONTENT[1:])
+    assert "sha256" in listed(tmp_path, catalogue)[0]
+    (tmp_path / "toy.onnx").write_bytes(CONTENT)
+    assert listed(tmp_path, catalogue) == [
+        f"toy  {tmp_path}/toy.onnx  76800 bytes, MIT: here, sha256 ok"
+    ]
+
+
+def test_yunets_pinned_hash_is_that_of_the_real_file_and_the_command_fetches_it(
+    serve: Serve, shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = (shared_data / "models/detectors/face_detection_yunet_2023mar.onnx").read_bytes()
+    assert main(["models", "fetch", "yunet", "--directory", str(tmp_path), "--url", serve(real)]) == 0
+    path = tmp_path / "face_detection_yunet_2023mar.onnx"
+    assert capsys.readouterr().out == f"{path}: 232589 bytes, sha256 ok\n"
+    assert path.read_bytes() == real
+    assert main(["models", "list", "--directory", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.endswith("here, sha256 ok\n")
+
+
+def test_a_failed_fetch_is_one_line_and_exit_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    url = "http://127.0.0.1:1/yunet"
+    assert main(["models", "fetch", "yunet", "--directory", str(tmp_path), "--url", url]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert CATALOGUE["yunet"].mirror in error
+
+
+def test_files_live_in_systemds_state_directory_else_the_users_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/emotion-edge:/var/lib/other")
+    assert models_directory() == Path("/var/lib/emotion-edge/models")
+    monkeypatch.delenv("STATE_DIRECTORY")
+    monkeypatch.setenv("XDG_DATA_HOME", "/data")
+    assert models_directory() == Path("/data/emotion-edge/models")
+    monkeypatch.setenv("XDG_DATA_HOME", "not/absolute")
+    monkeypatch.setenv("HOME", "/home/pi")
+    assert models_directory() == Path("/home/pi/.local/share/emotion-edge/models")
