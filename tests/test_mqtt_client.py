@@ -23,6 +23,7 @@ __all__ = ["broker"]  # a fixture
 
 STATUS = "p/n/status"
 ONCE = (0.1, 0.2)  # retry_s: tests do not wait for seconds
+CALM = (1.5, 1.5)  # retry_s with time to start a broker and a subscriber between two attempts
 
 
 @contextmanager
@@ -139,14 +140,16 @@ def test_a_thousand_events_arrive_in_order_though_only_20_are_in_flight(broker: 
 # The broker goes away
 
 
-def test_a_broker_that_is_down_at_start_gets_all_state_once_it_is_up(tmp_path: Path) -> None:
+def test_a_broker_that_is_down_at_start_gets_all_state_once_it_is_up(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     mosquitto = Mosquitto(tmp_path)
-    with sink(mosquitto.port) as publishing:
+    with sink(mosquitto.port, retry_s=CALM) as publishing:
         publishing.publish(state(b"old"))
         publishing.publish(state(b"new"))
         publishing.publish(faces(b"lost"))
         publishing.publish(event(b"young"))
-        time.sleep(0.3)
+        assert eventually(lambda: "connection refused" in caplog.text)
         assert not publishing.connected
         mosquitto.start()
         try:
@@ -174,7 +177,7 @@ def test_a_broker_that_lost_its_store_is_told_all_retained_state_again(broker: M
 
 
 def test_an_event_older_than_its_age_is_never_sent_and_counted(broker: Mosquitto) -> None:
-    with sink(broker.port, retry_s=(0.6, 0.6)) as publishing:
+    with sink(broker.port, retry_s=CALM) as publishing:
         assert eventually(lambda: publishing.connected)
         broker.kill()
         assert eventually(lambda: not publishing.connected)
@@ -187,9 +190,12 @@ def test_an_event_older_than_its_age_is_never_sent_and_counted(broker: Mosquitto
         assert eventually(lambda: publishing.health() == MqttHealth(reconnects=1, queued=0, dropped=1))
 
 
-def test_the_oldest_of_too_many_events_are_dropped_and_counted(tmp_path: Path) -> None:
+def test_the_oldest_of_too_many_events_are_dropped_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     mosquitto = Mosquitto(tmp_path)
-    with sink(mosquitto.port, queue=3) as publishing:
+    with sink(mosquitto.port, queue=3, retry_s=CALM) as publishing:
+        assert eventually(lambda: "connection refused" in caplog.text)
         for number in range(5):
             publishing.publish(event(b"%d" % number))
         assert publishing.health() == MqttHealth(reconnects=0, queued=3, dropped=2)
@@ -204,7 +210,7 @@ def test_the_oldest_of_too_many_events_are_dropped_and_counted(tmp_path: Path) -
 def test_a_frozen_broker_is_noticed_within_twice_the_keepalive_and_events_are_sent_again(
     broker: Mosquitto,
 ) -> None:
-    with sink(broker.port, keepalive_s=2, connect_timeout_s=0.5) as publishing:
+    with sink(broker.port, keepalive_s=2, retry_s=CALM) as publishing:
         assert eventually(lambda: publishing.connected)
         broker.freeze()
         frozen = time.monotonic()
