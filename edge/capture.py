@@ -154,18 +154,22 @@ class Capture:
                 self._tell("offline", f"{type(error).__name__}: {error}")
 
     def _supervise(self) -> None:
-        while not self._stopping.wait(self._stall_s / 10) and not self.ended:
-            hangs = False
+        while not self._stopping.wait(self._stall_s / 10):
+            lost = False
             with self._lock:
+                if self.ended:
+                    return
                 self._readers = [r for r in self._readers[:-1] if r.is_alive()] + self._readers[-1:]
                 reader = self._readers[-1]
                 silent_s = reader.silent_s()
                 if silent_s > self._give_up_s:
                     self._tell("offline", f"no picture for {silent_s:.0f} s")
-                    hangs = len(self._readers) < _MOST_READERS
+                    lost = len(self._readers) < _MOST_READERS
+                elif not reader.is_alive():  # an error of ours, told by threading.excepthook
+                    lost = True
                 elif silent_s > self._stall_s and self.status == "online":
                     self._tell("stale", f"no picture for {silent_s:.0f} s")
-            if hangs:
+            if lost:
                 reader.dismiss()
                 self._appoint()
 

@@ -218,6 +218,25 @@ def test_a_fault_in_a_driver_is_healed_like_any_other() -> None:
     assert story.told[:3] == [("online", ""), ("offline", "ValueError: odd buffer"), ("online", "")]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_reader_that_dies_of_our_own_error_is_replaced() -> None:
+    raised = []
+
+    def tell(status: str, reason: str) -> None:
+        if len(raised) < 2:
+            raised.append(status)
+            raise RuntimeError("a mistake in the callback")
+
+    slots = Slots()
+    capture = Capture("hall", lambda: Script(moving), slots, tell, stall_s=0.2, retry_s=(0.01, 0.02))
+    capture.start()
+    until(lambda: len(raised) == 2)
+    slots.take(0)
+    assert slots.take(5.0) is not None
+    capture.stop()
+    assert raised == ["online", "offline"]
+
+
 def test_a_file_that_ends_is_offline_and_not_opened_again() -> None:
     opened = itertools.count()
 
