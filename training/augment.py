@@ -1,0 +1,63 @@
+"""Training pictures, varied: what a camera and a detector's box do to a face."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+
+from training.recipe import Augment
+
+
+def vary(images: np.ndarray, how: Augment, random: np.random.Generator) -> np.ndarray:
+    """*images* (n, h, w) uint8, each turned, shifted, scaled, mirrored, lit, blurred and part-erased."""
+    return np.stack([_vary_one(image, how, random) for image in images])
+
+
+def _vary_one(image: np.ndarray, how: Augment, random: np.random.Generator) -> np.ndarray:
+    height, width = image.shape
+    draw = random.uniform(-1, 1, 8)  # one call: the generator is most of the time
+    chance = random.random(4)
+
+    # One warp does four things: each resampling would blur a little more.
+    angle, scale = math.radians(how.rotation * draw[0]), 1 + how.scale * draw[1]
+    mirror = -1 if chance[0] < how.flip else 1
+    cos, sin = scale * math.cos(angle), scale * math.sin(angle)
+    matrix = np.array([[mirror * cos, -sin, 0.0], [mirror * sin, cos, 0.0]])
+    center = np.array([(width - 1) / 2, (height - 1) / 2])
+    shift = how.shift * np.array([width * draw[2], height * draw[3]])
+    matrix[:, 2] = center + shift - matrix[:, :2] @ center
+    image = cv2.warpAffine(image, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
+
+    if chance[1] < how.blur:
+        sigma = 0.3 + (how.blur_sigma - 0.3) * abs(draw[4]) if how.blur_sigma > 0.3 else how.blur_sigma
+        image = _soft(image, sigma, shrink=draw[5] > 0)
+
+    gain = 1 + how.contrast * draw[6]
+    mean = cv2.mean(image)[0]
+    # convertScaleAbs would mirror negative values: a table saturates.
+    levels = (np.arange(256) - mean) * gain + mean + how.brightness * draw[7]
+    image = cv2.LUT(image, np.clip(np.rint(levels), 0, 255).astype(np.uint8))
+
+    if how.noise:
+        grain = random.standard_normal(image.shape, np.float32) * (how.noise * chance[2])
+        image = np.clip(np.rint(image + grain), 0, 255).astype(np.uint8)
+    if chance[3] < how.erase:
+        high, wide = (int(length * random.uniform(0.15, 0.4)) for length in image.shape)
+        top, left = random.integers(0, height - high + 1), random.integers(0, width - wide + 1)
+        image[top : top + high, left : left + wide] = random.integers(0, 256)
+    return image
+
+
+def _soft(image: np.ndarray, sigma: float, shrink: bool) -> np.ndarray:
+    """*image* as a lens out of focus gives it, or as a face that was small in its frame."""
+    if not shrink:
+        return cv2.GaussianBlur(image, (0, 0), sigma)
+    height, width = image.shape
+    # A box of f pixels has variance f²/12, the enlargement's triangle f²/6: together sigma = f / 2.
+    factor = max(1.0, sigma * 2)
+    small = (max(8, round(width / factor)), max(8, round(height / factor)))
+    return cv2.resize(
+        cv2.resize(image, small, interpolation=cv2.INTER_AREA), (width, height), interpolation=cv2.INTER_LINEAR
+    )

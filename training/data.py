@@ -1,0 +1,311 @@
+"""From a data set's files to one value: images, labels, split, FER+ votes, row by row.
+
+Reads what people have: ``fer2013.csv`` and ``icml_face_data.csv`` (FER+ votes joined by row), folder
+trees of pictures, and the npz forms of the project. Nothing is dropped in silence: every row that
+cannot be used gets one line with its place, and reading stops there unless asked to go on.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from edge.preprocess import crop_whole
+from edge.types import LABELS, EdgeError
+
+SIZE = 48  # pixels
+USAGES = ("Training", "PublicTest", "PrivateTest")  # FER2013's splits; `usage` holds the index
+# FER+'s own order; contempt, unknown and NF (not a face) have no label here.
+VOTES = (
+    "neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF",
+)
+VOTE_OF_LABEL = [4, 5, 6, 1, 3, 2, 0]  # LABELS' order -> column of VOTES
+_SHOWN = 20  # problems shown before "and N more"
+
+_SPELLINGS = {
+    "angry": ("angry", "anger", "an"),
+    "disgust": ("disgust", "disgusted", "di"),
+    "fear": ("fear", "fearful", "afraid", "scared", "fe"),
+    "happy": ("happy", "happiness", "happily", "joy", "ha"),
+    "sad": ("sad", "sadness", "sa"),
+    "surprise": ("surprise", "surprised", "su"),
+    "neutral": ("neutral", "neutrality", "ne"),
+}
+_LABEL_OF = {spelling: LABELS.index(label) for label, some in _SPELLINGS.items() for spelling in some}
+_USAGE_OF = {
+    "training": 0, "train": 0,
+    "publictest": 1, "validation": 1, "valid": 1, "val": 1, "dev": 1,
+    "privatetest": 2, "test": 2, "testing": 2,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Rows of one or several data sets; all arrays are n long."""
+
+    images: np.ndarray  # (n, 48, 48) uint8 luma
+    labels: np.ndarray  # (n,) int64, index into LABELS
+    usage: np.ndarray  # (n,) uint8, index into USAGES
+    votes: np.ndarray  # (n, 10) uint8 in VOTES' order; all zero where FER+ says nothing
+    rows: np.ndarray  # (n,) int64, row in the file or folder it came from
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, keep: np.ndarray) -> Dataset:
+        """The rows that *keep* (mask or indices) names, in its order."""
+        return Dataset(**{field.name: getattr(self, field.name)[keep] for field in fields(self)})
+
+    def split(self, usage: str) -> Dataset:
+        """The rows of one of USAGES."""
+        return self.take(self.usage == USAGES.index(usage))
+
+    @property
+    def has_votes(self) -> bool:
+        return bool(self.votes.any())
+
+
+def read(paths: Sequence[Path], ferplus: Path | None = None, skip_bad: bool = False) -> Dataset:
+    """The rows of all *paths* (csv, npz, or a folder), in order.
+
+    *ferplus* is Microsoft's fer2013new.csv, joined by row to the one csv among *paths*. A row that
+    cannot be read raises EdgeError with one line a problem; with *skip_bad* the lines go to stderr,
+    the rows are left out and counted.
+    """
+    problems: list[str] = []
+    parts = [_read(path, problems) for path in paths]
+    if ferplus is not None:
+        if len(parts) != 1 or paths[0].suffix != ".csv":
+            raise EdgeError(f"--ferplus {ferplus}: joins one csv by row; give exactly one csv as --data")
+        parts[0] = _with_votes(parts[0], ferplus, paths[0], problems)
+    if problems:
+        shown = problems[:_SHOWN]
+        if len(problems) > _SHOWN:
+            shown.append(f"… and {len(problems) - _SHOWN} more")
+        if not skip_bad:
+            count = f"{len(problems)} bad row{'s' if len(problems) > 1 else ''}"
+            raise EdgeError("\n".join([*shown, f"{count}; mend them or leave them out with --skip-bad"]))
+        print("\n".join([*shown, f"left out: {len(problems)} bad rows (--skip-bad)"]), file=sys.stderr)
+    merged = Dataset(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Dataset)))
+    if not len(merged):
+        raise EdgeError(f"{', '.join(map(str, paths))}: no usable row")
+    return merged
+
+
+def blank(images: np.ndarray) -> np.ndarray:
+    """Mask (n,): pictures of one single gray value, which show nothing."""
+    flat = images.reshape(len(images), -1)
+    return np.asarray(flat.min(1) == flat.max(1))
+
+
+def recurring(images: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """Mask (n,): the pictures whose exact pixels also stand in *among*."""
+    known = {image.tobytes() for image in among}
+    return np.fromiter((image.tobytes() in known for image in images), bool, len(images))
+
+
+def first_seen(images: np.ndarray) -> np.ndarray:
+    """Mask (n,): the first of each group of pictures with the same pixels."""
+    seen: dict[bytes, int] = {}
+    return np.fromiter((seen.setdefault(image.tobytes(), i) == i for i, image in enumerate(images)), bool)
+
+
+def distributions(votes: np.ndarray) -> np.ndarray:
+    """FER+ *votes* (n, 10) as probabilities (n, 7) float32 in LABELS' order.
+
+    Contempt, unknown and NF are dropped and the rest renormalised; single votes are dropped as
+    outliers, as in Microsoft's rule, where more than single votes remain. All zero: no usable vote.
+    """
+    seven = votes[:, VOTE_OF_LABEL].astype(np.float32)
+    firm = np.where(seven > 1, seven, 0)
+    chosen = np.where(firm.sum(1, keepdims=True) > 0, firm, seven)
+    return np.asarray(chosen / np.maximum(chosen.sum(1, keepdims=True), 1), np.float32)
+
+
+def majority(votes: np.ndarray) -> np.ndarray:
+    """FER+ majority label (n,) int64 in LABELS' order, -1 where there is none ("plus7").
+
+    Microsoft's rule: votes of one are dropped, then one class must hold more than half of what is
+    left; rows whose majority is contempt, unknown or NF have no label of ours.
+    """
+    firm = np.where(votes > 1, votes, 0).astype(np.int64)
+    best = firm.argmax(1)
+    clear = 2 * firm.max(1) > firm.sum(1)
+    label_of_vote = np.full(len(VOTES), -1)
+    label_of_vote[VOTE_OF_LABEL] = np.arange(len(LABELS))
+    return np.where(clear, label_of_vote[best], -1)
+
+
+def label_of(name: str) -> int | None:
+    """Index into LABELS for any common spelling of one of the seven, or its number; else None."""
+    plain = name.strip().lower().lstrip("0123456789_-. ")
+    if not plain:  # a bare number, as some trees name their folders
+        number = name.strip()
+        return int(number) if number in map(str, range(len(LABELS))) else None
+    return _LABEL_OF.get(plain)
+
+
+# --- one function a form ---------------------------------------------------------------------------
+
+
+def _read(path: Path, problems: list[str]) -> Dataset:
+    if path.is_dir():
+        archives = sorted(path.glob("*.npz"), key=lambda file: _USAGE_OF.get(file.stem.lower(), 9))
+        if archives:
+            parts = [_read_npz(file, problems) for file in archives]
+            return Dataset(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Dataset)))
+        return _read_tree(path, problems)
+    if not path.exists():
+        raise EdgeError(f"{path}: no such file or folder")
+    if path.suffix == ".npz":
+        return _read_npz(path, problems)
+    if path.suffix == ".csv":
+        return _read_csv(path, problems)
+    raise EdgeError(f"{path}: neither csv, npz nor a folder")
+
+
+def _read_csv(path: Path, problems: list[str]) -> Dataset:
+    """fer2013.csv, or icml_face_data.csv, whose header has spaces and another order."""
+    images, labels, usages, rows = [], [], [], []
+    for line, record in _records(path, ("emotion", "pixels")):
+        label = label_of(record["emotion"] or "")
+        usage = _USAGE_OF.get((record.get("usage") or "training").strip().lower())
+        image = _pixels(record["pixels"] or "")
+        if label is None:
+            found = f"emotion {record['emotion']!r}; a number 0 to {len(LABELS) - 1} would do"
+        elif usage is None:
+            found = f"usage {record['usage']!r}; {', '.join(USAGES)} would do"
+        elif isinstance(image, str):
+            found = image
+        else:
+            images.append(image)
+            labels.append(label)
+            usages.append(usage)
+            rows.append(line - 2)
+            continue
+        problems.append(f"{path}:{line}: {found}")
+    return _dataset(images, labels, usages, rows)
+
+
+def _records(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """(line number, lower-case column -> text) of each row of a csv that has the columns *needed*."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            header = [name.strip().lower() for name in next(reader, [])]
+            for name in needed:
+                if name not in header:
+                    raise EdgeError(f"{path}:1: no column {name!r}; found {', '.join(header) or 'nothing'}")
+            for record in reader:
+                padded = record + [""] * (len(header) - len(record))
+                yield reader.line_num, dict(zip(header, padded, strict=False))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise EdgeError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _pixels(text: str) -> np.ndarray | str:
+    """The picture in a csv's field, or what is wrong with it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # numpy only warns where the text stops being numbers
+        try:
+            values = np.fromstring(text, np.int64, sep=" ")
+        except (DeprecationWarning, ValueError):
+            return f"pixels are not all whole numbers; {SIZE * SIZE} from 0 to 255 would do"
+    if len(values) != SIZE * SIZE:
+        return f"{len(values)} pixels, {SIZE * SIZE} expected ({SIZE}x{SIZE})"
+    if values.min() < 0 or values.max() > 255:
+        return f"a pixel of {values.min() if values.min() < 0 else values.max()}; 0 to 255 would do"
+    return values.astype(np.uint8).reshape(SIZE, SIZE)
+
+
+def _with_votes(dataset: Dataset, ferplus: Path, data: Path, problems: list[str]) -> Dataset:
+    """*dataset* with the votes of *ferplus*, whose row i speaks of the csv's row i."""
+    votes = []
+    for line, record in _records(ferplus, [name.lower() for name in VOTES]):
+        texts = [record[name.lower()].strip() for name in VOTES]
+        if all(text.isdigit() and int(text) <= 255 for text in texts):
+            votes.append([int(text) for text in texts])
+        else:
+            problems.append(f"{ferplus}:{line}: votes {','.join(texts)}; ten whole numbers would do")
+            votes.append([0] * len(VOTES))
+    if len(votes) <= dataset.rows.max(initial=0):
+        raise EdgeError(
+            f"{ferplus}: {len(votes)} rows, fewer than the {dataset.rows.max() + 1} of {data}; "
+            "both must be whole and in their original order"
+        )
+    table = np.array(votes, np.uint8)
+    return Dataset(dataset.images, dataset.labels, dataset.usage, table[dataset.rows], dataset.rows)
+
+
+def _read_tree(root: Path, problems: list[str]) -> Dataset:
+    """SPLIT/LABEL/picture (any depth above SPLIT), or LABEL/picture, which counts as Training."""
+    images, labels, usages, rows = [], [], [], []
+    unknown = set()
+    files = sorted(file for file in root.rglob("*") if file.is_file() and not file.name.startswith("."))
+    if not files:
+        raise EdgeError(f"{root}: an empty folder; train/<label>/*.png and validation/<label>/*.png would do")
+    for row, file in enumerate(files):
+        folders = file.relative_to(root).parts[:-1]
+        label = label_of(folders[-1]) if folders else None
+        if label is None:
+            if file.parent not in unknown:
+                unknown.add(file.parent)
+                problems.append(f"{file.parent}: not one of the labels {', '.join(LABELS)}")
+            continue
+        usage = next((_USAGE_OF[f.lower()] for f in reversed(folders[:-1]) if f.lower() in _USAGE_OF), 0)
+        image = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR) if file.stat().st_size else None
+        if image is None:
+            problems.append(f"{file}: not a picture that OpenCV can read")
+            continue
+        images.append(crop_whole(np.asarray(image, np.uint8), SIZE, SIZE))
+        labels.append(label)
+        usages.append(usage)
+        rows.append(row)
+    return _dataset(images, labels, usages, rows)
+
+
+def _read_npz(path: Path, problems: list[str]) -> Dataset:
+    """`images` or second differences `delta`; `labels`; perhaps `usage` (else from the name), `ferplus`."""
+    try:
+        with np.load(path) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError) as error:
+        raise EdgeError(f"{path}: not an npz archive: {error}") from error
+    if "delta" in arrays:
+        # Rows, then columns, were differenced modulo 256: summing in uint8 wraps back.
+        rows = np.cumsum(arrays["delta"], 1, dtype=np.uint8)
+        arrays["images"] = np.cumsum(rows, 2, dtype=np.uint8)
+    for name in ("images", "labels"):
+        if name not in arrays:
+            raise EdgeError(f"{path}: no array {name!r}; found {', '.join(sorted(arrays)) or 'nothing'}")
+    images, labels = arrays["images"], arrays["labels"].astype(np.int64)
+    if images.dtype != np.uint8 or images.ndim != 3:
+        raise EdgeError(f"{path}: images {images.dtype} {images.shape}; uint8 (n, height, width) would do")
+    n = len(images)
+    usage = arrays.get("usage", np.full(n, _USAGE_OF.get(path.stem.lower(), 0), np.uint8)).astype(np.uint8)
+    votes = arrays.get("ferplus", np.zeros((n, len(VOTES)), np.uint8)).astype(np.uint8)
+    for name, array, shape in (("labels", labels, (n,)), ("usage", usage, (n,)), ("ferplus", votes, (n, 10))):
+        if array.shape != shape:
+            raise EdgeError(f"{path}: {name} {array.shape}, {shape} expected as there are {n} images")
+    bad = (labels < 0) | (labels >= len(LABELS)) | (usage >= len(USAGES))
+    for row in np.flatnonzero(bad):
+        problems.append(f"{path}: row {row}: label {labels[row]}, usage {usage[row]}: out of range")
+    if images.shape[1:] != (SIZE, SIZE):
+        images = np.stack([crop_whole(image, SIZE, SIZE) for image in images])
+    return Dataset(images, labels, usage, votes, np.arange(n)).take(~bad)
+
+
+def _dataset(images: list, labels: list, usages: list, rows: list) -> Dataset:
+    n = len(images)
+    return Dataset(
+        np.stack(images) if n else np.zeros((0, SIZE, SIZE), np.uint8),
+        np.array(labels, np.int64), np.array(usages, np.uint8),
+        np.zeros((n, len(VOTES)), np.uint8), np.array(rows, np.int64),
+    )  # fmt: skip
