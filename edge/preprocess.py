@@ -44,6 +44,8 @@ def crop(image: Image, face: Face, height: int, width: int) -> Image:
     side = max(face.box.width, face.box.height, 1.0)
     # Averaging by a whole factor leaves at most 2:1 to the bilinear warp.
     shrink = max(1, int(side / max(height, width)))
+    if shrink > 3:
+        shrink -= shrink % 2
     # A turned square needs its circumscribed box; two averaged pixels more feed the interpolation.
     angle = tilt(face)
     reach = side / 2 * (abs(math.cos(angle)) + abs(math.sin(angle))) + 2 * shrink
@@ -62,8 +64,10 @@ def crop(image: Image, face: Face, height: int, width: int) -> Image:
             patch = np.asarray(
                 cv2.copyMakeBorder(patch, 0, below, 0, beside, cv2.BORDER_REPLICATE), np.uint8
             )
-        size = (patch.shape[1] // shrink, patch.shape[0] // shrink)
-        patch = np.asarray(cv2.resize(patch, size, interpolation=cv2.INTER_AREA), np.uint8)
+        # Halving has a path of its own, eight times faster than other factors: it goes first.
+        for factor in (2, shrink // 2) if shrink % 2 == 0 else (shrink,):
+            size = (patch.shape[1] // factor, patch.shape[0] // factor)
+            patch = np.asarray(cv2.resize(patch, size, interpolation=cv2.INTER_AREA), np.uint8)
     # Output pixel (u, v) samples the patch at center + R(angle) (u - width/2, v - height/2) side/size.
     step_x, step_y = side / width, side / height
     cos, sin = math.cos(angle), math.sin(angle)
