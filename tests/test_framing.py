@@ -114,7 +114,7 @@ def test_the_numbers_in_yunets_file_are_those_that_fer2013_gives(
     assert measured.down.median == pytest.approx(finder.framing.down, abs=0.01)
     assert measured.size.median == pytest.approx(finder.framing.size, rel=0.03)
     assert measured.size.mad < min(size.mad for size in measured.others.values())
-    assert run(images, detector="yunet", file=str(file), count=100) == 0
+    run(images, detector="yunet", file=file, count=100)
     assert capsys.readouterr().out.startswith("yunet: Framing(down=0.1")
 
 

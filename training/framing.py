@@ -10,7 +10,6 @@ of facemask853 where both look at the same photo.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -90,22 +89,13 @@ def place(image: Image, side: int) -> tuple[Image, Box]:
 
 
 def run(
-    images: Image,
-    *,
-    detector: str = "haar",
-    file: str | None = None,
-    count: int = 2000,
-    seed: int = 0,
-    write: Callable[[str], object] = print,
-) -> int:
-    """Print the framing of *detector* ("haar" or "yunet", from *file*) over *images*; 0."""
+    images: Image, *, detector: str = "haar", file: Path | None = None, count: int = 2000, seed: int = 0
+) -> None:
+    """Print the framing of *detector* ("haar" or "yunet", from *file*) over *images* (n, 48, 48)."""
     if detector not in ("haar", "yunet"):
         raise EdgeError(f"framing: detector {detector!r} is not known; haar or yunet is")
-    finder = open_detector(detector, file=Path(file) if file else None).finder  # type: ignore[arg-type]
-    measured = measure(images, finder, count=count, seed=seed)
-    for line in report(finder, measured):
-        write(line)
-    return 0
+    finder = open_detector(detector, file=file).finder  # type: ignore[arg-type]
+    print("\n".join(report(finder, measure(images, finder, count=count, seed=seed))))
 
 
 def report(finder: Finder, measured: Measured) -> list[str]:
