@@ -150,8 +150,8 @@ def _load(file: Path) -> Image:
 def _sharpen(faces: Image) -> list[Image]:
     """Each face with the edges, the brightness and the contrast of a photograph: averaging takes them.
 
-    Unsharp masking, then mean 128 and a standard deviation of _CONTRAST. Haar finds all of these and
-    95 % without the masking; a network tells more of them apart, too.
+    Unsharp masking, then mean 128 and a standard deviation of _CONTRAST: of plain means a foreign
+    network (``fer``) names 2 of 7 rightly, of these 5.
     """
     sharpened = []
     for face in faces.astype(np.float32):
@@ -162,10 +162,13 @@ def _sharpen(faces: Image) -> list[Image]:
 
 
 def _mask(side: int) -> npt.NDArray[np.float32]:
-    """(side, side), 1 within a rounded square, falling to 0 at the edge: a rim would irritate detectors."""
+    """(side, side), 1 within a rounded square, falling to 0 at its edge, without a rim.
+
+    With an ellipse, which takes the corners beside the forehead, Haar finds a quarter less.
+    """
     axis = np.abs((np.arange(side, dtype=np.float32) + 0.5) / side * 2 - 1)
-    radius = (axis[None, :] ** 4 + axis[:, None] ** 4) ** 0.25
-    return np.asarray(np.clip((1.0 - radius) / 0.15, 0, 1), np.float32)
+    radius = (axis[None, :] ** 6 + axis[:, None] ** 6) ** (1 / 6)
+    return np.asarray(np.clip((1.0 - radius) / 0.12, 0, 1), np.float32)
 
 
 def _wall(width: int, height: int) -> Image:
