@@ -34,7 +34,7 @@ def test_three_portraits_are_found_where_they_are_and_labelled_as_they_look(dete
         image, truth = camera.render(n)
         pipeline.step(Frame(image, n / FPS, 0.0, n, "hall"))
         tracks = pipeline.state.tracks
-        nearest = [max(tracks, key=lambda t: t.face.box.iou(p.box), default=None) for p in truth]  # noqa: B023
+        nearest = [max(tracks, key=lambda t: t.face.box.iou(p.box), default=None) for p in truth]
         if all(
             track is not None and track.face.box.iou(portrait.box) >= 0.6
             for track, portrait in zip(nearest, truth, strict=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edge.commands.check import toml
-from edge.toml_lines import tomllib
+from edge.settings.toml_lines import tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
 

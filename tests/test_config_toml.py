@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from edge import settings
-from edge.mistakes import limits, options
 from edge.settings import load, resolve
-from edge.tables import TABLES
+from edge.settings.mistakes import limits, options
+from edge.settings.tables import TABLES
 
 REFERENCE = Path(__file__).resolve().parents[1] / "config.toml"
 PAIR = re.compile(r"^(?P<off># )?(?P<key>[a-z_]+) = (?P<value>.+)$")

@@ -98,7 +98,7 @@ def test_a_broker_that_comes_late_dies_and_comes_back_is_served(tmp_path: Path, 
                 expected = {"status", "info", "hall/status", "hall/state"}
                 assert eventually(
                     lambda: expected  # noqa: B023
-                    <= {topic.removeprefix("emotion-edge/pi/") for topic, _, _ in heard.messages},  # noqa: B023
+                    <= {topic.removeprefix("emotion-edge/pi/") for topic, _, _ in heard.messages},
                     40,
                 )
                 assert heard.last("emotion-edge/pi/status") == "online"

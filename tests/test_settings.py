@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from edge import settings, tables
-from edge.settings import load, resolve
+from edge import settings
+from edge.settings import load, resolve, tables
 from edge.sources import SCHEMES
 from edge.types import ConfigError
 
@@ -68,7 +68,7 @@ def test_all_mistakes_are_told_in_the_order_of_the_file() -> None:
     ) == [
         'config.toml:2: log.level: found "INFO", "debug", "info", "warning" or "error" would do; '
         "did you mean 'info'?",
-        'config.toml:7: camera[1].fps: found "fast", a number from 0.1 to 120 would do',
+        'config.toml:7: camera[1].fps: found "fast", a number from 0.5 to 120 would do',
         "config.toml:8: nodes: unknown key; did you mean 'node'?",
         'config.toml:10: mqtt.tls: found "yes", true or false would do',
         "config.toml:11: mqtt.port: found 70000, a whole number from 1 to 65535 would do",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.toml_lines import MAX_BYTES, KeyPath, locate, read_toml, tomllib
+from edge.settings.toml_lines import MAX_BYTES, KeyPath, locate, read_toml, tomllib
 from edge.types import ConfigError
 
 AWKWARD = '''\

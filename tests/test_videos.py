@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,9 @@ def told(
     detector = f'kind = "{request.param}"\n'
     if request.param == "yunet":
         detector += f'file = "{shared_data}/models/detectors/face_detection_yunet_2023mar.onnx"\n'
+    videos = shared_data / "videos"
     cameras = "".join(
-        f'[[camera]]\nname = "{name}"\nsource = "{shared_data}/videos/{clip}"\n' for name, clip in CLIPS.items()
+        f'[[camera]]\nname = "{name}"\nsource = "{videos / clip}"\n' for name, clip in CLIPS.items()
     )
     with subscriber(mosquitto.port) as heard:
         daemon = Process(
@@ -98,7 +100,7 @@ def test_one_face_has_at_most_two_numbers_and_is_there_most_of_the_time(told: di
     assert len(numbers) <= 2
     # Seconds between two faces messages count where the first one showed a face and no frame is missing.
     shown = [(one.when(message), bool(message["faces"])) for message in one.faces]
-    covered = sum(min(b - a, 0.35) for (a, seen), (b, _) in zip(shown, shown[1:], strict=False) if seen)
+    covered = sum(min(b - a, 0.35) for (a, seen), (b, _) in pairwise(shown) if seen)
     assert covered / one.online_s >= 0.85
 
 

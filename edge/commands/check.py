@@ -10,8 +10,8 @@ from pathlib import Path
 from pydantic import BaseModel, SecretStr
 
 from edge.commands.options import add_config
-from edge.mistakes import SECRET, masked
-from edge.toml_lines import KeyPath
+from edge.secrecy import SECRET, masked
+from edge.settings.toml_lines import KeyPath
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

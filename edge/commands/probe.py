@@ -76,7 +76,7 @@ def table(findings: list[Finding]) -> str:
 
 def _model() -> Iterator[Finding]:
     from edge.card import read_model
-    from edge.tables import MODEL_FILE
+    from edge.settings.tables import MODEL_FILE
 
     try:
         model = read_model(MODEL_FILE)

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Literal
 
+from edge.secrecy import masked
 from edge.types import EdgeError, Source
 
 KNOWN = (
@@ -43,7 +44,7 @@ def source_kind(source: str) -> Kind:
         return "images"
     if path.is_file():
         return "video"
-    raise EdgeError(f"source {source!r}: no such file and no known name; known are {KNOWN}")
+    raise EdgeError(f"source {masked(source)!r}: no such file and no known name; known are {KNOWN}")
 
 
 def open_source(

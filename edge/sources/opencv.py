@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ import numpy as np
 from cv2 import videoio_registry
 from cv2.utils import logging as cv2_logging
 
+from edge.secrecy import masked
 from edge.sources.pace import Pace, RateLimit
 from edge.types import EdgeError, EndOfStreamError, Image
 
@@ -32,11 +32,6 @@ READ_TIMEOUT_S = 4.0
 _LONGEST_GAP_S = 4.0
 # One thread decodes 1080p H.264 in 6 ms; each further one holds pictures of its own.
 _DECODER_THREADS = 1
-
-
-def hidden(source: str) -> str:
-    """*source* as it may be shown: without the user name and password of an address."""
-    return re.sub(r"(?<=://)[^/@\s]+@", "***@", source)
 
 
 class Handle:
@@ -190,12 +185,12 @@ def network(address: str, *, fps: float | None = None) -> Stream:
         cv2.CAP_PROP_N_THREADS, _DECODER_THREADS,
     ]  # fmt: skip
     refused = "no stream; is the camera on, the address and the password right?"
-    return Stream(Handle(hidden(address), address, cv2.CAP_FFMPEG, options, refused), fps=fps)
+    return Stream(Handle(masked(address), address, cv2.CAP_FFMPEG, options, refused), fps=fps)
 
 
 def gstreamer(pipeline: str, *, fps: float | None = None) -> Stream:
     """The pictures of a GStreamer *pipeline* that ends in appsink (Jetson CSI cameras)."""
-    name = hidden(pipeline)
+    name = masked(pipeline)
     if not videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
         raise EdgeError(
             f"{name}: this OpenCV is built without GStreamer; use the system's (Jetson: python3-opencv "

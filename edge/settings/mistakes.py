@@ -12,20 +12,10 @@ from annotated_types import Ge, Le
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-SECRET = "********"
+from edge.secrecy import masked
+
 SECRET_KEYS = ("password", "password_file")
 MAX_SHOWN = 40  # characters of a wrong value
-
-_USERINFO = re.compile(r"://\S*@")
-_SECRET_ARGUMENT = re.compile(r"\b((?:password|passwd|pass|pwd|user-pw|pw|token|key|secret)=)[^&\s]+", re.I)
-
-
-def masked(text: str) -> str:
-    """*text* without what follows ``://`` up to an ``@`` and without values of ``password=`` and the like.
-
-    For camera addresses, which carry user names and passwords, wherever they are shown.
-    """
-    return _SECRET_ARGUMENT.sub(rf"\1{SECRET}", _USERINFO.sub(f"://{SECRET}@", text))
 
 
 def found(value: object, longest: int = MAX_SHOWN) -> str:

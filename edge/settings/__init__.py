@@ -18,8 +18,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from edge.mistakes import dotted, explain, found, hint
-from edge.tables import (
+from edge.settings.mistakes import dotted, explain, found, hint
+from edge.settings.tables import (
     SOURCE_NAMES,
     TABLES,
     Camera,
@@ -32,7 +32,7 @@ from edge.tables import (
     read_secret,
     rule,
 )
-from edge.toml_lines import KeyPath, TomlFile, read_toml
+from edge.settings.toml_lines import KeyPath, TomlFile, read_toml
 from edge.types import ConfigError
 
 SEARCHED = (Path("/etc/emotion-edge/config.toml"), Path("config.toml"))  # the first that exists

@@ -15,10 +15,10 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from edge.mistakes import SECRET_KEYS, found, hint
+from edge.settings.mistakes import SECRET_KEYS, found, hint
 from edge.types import ConfigError
 
-MODEL_FILE = Path(__file__).with_name("models") / "emotion.tflite"
+MODEL_FILE = Path(__file__).parents[1] / "models" / "emotion.tflite"
 SOURCE_NAMES = ("auto", "picamera", "portraits")
 SOURCE_SCHEMES = ("rtsp", "rtsps", "http", "https")
 TOPIC_WORDS = ("status", "info", "health", "request", "response")  # levels beside the cameras'
@@ -166,7 +166,7 @@ class Camera(_Table):
         pattern=r"^[^\x00-\x1f\x7f]+$",
         description='"auto", "picamera", "portraits", a device, an address, a file or a folder',
     )
-    fps: float = Field(default=10.0, ge=0.1, le=120)
+    fps: float = Field(default=10.0, ge=0.5, le=120)
     width: int | None = Field(default=None, ge=16, le=8192)
     height: int | None = Field(default=None, ge=16, le=8192, validate_default=True)
     loop: bool = False
