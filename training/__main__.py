@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from edge.types import LABELS, EdgeError
+from training.backend import quiet
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -35,8 +36,12 @@ def _fit(options: argparse.Namespace) -> None:
 
     recipe = read_recipe(options.recipe) if options.recipe else Recipe()
     dataset = _dataset(options)
-    from training.fit import fit
+    with quiet():
+        import keras
 
+        from training.fit import fit
+
+        keras.ops.zeros(1)  # the backend says what it thinks of this machine at its first operation
     fit(options.model, dataset, recipe, options.out, options.resume)
 
 
@@ -66,24 +71,28 @@ def _dataset(options: argparse.Namespace):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("emotion-train", description="Data to a trained network and its figures.")
+    parser = argparse.ArgumentParser(
+        "emotion-train", description="Data to a trained network and its figures."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     data = argparse.ArgumentParser(add_help=False)
-    data.add_argument("--data", type=Path, nargs="+", required=True, metavar="PATH",
-                      help="fer2013.csv, icml_face_data.csv, a folder of label-named folders, or npz")  # fmt: skip
+    data.add_argument(
+        "--data", type=Path, nargs="+", required=True, metavar="PATH",
+        help="fer2013.csv, icml_face_data.csv, a folder of label-named folders, or npz",
+    )  # fmt: skip
     data.add_argument("--ferplus", type=Path, metavar="CSV", help="fer2013new.csv, joined to the csv by row")
-    data.add_argument("--skip-bad", action="store_true", help="leave rows out that cannot be read, and count them")
-    data.add_argument("--threads", type=int, metavar="N", help="threads of the backend (default: its own choice)")
+    data.add_argument("--skip-bad", action="store_true", help="leave out and count rows that cannot be read")
+    data.add_argument("--threads", type=int, metavar="N", help="of the backend (default: its own choice)")
 
     fit = commands.add_parser("fit", parents=[data], help="train a network")
     fit.add_argument("--model", required=True, metavar="NAME", help="plain or edge-s")
-    fit.add_argument("--recipe", type=Path, metavar="TOML", help="how (default: training/recipe.py's values)")
+    fit.add_argument("--recipe", type=Path, metavar="TOML", help="default: the values in training/recipe.py")
     fit.add_argument("--out", type=Path, required=True, metavar="DIR", help="the run's folder")
     fit.add_argument("--resume", action="store_true", help="go on after the last whole epoch in DIR")
     fit.set_defaults(run=_fit)
 
-    evaluate = commands.add_parser("evaluate", parents=[data], help="accuracy, recall, calibration of a model file")
+    evaluate = commands.add_parser("evaluate", parents=[data], help="accuracy, recall, calibration")
     evaluate.add_argument("model", type=Path, metavar="MODEL", help=".keras or .tflite")
     evaluate.add_argument("--split", default="PublicTest", metavar="NAME", help="default: PublicTest")
     evaluate.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")

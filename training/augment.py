@@ -59,5 +59,7 @@ def _soft(image: np.ndarray, sigma: float, shrink: bool) -> np.ndarray:
     factor = max(1.0, sigma * 2)
     small = (max(8, round(width / factor)), max(8, round(height / factor)))
     return cv2.resize(
-        cv2.resize(image, small, interpolation=cv2.INTER_AREA), (width, height), interpolation=cv2.INTER_LINEAR
+        cv2.resize(image, small, interpolation=cv2.INTER_AREA),
+        (width, height),
+        interpolation=cv2.INTER_LINEAR,
     )

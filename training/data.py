@@ -24,7 +24,16 @@ SIZE = 48  # pixels
 USAGES = ("Training", "PublicTest", "PrivateTest")  # FER2013's splits; `usage` holds the index
 # FER+'s own order; contempt, unknown and NF (not a face) have no label here.
 VOTES = (
-    "neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF",
+    "neutral",
+    "happiness",
+    "surprise",
+    "sadness",
+    "anger",
+    "disgust",
+    "fear",
+    "contempt",
+    "unknown",
+    "NF",
 )
 VOTE_OF_LABEL = [4, 5, 6, 1, 3, 2, 0]  # LABELS' order -> column of VOTES
 _SHOWN = 20  # problems shown before "and N more"
@@ -302,7 +311,7 @@ def _read_npz(path: Path, problems: list[str]) -> Dataset:
     return Dataset(images, labels, usage, votes, np.arange(n)).take(~bad)
 
 
-def _dataset(images: list, labels: list, usages: list, rows: list) -> Dataset:
+def _dataset(images: list[np.ndarray], labels: list[int], usages: list[int], rows: list[int]) -> Dataset:
     n = len(images)
     return Dataset(
         np.stack(images) if n else np.zeros((0, SIZE, SIZE), np.uint8),

@@ -12,6 +12,7 @@ import numpy as np
 
 from edge.types import LABELS, EdgeError
 from training import data
+from training.backend import quiet
 from training.data import Dataset
 
 BINS = 15  # of equal width, for the calibration error (Guo et al. 2017)
@@ -82,7 +83,7 @@ def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
 
 
 def probabilities_of(model: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """The function of *model* (.keras or .tflite): images (n, 48, 48) uint8 -> probabilities (n, 7) float32."""
+    """What *model* (.keras or .tflite) makes of images (n, 48, 48) uint8: probabilities (n, 7) float32."""
     if not model.exists():
         raise EdgeError(f"{model}: no such file")
     match model.suffix:
@@ -94,10 +95,11 @@ def probabilities_of(model: Path) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _keras(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    import keras
-
     try:
-        model = keras.models.load_model(path, compile=False)
+        with quiet():
+            import keras
+
+            model = keras.models.load_model(path, compile=False)
     except Exception as error:  # keras raises whatever its archive reader does
         raise EdgeError(f"{path}: not a Keras model: {str(error).splitlines()[0]}") from error
 
@@ -127,7 +129,7 @@ def table(found: list[Figures], model: str) -> str:
         low, high = one.interval
         lines += [
             f"  {one.data}, {one.split}, n = {one.n}",
-            f"    accuracy           {100 * one.accuracy:6.2f} %   (95 %: {100 * low:.2f} to {100 * high:.2f})",
+            f"    accuracy           {100 * one.accuracy:6.2f} %  (95 %: {100 * low:.2f} to {100 * high:.2f})",
             f"    balanced accuracy  {100 * one.balanced_accuracy:6.2f} %",
             f"    calibration error  {one.calibration_error:6.3f}",
             f"    {'truth':>10}  recall  " + " ".join(f"{label[:8]:>8}" for label in LABELS),

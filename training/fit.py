@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -57,6 +58,7 @@ def fit(network: str, dataset: Dataset, recipe: Recipe, out: Path, resume: bool 
         raise EdgeError(f"{len(rows.images)} usable Training rows, fewer than one batch of {recipe.batch}")
     asked = {"network": network, "recipe": recipe.values(), "training_rows": len(rows.images)}
     _open_run(out, asked, resume)
+    _write(out / "calibration.npz", partial(_save_calibration, rows, recipe))
 
     keras.utils.set_random_seed(recipe.seed)
     model = build(network, recipe.dropout)
@@ -87,12 +89,11 @@ def fit(network: str, dataset: Dataset, recipe: Recipe, out: Path, resume: bool 
         row = (epoch + 1, loss, rate, *measured, time.monotonic() - began)
         # History before checkpoint: a kill in between repeats the epoch and rewrites its line.
         _append(out / "history.csv", row)
-        _write(out / "checkpoint.npz", lambda path: _save(model, averages, epoch + 1, path))
+        _write(out / "checkpoint.npz", partial(_save, model, averages, epoch + 1))
         _say(
             f"epoch {epoch + 1:3d}  loss {row[1]:.3f}  fer2013 {100 * row[3]:.2f} %  "
             f"plus7 {100 * row[4]:.2f} %  {row[5]:.0f} s"
         )
-    _write(out / "calibration.npz", lambda path: _save_calibration(rows, recipe, path))
     return keras.models.load_model(out / "model.keras", compile=False)
 
 
@@ -106,14 +107,14 @@ def select(dataset: Dataset, recipe: Recipe) -> Rows:
     if not len(training):
         raise EdgeError("no Training rows in the data; a folder train/ or the usage Training would do")
     if not len(validation):
-        raise EdgeError("no PublicTest rows in the data; a folder validation/ or the usage PublicTest would do")
+        raise EdgeError("no PublicTest rows in the data; a folder validation/ or that usage would do")
     blank = data.blank(training.images)
     leaked = data.recurring(training.images, validation.images) & ~blank
     drop, told = blank | leaked, [f"{blank.sum()} blank", f"{leaked.sum()} whose pixels recur in PublicTest"]
     soft = data.distributions(training.votes)
     if recipe.ferplus:
         if not training.has_votes:
-            raise EdgeError("the recipe mixes FER+ in (ferplus > 0) but the data has no votes; --ferplus FILE")
+            raise EdgeError("the recipe wants FER+ (ferplus > 0), the data has no votes; --ferplus FILE")
         voteless = (soft.sum(1) == 0) & ~drop
         drop |= voteless
         told.append(f"{voteless.sum()} without a usable FER+ vote")
@@ -182,7 +183,8 @@ def _average(averages: list[np.ndarray], weights: list[np.ndarray], momentum: fl
 
 def _accuracies(model: keras.Model, validation: Dataset) -> tuple[float, float]:
     """Share of rows right, on FER2013's labels and on the FER+ majority (nan without votes)."""
-    chosen = model.predict(validation.images[..., None].astype(np.float32), batch_size=256, verbose=0).argmax(1)
+    pixels = validation.images[..., None].astype(np.float32)
+    chosen = model.predict(pixels, batch_size=256, verbose=0).argmax(1)
     truth = data.majority(validation.votes)
     known = truth >= 0
     plus7 = float((chosen == truth)[known].mean()) if known.any() else math.nan
@@ -198,7 +200,7 @@ def _open_run(out: Path, asked: dict, resume: bool) -> None:
         if not record.exists():
             raise EdgeError(f"{out}: no run to resume here; leave --resume out to start one")
         if json.loads(record.read_text()) != json.loads(json.dumps(asked)):
-            raise EdgeError(f"{record}: another network, recipe or data than asked for; give --out another folder")
+            raise EdgeError(f"{record}: another network, recipe or data than asked for; give another --out")
     elif (out / "checkpoint.npz").exists():
         raise EdgeError(f"{out}: holds a run; --resume goes on with it, another --out starts a new one")
     else:

@@ -34,7 +34,9 @@ def mean_faces(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     for index, label in enumerate(LABELS):
         some = training.images[agreed & (training.labels == index)].astype(np.float64)
         if len(some) < FEWEST:
-            raise EdgeError(f"portraits: {len(some)} pictures on which taggers agree for {label}, {FEWEST} needed")
+            raise EdgeError(
+                f"portraits: taggers agree on {len(some)} pictures of {label}; {FEWEST} are needed"
+            )
         mean, deviation = some.mean((1, 2), keepdims=True), some.std((1, 2), keepdims=True)
         face = ((some - mean) / np.maximum(deviation, 1)).mean(0)
         face = (face + face[:, ::-1]) / 2

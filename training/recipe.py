@@ -10,6 +10,8 @@ from typing import Any
 
 from edge.types import EdgeError
 
+DATA = {"name", "licence", "used_for"}  # keys of a [[data]] table
+
 
 @dataclass(frozen=True)
 class Augment:
@@ -49,6 +51,7 @@ class Recipe:
     dropout: float = 0.2
     seed: int = 1
     augment: Augment = field(default_factory=Augment)
+    data: tuple[dict[str, str], ...] = ()  # name, licence, used_for of each data set: for the model's card
 
     def values(self) -> dict[str, Any]:
         """As plain nested values, for run records and model cards."""
@@ -66,7 +69,7 @@ _RANGES: dict[str, tuple[float, float]] = {
 
 
 def read_recipe(path: Path) -> Recipe:
-    """The recipe in *path*; EdgeError in one line for what is unknown, of the wrong type or out of range."""
+    """The recipe in *path*; EdgeError in one line for what is unknown, mistyped or out of range."""
     try:
         import tomllib
     except ModuleNotFoundError:  # Python 3.10
@@ -80,11 +83,17 @@ def read_recipe(path: Path) -> Recipe:
     augment = values.pop("augment", {})
     if not isinstance(augment, dict):
         raise EdgeError(f"{path}: augment: {augment!r}; a table [augment] would do")
-    return Recipe(**_checked(Recipe, values, path, ""), augment=Augment(**_checked(Augment, augment, path, "augment.")))
+    data = values.pop("data", [])
+    texts = isinstance(data, list) and all(isinstance(one, dict) and one.keys() == DATA for one in data)
+    if not texts:
+        raise EdgeError(f"{path}: data: tables [[data]] with {', '.join(sorted(DATA))} would do")
+    checked = _checked(Recipe, values, path, "")
+    varied = Augment(**_checked(Augment, augment, path, "augment."))
+    return Recipe(**checked, augment=varied, data=tuple(data))
 
 
 def _checked(kind: type, values: Mapping[str, Any], path: Path, prefix: str) -> dict[str, Any]:
-    known = {f.name: f.type for f in fields(kind) if f.name != "augment"}
+    known = {f.name: f.type for f in fields(kind) if f.name not in ("augment", "data")}
     for key, value in values.items():
         place = f"{path}: {prefix}{key}"
         if key not in known:

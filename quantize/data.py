@@ -1,0 +1,96 @@
+"""The pictures that quantize needs: some to calibrate by, a labelled split to measure on."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.preprocess import crop_whole
+from edge.types import LABELS, EdgeError, Image
+
+Indices = npt.NDArray[np.int64]
+FEWEST_OF_LABEL = 10  # calibration pictures of each label: fewer do not show what its activations reach
+_TRAINING, _PUBLIC_TEST = 0, 1
+# FER+'s column -> LABELS' index: neutral, happiness, surprise, sadness, anger, disgust, fear, and
+# contempt, unknown, "not a face", which have no label here.
+_LABEL_OF_VOTE = np.array([6, 3, 5, 4, 0, 1, 2, -1, -1, -1])
+
+
+class Data(NamedTuple):
+    """Pictures in the network's size and what people say that they show."""
+
+    calibration: Image  # (m, height, width) uint8
+    rows: Indices  # (m,) rows of the archive that calibration was drawn from
+    images: Image  # (n, height, width) uint8, PublicTest
+    labels: Indices  # (n,) FER2013's labels
+    majority: Indices  # (n,) FER+ majority, -1 where there is none
+
+
+def read_data(path: Path, height: int, width: int, calibrate: int, seed: int) -> Data:
+    """PublicTest of *path* and *calibrate* pictures of its Training split, balanced over the labels.
+
+    *path* is an npz of ``images`` (n, h, w) uint8, ``labels`` (n,), ``usage`` (n,; 0 Training,
+    1 PublicTest) and perhaps ``ferplus`` (n, 10) votes; ``emotion-train fit`` leaves one in its run.
+    EdgeError, in one line, for what is missing.
+    """
+    try:
+        with np.load(path) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except OSError as error:
+        raise EdgeError(f"{path}: {error.strerror or error}; a run's calibration.npz would do") from error
+    except (ValueError, zipfile.BadZipFile) as error:
+        raise EdgeError(f"{path}: not an npz archive; a run's calibration.npz would do") from error
+    for name in ("images", "labels", "usage"):
+        if name not in arrays:
+            found = ", ".join(sorted(arrays)) or "nothing"
+            raise EdgeError(f"{path}: no array {name!r}, found {found}; a run's calibration.npz would do")
+    images, labels, usage = arrays["images"], arrays["labels"].astype(np.int64), arrays["usage"]
+    n = len(images)
+    votes = arrays.get("ferplus", np.zeros((n, len(_LABEL_OF_VOTE)), np.uint8))
+    if images.dtype != np.uint8 or images.ndim != 3:
+        raise EdgeError(f"{path}: images {images.dtype} {images.shape}; uint8 (n, height, width) would do")
+    for name, array, shape in (("labels", labels, (n,)), ("usage", usage, (n,)), ("ferplus", votes, (n, 10))):
+        if array.shape != shape:
+            raise EdgeError(f"{path}: {name} {array.shape}; {shape} would do, as there are {n} images")
+    if n and not 0 <= labels.min() <= labels.max() < len(LABELS):
+        raise EdgeError(f"{path}: labels {labels.min()} to {labels.max()}; 0 to {len(LABELS) - 1} would do")
+    rows = _balanced(labels, np.flatnonzero(usage == _TRAINING), calibrate, seed, path)
+    public = np.flatnonzero(usage == _PUBLIC_TEST)
+    if not len(public):
+        raise EdgeError(f"{path}: no PublicTest rows (usage 1), which the loss is measured on")
+    return Data(
+        _sized(images[rows], height, width), rows,
+        _sized(images[public], height, width), labels[public], _majority(votes[public]),
+    )  # fmt: skip
+
+
+def _balanced(labels: Indices, rows: Indices, count: int, seed: int, path: Path) -> Indices:
+    """*count* of *rows*, as evenly over the labels as there are rows, the same for the same *seed*."""
+    random = np.random.default_rng(seed)
+    queues = [list(random.permutation(rows[labels[rows] == index])) for index in range(len(LABELS))]
+    for label, queue in zip(LABELS, queues, strict=True):
+        if len(queue) < FEWEST_OF_LABEL:
+            raise EdgeError(
+                f"{path}: {len(queue)} Training pictures of {label}; {FEWEST_OF_LABEL} a label would do"
+            )
+    chosen: list[int] = []
+    while len(chosen) < count and any(queues):
+        chosen += [int(queue.pop()) for queue in queues if queue]
+    return np.array(chosen[:count], np.int64)
+
+
+def _majority(votes: npt.NDArray[np.uint8]) -> Indices:
+    """Microsoft's rule: votes of one dropped, then more than half of what is left; else -1."""
+    firm = np.where(votes > 1, votes, 0).astype(np.int64)
+    clear = 2 * firm.max(1) > firm.sum(1)
+    return np.asarray(np.where(clear, _LABEL_OF_VOTE[firm.argmax(1)], -1), np.int64)
+
+
+def _sized(images: Image, height: int, width: int) -> Image:
+    if images.shape[1:] == (height, width):
+        return images
+    return np.stack([crop_whole(image, height, width) for image in images])

@@ -1,0 +1,57 @@
+"""Accuracy and calibration of probabilities, and the temperature that calibrates them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.classify import dequantise, quantise
+from edge.types import Floats, Image, Runtime
+
+Indices = npt.NDArray[np.int64]
+BINS = 15  # of equal width, for the calibration error (Guo et al. 2017)
+
+
+def accuracy(probabilities: Floats, labels: Indices) -> float:
+    """Share of rows (0..1) whose likeliest label is the right one."""
+    return float((probabilities.argmax(1) == labels).mean())
+
+
+def calibration_error(probabilities: Floats, labels: Indices) -> float:
+    """Expected calibration error: mean distance between confidence and accuracy over BINS, 0..1."""
+    confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
+    index = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
+    gaps = np.bincount(index, confidence, BINS) - np.bincount(index, right.astype(float), BINS)
+    return float(np.abs(gaps).sum() / len(labels))
+
+
+def fit_temperature(probabilities: Floats, labels: Indices) -> float:
+    """The temperature (0.2 to 5) that makes *labels* likeliest: softmax(log p / T), by Guo et al. 2017."""
+    # Logits and log-probabilities differ by a constant a row, which softmax takes away again.
+    logits = np.log(np.clip(probabilities.astype(np.float64), 1e-12, 1))
+    rows = np.arange(len(labels))
+
+    def loss(inverse: float) -> float:
+        scaled = logits * inverse
+        return float((np.log(np.exp(scaled).sum(1)) - scaled[rows, labels]).mean())
+
+    return 1 / _lowest(loss, 1 / 5, 1 / 0.2)
+
+
+def probabilities_of(runtime: Runtime, images: Image) -> Floats:
+    """(n, labels) float32 of *images* (n, height, width) uint8, one inference each, as a device does."""
+    tensors = quantise(images[:, np.newaxis, :, :, np.newaxis], runtime.input)
+    return np.concatenate([dequantise(runtime.run(tensor), runtime.output) for tensor in tensors])
+
+
+def _lowest(function: Callable[[float], float], low: float, high: float) -> float:
+    """Where a convex *function* is lowest (ternary search)."""
+    for _ in range(60):
+        third = (high - low) / 3
+        if function(low + third) < function(high - third):
+            high -= third
+        else:
+            low += third
+    return (low + high) / 2
