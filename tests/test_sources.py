@@ -527,3 +527,8 @@ def test_a_video_costs_little_memory_and_no_decoder_threads(tmp_path: Path) -> N
     command = [sys.executable, "-c", program, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert int(done.stdout) / 1024 < 120  # MiB, of them 50 Python with numpy and OpenCV
+
+
+def test_a_password_in_an_address_is_never_shown() -> None:
+    with pytest.raises(EdgeError, match=r"^http://\*{8}@127\.0\.0\.1:1/s: no stream"):
+        open_source("http://admin:secret@127.0.0.1:1/s")

@@ -1,0 +1,74 @@
+"""The direction of imports: read from the syntax trees, so that nothing needs to be installed or run."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+# Each floor may import the ones below it, and its own. A part not listed here fails the test.
+FLOORS = (
+    {"__init__", "types", "health", "secrecy"},
+    {"card", "preprocess", "track", "report", "capture", "settings"},
+    {"sources", "detectors", "runtimes", "mqtt"},
+    {"classify", "pipeline", "announce"},
+    {"daemon"},
+    {"assembly"},
+    {"commands"},
+    {"__main__"},
+)
+FLOOR_OF = {part: number for number, floor in enumerate(FLOORS) for part in floor}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The modules that the file at *path* names, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield str(node.module)
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def sources(package: str) -> list[Path]:
+    return sorted((REPOSITORY / package).rglob("*.py"))
+
+
+@pytest.mark.parametrize(
+    ("package", "never"),
+    [
+        ("edge", {"training", "quantize", "tensorflow", "keras"}),
+        ("quantize", {"training"}),
+        ("training", {"quantize"}),
+    ],
+)
+def test_packages_meet_only_in_one_direction(package: str, never: set[str]) -> None:
+    found = {
+        (path.name, name)
+        for path in sources(package)
+        for name in imports(path)
+        if name.partition(".")[0] in never
+    }
+    assert found == set()
+
+
+def test_the_daemons_floors_import_downwards_only() -> None:
+    upwards = []
+    for path in sources("edge"):
+        part = path.relative_to(REPOSITORY / "edge").parts[0].removesuffix(".py")
+        for name in imports(path):
+            above = name.split(".")[1] if name.startswith("edge.") else ""
+            if above in FLOOR_OF and FLOOR_OF[above] > FLOOR_OF[part]:
+                upwards.append(f"{path.name} imports {name}")
+    assert upwards == []
+
+
+def test_the_ground_floor_of_the_daemon_needs_no_tensorflow_installed() -> None:
+    """The device set is what pyproject.toml says: nothing of training is in it."""
+    text = (REPOSITORY / "pyproject.toml").read_text()
+    device = text[text.index("\ndependencies = [") : text.index("[project.optional-dependencies]")]
+    assert "tensorflow" not in device
+    assert "keras" not in device
