@@ -129,7 +129,7 @@ def table(found: list[Figures], model: str) -> str:
         low, high = one.interval
         lines += [
             f"  {one.data}, {one.split}, n = {one.n}",
-            f"    accuracy           {100 * one.accuracy:6.2f} %  (95 %: {100 * low:.2f} to {100 * high:.2f})",
+            f"    accuracy           {100 * one.accuracy:6.2f} % (95 %: {100 * low:.2f} to {100 * high:.2f})",
             f"    balanced accuracy  {100 * one.balanced_accuracy:6.2f} %",
             f"    calibration error  {one.calibration_error:6.3f}",
             f"    {'truth':>10}  recall  " + " ".join(f"{label[:8]:>8}" for label in LABELS),

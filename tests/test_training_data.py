@@ -1,0 +1,197 @@
+"""Every form of the data set, and one line for everything that is wrong with one."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.types import LABELS, EdgeError
+from training import data
+
+PIXELS = " ".join(str(value % 256) for value in range(48 * 48))
+IMAGE = (np.arange(48 * 48) % 256).astype(np.uint8).reshape(48, 48)
+
+
+def write_csv(path: Path, *rows: str, header: str = "emotion,pixels,Usage") -> Path:
+    path.write_text("\n".join([header, *rows]) + "\n")
+    return path
+
+
+def complaint(path: Path, ferplus: Path | None = None) -> list[str]:
+    with pytest.raises(EdgeError) as caught:
+        data.read([path], ferplus)
+    return str(caught.value).splitlines()
+
+
+def test_fer2013_csv_gives_pixels_label_and_split(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "fer2013.csv", f"3,{PIXELS},Training", f"0,{PIXELS},PublicTest")
+    dataset = data.read([path])
+    assert dataset.labels.tolist() == [3, 0]
+    assert dataset.usage.tolist() == [0, 1]
+    assert dataset.images.dtype == np.uint8
+    np.testing.assert_array_equal(dataset.images[0], IMAGE)
+
+
+def test_icml_face_data_has_spaces_in_its_header_and_another_order(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "icml.csv", f"6,PrivateTest,{PIXELS}", header="emotion, Usage, pixels")
+    dataset = data.read([path])
+    assert (dataset.labels.tolist(), dataset.usage.tolist()) == ([6], [2])
+    np.testing.assert_array_equal(dataset.images[0], IMAGE)
+
+
+def test_votes_are_joined_by_row_even_after_a_row_that_was_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_csv(
+        tmp_path / "f.csv", f"3,{PIXELS},Training", f"9,{PIXELS},Training", f"6,{PIXELS},Training"
+    )
+    votes = write_csv(
+        tmp_path / "fer2013new.csv",
+        "Training,a.png,0,10,0,0,0,0,0,0,0,0",
+        "Training,b.png,0,0,10,0,0,0,0,0,0,0",
+        "Training,c.png,7,0,0,3,0,0,0,0,0,0",
+        header="Usage,Image name," + ",".join(data.VOTES),
+    )
+    dataset = data.read([path], votes, skip_bad=True)
+    assert dataset.votes[:, :4].tolist() == [[0, 10, 0, 0], [7, 0, 0, 3]]
+    assert "left out: 1 bad rows" in capsys.readouterr().err
+
+
+def test_each_malformed_row_gets_one_line_with_its_place(tmp_path: Path) -> None:
+    path = write_csv(
+        tmp_path / "f.csv",
+        f"3,{PIXELS},Training",
+        "3,1 2 3,Training",
+        f"9,{PIXELS},Training",
+        f"0,{PIXELS.replace('255', '256')},Training",
+        f"0,{PIXELS.replace('255', 'x')},Training",
+        f"0,{PIXELS},Tuesday",
+        "4",
+    )
+    assert complaint(path) == [
+        f"{path}:3: 3 pixels, 2304 expected (48x48)",
+        f"{path}:4: emotion '9'; a number 0 to 6 would do",
+        f"{path}:5: a pixel of 256; 0 to 255 would do",
+        f"{path}:6: pixels are not all whole numbers; 2304 from 0 to 255 would do",
+        f"{path}:7: usage 'Tuesday'; Training, PublicTest, PrivateTest would do",
+        f"{path}:8: 0 pixels, 2304 expected (48x48)",
+        "6 bad rows; mend them or leave them out with --skip-bad",
+    ]
+
+
+def test_a_csv_without_a_needed_column_is_refused_at_its_header(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "f.csv", header="emotion,Usage")
+    assert complaint(path) == [f"{path}:1: no column 'pixels'; found emotion, usage"]
+
+
+def test_too_few_votes_are_refused(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "f.csv", f"3,{PIXELS},Training")
+    votes = write_csv(tmp_path / "v.csv", header=",".join(data.VOTES))
+    assert complaint(path, votes)[0].startswith(f"{votes}: 0 rows, fewer than the 1 of {path}")
+
+
+@pytest.mark.parametrize("layout", [("train", "validation"), ("images/train", "images/validation")])
+def test_a_tree_of_label_named_folders_in_any_spelling(tmp_path: Path, layout: tuple[str, str]) -> None:
+    names = ["Anger", "disgusted", "FEAR", "happiness", "Sad", "5_surprised", "6"]
+    for part in layout:
+        for name in names:
+            folder = tmp_path / part / name
+            folder.mkdir(parents=True)
+            cv2.imwrite(str(folder / "a.png"), IMAGE)
+    dataset = data.read([tmp_path])
+    assert sorted(zip(dataset.usage.tolist(), dataset.labels.tolist(), strict=True)) == [
+        (usage, label) for usage in (0, 1) for label in range(7)
+    ]
+    np.testing.assert_array_equal(dataset.images[0], IMAGE)
+
+
+def test_large_colour_pictures_pass_through_the_same_crop_as_a_camera_s_face(tmp_path: Path) -> None:
+    (tmp_path / "happy").mkdir()
+    picture = np.full((96, 96, 3), (200, 100, 50), np.uint8)
+    cv2.imwrite(str(tmp_path / "happy" / "a.png"), picture)
+    dataset = data.read([tmp_path])
+    assert dataset.images.shape == (1, 48, 48)
+    assert abs(int(dataset.images[0, 24, 24]) - 96) <= 1  # .114 * 200 + .587 * 100 + .299 * 50
+
+
+def test_a_text_named_png_and_an_unknown_folder_get_one_line_each(tmp_path: Path) -> None:
+    for name, content in (("happy/a.png", b"hello"), ("happy/b.png", b""), ("grumpy/a.png", b"x")):
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(content)
+    assert complaint(tmp_path) == [
+        f"{tmp_path}/grumpy: not one of the labels {', '.join(LABELS)}",
+        f"{tmp_path}/happy/a.png: not a picture that OpenCV can read",
+        f"{tmp_path}/happy/b.png: not a picture that OpenCV can read",
+        "3 bad rows; mend them or leave them out with --skip-bad",
+    ]
+
+
+def test_an_empty_folder_and_a_missing_file_are_named(tmp_path: Path) -> None:
+    assert complaint(tmp_path)[0].startswith(f"{tmp_path}: an empty folder")
+    assert complaint(tmp_path / "no.csv") == [f"{tmp_path}/no.csv: no such file or folder"]
+
+
+def test_npz_is_read_as_pictures_or_as_second_differences(tmp_path: Path) -> None:
+    images = np.stack([IMAGE, IMAGE.T])
+    votes = np.eye(10, dtype=np.uint8)[:2] * 10
+    np.savez(tmp_path / "arrays.npz", images=images, labels=[1, 2], usage=[0, 1], ferplus=votes)
+    plain = data.read([tmp_path / "arrays.npz"])
+    assert plain.usage.tolist() == [0, 1]
+    assert plain.votes.tolist() == votes.tolist()
+
+    delta = np.diff(np.diff(images, axis=2, prepend=np.uint8(0)), axis=1, prepend=np.uint8(0))
+    folder = tmp_path / "packed"
+    folder.mkdir()
+    np.savez(folder / "training.npz", delta=delta, labels=[1, 2])
+    np.savez(folder / "publictest.npz", delta=delta[:1], labels=[5])
+    packed = data.read([folder])
+    np.testing.assert_array_equal(packed.images, np.concatenate([images, images[:1]]))
+    assert packed.usage.tolist() == [0, 0, 1]
+
+
+def test_an_npz_that_is_none_or_lacks_an_array_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.npz").write_bytes(b"not an archive")
+    assert complaint(tmp_path / "a.npz")[0].startswith(f"{tmp_path}/a.npz: not an npz archive")
+    np.savez(tmp_path / "b.npz", labels=[1])
+    assert complaint(tmp_path / "b.npz") == [f"{tmp_path}/b.npz: no array 'images'; found labels"]
+    np.savez(tmp_path / "c.npz", images=IMAGE[None], labels=[1, 2])
+    assert complaint(tmp_path / "c.npz") == [
+        f"{tmp_path}/c.npz: labels (2,), (1,) expected as there are 1 images"
+    ]
+
+
+def votes(**of: int) -> np.ndarray:
+    return np.array([[of.get(name, 0) for name in data.VOTES]], np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("given", "label"),
+    [
+        (votes(happiness=10), 3),
+        (votes(sadness=5, neutral=4, fear=1), 4),  # the single vote is dropped, then 5 of 9
+        (votes(sadness=5, neutral=5), -1),
+        (votes(contempt=8, anger=2), -1),
+        (votes(NF=10), -1),
+        (votes(), -1),
+    ],
+)
+def test_the_majority_follows_microsoft_s_rule(given: np.ndarray, label: int) -> None:
+    assert data.majority(given).tolist() == [label]
+
+
+def test_a_distribution_leaves_contempt_and_single_votes_out_and_sums_to_one() -> None:
+    shares = data.distributions(votes(anger=6, sadness=2, contempt=1, fear=1))
+    np.testing.assert_allclose(shares, [[0.75, 0, 0, 0, 0.25, 0, 0]])
+    np.testing.assert_allclose(data.distributions(votes(fear=1, NF=9)), [[0, 0, 1, 0, 0, 0, 0]])
+    assert data.distributions(votes(NF=10)).sum() == 0
+
+
+def test_fer2013_has_the_counts_that_others_have_found_in_it(shared_data: Path) -> None:
+    dataset = data.read([shared_data / "fer2013"])
+    training, public = dataset.split("Training"), dataset.split("PublicTest")
+    assert (len(training), len(public)) == (28709, 3589)
+    assert (data.majority(public.votes) >= 0).sum() == 3186
+    assert data.recurring(public.images, training.images).sum() == 280
+    assert data.blank(dataset.images).sum() == 12

@@ -1,0 +1,171 @@
+"""A run on made-up pictures: what it leaves behind, and that a kill costs at most one epoch."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from training.__main__ import main
+
+# Keras 3.15 on TensorFlow copies variables in a way that numpy 2 warns of.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+RECIPE = "epochs = 4\nbatch = 35\nlearning_rate = 0.02\nferplus = 0.0\nseed = 3\n"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """420 Training and 70 PublicTest pictures: a bright square's place is the label; 1 is blank, 2 leak."""
+    random = np.random.default_rng(0)
+    labels = np.arange(490) % 7
+    images = random.integers(0, 100, (490, 48, 48), np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        top, left = divmod(int(label), 3)
+        image[top * 16 : top * 16 + 14, left * 16 : left * 16 + 14] += 150
+    images[0] = 77
+    images[[7, 14]] = images[[420, 427]]
+    path = tmp_path_factory.mktemp("data") / "made_up.npz"
+    np.savez(path, images=images, labels=labels, usage=(np.arange(490) >= 420).astype(np.uint8))
+    return path
+
+
+def arguments(data: Path, out: Path, *more: str, model: str = "plain") -> list[str]:
+    recipe = data.with_name("recipe.toml")
+    recipe.write_text(RECIPE)
+    given = [
+        "fit",
+        "--model",
+        model,
+        "--data",
+        data,
+        "--recipe",
+        recipe,
+        "--out",
+        out,
+        "--threads",
+        "1",
+        *more,
+    ]
+    return [str(one) for one in given]
+
+
+@pytest.fixture(scope="module")
+def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nobody disturbed."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    assert main(arguments(data, out)) == 0
+    return out
+
+
+def history(out: Path) -> list[dict[str, str]]:
+    with (out / "history.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_leaves_its_network_its_record_and_what_quantize_needs(run: Path) -> None:
+    assert sorted(path.name for path in run.iterdir()) == [
+        "calibration.npz", "checkpoint.npz", "history.csv", "model.keras", "recipe.json",
+    ]  # fmt: skip
+    assert [row["epoch"] for row in history(run)] == ["1", "2", "3", "4"]
+    record = json.loads((run / "recipe.json").read_text())
+    assert (record["network"], record["training_rows"], record["recipe"]["batch"]) == ("plain", 417, 35)
+    with np.load(run / "calibration.npz") as archive:
+        assert archive["images"].shape[0] == 417 + 70
+        assert np.bincount(archive["usage"]).tolist() == [417, 70]
+
+
+def test_the_loss_falls(run: Path) -> None:
+    losses = [float(row["loss"]) for row in history(run)]
+    assert losses[-1] < losses[0]
+
+
+def test_a_killed_run_resumes_on_the_curve_it_would_have_had(data: Path, run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "killed"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "training", *arguments(data, out)], stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 60
+    while not (out / "checkpoint.npz").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)  # somewhere in the second epoch
+    process.wait()
+    assert 1 <= len(history(out)) < 4
+    assert main(arguments(data, out, "--resume")) == 0
+    for resumed, whole in zip(history(out), history(run), strict=True):
+        assert resumed["epoch"] == whole["epoch"]
+        assert float(resumed["loss"]) == pytest.approx(float(whole["loss"]), rel=1e-4)
+        assert resumed["accuracy_fer2013"] == whole["accuracy_fer2013"]
+
+
+def test_what_is_left_out_is_told_and_counted(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = data.with_name("huge.toml")
+    recipe.write_text(RECIPE.replace("batch = 35", "batch = 1000"))
+    code = main(
+        ["fit", "--model", "plain", "--data", str(data), "--recipe", str(recipe), "--out", str(tmp_path)]
+    )
+    assert code == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "Training rows left out of 420: 1 blank, 2 whose pixels recur in PublicTest",
+        "417 usable Training rows, fewer than one batch of 1000",
+    ]
+
+
+def test_a_run_is_neither_overwritten_nor_resumed_as_another(
+    data: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def last_line(*given: str, model: str = "plain", out: Path = run) -> str:
+        assert main(arguments(data, out, *given, model=model)) == 1
+        return capsys.readouterr().err.splitlines()[-1]
+
+    assert last_line() == f"{run}: holds a run; --resume goes on with it, another --out starts a new one"
+    assert last_line("--resume", model="edge-s").startswith(f"{run}/recipe.json: another network")
+    assert last_line("--resume", out=tmp_path).startswith(f"{tmp_path}: no run to resume here")
+    assert last_line(model="big", out=tmp_path) == "--model big: unknown network; there are edge-s, plain"
+
+
+def test_a_recipe_that_wants_votes_needs_votes(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fit", "--model", "plain", "--data", str(data), "--out", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.splitlines()[-1].endswith("the data has no votes; --ferplus FILE")
+
+
+def test_evaluate_measures_a_run_s_network(
+    run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = tmp_path / "report.json"
+    model = str(run / "model.keras")
+    assert main(["evaluate", model, "--data", str(data), "--json", str(report)]) == 0
+    (figures,) = json.loads(report.read_text())["figures"]
+    assert (figures["data"], figures["split"], figures["n"]) == ("FER2013", "PublicTest", 70)
+    assert figures["accuracy"] == pytest.approx(float(history(run)[-1]["accuracy_fer2013"]), abs=1e-6)
+    assert "FER2013, PublicTest, n = 70" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("none.keras", "no such file"),
+        ("text.keras", "not a Keras model"),
+        ("model.h6", "cannot evaluate .h6"),
+    ],
+)
+def test_evaluate_refuses_what_is_no_model_in_one_line(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, line: str
+) -> None:
+    path = tmp_path / name
+    if not name.startswith("none"):
+        path.write_text("hello")
+    assert main(["evaluate", str(path), "--data", str(data)]) == 1
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.startswith(f"{path}: {line}")

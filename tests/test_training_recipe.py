@@ -1,0 +1,46 @@
+"""A recipe is read strictly: what is misspelt does not train."""
+
+from pathlib import Path
+
+import pytest
+
+from edge.types import EdgeError
+from training.recipe import Recipe, read_recipe
+
+
+def read(tmp_path: Path, text: str) -> Recipe:
+    path = tmp_path / "r.toml"
+    path.write_text(text)
+    return read_recipe(path)
+
+
+def test_what_a_recipe_leaves_out_keeps_its_default(tmp_path: Path) -> None:
+    recipe = read(tmp_path, "epochs = 3\nlearning_rate = 1\n[augment]\nblur = 0.5\n")
+    assert (recipe.epochs, recipe.learning_rate, recipe.augment.blur) == (3, 1, 0.5)
+    assert (recipe.batch, recipe.augment.flip) == (128, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("epoch = 3", "epoch: unknown key; did you mean 'epochs'?"),
+        ("epochs = 3.5", "epochs: 3.5; a whole number would do"),
+        ("epochs = true", "epochs: True; a whole number would do"),
+        ("epochs = 0", "epochs: 0; 1 to 100000 would do"),
+        ("ferplus = 1.5", "ferplus: 1.5; 0 to 1 would do"),
+        ("[augment]\nturn = 1", "augment.turn: unknown key"),
+        ("augment = 1", "augment: 1; a table [augment] would do"),
+        ("[[data]]\nname = 'x'", "data: tables [[data]] with licence, name, used_for would do"),
+    ],
+)
+def test_a_mistake_in_a_recipe_gets_one_line(tmp_path: Path, text: str, line: str) -> None:
+    with pytest.raises(EdgeError) as caught:
+        read(tmp_path, text)
+    assert str(caught.value) == f"{tmp_path}/r.toml: {line}"
+
+
+@pytest.mark.parametrize(
+    "path", sorted(Path(__file__).parents[1].glob("training/recipes/*.toml")), ids=lambda p: p.stem
+)
+def test_every_recipe_of_ours_is_valid_and_names_its_data(path: Path) -> None:
+    assert "FER2013" in read_recipe(path).data[0]["name"]
