@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -60,6 +61,8 @@ class FaceClassifier:
         # A pixel has 256 values: each one's place in the network's range and number format is looked up.
         black, white = card.input.range
         self._encoded = quantise(black + np.arange(256) * ((white - black) / 255), runtime.input)
+        # As dequantise does: but seven numbers are quicker in plain Python than in one call of numpy.
+        self._scale, self._zero_point = runtime.output.scale or 1.0, runtime.output.zero_point
 
     def classify(self, image: Image, faces: Sequence[Face]) -> Floats:
         """(len(faces), len(LABELS)) float32 probabilities, 0..1; *image* is BGR or luma, uint8."""
@@ -68,12 +71,13 @@ class FaceClassifier:
             scores[row] = self.scores(crop(image, face, self._height, self._width))
         return scores
 
-    def scores(self, pixels: Image) -> Floats:
-        """(len(LABELS),) float32 probabilities of one cropped face (height, width) uint8."""
-        tensor = self._encoded[pixels][np.newaxis, :, :, np.newaxis]
-        output = dequantise(self._runtime.run(tensor), self._runtime.output)[0]
+    def scores(self, pixels: Image) -> list[float]:
+        """Probabilities in LABELS' order of one cropped face (height, width) uint8."""
+        tensor = self._encoded[pixels].reshape(self._runtime.input.shape)
+        steps = self._runtime.run(tensor).ravel().tolist()
+        output = [(step - self._zero_point) * self._scale for step in steps]
         # Eight-bit steps leave a sum a little off one; a network that gives nonsense must not be passed on.
-        total = float(output.sum())
-        if not np.isfinite(total) or total <= 0:
-            return np.full(len(LABELS), 1 / len(LABELS), np.float32)
-        return np.asarray(output / total, np.float32)
+        total = sum(output)
+        if not math.isfinite(total) or total <= 0:
+            return [1 / len(LABELS)] * len(LABELS)
+        return [value / total for value in output]

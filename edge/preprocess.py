@@ -53,30 +53,32 @@ def crop(image: Image, face: Face, height: int, width: int) -> Image:
     left, top = math.floor(center_x - reach), math.floor(center_y - reach)
     right, bottom = math.ceil(center_x + reach), math.ceil(center_y + reach)
     # What the frame has of that square, at least one pixel; the warp repeats its edge for the rest.
-    x0, x1 = min(max(left, 0), columns - 1), max(min(right, columns), 1)
-    y0, y1 = min(max(top, 0), rows - 1), max(min(bottom, rows), 1)
-    patch = luma(image[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)])
+    x0, y0 = min(max(left, 0), columns - 1), min(max(top, 0), rows - 1)
+    # OpenCV averages whole factors exactly and many times faster than others. What is missing to a
+    # multiple is taken on the right and below, where it moves nothing.
+    x1 = max(min(right + (x0 - right) % shrink, columns), x0 + 1)
+    y1 = max(min(bottom + (y0 - bottom) % shrink, rows), y0 + 1)
+    patch = luma(image[y0:y1, x0:x1])
     if shrink > 1:
-        # OpenCV averages whole factors exactly and many times faster than others; what is missing to a
-        # multiple is put on the right and below, where it moves nothing.
         below, beside = -patch.shape[0] % shrink, -patch.shape[1] % shrink
-        if below or beside:
+        if below or beside:  # at the frame's edge
             patch = np.asarray(
                 cv2.copyMakeBorder(patch, 0, below, 0, beside, cv2.BORDER_REPLICATE), np.uint8
             )
         # Halving has a path of its own, eight times faster than other factors: it goes first.
         for factor in (2, shrink // 2) if shrink % 2 == 0 else (shrink,):
-            size = (patch.shape[1] // factor, patch.shape[0] // factor)
-            patch = np.asarray(cv2.resize(patch, size, interpolation=cv2.INTER_AREA), np.uint8)
-    # Output pixel (u, v) samples the patch at center + R(angle) (u - width/2, v - height/2) side/size.
-    step_x, step_y = side / width, side / height
+            if factor > 1:
+                size = (patch.shape[1] // factor, patch.shape[0] // factor)
+                patch = np.asarray(cv2.resize(patch, size, interpolation=cv2.INTER_AREA), np.uint8)
+    # Output pixel (u, v) samples the patch at center + R(angle) (u - width/2, v - height/2) side/size, in
+    # pixels of the averaged patch. An index i stands for the pixel's middle, i + 1/2: hence the halves.
+    step_x, step_y = side / width / shrink, side / height / shrink
     cos, sin = math.cos(angle), math.sin(angle)
-    matrix = np.array([[cos * step_x, -sin * step_y, 0.0], [sin * step_x, cos * step_y, 0.0]])
-    # Pixel centres: index i covers [i, i + 1), hence the halves.
-    half = matrix[:, :2] @ np.array([width / 2 - 0.5, height / 2 - 0.5])
-    matrix[:, 2] = np.array([center_x - x0, center_y - y0]) - half
-    matrix /= shrink
-    matrix[:, 2] -= 0.5
+    half_x, half_y = (width - 1) / 2, (height - 1) / 2
+    along_x, along_y, down_x, down_y = cos * step_x, sin * step_x, -sin * step_y, cos * step_y
+    from_x = (center_x - x0) / shrink - along_x * half_x - down_x * half_y - 0.5
+    from_y = (center_y - y0) / shrink - along_y * half_x - down_y * half_y - 0.5
+    matrix = np.array(((along_x, down_x, from_x), (along_y, down_y, from_y)))
     return np.asarray(
         cv2.warpAffine(
             patch, matrix, (width, height),

@@ -63,7 +63,7 @@ def settle(track: Track, camera: str, now: float, wall: float, rules: Rules) -> 
         return track, Event("face_appeared", camera, track.number, NONE, first, track.confidence, wall)
     label = verdict(track, rules)
     if label == track.emotion:
-        return replace(track, rival=label), None
+        return track if track.rival == label else replace(track, rival=label), None
     if label != track.rival:
         return replace(track, rival=label, rival_since=now), None
     if now - track.rival_since < rules.hold_s:

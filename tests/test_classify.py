@@ -59,7 +59,7 @@ def test_no_faces_give_no_rows() -> None:
 @pytest.mark.parametrize("nonsense", [np.nan, np.inf, 0.0])
 def test_nonsense_from_the_network_is_no_opinion(nonsense: float) -> None:
     runtime = EchoRuntime(PIXELS, FLOAT_OUT, np.full((1, 7), nonsense, np.float32))
-    assert classifier(runtime).scores(np.zeros((48, 48), np.uint8)).tolist() == pytest.approx([1 / 7] * 7)
+    assert classifier(runtime).scores(np.zeros((48, 48), np.uint8)) == pytest.approx([1 / 7] * 7)
 
 
 def test_a_model_with_another_range_gets_its_pixels_scaled() -> None:

@@ -12,7 +12,7 @@ from edge.assembly import Engine, open_configured_detector, open_engine
 from edge.commands.options import add_engine, settings_of
 from edge.preprocess import crop_whole
 from edge.sources.images import SUFFIXES, is_image, read_image
-from edge.types import LABELS, Detector, EdgeError, Floats, Image
+from edge.types import LABELS, Detector, EdgeError, Image
 
 # Pictures up to this side are taken for one framed face, as data sets hold them, when nothing is found.
 FRAMED_FACE = 128  # px
@@ -67,16 +67,16 @@ def describe(path: Path, detector: Detector, engine: Engine) -> dict[str, Any]:
         return {"file": str(path), "error": str(error)}
     faces = detector.detect(image)
     framed = not faces and max(image.shape[:2]) <= FRAMED_FACE
-    rows = [_whole(image, engine)] if framed else list(engine.classifier.classify(image, faces))
+    rows = [_whole(image, engine)] if framed else engine.classifier.classify(image, faces).tolist()
     boxes = [None] if framed else [[round(side, 1) for side in face.box] for face in faces]
     return {
         "file": str(path),
         "faces": [
             {
                 "box": box,
-                "emotion": LABELS[int(row.argmax())],
-                "confidence": round(float(row.max()), 3),
-                "scores": {label: round(float(p), 3) for label, p in zip(LABELS, row, strict=True)},
+                "emotion": LABELS[row.index(max(row))],
+                "confidence": round(max(row), 3),
+                "scores": {label: round(score, 3) for label, score in zip(LABELS, row, strict=True)},
             }
             for box, row in zip(boxes, rows, strict=True)
         ],
@@ -89,11 +89,11 @@ def measure(labelled: list[tuple[str, Path]], engine: Engine) -> dict[str, Any]:
     unreadable = []
     for label, path in labelled:
         try:
-            found = int(_whole(read_image(path), engine).argmax())
+            scores = _whole(read_image(path), engine)
         except EdgeError as error:
             unreadable.append(str(error))
             continue
-        confusion[LABELS.index(label)][found] += 1
+        confusion[LABELS.index(label)][scores.index(max(scores))] += 1
     n = sum(map(sum, confusion))
     if n == 0:
         raise EdgeError(f"{unreadable[0]}; not one image could be read")
@@ -107,7 +107,7 @@ def measure(labelled: list[tuple[str, Path]], engine: Engine) -> dict[str, Any]:
     }
 
 
-def _whole(image: Image, engine: Engine) -> Floats:
+def _whole(image: Image, engine: Engine) -> list[float]:
     part = engine.model.card.input
     return engine.classifier.scores(crop_whole(image, part.height, part.width))
 
