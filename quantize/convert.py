@@ -22,6 +22,7 @@ def load(path: Path) -> Any:
         with quiet():
             import keras
 
+            keras.utils.clear_session()  # numbers in layers' names go into the file: the same each time
             model = keras.models.load_model(path, compile=False)
     except ImportError as error:
         raise EdgeError(f"{error}; `pip install emotion-edge[quantize]` would do") from error

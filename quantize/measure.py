@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from edge.classify import dequantise, quantise
+from edge.classify import quantise
 from edge.types import Floats, Image, Runtime
 
 Indices = npt.NDArray[np.int64]
@@ -43,7 +43,8 @@ def fit_temperature(probabilities: Floats, labels: Indices) -> float:
 def probabilities_of(runtime: Runtime, images: Image) -> Floats:
     """(n, labels) float32 of *images* (n, height, width) uint8, one inference each, as a device does."""
     tensors = quantise(images[:, np.newaxis, :, :, np.newaxis], runtime.input)
-    return np.concatenate([dequantise(runtime.run(tensor), runtime.output) for tensor in tensors])
+    steps = np.concatenate([runtime.run(tensor) for tensor in tensors]).astype(np.float32)
+    return (steps - np.float32(runtime.output.zero_point)) * np.float32(runtime.output.scale)
 
 
 def _lowest(function: Callable[[float], float], low: float, high: float) -> float:

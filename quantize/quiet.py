@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 
 
@@ -22,7 +23,9 @@ def quiet() -> Iterator[None]:
         os.dup2(kept.fileno(), 1)
         os.dup2(kept.fileno(), 2)
         try:
-            yield
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # theirs about themselves
+                yield
         except BaseException:
             sys.stdout.flush()
             sys.stderr.flush()

@@ -110,14 +110,16 @@ def _keras(path: Path) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _tflite(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    from edge.classify import dequantise, quantise
+    from edge.classify import quantise
     from edge.runtimes import open_runtime
 
     runtime = open_runtime("cpu", path.read_bytes())
 
     def run(images: np.ndarray) -> np.ndarray:
         tensors = quantise(images[:, None, :, :, None], runtime.input)
-        return np.concatenate([dequantise(runtime.run(tensor), runtime.output) for tensor in tensors])
+        steps = np.concatenate([runtime.run(tensor) for tensor in tensors]).astype(np.float32)
+        # A scale of 0 marks a tensor that is not quantized.
+        return (steps - runtime.output.zero_point) * (runtime.output.scale or 1)
 
     return run
 

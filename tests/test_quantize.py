@@ -1,0 +1,201 @@
+"""From a small network to a device's file; what is wrong with network, data or folder; the exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.card import read_model
+from edge.classify import FaceClassifier
+from edge.runtimes import open_runtime
+from quantize import measure
+from quantize.__main__ import main
+
+# Keras 3.15 on TensorFlow copies variables in a way that numpy 2 warns of.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+def pictures(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """*n* pictures whose label is the place of a bright square, under noise."""
+    random = np.random.default_rng(n)
+    labels = np.arange(n) % 7
+    images = random.integers(0, 60, (n, 48, 48), np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        top, left = divmod(int(label), 3)
+        image[top * 16 : top * 16 + 16, left * 16 : left * 16 + 16] += 100
+    return images, labels
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """model.keras (nearly always right, and too sure of it), recipe.json and calibration.npz."""
+    import keras
+
+    keras.utils.set_random_seed(1)
+    layers = keras.layers
+    pixels = keras.Input((48, 48, 1), name="pixels")
+    x = layers.Rescaling(1 / 255)(pixels)
+    x = layers.Conv2D(8, 3, strides=2, padding="same", use_bias=False)(x)
+    x = layers.ReLU()(layers.BatchNormalization(momentum=0.8)(x))
+    x = layers.Flatten()(layers.AveragePooling2D(8)(x))
+    model = keras.Model(pixels, layers.Softmax()(layers.Dense(7, name="logits")(x)), name="squares")
+    model.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy")
+    images, labels = pictures(350)
+    model.fit(images[..., None].astype(np.float32), labels, epochs=12, batch_size=35, verbose=0)
+
+    folder = tmp_path_factory.mktemp("run")
+    model.save(folder / "model.keras")
+    public, truth = pictures(210)
+    truth = truth.copy()
+    truth[::10] = (truth[::10] + 1) % 7  # labels are never all right: 10 % of them are not
+    np.savez(
+        folder / "calibration.npz",
+        images=np.concatenate([images[:140], public]),
+        labels=np.concatenate([labels[:140], truth]),
+        usage=np.repeat(np.array([0, 1], np.uint8), [140, 210]),
+    )
+    record = {"network": "squares", "recipe": {"epochs": 12, "data": [{"name": "squares", "licence": "CC0"}]}}
+    (folder / "recipe.json").write_text(json.dumps(record))
+    return folder
+
+
+def run(folder: Path, out: Path, *more: str, data: Path | None = None, model: Path | None = None) -> int:
+    return main([
+        str(model or folder / "model.keras"), "--data", str(data or folder / "calibration.npz"),
+        "--out", str(out), "--calibrate", "70", *more,
+    ])  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def out(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("devices") / "out"
+    assert run(folder, out) == 0
+    return out
+
+
+def test_only_the_model_and_its_card_appear_and_they_belong_together(out: Path) -> None:
+    assert sorted(path.name for path in out.iterdir()) == ["emotion.json", "emotion.tflite"]
+    card = read_model(out / "emotion.tflite").card
+    assert card.training["recipe"] == {"epochs": 12}
+    assert card.data == ({"name": "squares", "licence": "CC0"},)
+    assert [(figure.name, figure.data, figure.split, figure.n) for figure in card.figures] == [
+        ("accuracy", "FER2013", "PublicTest", 210),
+        ("calibration error", "FER2013", "PublicTest", 210),
+    ]
+
+
+def test_the_file_takes_pixel_minus_128_and_gives_int8(out: Path) -> None:
+    runtime = open_runtime("cpu", (out / "emotion.tflite").read_bytes())
+    assert runtime.input == ((1, 48, 48, 1), np.dtype(np.int8), 1.0, -128)
+    assert (runtime.output.shape, runtime.output.dtype) == ((1, 7), np.dtype(np.int8))
+
+
+def test_the_daemon_s_classifier_reads_it_and_it_is_right_and_calibrated(out: Path) -> None:
+    model = read_model(out / "emotion.tflite")
+    classifier = FaceClassifier(open_runtime("cpu", model.content), model.card, "emotion.tflite")
+    images, labels = pictures(70)
+    scores = np.stack([classifier.scores(image) for image in images])
+    assert measure.accuracy(scores, labels) > 0.98
+    # One label in ten of those that the temperature was fitted on is wrong.
+    assert 0.8 < float(scores.max(1).mean()) < 0.97
+
+
+def test_the_same_command_gives_the_same_bytes(folder: Path, out: Path, tmp_path: Path) -> None:
+    assert run(folder, tmp_path / "again") == 0
+    assert (tmp_path / "again" / "emotion.tflite").read_bytes() == (out / "emotion.tflite").read_bytes()
+
+
+def test_a_drop_over_the_allowed_exits_3_and_leaves_what_was_there(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "emotion.tflite").write_bytes(b"old")
+    assert run(folder, tmp_path, "--max-drop", "-100") == 3  # only a miracle would do
+    assert [path.name for path in tmp_path.iterdir()] == ["emotion.tflite"]
+    assert (tmp_path / "emotion.tflite").read_bytes() == b"old"
+    assert "--max-drop allows -100; nothing was written" in capsys.readouterr().err
+
+
+def without(folder: Path, tmp_path: Path, keep: np.ndarray) -> Path:
+    with np.load(folder / "calibration.npz") as archive:
+        np.savez(tmp_path / "some.npz", **{name: archive[name][keep] for name in archive.files})
+    return tmp_path / "some.npz"
+
+
+def test_wrong_inputs_get_one_line_exit_1_and_write_nothing(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = tmp_path / "text.keras"
+    text.write_text("hello")
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with np.load(folder / "calibration.npz") as archive:
+        labels, usage = archive["labels"], archive["usage"]
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    no_fear = without(folder, tmp_path / "a", labels != 2)
+    three = without(folder, tmp_path / "b", np.arange(len(labels)) < 3)
+    new = tmp_path / "new"
+
+    def told(**given: Path) -> str:
+        assert run(folder, given.pop("out", new), **given) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        return line
+
+    assert (
+        told(model=tmp_path / "no.keras")
+        == f"{tmp_path}/no.keras: no such file; a run's model.keras would do"
+    )
+    assert told(model=text).startswith(f"{text}: not a Keras model: ")
+    assert told(data=tmp_path / "no.npz") == (
+        f"{tmp_path}/no.npz: No such file or directory; a run's calibration.npz would do"
+    )
+    assert told(data=text) == f"{text}: not an npz archive; a run's calibration.npz would do"
+    assert told(data=no_fear) == f"{no_fear}: 0 Training pictures of fear; 10 a label would do"
+    assert told(data=three) == f"{three}: 1 Training pictures of angry; 10 a label would do"
+    assert told(out=blocked) == f"{blocked}: not a folder; --out needs one"
+    assert not new.exists()
+    assert usage.any()
+
+
+def test_a_full_disk_leaves_nothing_half_written(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import os
+
+    from edge.types import EdgeError
+    from quantize.files import write
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(EdgeError, match="No space left on device; nothing was written"):
+        write(tmp_path, {"emotion.tflite": b"x", "emotion.json": b"{}"})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_without_softmax_at_its_end_is_named(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import keras
+
+    pixels = keras.Input((48, 48, 1), name="pixels")
+    bare = keras.Model(pixels, keras.layers.Dense(7, name="scores")(keras.layers.Flatten()(pixels)))
+    bare.save(tmp_path / "bare.keras")
+    assert run(folder, tmp_path / "out", model=tmp_path / "bare.keras") == 1
+    assert capsys.readouterr().err == (
+        f"{tmp_path}/bare.keras: ends in Dense 'scores'; a dense layer and softmax would do\n"
+    )
+
+
+def test_the_temperature_undoes_overconfidence() -> None:
+    random = np.random.default_rng(0)
+    logits = random.normal(0, 1, (5000, 7))
+    honest = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    labels = np.array([random.choice(7, p=row) for row in honest])
+    boastful = honest**3 / (honest**3).sum(1, keepdims=True)
+    assert measure.fit_temperature(boastful, labels) == pytest.approx(3, rel=0.05)
+    assert measure.fit_temperature(honest, labels) == pytest.approx(1, rel=0.05)
