@@ -111,6 +111,7 @@ class DemoView:
         self._out = out
         self._style = style_of(out)
         self._shown: dict[str, str] = {}  # topic -> what the last line of it said
+        self._gone = threading.Event()  # the node said goodbye
         self._client: Any = None
 
     def start(self) -> None:
@@ -134,12 +135,14 @@ class DemoView:
             raise EdgeError(f"demo: cannot subscribe at {host}:{port}: {error.strerror or error}") from error
         client.loop_start()
         if not subscribed.wait(5):
-            self.stop()
+            self.stop(0)
             raise EdgeError(f"demo: the broker at {host}:{port} does not take a subscription")
 
     def show(self, topic: str, payload: bytes) -> None:
         """Write the line for a message, unless it says what the last one on its topic said."""
         parts = topic.removeprefix(f"{self._prefix}/").split("/")
+        if parts[1:] == ["status"]:
+            (self._gone.set if payload == b"offline" else self._gone.clear)()
         text = line(parts, payload, self._style, datetime.now().strftime("%H:%M:%S"))
         if text is None:
             return
@@ -148,7 +151,9 @@ class DemoView:
             self._shown[topic] = news
             print(f"{text}  {self._style.paint(topic, DIM)}", file=self._out, flush=True)
 
-    def stop(self) -> None:
+    def stop(self, patience_s: float = 1.0) -> None:
+        """Hang up, once the node's goodbye has been shown or *patience_s* have passed."""
+        self._gone.wait(patience_s)
         self._client.disconnect()
         self._client.loop_stop()
 

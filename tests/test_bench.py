@@ -1,0 +1,41 @@
+"""`emotion-edge bench`: what it tells, not how fast this machine is."""
+
+import json
+
+import pytest
+
+from edge.__main__ import main
+
+
+def test_every_stage_of_every_frame_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--source", "portraits", "--frames", "30", "--detector", "haar", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["frames"], report["size"], report["detector"]) == (30, [640, 480], "haar")
+    stages = report["stages_ms"]
+    assert {name: row["calls"] for name, row in stages.items()} == {
+        "read": 30, "bare detect": 30, "bare classify": 60, "announce": 30, "whole": 30,
+        "detect": 30, "track": 30, "classify": 30, "report": 30,
+    }  # fmt: skip
+    assert stages["bare detect"]["p50"] <= stages["detect"]["p50"] <= stages["whole"]["p50"]
+    assert report["frames_per_s"] > 0
+    assert report["cpu_ms_per_frame"] > 0
+    assert 20 < report["rss_peak_mib"] < 4096
+    assert 0 < report["around_bare_calls"] < 10
+
+
+def test_a_person_gets_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--source", "portraits", "--frames", "3", "--detector", "haar"]) == 0
+    told = capsys.readouterr().out
+    assert "portraits  640x480, 3 frames" in told
+    assert "bare classify" in told
+
+
+def test_startup_hears_the_daemons_first_words(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--startup", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert 0 < told["first_message_s"] <= told["first_state_s"] <= told["first_event_s"]
+
+
+def test_a_source_that_is_none_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--source", "missing.mp4"]) == 1
+    assert capsys.readouterr().err.startswith("source 'missing.mp4': no such file")
