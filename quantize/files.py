@@ -69,10 +69,11 @@ def card(
             "It reads faces, not feelings."
         ),
         limits=(
-            "Learned from posed and acted web pictures with noisy labels; disgust is rare in them and often "
-            "missed. Profiles, masks, strong side light and faces under about 40 pixels are read badly, and "
-            "people of groups that are rare in the data less well. Not for decisions about people: hiring, "
-            "grading, policing, health. The EU AI Act forbids emotion recognition at work and in schools."
+            "It knows what its data (listed here) show and shares their gaps: labels that are rare in them "
+            "(disgust, in FER2013) are often missed. Not measured, expected to be worse: profiles, masks, "
+            "strong side light, faces under 40 pixels, people of groups that are rare in the data. Not for "
+            "decisions about people: hiring, grading, policing, health. The EU AI Act forbids emotion "
+            "recognition at work and in schools."
         ),
     )
 

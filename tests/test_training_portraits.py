@@ -21,7 +21,7 @@ def faces() -> np.ndarray:
 def test_the_shipped_faces_are_one_a_label_in_their_order() -> None:
     with np.load(SHIPPED) as archive:
         assert archive["labels"].tolist() == list(LABELS)
-        assert archive["counts"].min() >= 50  # nobody's face: each is the mean of many
+        assert archive["counts"].min() >= 20  # and as many mirror images: nobody's face
         assert (archive["faces"].shape, archive["faces"].dtype) == ((7, 48, 48), np.uint8)
 
 
@@ -37,14 +37,14 @@ def test_haar_finds_each_of_them_once_on_a_plain_wall(side: int) -> None:
 
 
 def made_up(agreeing: int) -> Dataset:
-    """*agreeing* pictures a label on which all taggers agree, and as many on which nobody does."""
+    """*agreeing* noisy faces a label on which all taggers agree, and as many on which nobody does."""
     n = 14 * agreeing
     random = np.random.default_rng(0)
     labels = np.arange(n) % 7
     votes = np.zeros((n, 10), np.uint8)
     votes[np.arange(n), np.array([4, 5, 6, 1, 3, 2, 0])[labels]] = 10
     votes[n // 2 :] = [2, 1, 1, 1, 1, 1, 1, 1, 1, 0]
-    images = random.integers(0, 256, (n, 48, 48), np.uint8)
+    images = np.clip(faces()[labels] + random.normal(0, 10, (n, 48, 48)), 0, 255).astype(np.uint8)
     return Dataset(images, labels, np.zeros(n, np.uint8), votes, np.arange(n))
 
 
