@@ -37,13 +37,13 @@ def test_a_picture_depends_on_its_number_and_the_settings_alone(means: Path) -> 
     assert not np.array_equal(camera(means, faces=3, seed=1).render(6)[0], image)
 
 
-def test_a_face_shows_each_label_fully_for_four_of_five_seconds(means: Path) -> None:
-    shown = [camera(means, faces=1).render(n)[1][0] for n in range(350)]
+def test_a_face_shows_each_label_fully_for_five_of_six_seconds(means: Path) -> None:
+    shown = [camera(means, faces=1).render(n)[1][0] for n in range(420)]
     assert {face.label for face in shown} == set(LABELS)
-    assert sum(face.weight == 1.0 for face in shown) == 7 * 41  # 4.0 s and both ends
+    assert sum(face.weight == 1.0 for face in shown) == 7 * 51  # 5.0 s and both ends
     assert min(face.weight for face in shown) == pytest.approx(0.5, abs=0.02)
-    changes = [n for n in range(1, 350) if shown[n].label != shown[n - 1].label]
-    assert changes == [45, 95, 145, 195, 245, 295, 345]
+    changes = [n for n in range(1, 420) if shown[n].label != shown[n - 1].label]
+    assert changes == [55, 115, 175, 235, 295, 355, 415]
 
 
 def test_with_several_faces_something_changes_every_other_second(means: Path) -> None:

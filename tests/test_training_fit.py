@@ -169,3 +169,49 @@ def test_evaluate_refuses_what_is_no_model_in_one_line(
     assert main(["evaluate", str(path), "--data", str(data)]) == 1
     (told,) = capsys.readouterr().err.splitlines()
     assert told.startswith(f"{path}: {line}")
+
+
+def test_balance_shows_rare_labels_more_often() -> None:
+    from training.fit import Rows, batches
+    from training.recipe import Recipe
+
+    labels = np.repeat([0, 3], [700, 7000])
+    images = np.zeros((7700, 48, 48), np.uint8)
+    rows = Rows(images, np.eye(7, dtype=np.float32)[labels], validation=None)  # type: ignore[arg-type]
+    shares = []
+    for balance in (0.0, 0.5, 1.0):
+        seen = np.concatenate([t for _, t in batches(rows, Recipe(batch=770, balance=balance), 0)])
+        shares.append(float(seen[:, 0].mean()))
+    assert shares == [pytest.approx(1 / 11), pytest.approx(0.24, abs=0.02), pytest.approx(0.5, abs=0.02)]
+
+
+def test_a_run_starts_from_another_runs_weights_and_says_so(run: Path, data: Path, tmp_path: Path) -> None:
+    import keras
+
+    options = arguments(data, tmp_path / "second", "--start-from", str(run / "model.keras"))
+    still = "epochs = 1\nbatch = 35\nlearning_rate = 0.0\nweight_decay = 0.0\nferplus = 0.0\nema = 0.0\n"
+    data.with_name("recipe.toml").write_text(still)
+    assert main(options) == 0
+    first, second = (
+        keras.models.load_model(path / "model.keras", compile=False).trainable_variables
+        for path in (run, tmp_path / "second")
+    )
+    for before, after in zip(first, second, strict=True):
+        np.testing.assert_array_equal(before, after)
+    record = json.loads((tmp_path / "second" / "recipe.json").read_text())
+    assert record["start_from"]["recipe"]["epochs"] == 4
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(None, "another network than edge-s"), (b"junk", "not a saved network")]
+)
+def test_weights_that_do_not_fit_are_one_line(
+    content: bytes | None, said: str, run: Path, data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    weights = run / "model.keras"
+    if content is not None:
+        weights = tmp_path / "junk.keras"
+        weights.write_bytes(content)
+    options = arguments(data, tmp_path / "out", "--start-from", str(weights), model="edge-s")
+    assert main(options) == 1
+    assert said in capfd.readouterr().err.splitlines()[-1]

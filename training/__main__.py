@@ -1,4 +1,4 @@
-"""``emotion-train``: fit, evaluate, portraits."""
+"""``emotion-train``: fit, evaluate, portraits, framing."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _fit(options: argparse.Namespace) -> None:
         from training.fit import fit
 
         keras.ops.zeros(1)  # the backend says what it thinks of this machine at its first operation
-    fit(options.model, dataset, recipe, options.out, options.resume)
+    fit(options.model, dataset, recipe, options.out, options.resume, options.start_from)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -62,6 +62,13 @@ def _portraits(options: argparse.Namespace) -> None:
     counts = portraits.save(_dataset(options), options.out)
     told = ", ".join(f"{label} {count}" for label, count in zip(LABELS, counts, strict=True))
     print(f"{options.out}: mean faces of {told} pictures")
+
+
+def _framing(options: argparse.Namespace) -> None:
+    from training import framing
+
+    images = _dataset(options).split("Training").images
+    framing.run(images, detector=options.detector, file=options.file, count=options.count)
 
 
 def _dataset(options: argparse.Namespace):
@@ -90,6 +97,9 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--recipe", type=Path, metavar="TOML", help="default: the values in training/recipe.py")
     fit.add_argument("--out", type=Path, required=True, metavar="DIR", help="the run's folder")
     fit.add_argument("--resume", action="store_true", help="go on after the last whole epoch in DIR")
+    fit.add_argument(
+        "--start-from", type=Path, metavar="KERAS", help="begin with the weights of this model.keras"
+    )
     fit.set_defaults(run=_fit)
 
     evaluate = commands.add_parser("evaluate", parents=[data], help="accuracy, recall, calibration")
@@ -101,6 +111,14 @@ def _parser() -> argparse.ArgumentParser:
     portraits = commands.add_parser("portraits", parents=[data], help="mean faces for the portraits camera")
     portraits.add_argument("--out", type=Path, required=True, metavar="NPZ")
     portraits.set_defaults(run=_portraits)
+
+    framing = commands.add_parser(
+        "framing", parents=[data], help="how a detector's box lies to the frame of FER2013's faces"
+    )
+    framing.add_argument("--detector", choices=("haar", "yunet"), default="haar", help="default: haar")
+    framing.add_argument("--file", type=Path, metavar="F", help="the detector's own file")
+    framing.add_argument("--count", type=int, default=2000, metavar="N", help="pictures (default: 2000)")
+    framing.set_defaults(run=_framing)
     return parser
 
 

@@ -46,17 +46,29 @@ class Rows:
     validation: Dataset
 
 
-def fit(network: str, dataset: Dataset, recipe: Recipe, out: Path, resume: bool = False) -> keras.Model:
+def fit(
+    network: str,
+    dataset: Dataset,
+    recipe: Recipe,
+    out: Path,
+    resume: bool = False,
+    start_from: Path | None = None,
+) -> keras.Model:
     """Train *network* on *dataset* by *recipe*, leaving the run's files in *out*.
 
     Trains on the Training rows and evaluates on PublicTest after each epoch. With *resume* it goes on
     after the last epoch that *out* holds; EdgeError where that is another network's or recipe's.
+    *start_from* is a model.keras of the same network whose weights are the first ones.
     """
     rows = select(dataset, recipe)
     steps = len(rows.images) // recipe.batch
     if not steps:
         raise EdgeError(f"{len(rows.images)} usable Training rows, fewer than one batch of {recipe.batch}")
     asked = {"network": network, "recipe": recipe.values(), "training_rows": len(rows.images)}
+    if start_from is not None:
+        # How those weights came about belongs to how these do: the whole story goes into the card.
+        record = start_from.with_name("recipe.json")
+        asked["start_from"] = json.loads(record.read_text()) if record.exists() else str(start_from.name)
     _open_run(out, asked, resume)
     _write(out / "calibration.npz", partial(_save_calibration, rows, recipe))
 
@@ -64,6 +76,8 @@ def fit(network: str, dataset: Dataset, recipe: Recipe, out: Path, resume: bool 
     model = build(network, recipe.dropout)
     model.compile(_optimizer(recipe, steps), loss="categorical_crossentropy")
     model.optimizer.build(model.trainable_variables)
+    if start_from is not None:
+        model.set_weights(_weights(start_from, model))
     averages = model.get_weights()
     done = _restore(model, averages, out) if resume else 0
     _say(f"{network}: {model.count_params():,} parameters, {len(rows.images):,} rows, {steps} steps an epoch")
@@ -129,6 +143,10 @@ def batches(rows: Rows, recipe: Recipe, epoch: int) -> Iterator[tuple[np.ndarray
     """One epoch of (images (b, 48, 48, 1) float32 0..255, targets (b, 7)); the odd rest is left out."""
     random = np.random.default_rng((recipe.seed, epoch))
     order = random.permutation(len(rows.images))
+    if recipe.balance:
+        labels = rows.targets.argmax(1)
+        chances = np.bincount(labels, minlength=len(LABELS))[labels] ** -recipe.balance
+        order = random.choice(len(labels), len(labels), p=chances / chances.sum())
     for start in range(0, len(order) - recipe.batch + 1, recipe.batch):
         some = order[start : start + recipe.batch]
         images = vary(rows.images[some], recipe.augment, random)
@@ -211,6 +229,17 @@ def _open_run(out: Path, asked: dict, resume: bool) -> None:
             raise EdgeError(f"{out}: {error.strerror}; --out needs a folder that can be written") from error
         (out / "history.csv").unlink(missing_ok=True)
         _write(record, lambda path: path.write_text(json.dumps(asked, indent=1)))
+
+
+def _weights(path: Path, model: keras.Model) -> list[np.ndarray]:
+    """The weights of the network in *path*, which must be *model*'s own kind."""
+    try:
+        weights: list[np.ndarray] = keras.models.load_model(path, compile=False).get_weights()
+    except (OSError, ValueError) as error:
+        raise EdgeError(f"{path}: not a saved network: {str(error).splitlines()[0]}") from error
+    if [w.shape for w in weights] != [w.shape for w in model.get_weights()]:
+        raise EdgeError(f"{path}: another network than {model.name}; --start-from needs one of the same kind")
+    return weights
 
 
 def _save(model: keras.Model, averages: list[np.ndarray], done: int, path: Path) -> None:

@@ -48,6 +48,9 @@ class Recipe:
     ema: float = 0.998  # of the weights, per step; the averaged ones are evaluated and saved
     ferplus: float = 0.5  # share of the FER+ distribution in the target; the rest is the hard label
     label_smoothing: float = 0.0
+    # Rows are drawn with chances in proportion to n(label) ** -balance: 0 takes each once an epoch, 1 shows
+    # every label equally often. FER2013 has 16 happy faces for one that is disgusted.
+    balance: float = 0.0
     dropout: float = 0.2
     seed: int = 1
     augment: Augment = field(default_factory=Augment)
@@ -61,7 +64,7 @@ class Recipe:
 _RANGES: dict[str, tuple[float, float]] = {
     "epochs": (1, 100_000), "batch": (1, 65_536), "learning_rate": (0, 10), "warmup_epochs": (0, 1000),
     "momentum": (0, 0.9999), "weight_decay": (0, 1), "ema": (0, 0.999999), "ferplus": (0, 1),
-    "label_smoothing": (0, 0.9), "dropout": (0, 0.95), "seed": (0, 2**31 - 1), "augment.flip": (0, 1),
+    "label_smoothing": (0, 0.9), "balance": (0, 1), "dropout": (0, 0.95), "seed": (0, 2**31 - 1), "augment.flip": (0, 1),
     "augment.shift": (0, 0.5), "augment.scale": (0, 0.9), "augment.rotation": (0, 180),
     "augment.contrast": (0, 1), "augment.brightness": (0, 255), "augment.blur": (0, 1),
     "augment.blur_sigma": (0, 20), "augment.noise": (0, 128), "augment.erase": (0, 1),

@@ -19,7 +19,7 @@ from edge.sources.pace import Pace
 from edge.types import LABELS, Box, EdgeError, Image
 
 FILE = Path(__file__).parent.parent / "models" / "portraits.npz"
-SHOW_S = 4.0  # how long a face shows a label fully
+SHOW_S = 5.0  # how long a face shows a label fully
 BLEND_S = 1.0  # how long it takes to change into the next
 MAX_FACES = 6
 
