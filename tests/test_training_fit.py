@@ -215,3 +215,26 @@ def test_weights_that_do_not_fit_are_one_line(
     options = arguments(data, tmp_path / "out", "--start-from", str(weights), model="edge-s")
     assert main(options) == 1
     assert said in capfd.readouterr().err.splitlines()[-1]
+
+
+def test_the_average_of_runs_is_the_mean_of_their_weights(run: Path, data: Path, tmp_path: Path) -> None:
+    import keras
+
+    one, mean = keras.models.load_model(run / "model.keras", compile=False), tmp_path / "mean"
+    one.set_weights([3 * weight for weight in one.get_weights()])
+    (tmp_path / "tripled").mkdir()
+    one.save(tmp_path / "tripled" / "model.keras")
+    for name in ("recipe.json", "calibration.npz"):
+        (tmp_path / "tripled" / name).write_bytes((run / name).read_bytes())
+    runs = [str(run / "model.keras"), str(tmp_path / "tripled" / "model.keras")]
+    assert main(["average", *runs, "--out", str(mean)]) == 0
+    averaged = keras.models.load_model(mean / "model.keras", compile=False).get_weights()
+    for tripled, found in zip(one.get_weights(), averaged, strict=True):
+        np.testing.assert_allclose(found, tripled * 2 / 3, rtol=1e-6)
+    assert len(json.loads((mean / "recipe.json").read_text())["average_of"]) == 2
+    assert (mean / "calibration.npz").exists()
+
+
+def test_one_network_is_no_average(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["average", str(run / "model.keras"), "--out", str(tmp_path / "mean")]) == 1
+    assert "an average needs two networks or more" in capfd.readouterr().err

@@ -1,4 +1,4 @@
-"""``emotion-train``: fit, evaluate, portraits, framing."""
+"""``emotion-train``: fit, average, evaluate, portraits, framing."""
 
 from __future__ import annotations
 
@@ -43,6 +43,12 @@ def _fit(options: argparse.Namespace) -> None:
 
         keras.ops.zeros(1)  # the backend says what it thinks of this machine at its first operation
     fit(options.model, dataset, recipe, options.out, options.resume, options.start_from)
+
+
+def _average(options: argparse.Namespace) -> None:
+    with quiet():
+        from training.average import average
+    average(options.models, options.out)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -101,6 +107,11 @@ def _parser() -> argparse.ArgumentParser:
         "--start-from", type=Path, metavar="KERAS", help="begin with the weights of this model.keras"
     )
     fit.set_defaults(run=_fit)
+
+    average = commands.add_parser("average", help="one network out of several: the mean of their weights")
+    average.add_argument("models", type=Path, nargs="+", metavar="KERAS", help="model.keras of each run")
+    average.add_argument("--out", type=Path, required=True, metavar="DIR", help="the new network's folder")
+    average.set_defaults(run=_average, threads=None)
 
     evaluate = commands.add_parser("evaluate", parents=[data], help="accuracy, recall, calibration")
     evaluate.add_argument("model", type=Path, metavar="MODEL", help=".keras or .tflite")

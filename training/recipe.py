@@ -64,7 +64,8 @@ class Recipe:
 _RANGES: dict[str, tuple[float, float]] = {
     "epochs": (1, 100_000), "batch": (1, 65_536), "learning_rate": (0, 10), "warmup_epochs": (0, 1000),
     "momentum": (0, 0.9999), "weight_decay": (0, 1), "ema": (0, 0.999999), "ferplus": (0, 1),
-    "label_smoothing": (0, 0.9), "balance": (0, 1), "dropout": (0, 0.95), "seed": (0, 2**31 - 1), "augment.flip": (0, 1),
+    "label_smoothing": (0, 0.9), "balance": (0, 1), "dropout": (0, 0.95), "seed": (0, 2**31 - 1),
+    "augment.flip": (0, 1),
     "augment.shift": (0, 0.5), "augment.scale": (0, 0.9), "augment.rotation": (0, 180),
     "augment.contrast": (0, 1), "augment.brightness": (0, 255), "augment.blur": (0, 1),
     "augment.blur_sigma": (0, 20), "augment.noise": (0, 128), "augment.erase": (0, 1),
