@@ -9,6 +9,10 @@ from edge.report import Rules, blend, depart, settle
 from edge.track import Tracker
 from edge.types import CameraState, Classifier, Detector, Event, Frame, Track
 
+# By how much another face's area must exceed that of the face that leads the state, before it leads:
+# of two people at one distance, detection noise alone would choose another one with every frame.
+LEAD = 1.3
+
 
 class Pipeline:
     """Detect, track, classify, report: everything injected, so values in a test drive it.
@@ -64,7 +68,12 @@ class Pipeline:
         """Forget who was not seen for too long: with every frame, and while a camera gives none."""
         gone = [depart(track, self.camera, wall) for track in self._tracker.forget(now)]
         announced = (track for track in self._tracker.tracks if track.announced)
-        largest_first = sorted(announced, key=lambda track: track.face.box.area, reverse=True)
+        leader = self.state.tracks[0].number if self.state.tracks else None
+
+        def size(track: Track) -> float:
+            return track.face.box.area * (LEAD if track.number == leader else 1.0)
+
+        largest_first = sorted(announced, key=size, reverse=True)
         self.state = replace(self.state, tracks=tuple(largest_first))
         return [event for event in gone if event is not None]
 

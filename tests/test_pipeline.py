@@ -58,6 +58,26 @@ def test_the_largest_face_comes_first() -> None:
     assert [track.emotion for track in line.state.tracks] == ["angry", "happy"]
 
 
+def test_a_face_a_little_larger_does_not_take_the_lead() -> None:
+    sizes = [[face(0, side=20), face(40, side=side)] for side in (*[19.0] * 10, *[22.0] * 5)]
+    line = pipeline(ScriptedDetector(*sizes), ClassifierByPlace({0: "happy", 40: "angry"}))
+    led = []
+    for n in range(15):
+        line.step(frame(n / 10, seq=n))
+        led += [track.emotion for track in line.state.tracks[:1]]
+    assert led == ["happy"] * 12  # 22 x 22 is 1.21 times 20 x 20
+
+
+def test_a_face_clearly_larger_takes_the_lead() -> None:
+    sizes = [[face(0, side=20), face(40, side=side)] for side in (*[19.0] * 10, *[23.0] * 5)]
+    line = pipeline(ScriptedDetector(*sizes), ClassifierByPlace({0: "happy", 40: "angry"}))
+    led = []
+    for n in range(15):
+        line.step(frame(n / 10, seq=n))
+        led += [track.emotion for track in line.state.tracks[:1]]
+    assert led == ["happy"] * 7 + ["angry"] * 5
+
+
 def test_a_face_missed_for_less_than_a_second_stays_in_the_state() -> None:
     detector = ScriptedDetector([face()])
     line = pipeline(detector, ClassifierByPlace({0: "happy"}))
