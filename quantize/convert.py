@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from edge.quiet import quiet
 from edge.types import LABELS, EdgeError, Floats, Image
-from quantize.quiet import quiet
 
 
 def load(path: Path) -> Any:

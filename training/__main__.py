@@ -7,8 +7,8 @@ import os
 import sys
 from pathlib import Path
 
+from edge.quiet import quiet
 from edge.types import LABELS, EdgeError
-from training.backend import quiet
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from edge.quiet import quiet
 from edge.types import LABELS, EdgeError
 from training import data
-from training.backend import quiet
 from training.data import Dataset
 
 BINS = 15  # of equal width, for the calibration error (Guo et al. 2017)

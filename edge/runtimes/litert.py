@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from edge.quiet import quiet
 from edge.types import EdgeError, TensorSpec
 
 
@@ -22,7 +19,7 @@ class LiteRT:
         """EdgeError where no interpreter is installed or *content* is not a model it can run."""
         package, interpreter_class = _interpreter_class()
         try:
-            with _no_native_chatter():
+            with quiet(show_on_error=False):
                 self._interpreter = interpreter_class(model_content=content, num_threads=threads)
                 self._interpreter.allocate_tensors()
         # tflite-runtime 2.14 beside numpy 2 installs, imports and dies here with SystemError.
@@ -61,20 +58,6 @@ def _interpreter_class() -> tuple[str, Any]:
         return "tflite-runtime", Interpreter
     except ImportError as error:
         raise EdgeError("no TFLite interpreter installed; `pip install ai-edge-litert` would do") from error
-
-
-@contextmanager
-def _no_native_chatter() -> Iterator[None]:
-    """Keep the library's "INFO: Created … delegate" off stderr, which it writes without asking."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 def _spec(details: dict[str, Any]) -> TensorSpec:

@@ -1,4 +1,4 @@
-"""Where the noise of machine-learning libraries goes."""
+"""Where the noise of native libraries goes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep what C++ and Python code print meanwhile off the terminal; shown only if it raises.
+def quiet(*, show_on_error: bool = True) -> Iterator[None]:
+    """Keep what C++ and Python code print meanwhile off the terminal.
+
+    If it raises, that is shown after all, unless *show_on_error* is false because one line says it better.
 
     TensorFlow's log lines come from C++ before any setting is read, so the descriptors are turned away.
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    with tempfile.TemporaryFile() as kept:
+    # A device may have no place for files: what is not shown anyway goes nowhere.
+    with tempfile.TemporaryFile() if show_on_error else open(os.devnull, "w+b") as kept:
         saved = os.dup(1), os.dup(2)
         os.dup2(kept.fileno(), 1)
         os.dup2(kept.fileno(), 2)
@@ -30,7 +33,8 @@ def quiet() -> Iterator[None]:
             sys.stdout.flush()
             sys.stderr.flush()
             kept.seek(0)
-            os.write(saved[1], kept.read())
+            if show_on_error:
+                os.write(saved[1], kept.read())
             raise
         finally:
             sys.stdout.flush()
