@@ -11,8 +11,13 @@ from edge.quiet import quiet
 
 def noise() -> None:
     os.write(2, b"native noise\n")
-    print("python noise")
     warnings.warn("a library about itself", stacklevel=1)
+
+
+def fail(*, show_on_error: bool) -> None:
+    with quiet(show_on_error=show_on_error):
+        noise()
+        raise ValueError("broken")
 
 
 def test_noise_goes_nowhere_and_the_terminal_comes_back(capfd: pytest.CaptureFixture[str]) -> None:
@@ -23,14 +28,12 @@ def test_noise_goes_nowhere_and_the_terminal_comes_back(capfd: pytest.CaptureFix
 
 
 def test_what_led_to_an_error_is_shown(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ValueError, match="broken"), quiet():
-        noise()
-        raise ValueError("broken")
+    with pytest.raises(ValueError, match="broken"):
+        fail(show_on_error=True)
     assert "native noise" in capfd.readouterr().err
 
 
 def test_it_is_not_where_one_line_says_it_better(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ValueError, match="broken"), quiet(show_on_error=False):
-        noise()
-        raise ValueError("broken")
+    with pytest.raises(ValueError, match="broken"):
+        fail(show_on_error=False)
     assert capfd.readouterr() == ("", "")
