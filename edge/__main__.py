@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 
@@ -36,6 +37,12 @@ def main(arguments: list[str] | None = None) -> int:
         # The reader (head, less) has gone; keep the interpreter's last flush from complaining.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as error:
+        # Nobody foresaw it, so nobody wrote its line; with log.level = "debug" the whole story is told.
+        logging.getLogger(__name__).debug("unexpected", exc_info=True)
+        told = " ".join(str(error).split())
+        print(f"unexpected {type(error).__name__}: {told}; please report it to the makers", file=sys.stderr)
+        return 1
     return code
 
 

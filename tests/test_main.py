@@ -1,0 +1,49 @@
+"""The command line as a whole: help, version, wrong use, and no traceback whatever happens."""
+
+import argparse
+import subprocess
+import sys
+
+import pytest
+
+import edge
+from edge.__main__ import main
+from edge.commands import probe
+from tests.process import emotion_edge, environment
+
+COMMANDS = ("run", "demo", "check", "classify", "bench", "probe", "models")
+
+
+def test_help_names_every_command() -> None:
+    told = emotion_edge("--help").stdout
+    assert all(f"    {command} " in told for command in COMMANDS)
+
+
+def test_the_version_is_the_packages() -> None:
+    assert emotion_edge("--version").stdout == f"emotion-edge {edge.__version__}\n"
+
+
+def test_an_unknown_command_is_wrong_use() -> None:
+    done = emotion_edge("rnu")
+    assert done.returncode == 2
+    assert "invalid choice: 'rnu'" in done.stderr
+
+
+def test_what_nobody_foresaw_is_one_line_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(options: argparse.Namespace) -> int:
+        raise RuntimeError("a fault\nof ours")
+
+    monkeypatch.setattr(probe, "run", broken)
+    assert main(["probe"]) == 1
+    told = capsys.readouterr().err
+    assert told == "unexpected RuntimeError: a fault of ours; please report it to the makers\n"
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m edge check | head -1",
+        shell=True, capture_output=True, text=True, env=environment(), timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.stdout[:1], done.stderr) == ("#", "")
