@@ -40,8 +40,8 @@ def test_each_mean_face_that_the_portraits_camera_shows_is_read_as_its_label(
                 shown[portrait.label] += 1
                 right[portrait.label] += LABELS[int(np.argmax(scores))] == portrait.label
     shares = {label: right[label] / shown[label] for label in LABELS}
-    # Sharp and large: always. Out of focus or of 85 pixels, fear is at times taken for surprise.
-    assert min(shares.values()) >= (0.7 if blur or width < 640 else 1.0), shares
+    # Sharp and large: nearly always. Out of focus or of 85 pixels, fear is at times taken for surprise.
+    assert min(shares.values()) >= (0.7 if blur or width < 640 else 0.95), shares
 
 
 def test_the_int8_file_has_the_accuracy_that_its_card_tells(model: Model, shared_data: Path) -> None:

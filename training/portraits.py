@@ -19,7 +19,7 @@ ROUNDS = 2  # of moving pictures onto their mean
 # A caricature: what sets an expression apart from the mean of all seven, and this much of it again.
 # A mean is milder than any face in it. Chosen, as ROUNDS and ALIKE, by what the shipped network still
 # read through the camera, so portraits are a clear signal and no evidence of accuracy.
-EXAGGERATE = 0.45
+EXAGGERATE = 0.15
 ALIKE = 0.6  # correlation with the plain mean below which a picture (a profile, a hand) is left out
 
 
