@@ -2,6 +2,8 @@
 
 import itertools
 
+import pytest
+
 from edge.pipeline import Pipeline
 from edge.report import Rules
 from edge.track import Tracker
@@ -58,24 +60,21 @@ def test_the_largest_face_comes_first() -> None:
     assert [track.emotion for track in line.state.tracks] == ["angry", "happy"]
 
 
-def test_a_face_a_little_larger_does_not_take_the_lead() -> None:
-    sizes = [[face(0, side=20), face(40, side=side)] for side in (*[19.0] * 10, *[22.0] * 5)]
-    line = pipeline(ScriptedDetector(*sizes), ClassifierByPlace({0: "happy", 40: "angry"}))
-    led = []
+@pytest.mark.parametrize(
+    ("side", "led"),
+    [
+        (22.0, ["happy"] * 12),  # 1.21 times the area of 20 x 20
+        (23.0, ["happy"] * 7 + ["angry"] * 5),  # 1.32 times
+    ],
+)
+def test_only_a_clearly_larger_face_takes_the_lead(side: float, led: list[str]) -> None:
+    script = [[face(0, side=20), face(40, side=now)] for now in (*[19.0] * 10, *[side] * 5)]
+    line = pipeline(ScriptedDetector(*script), ClassifierByPlace({0: "happy", 40: "angry"}))
+    leaders = []
     for n in range(15):
         line.step(frame(n / 10, seq=n))
-        led += [track.emotion for track in line.state.tracks[:1]]
-    assert led == ["happy"] * 12  # 22 x 22 is 1.21 times 20 x 20
-
-
-def test_a_face_clearly_larger_takes_the_lead() -> None:
-    sizes = [[face(0, side=20), face(40, side=side)] for side in (*[19.0] * 10, *[23.0] * 5)]
-    line = pipeline(ScriptedDetector(*sizes), ClassifierByPlace({0: "happy", 40: "angry"}))
-    led = []
-    for n in range(15):
-        line.step(frame(n / 10, seq=n))
-        led += [track.emotion for track in line.state.tracks[:1]]
-    assert led == ["happy"] * 7 + ["angry"] * 5
+        leaders += [track.emotion for track in line.state.tracks[:1]]
+    assert leaders == led
 
 
 def test_a_face_missed_for_less_than_a_second_stays_in_the_state() -> None:
