@@ -44,7 +44,7 @@ def test_three_portraits_are_found_where_they_are_and_labelled_as_they_look(dete
             if portrait.weight == 1.0:
                 shown_fully += 1
                 right += track is not None and track.emotion == portrait.label
-    print(f"all found in {found / frames:.1%} of frames, labelled right {right / shown_fully:.1%} of the time")
+    print(f"all found in {found / frames:.1%} of frames, labels right {right / shown_fully:.1%} of the time")
     assert found / frames >= 0.95
     assert right / shown_fully >= 0.80
     assert len({track.number for track in pipeline.state.tracks}) == 3
