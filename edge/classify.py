@@ -73,7 +73,7 @@ class FaceClassifier:
 
     def scores(self, pixels: Image) -> list[float]:
         """Probabilities in LABELS' order of one cropped face (height, width) uint8."""
-        tensor = self._encoded[pixels].reshape(self._runtime.input.shape)
+        tensor = self._encoded.take(pixels).reshape(self._runtime.input.shape)
         steps = self._runtime.run(tensor).ravel().tolist()
         output = [(step - self._zero_point) * self._scale for step in steps]
         # Eight-bit steps leave a sum a little off one; a network that gives nonsense must not be passed on.
