@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 from typing import NamedTuple
 
+from edge.places import state_directory
 from edge.types import EdgeError
 
 
@@ -38,15 +38,8 @@ CATALOGUE = {
 
 
 def models_directory() -> Path:
-    """Where fetched files live: systemd's state directory, else the user's data directory."""
-    # StateDirectory= may name several, separated by colons; the first is the unit's own.
-    state = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
-    if state:
-        return Path(state) / "models"
-    # The XDG specification: a relative path is to be ignored.
-    data = os.environ.get("XDG_DATA_HOME", "")
-    base = Path(data) if data.startswith("/") else Path.home() / ".local" / "share"
-    return base / "emotion-edge" / "models"
+    """Where fetched files live."""
+    return state_directory() / "models"
 
 
 def verify(path: Path, entry: DetectorFile) -> None:

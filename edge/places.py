@@ -1,0 +1,18 @@
+"""Where the daemon keeps what must outlast it: one folder, systemd's where there is one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def state_directory() -> Path:
+    """systemd's state directory, else ``emotion-edge`` in the user's data directory; it may not exist yet."""
+    # StateDirectory= may name several, separated by colons; the first is the unit's own.
+    state = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
+    if state:
+        return Path(state)
+    # The XDG specification: a relative path is to be ignored.
+    data = os.environ.get("XDG_DATA_HOME", "")
+    base = Path(data) if data.startswith("/") else Path.home() / ".local" / "share"
+    return base / "emotion-edge"
