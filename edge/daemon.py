@@ -39,6 +39,7 @@ class Camera:
     analysed: int = 0  # frames since the last health message
     last_taken: float | None = None  # monotonic s
     stages: dict[str, deque[float]] = field(default_factory=dict)  # ms
+    latencies: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))  # ms
 
     def count(self, frame: Frame) -> None:
         self.analysed += 1
@@ -98,6 +99,7 @@ class Daemon:
         self._log(events)
         for message in camera.announcer.frame(frame, camera.pipeline.state.tracks, events):
             self._sink.publish(message)
+        camera.latencies.append((time.monotonic() - frame.taken) * 1e3)
 
     def _tick(self) -> None:
         now, wall = time.monotonic(), time.time()
@@ -142,6 +144,7 @@ def _camera_health(camera: Camera, now: float, elapsed: float) -> CameraHealth:
         frame_age_s=None if camera.last_taken is None else now - camera.last_taken,
         stage_ms={stage: _median_and_p95(ms) for stage, ms in camera.stages.items()},
         dropped=camera.capture.dropped,
+        latency_ms=_median_and_p95(camera.latencies) if camera.latencies else None,
     )
 
 

@@ -80,7 +80,11 @@ def test_health_of_a_raspberry_pi() -> None:
         rss_mib=120.04,
         temperature_c=51.66,
         throttled=("under-voltage",),
-        cameras={"hall": CameraHealth(9.84, 0.083, {"detect": (5.804, 7.1), "classify": (0.7, 1.0)}, 3)},
+        cameras={
+            "hall": CameraHealth(
+                9.84, 0.083, {"detect": (5.804, 7.1), "classify": (0.7, 1.0)}, 3, latency_ms=(31.06, 48.2)
+            )
+        },
         mqtt=MqttHealth(reconnects=2, queued=1, dropped=4),
     )
     assert messages.health(TOPICS, now, NOON) == Message(
@@ -88,7 +92,8 @@ def test_health_of_a_raspberry_pi() -> None:
         b'{"v":1,"ts":"2026-03-01T12:00:00.123+00:00","uptime_s":3600,"rss_mib":120.0,'
         b'"temperature_c":51.7,"throttled":["under-voltage"],'
         b'"cameras":{"hall":{"fps":9.8,"frame_age_s":0.08,'
-        b'"stage_ms":{"detect":{"p50":5.8,"p95":7.1},"classify":{"p50":0.7,"p95":1.0}},"dropped":3}},'
+        b'"stage_ms":{"detect":{"p50":5.8,"p95":7.1},"classify":{"p50":0.7,"p95":1.0}},'
+        b'"latency_ms":{"p50":31.1,"p95":48.2},"dropped":3}},'
         b'"mqtt":{"reconnects":2,"queued":1,"dropped":4}}',
         qos=0,
         retain=True,
@@ -99,7 +104,8 @@ def test_health_leaves_out_what_the_board_does_not_tell() -> None:
     now = Health(uptime_s=1, rss_mib=100, cameras={"hall": CameraHealth(0.0, None, {}, 0)})
     assert messages.health(TOPICS, now, NOON).payload == (
         b'{"v":1,"ts":"2026-03-01T12:00:00.123+00:00","uptime_s":1,"rss_mib":100,'
-        b'"cameras":{"hall":{"fps":0.0,"frame_age_s":null,"stage_ms":{},"dropped":0}},'
+        b'"cameras":{"hall":{"fps":0.0,"frame_age_s":null,"stage_ms":{},"latency_ms":{"p50":null,"p95":null},'
+        b'"dropped":0}},'
         b'"mqtt":{"reconnects":0,"queued":0,"dropped":0}}'
     )
 

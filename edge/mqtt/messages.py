@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any, Literal
 
@@ -53,6 +53,18 @@ class CameraHealth:
     frame_age_s: float | None  # of the newest analysed frame; None before the first
     stage_ms: Mapping[str, tuple[float, float]]  # stage -> (p50, p95)
     dropped: int  # frames that a newer one replaced before they were analysed
+    latency_ms: tuple[float, float] | None = None  # (p50, p95), from a frame's arrival to its messages'
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxHealth:
+    """Where the log's messages wait for the broker."""
+
+    depth: int = 0  # messages that wait to be sent or acknowledged
+    bytes: int = 0  # of their topics and payloads
+    dropped: int = 0  # given up: too many, too old or refused; counted across restarts
+    corrupt: int = 0  # files set aside; counted across restarts
+    storage: str = "ok"  # or why nothing can be written, while memory holds it
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +72,7 @@ class MqttHealth:
     reconnects: int = 0  # connections after the first
     queued: int = 0  # events that wait to be sent or acknowledged
     dropped: int = 0  # events given up: too old, too many or refused
+    outbox: OutboxHealth = OutboxHealth()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +124,7 @@ def health(topics: Topics, now: Health, wall: float) -> Message:
         "reconnects": now.mqtt.reconnects,
         "queued": now.mqtt.queued,
         "dropped": now.mqtt.dropped,
+        "outbox": asdict(now.mqtt.outbox),
     }
     return Message(topics.of("health"), _json(payload), retain=True)
 
@@ -151,7 +165,28 @@ def faces(topics: Topics, frame: Frame, tracks: Sequence[Track]) -> Message:
 
 def event(topics: Topics, transition: Event, boot: str, seq: int) -> Message:
     """A transition; *boot* (of this run of the daemon) and *seq* (of the event in it) make its id."""
-    payload = {
+    payload = _json(_transition(transition, boot, seq))
+    return Message(topics.of(transition.camera, "event"), payload, qos=1, max_age_s=EVENT_MAX_AGE_S)
+
+
+def log(topics: Topics, transition: Event, boot: str, seq: int) -> Message:
+    """The same for recorders: with the same id, through the outbox, whatever its age."""
+    payload = _json({**_transition(transition, boot, seq), "replayed": False})
+    return Message(topics.of(transition.camera, "log"), payload, qos=1, durable=True)
+
+
+def as_replayed(message: Message) -> Message:
+    """A log message that is sent late or once more; see edge/mqtt/outbox.py."""
+    return replace(message, payload=message.payload.removesuffix(b"false}") + b"true}")
+
+
+def timestamp(wall: float) -> str:
+    """Unix s as ``2026-03-01T12:00:00.123+00:00``."""
+    return datetime.fromtimestamp(wall, timezone.utc).isoformat(timespec="milliseconds")
+
+
+def _transition(transition: Event, boot: str, seq: int) -> dict[str, Any]:
+    return {
         "event_type": transition.event_type,
         "id": f"{boot}:{seq}",
         "ts": timestamp(transition.wall),
@@ -160,12 +195,6 @@ def event(topics: Topics, transition: Event, boot: str, seq: int) -> Message:
         "to": transition.after,
         "confidence": round(transition.confidence, 3),
     }
-    return Message(topics.of(transition.camera, "event"), _json(payload), qos=1, max_age_s=EVENT_MAX_AGE_S)
-
-
-def timestamp(wall: float) -> str:
-    """Unix s as ``2026-03-01T12:00:00.123+00:00``."""
-    return datetime.fromtimestamp(wall, timezone.utc).isoformat(timespec="milliseconds")
 
 
 def _face(track: Track, frame: Frame) -> dict[str, Any]:
@@ -191,12 +220,17 @@ def _camera_health(camera: CameraHealth) -> dict[str, Any]:
     return {
         "fps": round(camera.fps, 1),
         "frame_age_s": None if camera.frame_age_s is None else round(camera.frame_age_s, 2),
-        "stage_ms": {
-            stage: {"p50": round(p50, 2), "p95": round(p95, 2)}
-            for stage, (p50, p95) in camera.stage_ms.items()
-        },
+        "stage_ms": {stage: _percentiles(ms, 2) for stage, ms in camera.stage_ms.items()},
+        "latency_ms": _percentiles(camera.latency_ms, 1),
         "dropped": camera.dropped,
     }
+
+
+def _percentiles(ms: tuple[float, float] | None, digits: int) -> dict[str, float | None]:
+    """Both keys in any case: a template that asks for one finds it before the first frame, too."""
+    if ms is None:
+        return {"p50": None, "p95": None}
+    return {"p50": round(ms[0], digits), "p95": round(ms[1], digits)}
 
 
 def _json(payload: Mapping[str, Any]) -> bytes:
