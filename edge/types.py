@@ -133,6 +133,16 @@ class Message:
     qos: Literal[0, 1] = 0
     retain: bool = False
     max_age_s: float | None = None  # drop it rather than send it later than this
+    durable: bool = False  # goes through the outbox: at least once, also across restarts
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """What came from the broker."""
+
+    topic: str
+    payload: bytes
+    retained: bool  # it was there before we subscribed: a state, never a command
 
 
 class TensorSpec(NamedTuple):

@@ -22,8 +22,9 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from edge.types import EdgeError, Message
+from edge.types import EdgeError, Incoming, Message
 
 TICK_S = 0.5  # paho looks at its keepalive timers this often
 MAX_PACKET_BYTES = 65_536  # that a broker may send us (MQTT 5)
@@ -66,8 +67,8 @@ class Broker:
 
 
 class Ack(NamedTuple):
-    mid: int
-    refusal: str | None  # why the broker will not have it (MQTT 5 only)
+    number: int  # as send() or subscribe() gave it
+    refusal: str | None  # why the broker will not have it (of a message: MQTT 5 only)
 
 
 class Connection:
@@ -88,7 +89,7 @@ class Connection:
         self._began = time.monotonic()
         self._connack: ReasonCode | None = None
         self._end: ReasonCode | None = None
-        self._acks: list[Ack] = []
+        self._came: list[Ack | Incoming] = []
         self._client = self._make_client(protocol, will)
         try:
             self._connect(stopping)
@@ -114,8 +115,22 @@ class Connection:
         self._check()
         return sent.mid
 
-    def turn(self, timeout_s: float = TICK_S) -> list[Ack]:
-        """Wait for the network or *wake*, handle what came and give the acknowledgements among it."""
+    def subscribe(self, topic: str) -> int:
+        """Ask for *topic* at QoS 1, without what we publish there (MQTT 5); its number, as send() gives."""
+        if self._five:
+            _, mid = self._client.subscribe(topic, options=SubscribeOptions(qos=1, noLocal=True))
+        else:
+            _, mid = self._client.subscribe(topic, qos=1)
+        self._check()
+        return _number(mid)
+
+    def unsubscribe(self, topic: str) -> int:
+        _, mid = self._client.unsubscribe(topic)
+        self._check()
+        return _number(mid)
+
+    def turn(self, timeout_s: float = TICK_S) -> list[Ack | Incoming]:
+        """Wait for the network or *wake*, handle what came and give it."""
         sock: Any = self._check()
         # What TLS has read ahead does not show in select.
         ahead = isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
@@ -128,10 +143,10 @@ class Connection:
         if sock in writable:
             self._client.loop_write()
         self._client.loop_misc()
-        acks, self._acks = self._acks, []
-        if not acks:  # what was acknowledged before the end still counts
+        came, self._came = self._came, []
+        if not came:  # what was acknowledged before the end still counts
             self._check()
-        return acks
+        return came
 
     def close(self, goodbye: bool) -> None:
         """End the connection; without *goodbye* the broker publishes the last will."""
@@ -153,6 +168,9 @@ class Connection:
         client.username_pw_set(self._broker.username, self._broker.password)
         client.on_connect = self._note_connack
         client.on_publish = self._note_ack
+        client.on_subscribe = self._note_subscribed
+        client.on_unsubscribe = self._note_unsubscribed
+        client.on_message = self._note_message
         client.on_disconnect = self._note_end
         return client
 
@@ -224,12 +242,31 @@ class Connection:
     def _note_ack(
         self, client: paho.Client, userdata: Any, mid: int, reason: ReasonCode, properties: Any
     ) -> None:
-        self._acks.append(Ack(mid, str(reason) if reason.is_failure else None))
+        self._came.append(Ack(mid, str(reason) if reason.is_failure else None))
+
+    def _note_subscribed(
+        self, client: paho.Client, userdata: Any, mid: int, reasons: list[ReasonCode], properties: Any
+    ) -> None:
+        self._came.append(Ack(mid, next((str(reason) for reason in reasons if reason.is_failure), None)))
+
+    def _note_unsubscribed(
+        self, client: paho.Client, userdata: Any, mid: int, reasons: list[ReasonCode], properties: Any
+    ) -> None:
+        self._came.append(Ack(mid, None))
+
+    def _note_message(self, client: paho.Client, userdata: Any, message: paho.MQTTMessage) -> None:
+        self._came.append(Incoming(message.topic, bytes(message.payload), message.retain))
 
     def _note_end(
         self, client: paho.Client, userdata: Any, flags: Any, reason: ReasonCode, properties: Any
     ) -> None:
         self._end = reason
+
+
+def _number(mid: int | None) -> int:
+    """paho's number for a packet, which only a lost connection has not; _check() has seen to that."""
+    assert mid is not None
+    return mid
 
 
 def _properties(packet: int) -> Any:
