@@ -28,8 +28,9 @@ class EventIds:
 class Announcer:
     """Turns one camera's tracks and events into messages, no more often than the contract says.
 
-    Events at once; the state when it changed, at most once a second, the last change never lost; the
-    faces at most *faces_hz* times a second (0: never), and one empty list when the last has left.
+    Events at once, each also for the log; the state when it changed, at most once a second, the last
+    change never lost; the faces at most *faces_hz* times a second (0: never), and one empty list when
+    the last has left.
     *now* (monotonic s) and *wall* (Unix s) come with each call; *started* is when the camera was first
     known to be empty, monotonic s.
     """
@@ -64,7 +65,10 @@ class Announcer:
         self, tracks: Sequence[Track], events: Sequence[Event], now: float, wall: float
     ) -> list[Message]:
         """Events and, when it is due, the state: after a frame and also while there are none."""
-        told = [messages.event(self._topics, event, self._ids.boot, self._ids.next()) for event in events]
+        told = []
+        for event in events:
+            about = self._topics, event, self._ids.boot, self._ids.next()
+            told += [messages.event(*about), messages.log(*about)]
         if self._present and not tracks:
             self._empty_since = now
         self._present = bool(tracks)

@@ -85,5 +85,6 @@ def test_events_are_told_at_once_with_ids_that_count_up() -> None:
     happened = Event("emotion_changed", "hall", 1, "happy", "sad", 0.7, 1_700_000_000.0)
     first = told(teller.frame(frame(0.0), [track()], [happened, replace(happened, after="fear")]))
     (boot, one), (again, two) = (body["id"].split(":") for topic, body in first if topic == "event")
+    assert [body["id"] for topic, body in first if topic == "log"] == [f"{boot}:1", f"{boot}:2"]
     assert (boot, one, two) == (again, "1", "2")
     assert len(boot) == 32

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edge.mqtt import messages
-from edge.mqtt.messages import CameraHealth, Health, Info, MqttHealth, Topics
+from edge.mqtt.messages import CameraHealth, Health, Info, MqttHealth, OutboxHealth, Topics
 from edge.types import LABELS, Box, Event, Face, Frame, Message, Track
 
 TOPICS = Topics("emotion-edge", "kitchen-pi")
@@ -85,7 +85,7 @@ def test_health_of_a_raspberry_pi() -> None:
                 9.84, 0.083, {"detect": (5.804, 7.1), "classify": (0.7, 1.0)}, 3, latency_ms=(31.06, 48.2)
             )
         },
-        mqtt=MqttHealth(reconnects=2, queued=1, dropped=4),
+        mqtt=MqttHealth(2, 1, 4, OutboxHealth(9, 2700, 500, 1, "database or disk is full; kept in memory")),
     )
     assert messages.health(TOPICS, now, NOON) == Message(
         "emotion-edge/kitchen-pi/health",
@@ -94,7 +94,8 @@ def test_health_of_a_raspberry_pi() -> None:
         b'"cameras":{"hall":{"fps":9.8,"frame_age_s":0.08,'
         b'"stage_ms":{"detect":{"p50":5.8,"p95":7.1},"classify":{"p50":0.7,"p95":1.0}},'
         b'"latency_ms":{"p50":31.1,"p95":48.2},"dropped":3}},'
-        b'"mqtt":{"reconnects":2,"queued":1,"dropped":4}}',
+        b'"mqtt":{"reconnects":2,"queued":1,"dropped":4,"outbox":{"depth":9,"bytes":2700,'
+        b'"dropped":500,"corrupt":1,"storage":"database or disk is full; kept in memory"}}}',
         qos=0,
         retain=True,
     )
@@ -106,7 +107,8 @@ def test_health_leaves_out_what_the_board_does_not_tell() -> None:
         b'{"v":1,"ts":"2026-03-01T12:00:00.123+00:00","uptime_s":1,"rss_mib":100,'
         b'"cameras":{"hall":{"fps":0.0,"frame_age_s":null,"stage_ms":{},"latency_ms":{"p50":null,"p95":null},'
         b'"dropped":0}},'
-        b'"mqtt":{"reconnects":0,"queued":0,"dropped":0}}'
+        b'"mqtt":{"reconnects":0,"queued":0,"dropped":0,'
+        b'"outbox":{"depth":0,"bytes":0,"dropped":0,"corrupt":0,"storage":"ok"}}}'
     )
 
 
@@ -188,6 +190,21 @@ def test_an_event_is_never_retained_and_only_sent_while_it_is_young(
     assert messages.event(TOPICS, transition, "5f1c", 0) == Message(
         "emotion-edge/kitchen-pi/hall/event", payload, qos=1, retain=False, max_age_s=10.0
     )
+
+
+def test_the_log_tells_the_same_as_the_event_durably_and_whether_it_is_told_late() -> None:
+    transition = Event("face_left", "hall", 12, "happy", "none", 0.81, NOON)
+    message = messages.log(TOPICS, transition, "5f1c", 7)
+    assert message == Message(
+        "emotion-edge/kitchen-pi/hall/log",
+        b'{"event_type":"face_left","id":"5f1c:7","ts":"2026-03-01T12:00:00.123+00:00",'
+        b'"track":12,"from":"happy","to":"none","confidence":0.81,"replayed":false}',
+        qos=1, retain=False, max_age_s=None, durable=True,
+    )  # fmt: skip
+    event = json.loads(messages.event(TOPICS, transition, "5f1c", 7).payload)
+    again = messages.as_replayed(message)
+    assert json.loads(again.payload) == {**event, "replayed": True}
+    assert messages.as_replayed(again) == again
 
 
 def test_eight_faces_with_every_digit_used_stay_below_2_kib() -> None:

@@ -18,6 +18,8 @@ from edge.types import LABELS, NONE, Box, Event, Frame, Message, Track
 
 EVENT_MAX_AGE_S = 10.0  # an older one must never fire an automation
 
+_LIVE, _REPLAYED = b'"replayed":false}', b'"replayed":true}'  # how a log's payload ends
+
 CameraStatus = Literal["online", "offline", "stale", "disabled"]
 
 
@@ -177,7 +179,9 @@ def log(topics: Topics, transition: Event, boot: str, seq: int) -> Message:
 
 def as_replayed(message: Message) -> Message:
     """A log message that is sent late or once more; see edge/mqtt/outbox.py."""
-    return replace(message, payload=message.payload.removesuffix(b"false}") + b"true}")
+    if not message.payload.endswith(_LIVE):
+        return message
+    return replace(message, payload=message.payload.removesuffix(_LIVE) + _REPLAYED)
 
 
 def timestamp(wall: float) -> str:
