@@ -55,7 +55,7 @@ def test_votes_are_joined_by_row_even_after_a_row_that_was_left_out(
     )
     dataset = data.read([path], votes, skip_bad=True)
     assert dataset.votes[:, :4].tolist() == [[0, 10, 0, 0], [7, 0, 0, 3]]
-    assert "left out: 1 bad rows" in capsys.readouterr().err
+    assert "left out: 1 bad row (--skip-bad)" in capsys.readouterr().err
 
 
 def test_each_malformed_row_gets_one_line_with_its_place(tmp_path: Path) -> None:
@@ -80,6 +80,39 @@ def test_each_malformed_row_gets_one_line_with_its_place(tmp_path: Path) -> None
     ]
 
 
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ("3,1 2 3,Training", "3 pixels, 2304 expected (48x48)"),
+        (f"9,{PIXELS},Training", "emotion '9'; a number 0 to 6 would do"),
+    ],
+)
+def test_a_single_bad_row_is_told_in_a_single_line(tmp_path: Path, row: str, told: str) -> None:
+    path = write_csv(tmp_path / "f.csv", f"3,{PIXELS},Training", row)
+    assert complaint(path) == [f"{path}:3: {told}; --skip-bad would leave it out"]
+
+
+def test_a_blank_picture_is_told_with_its_line_and_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    black = " ".join(["0"] * 48 * 48)
+    path = write_csv(tmp_path / "f.csv", f"3,{PIXELS},Training", f"6,{black},Training", f"0,{PIXELS},Training")
+    assert len(data.read([path])) == 3
+    assert capsys.readouterr().err == (
+        f"{path}: 1 blank picture (one single gray value): line 3; kept, but not trained on\n"
+    )
+
+
+def test_a_blank_picture_of_a_tree_is_told_by_its_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, picture in (("happy/a.png", IMAGE), ("sad/b.png", np.full((48, 48), 9, np.uint8))):
+        (tmp_path / name).parent.mkdir()
+        cv2.imwrite(str(tmp_path / name), picture)
+    assert len(data.read([tmp_path])) == 2
+    assert "1 blank picture (one single gray value): sad/b.png; kept" in capsys.readouterr().err
+
+
 def test_a_csv_without_a_needed_column_is_refused_at_its_header(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "f.csv", header="emotion,Usage")
     assert complaint(path) == [f"{path}:1: no column 'pixels'; found emotion, usage"]
@@ -89,6 +122,19 @@ def test_too_few_votes_are_refused(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "f.csv", f"3,{PIXELS},Training")
     votes = write_csv(tmp_path / "v.csv", header=",".join(data.VOTES))
     assert complaint(path, votes)[0].startswith(f"{votes}: 0 rows, fewer than the 1 of {path}")
+
+
+def test_votes_of_another_order_than_the_csv_s_are_refused(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "f.csv", f"3,{PIXELS},Training", f"3,{PIXELS},Training")
+    votes = write_csv(
+        tmp_path / "v.csv",
+        "Training,0,10,0,0,0,0,0,0,0,0",
+        "PublicTest,0,10,0,0,0,0,0,0,0,0",
+        header="Usage," + ",".join(data.VOTES),
+    )
+    assert complaint(path, votes) == [
+        f"{votes}:3: PublicTest, where {path} has Training: both must be whole and in their original order"
+    ]
 
 
 @pytest.mark.parametrize("layout", [("train", "validation"), ("images/train", "images/validation")])
@@ -131,6 +177,28 @@ def test_a_text_named_png_and_an_unknown_folder_get_one_line_each(tmp_path: Path
 def test_an_empty_folder_and_a_missing_file_are_named(tmp_path: Path) -> None:
     assert complaint(tmp_path)[0].startswith(f"{tmp_path}: an empty folder")
     assert complaint(tmp_path / "no.csv") == [f"{tmp_path}/no.csv: no such file or folder"]
+
+
+def test_a_label_s_folder_without_pictures_is_named(tmp_path: Path) -> None:
+    for name in ("train/happy", "train/sad"):
+        (tmp_path / name).mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "train/happy/a.png"), IMAGE)
+    assert complaint(tmp_path) == [f"{tmp_path}/train/sad: an empty folder; --skip-bad would leave it out"]
+
+
+def test_the_test_folder_of_a_tree_of_two_parts_is_what_is_chosen_by(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for part in ("train", "test", "validation"):
+        folder = tmp_path / part / "happy"
+        folder.mkdir(parents=True)
+        cv2.imwrite(str(folder / "a.png"), IMAGE)
+    assert data.read([tmp_path]).usage.tolist() == [2, 0, 1]
+    (tmp_path / "validation").rename(tmp_path.parent / "elsewhere")
+    assert data.read([tmp_path]).usage.tolist() == [1, 0]
+    assert capsys.readouterr().err == (
+        f"{tmp_path}: test/ without validation/: its pictures count as PublicTest\n"
+    )
 
 
 def test_npz_is_read_as_pictures_or_as_second_differences(tmp_path: Path) -> None:
@@ -188,8 +256,12 @@ def test_a_distribution_leaves_contempt_and_single_votes_out_and_sums_to_one() -
     assert data.distributions(votes(NF=10)).sum() == 0
 
 
-def test_fer2013_has_the_counts_that_others_have_found_in_it(shared_data: Path) -> None:
+def test_fer2013_has_the_counts_that_others_have_found_in_it(
+    shared_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     dataset = data.read([shared_data / "fer2013"])
+    told = [line.partition(": ")[2][:17] for line in capsys.readouterr().err.splitlines()]
+    assert told == ["11 blank pictures", "1 blank picture ("]
     training, public = dataset.split("Training"), dataset.split("PublicTest")
     assert (len(training), len(public)) == (28709, 3589)
     assert (data.majority(public.votes) >= 0).sum() == 3186

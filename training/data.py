@@ -2,7 +2,8 @@
 
 Reads what people have: ``fer2013.csv`` and ``icml_face_data.csv`` (FER+ votes joined by row), folder
 trees of pictures, and the npz forms of the project. Nothing is dropped in silence: every row that
-cannot be used gets one line with its place, and reading stops there unless asked to go on.
+cannot be used gets one line with its place, and reading stops there unless asked to go on. Blank
+pictures are told and kept: FER2013 itself has twelve, and its figures count them.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import csv
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -19,40 +20,16 @@ import numpy as np
 
 from edge.preprocess import crop_whole
 from edge.types import LABELS, EdgeError
+from training.labels import USAGES, label_of, usage_of
+from training.votes import VOTE_OF_LABEL, VOTES, distributions, majority
+
+__all__ = [
+    "SIZE", "USAGES", "VOTES", "VOTE_OF_LABEL", "Dataset", "blank", "distributions", "first_seen",
+    "label_of", "majority", "read", "recurring",
+]  # fmt: skip
 
 SIZE = 48  # pixels
-USAGES = ("Training", "PublicTest", "PrivateTest")  # FER2013's splits; `usage` holds the index
-# FER+'s own order; contempt, unknown and NF (not a face) have no label here.
-VOTES = (
-    "neutral",
-    "happiness",
-    "surprise",
-    "sadness",
-    "anger",
-    "disgust",
-    "fear",
-    "contempt",
-    "unknown",
-    "NF",
-)
-VOTE_OF_LABEL = [4, 5, 6, 1, 3, 2, 0]  # LABELS' order -> column of VOTES
-_SHOWN = 20  # problems shown before "and N more"
-
-_SPELLINGS = {
-    "angry": ("angry", "anger", "an"),
-    "disgust": ("disgust", "disgusted", "di"),
-    "fear": ("fear", "fearful", "afraid", "scared", "fe"),
-    "happy": ("happy", "happiness", "happily", "joy", "ha"),
-    "sad": ("sad", "sadness", "sa"),
-    "surprise": ("surprise", "surprised", "su"),
-    "neutral": ("neutral", "neutrality", "ne"),
-}
-_LABEL_OF = {spelling: LABELS.index(label) for label, some in _SPELLINGS.items() for spelling in some}
-_USAGE_OF = {
-    "training": 0, "train": 0,
-    "publictest": 1, "validation": 1, "valid": 1, "val": 1, "dev": 1,
-    "privatetest": 2, "test": 2, "testing": 2,
-}  # fmt: skip
+_SHOWN = 20  # problems, or places of one, shown before "and N more"
 
 
 @dataclass(frozen=True)
@@ -94,14 +71,13 @@ def read(paths: Sequence[Path], ferplus: Path | None = None, skip_bad: bool = Fa
         if len(parts) != 1 or paths[0].suffix != ".csv":
             raise EdgeError(f"--ferplus {ferplus}: joins one csv by row; give exactly one csv as --data")
         parts[0] = _with_votes(parts[0], ferplus, paths[0], problems)
+    if len(problems) == 1 and not skip_bad:
+        raise EdgeError(f"{problems[0]}; --skip-bad would leave it out")
     if problems:
-        shown = problems[:_SHOWN]
-        if len(problems) > _SHOWN:
-            shown.append(f"… and {len(problems) - _SHOWN} more")
+        shown, count = _first(problems), _counted(len(problems), "bad row")
         if not skip_bad:
-            count = f"{len(problems)} bad row{'s' if len(problems) > 1 else ''}"
             raise EdgeError("\n".join([*shown, f"{count}; mend them or leave them out with --skip-bad"]))
-        print("\n".join([*shown, f"left out: {len(problems)} bad rows (--skip-bad)"]), file=sys.stderr)
+        print("\n".join([*shown, f"left out: {count} (--skip-bad)"]), file=sys.stderr)
     merged = Dataset(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Dataset)))
     if not len(merged):
         raise EdgeError(f"{', '.join(map(str, paths))}: no usable row")
@@ -110,8 +86,7 @@ def read(paths: Sequence[Path], ferplus: Path | None = None, skip_bad: bool = Fa
 
 def blank(images: np.ndarray) -> np.ndarray:
     """Mask (n,): pictures of one single gray value, which show nothing."""
-    flat = images.reshape(len(images), -1)
-    return np.asarray(flat.min(1) == flat.max(1))
+    return np.asarray(images.min((1, 2)) == images.max((1, 2)))
 
 
 def recurring(images: np.ndarray, among: np.ndarray) -> np.ndarray:
@@ -126,47 +101,12 @@ def first_seen(images: np.ndarray) -> np.ndarray:
     return np.fromiter((seen.setdefault(image.tobytes(), i) == i for i, image in enumerate(images)), bool)
 
 
-def distributions(votes: np.ndarray) -> np.ndarray:
-    """FER+ *votes* (n, 10) as probabilities (n, 7) float32 in LABELS' order.
-
-    Contempt, unknown and NF are dropped and the rest renormalised; single votes are dropped as
-    outliers, as in Microsoft's rule, where more than single votes remain. All zero: no usable vote.
-    """
-    seven = votes[:, VOTE_OF_LABEL].astype(np.float32)
-    firm = np.where(seven > 1, seven, 0)
-    chosen = np.where(firm.sum(1, keepdims=True) > 0, firm, seven)
-    return np.asarray(chosen / np.maximum(chosen.sum(1, keepdims=True), 1), np.float32)
-
-
-def majority(votes: np.ndarray) -> np.ndarray:
-    """FER+ majority label (n,) int64 in LABELS' order, -1 where there is none ("plus7").
-
-    Microsoft's rule: votes of one are dropped, then one class must hold more than half of what is
-    left; rows whose majority is contempt, unknown or NF have no label of ours.
-    """
-    firm = np.where(votes > 1, votes, 0).astype(np.int64)
-    best = firm.argmax(1)
-    clear = 2 * firm.max(1) > firm.sum(1)
-    label_of_vote = np.full(len(VOTES), -1)
-    label_of_vote[VOTE_OF_LABEL] = np.arange(len(LABELS))
-    return np.where(clear, label_of_vote[best], -1)
-
-
-def label_of(name: str) -> int | None:
-    """Index into LABELS for any common spelling of one of the seven, or its number; else None."""
-    plain = name.strip().lower().lstrip("0123456789_-. ")
-    if not plain:  # a bare number, as some trees name their folders
-        number = name.strip()
-        return int(number) if number in map(str, range(len(LABELS))) else None
-    return _LABEL_OF.get(plain)
-
-
 # --- one function a form ---------------------------------------------------------------------------
 
 
 def _read(path: Path, problems: list[str]) -> Dataset:
     if path.is_dir():
-        archives = sorted(path.glob("*.npz"), key=lambda file: _USAGE_OF.get(file.stem.lower(), 9))
+        archives = sorted(path.glob("*.npz"), key=lambda file: _usage_or(file.stem, 9))
         if archives:
             parts = [_read_npz(file, problems) for file in archives]
             return Dataset(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Dataset)))
@@ -185,7 +125,7 @@ def _read_csv(path: Path, problems: list[str]) -> Dataset:
     images, labels, usages, rows = [], [], [], []
     for line, record in _records(path, ("emotion", "pixels")):
         label = label_of(record["emotion"] or "")
-        usage = _USAGE_OF.get((record.get("usage") or "training").strip().lower())
+        usage = usage_of(record.get("usage") or "training")
         image = _pixels(record["pixels"] or "")
         if label is None:
             found = f"emotion {record['emotion']!r}; a number 0 to {len(LABELS) - 1} would do"
@@ -200,7 +140,9 @@ def _read_csv(path: Path, problems: list[str]) -> Dataset:
             rows.append(line - 2)
             continue
         problems.append(f"{path}:{line}: {found}")
-    return _dataset(images, labels, usages, rows)
+    dataset = _dataset(images, labels, usages, rows)
+    _tell_blank(path, dataset, lambda row: f"line {row + 2}")
+    return dataset
 
 
 def _records(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
@@ -237,7 +179,14 @@ def _pixels(text: str) -> np.ndarray | str:
 def _with_votes(dataset: Dataset, ferplus: Path, data: Path, problems: list[str]) -> Dataset:
     """*dataset* with the votes of *ferplus*, whose row i speaks of the csv's row i."""
     votes = []
+    usages = dict(zip(dataset.rows.tolist(), dataset.usage.tolist(), strict=True))
     for line, record in _records(ferplus, [name.lower() for name in VOTES]):
+        told = usage_of(record.get("usage", ""))
+        if told is not None and usages.get(len(votes), told) != told:
+            raise EdgeError(
+                f"{ferplus}:{line}: {USAGES[told]}, where {data} has {USAGES[usages[len(votes)]]}; "
+                "both must be whole and in their original order"
+            )
         texts = [record[name.lower()].strip() for name in VOTES]
         if all(text.isdigit() and int(text) <= 255 for text in texts):
             votes.append([int(text) for text in texts])
@@ -256,10 +205,13 @@ def _with_votes(dataset: Dataset, ferplus: Path, data: Path, problems: list[str]
 def _read_tree(root: Path, problems: list[str]) -> Dataset:
     """SPLIT/LABEL/picture (any depth above SPLIT), or LABEL/picture, which counts as Training."""
     images, labels, usages, rows = [], [], [], []
-    unknown = set()
-    files = sorted(file for file in root.rglob("*") if file.is_file() and not file.name.startswith("."))
+    entries = sorted(entry for entry in root.rglob("*") if not entry.name.startswith("."))
+    files = [entry for entry in entries if entry.is_file()]
     if not files:
         raise EdgeError(f"{root}: an empty folder; train/<label>/*.png and validation/<label>/*.png would do")
+    bare = [entry for entry in entries if entry.is_dir() and not any(entry.iterdir())]
+    problems += [f"{folder}: an empty folder" for folder in bare]
+    unknown = set()
     for row, file in enumerate(files):
         folders = file.relative_to(root).parts[:-1]
         label = label_of(folders[-1]) if folders else None
@@ -268,16 +220,22 @@ def _read_tree(root: Path, problems: list[str]) -> Dataset:
                 unknown.add(file.parent)
                 problems.append(f"{file.parent}: not one of the labels {', '.join(LABELS)}")
             continue
-        usage = next((_USAGE_OF[f.lower()] for f in reversed(folders[:-1]) if f.lower() in _USAGE_OF), 0)
         image = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR) if file.stat().st_size else None
         if image is None:
             problems.append(f"{file}: not a picture that OpenCV can read")
             continue
+        known = (usage_of(folder) for folder in reversed(folders[:-1]))
         images.append(crop_whole(np.asarray(image, np.uint8), SIZE, SIZE))
         labels.append(label)
-        usages.append(usage)
+        usages.append(next((usage for usage in known if usage is not None), 0))
         rows.append(row)
-    return _dataset(images, labels, usages, rows)
+    if 2 in usages and 1 not in usages:
+        # Trees of two parts call the one to choose by "test"; it often holds PublicTest and PrivateTest.
+        print(f"{root}: test/ without validation/: its pictures count as {USAGES[1]}", file=sys.stderr)
+        usages = [min(usage, 1) for usage in usages]
+    dataset = _dataset(images, labels, usages, rows)
+    _tell_blank(root, dataset, lambda row: str(files[row].relative_to(root)))
+    return dataset
 
 
 def _read_npz(path: Path, problems: list[str]) -> Dataset:
@@ -298,7 +256,7 @@ def _read_npz(path: Path, problems: list[str]) -> Dataset:
     if images.dtype != np.uint8 or images.ndim != 3:
         raise EdgeError(f"{path}: images {images.dtype} {images.shape}; uint8 (n, height, width) would do")
     n = len(images)
-    usage = arrays.get("usage", np.full(n, _USAGE_OF.get(path.stem.lower(), 0), np.uint8)).astype(np.uint8)
+    usage = arrays.get("usage", np.full(n, _usage_or(path.stem, 0), np.uint8)).astype(np.uint8)
     votes = arrays.get("ferplus", np.zeros((n, len(VOTES)), np.uint8)).astype(np.uint8)
     for name, array, shape in (("labels", labels, (n,)), ("usage", usage, (n,)), ("ferplus", votes, (n, 10))):
         if array.shape != shape:
@@ -308,7 +266,9 @@ def _read_npz(path: Path, problems: list[str]) -> Dataset:
         problems.append(f"{path}: row {row}: label {labels[row]}, usage {usage[row]}: out of range")
     if images.shape[1:] != (SIZE, SIZE):
         images = np.stack([crop_whole(image, SIZE, SIZE) for image in images])
-    return Dataset(images, labels, usage, votes, np.arange(n)).take(~bad)
+    dataset = Dataset(images, labels, usage, votes, np.arange(n)).take(~bad)
+    _tell_blank(path, dataset, lambda row: f"row {row}")
+    return dataset
 
 
 def _dataset(images: list[np.ndarray], labels: list[int], usages: list[int], rows: list[int]) -> Dataset:
@@ -318,3 +278,23 @@ def _dataset(images: list[np.ndarray], labels: list[int], usages: list[int], row
         np.array(labels, np.int64), np.array(usages, np.uint8),
         np.zeros((n, len(VOTES)), np.uint8), np.array(rows, np.int64),
     )  # fmt: skip
+
+
+def _tell_blank(path: Path, dataset: Dataset, place: Callable[[int], str]) -> None:
+    places = [place(row) for row in dataset.rows[blank(dataset.images)].tolist()]
+    if places:
+        count, where = _counted(len(places), "blank picture"), ", ".join(_first(places))
+        print(f"{path}: {count} (one single gray value): {where}; kept, but not trained on", file=sys.stderr)
+
+
+def _usage_or(name: str, default: int) -> int:
+    usage = usage_of(name)
+    return default if usage is None else usage
+
+
+def _first(lines: list[str]) -> list[str]:
+    return lines if len(lines) <= _SHOWN else [*lines[:_SHOWN], f"… and {len(lines) - _SHOWN} more"]
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -1,0 +1,48 @@
+"""What ten people saw: FER+'s votes as a distribution and as a majority (Barsoum et al. 2016)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edge.types import LABELS
+
+# FER+'s own order; contempt, unknown and NF (not a face) have no label here.
+VOTES = (
+    "neutral",
+    "happiness",
+    "surprise",
+    "sadness",
+    "anger",
+    "disgust",
+    "fear",
+    "contempt",
+    "unknown",
+    "NF",
+)
+VOTE_OF_LABEL = [4, 5, 6, 1, 3, 2, 0]  # LABELS' order -> column of VOTES
+
+
+def distributions(votes: np.ndarray) -> np.ndarray:
+    """FER+ *votes* (n, 10) as probabilities (n, 7) float32 in LABELS' order.
+
+    Contempt, unknown and NF are dropped and the rest renormalised; single votes are dropped as
+    outliers, as in Microsoft's rule, where more than single votes remain. All zero: no usable vote.
+    """
+    seven = votes[:, VOTE_OF_LABEL].astype(np.float32)
+    firm = np.where(seven > 1, seven, 0)
+    chosen = np.where(firm.sum(1, keepdims=True) > 0, firm, seven)
+    return np.asarray(chosen / np.maximum(chosen.sum(1, keepdims=True), 1), np.float32)
+
+
+def majority(votes: np.ndarray) -> np.ndarray:
+    """FER+ majority label (n,) int64 in LABELS' order, -1 where there is none ("plus7").
+
+    Microsoft's rule: votes of one are dropped, then one class must hold more than half of what is
+    left; rows whose majority is contempt, unknown or NF have no label of ours.
+    """
+    firm = np.where(votes > 1, votes, 0).astype(np.int64)
+    best = firm.argmax(1)
+    clear = 2 * firm.max(1) > firm.sum(1)
+    label_of_vote = np.full(len(VOTES), -1)
+    label_of_vote[VOTE_OF_LABEL] = np.arange(len(LABELS))
+    return np.where(clear, label_of_vote[best], -1)
