@@ -6,7 +6,7 @@ Ground floor: imports nothing of the project. Times named ``taken``, ``since`` o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
@@ -200,6 +200,20 @@ class Sink(Protocol):
     """Where messages go. Never blocks and never raises: the daemon does not depend on a broker."""
 
     def publish(self, message: Message) -> None: ...
+
+
+class Duplex(Sink, Protocol):
+    """A sink that also brings what others publish, and takes back what it retained."""
+
+    def subscribe(self, topic: str, handler: Callable[[Incoming], None]) -> None:
+        """Have *handler* called, in the sink's own thread, with what comes on the exact *topic*."""
+        ...
+
+    def unsubscribe(self, topic: str) -> None: ...
+
+    def forget(self, topic: str) -> None:
+        """Retain nothing on *topic* any longer."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

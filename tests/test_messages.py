@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 
 from edge.mqtt import messages
-from edge.mqtt.messages import CameraHealth, Health, Info, MqttHealth, OutboxHealth, Topics
+from edge.mqtt.messages import (
+    CameraHealth,
+    CommandHealth,
+    ConfigHealth,
+    Health,
+    Info,
+    MqttHealth,
+    OutboxHealth,
+    Topics,
+)
 from edge.types import LABELS, Box, Event, Face, Frame, Message, Track
 
 TOPICS = Topics("emotion-edge", "kitchen-pi")
@@ -86,6 +95,8 @@ def test_health_of_a_raspberry_pi() -> None:
             )
         },
         mqtt=MqttHealth(2, 1, 4, OutboxHealth(9, 2700, 500, 1, "database or disk is full; kept in memory")),
+        commands=CommandHealth(7, 2),
+        config=ConfigHealth("config.toml:12: mqtt.prot: unknown key", ("mqtt.host",)),
     )
     assert messages.health(TOPICS, now, NOON) == Message(
         "emotion-edge/kitchen-pi/health",
@@ -95,7 +106,9 @@ def test_health_of_a_raspberry_pi() -> None:
         b'"stage_ms":{"detect":{"p50":5.8,"p95":7.1},"classify":{"p50":0.7,"p95":1.0}},'
         b'"latency_ms":{"p50":31.1,"p95":48.2},"dropped":3}},'
         b'"mqtt":{"reconnects":2,"queued":1,"dropped":4,"outbox":{"depth":9,"bytes":2700,'
-        b'"dropped":500,"corrupt":1,"storage":"database or disk is full; kept in memory"}}}',
+        b'"dropped":500,"corrupt":1,"storage":"database or disk is full; kept in memory"}},'
+        b'"commands":{"accepted":7,"refused":2},'
+        b'"config":{"ok":false,"error":"config.toml:12: mqtt.prot: unknown key","restart":["mqtt.host"]}}',
         qos=0,
         retain=True,
     )
@@ -108,7 +121,24 @@ def test_health_leaves_out_what_the_board_does_not_tell() -> None:
         b'"cameras":{"hall":{"fps":0.0,"frame_age_s":null,"stage_ms":{},"latency_ms":{"p50":null,"p95":null},'
         b'"dropped":0}},'
         b'"mqtt":{"reconnects":0,"queued":0,"dropped":0,'
-        b'"outbox":{"depth":0,"bytes":0,"dropped":0,"corrupt":0,"storage":"ok"}}}'
+        b'"outbox":{"depth":0,"bytes":0,"dropped":0,"corrupt":0,"storage":"ok"}},'
+        b'"commands":{"accepted":0,"refused":0},"config":{"ok":true}}'
+    )
+
+
+@pytest.mark.parametrize(("name", "value"), [("enabled", "OFF"), ("min_confidence", "0.5"), ("hold", "2")])
+def test_a_switch_s_state_is_one_retained_word(name: str, value: str) -> None:
+    assert messages.switch(TOPICS, "hall", name, value) == Message(
+        f"emotion-edge/kitchen-pi/hall/{name}/state", value.encode(), qos=1, retain=True
+    )
+
+
+def test_a_response_is_not_retained_and_does_not_come_late() -> None:
+    assert messages.response(TOPICS, "reload", {"status": "ok", "transaction": "7"}) == Message(
+        "emotion-edge/kitchen-pi/response/reload",
+        b'{"status":"ok","transaction":"7"}',
+        qos=1,
+        max_age_s=30.0,
     )
 
 

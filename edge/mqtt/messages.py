@@ -17,6 +17,7 @@ from typing import Any, Literal
 from edge.types import LABELS, NONE, Box, Event, Frame, Message, Track
 
 EVENT_MAX_AGE_S = 10.0  # an older one must never fire an automation
+RESPONSE_MAX_AGE_S = 30.0  # nobody waits for an answer any longer
 
 _LIVE, _REPLAYED = b'"replayed":false}', b'"replayed":true}'  # how a log's payload ends
 
@@ -78,6 +79,20 @@ class MqttHealth:
 
 
 @dataclass(frozen=True, slots=True)
+class CommandHealth:
+    """Commands since the start."""
+
+    accepted: int = 0
+    refused: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigHealth:
+    error: str | None = None  # why the configuration file as it stands now is not in force; one line
+    restart: Sequence[str] = ()  # keys changed in it that take effect with the next start
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     uptime_s: float
     rss_mib: float
@@ -85,6 +100,8 @@ class Health:
     throttled: Sequence[str] | None = None  # why the board runs slower now; None where it cannot tell
     cameras: Mapping[str, CameraHealth] = field(default_factory=dict)
     mqtt: MqttHealth = MqttHealth()
+    commands: CommandHealth = CommandHealth()
+    config: ConfigHealth = ConfigHealth()
 
 
 def node_status(topics: Topics, online: bool) -> Message:
@@ -97,7 +114,11 @@ def camera_status(topics: Topics, camera: str, status: CameraStatus) -> Message:
 
 
 def info(topics: Topics, about: Info, wall: float) -> Message:
-    payload = {
+    return Message(topics.of("info"), _json(info_body(about, wall)), qos=1, retain=True)
+
+
+def info_body(about: Info, wall: float) -> dict[str, Any]:
+    return {
         "v": 1,
         "ts": timestamp(wall),
         "version": about.version,
@@ -107,7 +128,6 @@ def info(topics: Topics, about: Info, wall: float) -> Message:
         "detector": {"name": about.detector, "reason": about.detector_reason},
         "cameras": list(about.cameras),
     }
-    return Message(topics.of("info"), _json(payload), qos=1, retain=True)
 
 
 def health(topics: Topics, now: Health, wall: float) -> Message:
@@ -128,7 +148,19 @@ def health(topics: Topics, now: Health, wall: float) -> Message:
         "dropped": now.mqtt.dropped,
         "outbox": asdict(now.mqtt.outbox),
     }
+    payload["commands"] = asdict(now.commands)
+    payload["config"] = _config_health(now.config)
     return Message(topics.of("health"), _json(payload), retain=True)
+
+
+def switch(topics: Topics, camera: str, name: str, value: str) -> Message:
+    """What is in force of a camera's ``enabled``, ``min_confidence`` or ``hold``."""
+    return Message(topics.of(camera, name, "state"), value.encode(), qos=1, retain=True)
+
+
+def response(topics: Topics, command: str, body: Mapping[str, Any]) -> Message:
+    """The answer to a request; *body* begins with its status and has at most 2 KiB as JSON."""
+    return Message(topics.of("response", command), _json(body), qos=1, max_age_s=RESPONSE_MAX_AGE_S)
 
 
 def state(
@@ -228,6 +260,15 @@ def _camera_health(camera: CameraHealth) -> dict[str, Any]:
         "latency_ms": _percentiles(camera.latency_ms, 1),
         "dropped": camera.dropped,
     }
+
+
+def _config_health(config: ConfigHealth) -> dict[str, Any]:
+    told: dict[str, Any] = {"ok": config.error is None}
+    if config.error is not None:
+        told["error"] = config.error
+    if config.restart:
+        told["restart"] = list(config.restart)
+    return told
 
 
 def _percentiles(ms: tuple[float, float] | None, digits: int) -> dict[str, float | None]:

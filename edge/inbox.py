@@ -1,0 +1,106 @@
+"""Where commands wait: filled by the sink's thread, emptied by the analysis thread, bounded in every way."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+
+from edge.mqtt.messages import CommandHealth
+from edge.types import Incoming
+
+log = logging.getLogger(__name__)
+
+MAX_BYTES = 4096  # of one command
+RATE_HZ = 5.0  # commands carried out or refused by their content
+ROOM = 32  # commands that wait their turn
+LOG_S = 1.0  # between two lines
+
+
+class Inbox:
+    """Takes what came to the subscribed topics; gives it out at RATE_HZ, after a pause RATE_HZ at once.
+
+    Up to ROOM commands of a burst wait for their turn; what comes on top, is too large or was retained is
+    refused here, counted and not answered. Of what is told to the log at most one line goes there each
+    LOG_S, the latest, with the number of those it stands for. *clock* gives monotonic s.
+    """
+
+    def __init__(self, clock: Callable[[], float], rate_hz: float = RATE_HZ) -> None:
+        self._clock = clock
+        self._rate_hz = rate_hz
+        self._lock = threading.Lock()  # guards all below
+        self._waiting: deque[Incoming] = deque()
+        self._allowance = rate_hz
+        self._allowed_at = clock()
+        self._counts = CommandHealth()
+        self._retained: set[str] = set()  # topics whose retained command was told of
+        self._line = 0, ""  # what waits to be logged, and its level
+        self._unlogged = 0  # lines that it stands for, itself included
+        self._logged_at = clock() - LOG_S
+
+    def put(self, message: Incoming) -> None:
+        """Take *message*; for the sink's thread: never blocks for long, never raises."""
+        with self._lock:
+            if message.retained:
+                self._refuse_retained(message.topic)
+            elif len(message.payload) > MAX_BYTES:
+                self._refuse(message.topic, f"{len(message.payload)} bytes; {MAX_BYTES} are the most")
+            elif len(self._waiting) >= ROOM:
+                self._refuse(message.topic, f"too many commands; {self._rate_hz:g} a second are the most")
+            else:
+                self._waiting.append(message)
+
+    def take(self) -> Incoming | None:
+        """The next command whose turn has come."""
+        with self._lock:
+            now = self._clock()
+            self._allowance += (now - self._allowed_at) * self._rate_hz
+            self._allowance = min(self._allowance, self._rate_hz)
+            self._allowed_at = now
+            if self._allowance < 1 or not self._waiting:
+                return None
+            self._allowance -= 1
+            return self._waiting.popleft()
+
+    def accept(self, line: str) -> None:
+        """Count a command that was carried out; *line* is for the log."""
+        with self._lock:
+            self._counts = replace(self._counts, accepted=self._counts.accepted + 1)
+            self._tell(logging.INFO, line)
+
+    def refuse(self, topic: str, reason: str) -> None:
+        """Count a command that was not."""
+        with self._lock:
+            self._refuse(topic, reason)
+
+    def tell(self) -> None:
+        """Log what waited for LOG_S to pass; to be called now and then."""
+        with self._lock:
+            if self._unlogged and self._clock() - self._logged_at >= LOG_S:
+                more = f" (and {self._unlogged - 1} more)" if self._unlogged > 1 else ""
+                level, line = self._line
+                log.log(level, "%s%s", line, more)
+                self._unlogged = 0
+                self._logged_at = self._clock()
+
+    @property
+    def counts(self) -> CommandHealth:
+        with self._lock:
+            return self._counts
+
+    def _refuse_retained(self, topic: str) -> None:
+        """It would be carried out again with every connect, hours or years after it was meant."""
+        self._counts = replace(self._counts, refused=self._counts.refused + 1)
+        if topic not in self._retained:
+            self._retained.add(topic)
+            log.warning("%s: ignored, because it is retained; send commands without retain", topic)
+
+    def _refuse(self, topic: str, reason: str) -> None:
+        self._counts = replace(self._counts, refused=self._counts.refused + 1)
+        self._tell(logging.WARNING, f"{topic}: refused: {reason}")
+
+    def _tell(self, level: int, line: str) -> None:
+        self._line = level, line
+        self._unlogged += 1
