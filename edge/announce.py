@@ -40,31 +40,41 @@ class Announcer:
     ) -> None:
         self._camera = camera
         self._topics = topics
-        self._faces_interval = 1 / faces_hz if faces_hz > 0 else None
+        self.faces_hz = faces_hz
         self._ids = ids
         self._told: tuple[Track, ...] | None = None  # None before the first state
         self._state_due = self._faces_due = started
         self._empty_since = started
         self._present = False
-        self._faces_shown = False
+        self._shown: tuple[int, tuple[int, int]] | None = None  # seq and size of the list that shows faces
 
     def frame(self, frame: Frame, tracks: Sequence[Track], events: Sequence[Event]) -> list[Message]:
         """What to send after *frame* was analysed; *tracks* largest first."""
-        told = self.state(tracks, events, frame.taken, frame.wall)
-        if self._faces_interval is None or not (tracks or self._faces_shown):
-            return told
+        told = self._transitions(tracks, events, frame.taken, frame.wall)
+        showing = tracks if self.faces_hz > 0 else ()
         # The empty list is not held back: whoever draws boxes is to wipe them at once.
-        if tracks and frame.taken < self._faces_due:
+        if frame.taken < self._faces_due if showing else self._shown is None:
             return told
-        # From when it was due, not from now: frames a little late must not lower the rate.
-        self._faces_due = max(self._faces_due + self._faces_interval, frame.taken)
-        self._faces_shown = bool(tracks)
-        return [*told, messages.faces(self._topics, frame, tracks)]
+        if self.faces_hz > 0:
+            # From when it was due, not from now: frames a little late must not lower the rate.
+            self._faces_due = max(self._faces_due + 1 / self.faces_hz, frame.taken)
+        self._shown = (frame.seq, frame.size) if showing else None
+        return [*told, messages.faces(self._topics, frame, showing)]
 
     def state(
         self, tracks: Sequence[Track], events: Sequence[Event], now: float, wall: float
     ) -> list[Message]:
-        """Events and, when it is due, the state: after a frame and also while there are none."""
+        """What is due without a frame: a state held back, faces that left while the camera gives none."""
+        told = self._transitions(tracks, events, now, wall)
+        if self._shown is not None and not tracks:
+            told.append(messages.no_faces(self._topics, self._camera, *self._shown, wall))
+            self._shown = None
+        return told
+
+    def _transitions(
+        self, tracks: Sequence[Track], events: Sequence[Event], now: float, wall: float
+    ) -> list[Message]:
+        """Events and, when it is due, the state."""
         told = []
         for event in events:
             about = self._topics, event, self._ids.boot, self._ids.next()

@@ -182,7 +182,7 @@ class Capture:
     def _tell(self, status: CameraStatus, reason: str, detail: str = "") -> None:
         """Log and hand on a change; what stays as it was, a failure that repeats itself too, is no news."""
         with self._lock:
-            if status == self.status and self._told:
+            if self._stopping.is_set() or (status == self.status and self._told):
                 return
             self.status, self.reason, self._told = status, reason, True
             if reason in ("", "ended"):

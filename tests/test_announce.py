@@ -88,3 +88,20 @@ def test_events_are_told_at_once_with_ids_that_count_up() -> None:
     assert [body["id"] for topic, body in first if topic == "log"] == [f"{boot}:1", f"{boot}:2"]
     assert (boot, one, two) == (again, "1", "2")
     assert len(boot) == 32
+
+
+def test_faces_that_leave_while_no_frame_comes_are_wiped_once() -> None:
+    teller = announcer()
+    teller.frame(frame(0.0, seq=7), [track()], [])
+    (wipe,) = [body for topic, body in told(teller.state([], [], 0.5, 0.0)) if topic == "faces"]
+    assert (wipe["seq"], wipe["size"], wipe["faces"]) == (7, [64, 48], [])
+    assert [topic for topic, _ in told(teller.state([], [], 2.0, 0.0))] == ["state"]
+
+
+def test_faces_are_wiped_when_their_rate_becomes_0() -> None:
+    teller = announcer()
+    teller.frame(frame(0.0), [track()], [])
+    teller.faces_hz = 0
+    bodies = [body for topic, body in told(teller.frame(frame(0.1), [track()], [])) if topic == "faces"]
+    assert [body["faces"] for body in bodies] == [[]]
+    assert teller.frame(frame(0.2), [track()], []) == []

@@ -187,14 +187,13 @@ def state(
 
 def faces(topics: Topics, frame: Frame, tracks: Sequence[Track]) -> Message:
     """Every face of *tracks* as of *frame*; an empty list tells that the last one left."""
-    payload = {
-        "v": 1,
-        "ts": timestamp(frame.wall),
-        "seq": frame.seq,
-        "size": list(frame.size),
-        "faces": [_face(track, frame) for track in tracks],
-    }
-    return Message(topics.of(frame.camera, "faces"), _json(payload))
+    found = [_face(track, frame) for track in tracks]
+    return _faces(topics, frame.camera, frame.seq, frame.size, frame.wall, found)
+
+
+def no_faces(topics: Topics, camera: str, seq: int, size: tuple[int, int], wall: float) -> Message:
+    """That the last one left while no frame came; *seq* and *size* (width, height) of the last frame."""
+    return _faces(topics, camera, seq, size, wall, [])
 
 
 def event(topics: Topics, transition: Event, boot: str, seq: int) -> Message:
@@ -231,6 +230,13 @@ def _transition(transition: Event, boot: str, seq: int) -> dict[str, Any]:
         "to": transition.after,
         "confidence": round(transition.confidence, 3),
     }
+
+
+def _faces(
+    topics: Topics, camera: str, seq: int, size: tuple[int, int], wall: float, found: list[dict[str, Any]]
+) -> Message:
+    payload = {"v": 1, "ts": timestamp(wall), "seq": seq, "size": list(size), "faces": found}
+    return Message(topics.of(camera, "faces"), _json(payload))
 
 
 def _face(track: Track, frame: Frame) -> dict[str, Any]:
