@@ -1,0 +1,374 @@
+"""What must reach the broker at least once, across outages and restarts: the log's messages.
+
+Memory holds every message that waits (the bounds are small), in the order of append(); the file beside it
+(edge/mqtt/store.py) is brought up to date by a thread of its own, in group commits. So neither the
+analysis nor the sink ever waits for a disk, a full disk or a lost one costs nothing while the daemon
+runs, and what the broker acknowledged within GROUP_S of its happening is never written at all.
+
+``replayed`` in a payload is false for the first sending over the connection that was up when the message
+was appended, at most EVENT_MAX_AGE_S afterwards: for exactly what a listener could have heard on ``event``
+at once. It is true for what waited for a connection or a restart, came late or is sent once more.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge.mqtt.messages import EVENT_MAX_AGE_S, OutboxHealth, as_replayed
+from edge.mqtt.store import DamagedError, Row, Store, set_aside, times_set_aside
+from edge.types import Message
+
+log = logging.getLogger(__name__)
+
+GROUP_S = 0.2  # from a message to its commit, so that one commit serves many
+RETRY_S = 2.0  # between two attempts to write where the last one failed
+PROBE_S = 5.0  # between two looks at the disk's free space, when nothing is written
+MIN_FREE_BYTES = 256 * 1024  # on the disk; less is told before a commit fails
+WINDOW = 20  # sent messages that a restart might send again: not acknowledged, or not yet deleted
+RATE = 190.0  # messages a second at most, so that a backlog leaves room for what is live
+BURST = 10.0  # of them at once
+
+
+def boottime() -> float:
+    """s since the machine was booted, also those it slept; no setting of the clock moves it."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """A message on its way."""
+
+    row: Row
+    connection: int  # how many had begun when it was appended; -1: it is from an earlier run
+    number: int | None = None  # in the store; None: not there
+    gone: bool = False  # acknowledged or given up
+
+    @property
+    def size(self) -> int:
+        return len(self.row.topic) + len(self.row.payload)
+
+
+class Outbox:
+    """Keeps durable messages until the broker has them; bounded, the oldest dropped first and counted.
+
+    At most *max_rows* messages, *max_bytes* of topics and payloads, *max_age_s* old: the time that the
+    machine runs or sleeps, whatever its clock says. *path* None keeps them in memory alone. A damaged file
+    is set aside, and one that cannot be used is tried again for ever; health() says so meanwhile.
+
+    append(), clear() and health() are fit for any thread, start() and close() for the owner's; the rest is
+    for the thread that has the connection.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        max_rows: int = 10_000,
+        max_bytes: int = 8 * 1024 * 1024,
+        max_age_s: float = 24 * 3600.0,
+        clock: Callable[[], float] = boottime,
+    ) -> None:
+        self._path = path
+        self._max_rows = max_rows
+        self._max_bytes = max_bytes
+        self._max_age_s = max_age_s
+        self._clock = clock
+        self._store: Store | None = None  # the writer's alone once it runs
+        self._loaded = False  # what an earlier run left is in memory
+
+        self._lock = threading.Lock()  # held for memory only; guards all down to _storage
+        self._work = threading.Condition(self._lock)
+        self._waiting: deque[Entry] = deque()
+        self._in_flight: dict[int, Entry] = {}  # by the connection's number, in the order of sending
+        self._bytes = 0
+        self._unsaved: list[Entry] = []
+        self._deleting: list[int] = []  # numbers of rows that are done with
+        self._dropped = 0
+        self._corrupt = 0 if path is None else times_set_aside(path)
+        self._connections = 0
+        self._storage = "ok"
+        self._closing = False
+
+        self._tokens = BURST
+        self._counted = time.monotonic()  # when the tokens were
+        self._wake: Callable[[], None] = lambda: None
+        self._thread = threading.Thread(target=self._write_on, name="outbox", daemon=True)
+        if path is not None:
+            self._sync()
+
+    def start(self, wake: Callable[[], None]) -> None:
+        """Begin to write; *wake* is called, from any thread, when next() may have something again."""
+        self._wake = wake
+        if self._path is not None:
+            self._thread.start()
+
+    def close(self, timeout_s: float = 2.0) -> None:
+        """Write what is not written; a disk that hangs for longer than *timeout_s* is left to itself."""
+        with self._work:
+            self._closing = True
+            self._work.notify()
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+        elif self._store is not None:
+            self._sync()
+            self._store.close()
+
+    def append(self, message: Message) -> None:
+        """Take *message*; never blocks (memory only) and never raises."""
+        with self._work:
+            entry = Entry(Row(message.topic, message.payload, self._clock()), self._connections)
+            self._waiting.append(entry)
+            self._bytes += entry.size
+            if self._path is not None:
+                self._unsaved.append(entry)
+                if len(self._unsaved) == 1:
+                    self._work.notify()
+            self._bound()
+
+    def clear(self) -> int:
+        """Give up everything that is not on its way right now; how many that were."""
+        with self._work:
+            count = len(self._waiting)
+            for entry in self._waiting:
+                self._forget(entry)
+            self._waiting.clear()
+            return count
+
+    def health(self) -> OutboxHealth:
+        with self._lock:
+            self._expire()
+            depth = len(self._waiting) + len(self._in_flight)
+            storage = self._storage if self._path else "memory only"
+            return OutboxHealth(depth, self._bytes, self._dropped, self._corrupt, storage)
+
+    # For the thread that has the connection.
+
+    def begin(self) -> None:
+        """A connection begins: everything is to be sent, from the oldest on."""
+        with self._lock:
+            self._connections += 1
+            self._waiting.extendleft(entry for entry in reversed(self._in_flight.values()))
+            self._in_flight.clear()
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._in_flight)
+
+    def next(self, window: int, live: bool = False) -> tuple[Entry, Message] | None:
+        """What to send next, if it may be sent now: with less than *window* unacknowledged, in its turn.
+
+        It stays the next until sent() or discard(). *live*: not if it would be a replay.
+        """
+        with self._lock:
+            self._expire()
+            if not self._may_send(window) or self._pause_s() > 0:
+                return None
+            entry = self._waiting[0]
+            message = Message(entry.row.topic, entry.row.payload, qos=1, durable=True)
+            late = self._clock() - entry.row.taken > EVENT_MAX_AGE_S
+            if not late and entry.connection == self._connections:
+                return entry, message
+            return None if live else (entry, as_replayed(message))
+
+    def pause_s(self, window: int) -> float | None:
+        """How long until next() gives something, if only the rate is in its way."""
+        with self._lock:
+            return self._pause_s() if self._may_send(window) else None
+
+    def sent(self, number: int, entry: Entry) -> None:
+        """*entry* went out as the connection's *number* and will be acknowledged."""
+        with self._lock:
+            self._tokens -= 1
+            if not entry.gone:  # dropped this moment
+                self._waiting.popleft()
+                self._in_flight[number] = entry
+
+    def acknowledged(self, number: int, refused: bool = False) -> str | None:
+        """The topic of what *number* was; None where it is not known here."""
+        with self._work:
+            entry = self._in_flight.pop(number, None)
+            if entry is None:
+                return None
+            self._dropped += refused
+            self._forget(entry)
+            return entry.row.topic
+
+    def discard(self, entry: Entry) -> None:
+        """Give up what cannot be sent at all."""
+        with self._work:
+            if not entry.gone:
+                self._drop(self._waiting.popleft())
+
+    # With the lock held.
+
+    def _may_send(self, window: int) -> bool:
+        in_flight = len(self._in_flight)
+        if not self._waiting or in_flight >= window:
+            return False
+        # With a disk that takes nothing the log goes on; what is acknowledged then may come twice.
+        return self._storage != "ok" or in_flight + len(self._deleting) < WINDOW
+
+    def _pause_s(self) -> float:
+        now = time.monotonic()
+        self._tokens = min(BURST, self._tokens + (now - self._counted) * RATE)
+        self._counted = now
+        return 0.0 if self._tokens >= 1 else (BURST / 2 - self._tokens) / RATE
+
+    def _bound(self) -> None:
+        while len(self._waiting) + len(self._in_flight) > self._max_rows or self._bytes > self._max_bytes:
+            if self._in_flight:
+                self._drop(self._in_flight.pop(next(iter(self._in_flight))))
+            else:
+                self._drop(self._waiting.popleft())
+
+    def _expire(self) -> None:
+        oldest = self._clock() - self._max_age_s
+        while self._waiting and self._waiting[0].row.taken < oldest:
+            self._drop(self._waiting.popleft())
+
+    def _drop(self, entry: Entry) -> None:
+        self._dropped += 1
+        self._forget(entry)
+
+    def _forget(self, entry: Entry) -> None:
+        entry.gone = True
+        self._bytes -= entry.size
+        if entry.number is not None:
+            self._deleting.append(entry.number)
+            if len(self._deleting) in (1, WINDOW // 2):
+                self._work.notify()
+
+    def _has_work(self) -> bool:
+        return bool(self._unsaved or self._deleting or self._closing)
+
+    def _is_urgent(self) -> bool:
+        return self._closing or len(self._deleting) >= WINDOW // 2
+
+    # The writer's thread.
+
+    def _write_on(self) -> None:
+        while not self._closing:
+            with self._work:
+                self._work.wait_for(self._has_work, PROBE_S)
+                if self._unsaved or self._deleting:
+                    self._work.wait_for(self._is_urgent, GROUP_S)
+            if not self._sync():
+                with self._work:
+                    self._work.wait_for(lambda: self._closing, RETRY_S)
+        self._sync()
+        if self._store is not None:
+            self._store.close()
+
+    def _sync(self) -> bool:
+        """Bring the file up to date with the memory; False where it would not have it."""
+        try:
+            try:
+                self._save()
+            except DamagedError as error:
+                self._set_aside(error)
+                self._save()
+            why = self._little_space()
+        except (DamagedError, OSError, sqlite3.Error) as error:
+            if "full" not in str(error):  # such as a stick that was pulled: open it anew
+                self._abandon()
+            self._tell(f"{_told(error)}; kept in memory")
+            return False
+        self._tell(why)
+        return True
+
+    def _save(self) -> None:
+        with self._lock:
+            self._expire()
+            self._unsaved = [entry for entry in self._unsaved if not entry.gone]
+        if self._store is None:
+            self._open()
+        assert self._store is not None
+        with self._lock:
+            adding = list(self._unsaved)
+            deleting = list(self._deleting)
+            dropped = self._dropped
+        if not (adding or deleting or dropped != self._store.dropped):
+            return
+        numbers = self._store.write((entry.row for entry in adding), deleting, dropped)
+        with self._lock:
+            del self._unsaved[: len(adding)]
+            del self._deleting[: len(deleting)]
+            for entry, number in zip(adding, numbers, strict=True):
+                entry.number = number
+                if entry.gone:  # acknowledged while it was written
+                    self._deleting.append(number)
+        if deleting:
+            self._wake()
+
+    def _open(self) -> None:
+        """Open the file: the first time what is in it goes before what has come since, later memory rules."""
+        assert self._path is not None
+        store = Store(self._path, self._clock())
+        try:
+            stored = store.rows()
+        except BaseException:
+            store.close()
+            raise
+        self._store = store
+        with self._lock:
+            if self._loaded:
+                self._deleting = [number for number, _ in stored]
+                return
+            self._loaded = True
+            earlier = [Entry(row, -1, number) for number, row in stored]
+            self._waiting.extendleft(reversed(earlier))
+            self._bytes += sum(entry.size for entry in earlier)
+            self._dropped += store.dropped
+            self._bound()
+
+    def _abandon(self) -> None:
+        """Give up the open file; the next one gets all that memory holds."""
+        if self._store is None:
+            return
+        self._store.close()
+        self._store = None
+        with self._lock:
+            self._deleting.clear()
+            self._unsaved = [*self._in_flight.values(), *self._waiting]
+            for entry in self._unsaved:
+                entry.number = None
+
+    def _set_aside(self, error: DamagedError) -> None:
+        assert self._path is not None
+        self._abandon()
+        count = set_aside(self._path)
+        log.warning("%s: damaged (%s); set aside as %s.%d.corrupt, a new one is begun",
+                    self._path, error, self._path.name, count)  # fmt: skip
+        with self._lock:
+            self._corrupt = count
+
+    def _little_space(self) -> str:
+        """``ok``, or that the disk is about to be full, before anything had to be written to it."""
+        assert self._path is not None
+        disk = os.statvfs(self._path.parent)
+        if disk.f_bavail * disk.f_frsize < MIN_FREE_BYTES:
+            return "disk full"
+        return "ok"
+
+    def _tell(self, storage: str) -> None:
+        with self._lock:
+            before, self._storage = self._storage, storage
+        if before != storage:
+            if storage == "ok":
+                log.info("%s: can be written again", self._path)
+            else:
+                log.warning("%s: %s", self._path, storage)
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return (error.strerror or str(error)).lower()
+    return "in use by another process" if "locked" in str(error) else str(error)
