@@ -94,7 +94,9 @@ def test_health_of_a_raspberry_pi() -> None:
                 9.84, 0.083, {"detect": (5.804, 7.1), "classify": (0.7, 1.0)}, 3, latency_ms=(31.06, 48.2)
             )
         },
-        mqtt=MqttHealth(2, 1, 4, OutboxHealth(9, 2700, 500, 1, "database or disk is full; kept in memory")),
+        mqtt=MqttHealth(
+            2, 1, 4, OutboxHealth(9, 2700, 500, 1, "database or disk is full; kept in memory"), True
+        ),
         commands=CommandHealth(7, 2),
         config=ConfigHealth("config.toml:12: mqtt.prot: unknown key", ("mqtt.host",)),
     )
@@ -106,7 +108,8 @@ def test_health_of_a_raspberry_pi() -> None:
         b'"stage_ms":{"detect":{"p50":5.8,"p95":7.1},"classify":{"p50":0.7,"p95":1.0}},'
         b'"latency_ms":{"p50":31.1,"p95":48.2},"dropped":3}},'
         b'"mqtt":{"reconnects":2,"queued":1,"dropped":4,"outbox":{"depth":9,"bytes":2700,'
-        b'"dropped":500,"corrupt":1,"storage":"database or disk is full; kept in memory"}},'
+        b'"dropped":500,"corrupt":1,"storage":"database or disk is full; kept in memory"},'
+        b'"duplicate_id":true,"insecure":false},'
         b'"commands":{"accepted":7,"refused":2},'
         b'"config":{"ok":false,"error":"config.toml:12: mqtt.prot: unknown key","restart":["mqtt.host"]}}',
         qos=0,
@@ -121,7 +124,8 @@ def test_health_leaves_out_what_the_board_does_not_tell() -> None:
         b'"cameras":{"hall":{"fps":0.0,"frame_age_s":null,"stage_ms":{},"latency_ms":{"p50":null,"p95":null},'
         b'"dropped":0}},'
         b'"mqtt":{"reconnects":0,"queued":0,"dropped":0,'
-        b'"outbox":{"depth":0,"bytes":0,"dropped":0,"corrupt":0,"storage":"ok"}},'
+        b'"outbox":{"depth":0,"bytes":0,"dropped":0,"corrupt":0,"storage":"ok"},'
+        b'"duplicate_id":false,"insecure":false},'
         b'"commands":{"accepted":0,"refused":0},"config":{"ok":true}}'
     )
 

@@ -10,8 +10,10 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from edge.mqtt.connection import Ack, Broker, BrokerError, Connection, UnansweredError
+from edge.mqtt.broker import Broker, BrokerError, HungUpError, TakenOverError, Transport, UnansweredError
+from edge.mqtt.connection import Ack, Connection
 from edge.mqtt.messages import MqttHealth
+from edge.mqtt.namesake import Namesake
 from edge.mqtt.queue import Due, Queue, Subscription
 from edge.types import Incoming, Message
 
@@ -29,7 +31,8 @@ class MqttSink:
     not acknowledged) in the order of publish() as long as they are younger than their ``max_age_s``.
     QoS 0 without retain is dropped while offline; over a slow network only the newest of a topic goes out.
 
-    *protocols*: MQTT versions in the order of trying; the next where the broker refuses one or hangs up.
+    *protocols*: MQTT versions in the order of trying; the next where the broker refuses one, hangs up
+    on it or stays silent.
     *retry_s*: first and longest wait between attempts, doubling in between; drawn from 1-3 s and
     20-30 s where not given, so that a house full of nodes does not knock all at once.
     """
@@ -47,14 +50,21 @@ class MqttSink:
         connect_timeout_s: float = 10.0,
         tls: bool = False,
         ca_file: str | None = None,
+        cert_file: str | None = None,
+        key_file: str | None = None,
+        insecure: bool = False,
+        transport: Transport = "tcp",
+        path: str = "/mqtt",
         protocols: Sequence[int] = (MQTT_5, MQTT_3_1_1),
         retry_s: tuple[float, float] | None = None,
         queue: int = 1000,
     ) -> None:
         self._broker = Broker(
-            host, port, client_id, username, password, keepalive_s, connect_timeout_s, tls, ca_file
-        )
+            host, port, client_id, username, password, keepalive_s, connect_timeout_s,
+            tls, ca_file, cert_file, key_file, insecure, transport, path,
+        )  # fmt: skip
         self._protocols = tuple(protocols)
+        self._order = self._protocols
         self._retry_s = retry_s or (random.uniform(1, 3), random.uniform(20, 30))
         self._online = Message(status_topic, b"online", qos=1, retain=True)
         self._offline = Message(status_topic, b"offline", qos=1, retain=True)
@@ -70,12 +80,25 @@ class MqttSink:
         self._failed: set[str] = set()  # topics of which a handler's failure was logged
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
 
+        node = status_topic.rpartition("/")[0]
+        self._namesake = Namesake(self._broker, node)
+        self.subscribe(status_topic, self._mend_status)
+        for topic in self._namesake.topics:
+            self.subscribe(topic, self._namesake.heard)
+
     def start(self) -> None:
         """Begin to connect, and to reconnect for as long as it takes; returns at once."""
+        broker = self._broker
+        if broker.insecure:
+            log.warning("mqtt %s: mqtt.insecure is set, so whoever answers there is taken for the broker; "
+                        "put its authority's certificate in mqtt.ca_file instead", broker)  # fmt: skip
+        elif broker.password and not broker.tls and not broker.local:
+            log.warning("mqtt %s: the password crosses the network unencrypted; set mqtt.tls = true", broker)
         self._thread.start()
 
     def publish(self, message: Message) -> None:
         """Take *message*; never blocks, never raises, and forgets it after stop()."""
+        self._namesake.said(message)
         if self._queue.put(message):
             self._wake()
 
@@ -121,12 +144,23 @@ class MqttSink:
     def health(self) -> MqttHealth:
         """Counters since start(), for the node's health message."""
         connects, queued, dropped = self._queue.counts()
-        return MqttHealth(max(0, connects - 1), queued, dropped)
+        return MqttHealth(
+            max(0, connects - 1),
+            queued,
+            dropped,
+            duplicate_id=self._namesake.alarmed,
+            insecure=self._broker.insecure,
+        )
 
     @property
     def connected(self) -> bool:
         """The broker's CONNACK said success and the connection was not lost since."""
         return self._queue.connected
+
+    @property
+    def idle(self) -> bool:
+        """Connected, and all that was published so far is sent and, where QoS 1, acknowledged."""
+        return self._queue.connected and self._queue.idle
 
     def _wake(self) -> None:
         with suppress(OSError):  # full: the thread is awake anyway; closed: it has ended
@@ -146,9 +180,11 @@ class MqttSink:
             try:
                 self._serve()
             except Exception as error:
-                if time.monotonic() - began > longest:  # it had been a good connection
+                lasted = time.monotonic() - began
+                # Two daemons that push each other out must not take the other's wait for a good connection.
+                if lasted > 2 * longest:
                     wait = first
-                self._tell_failure(error)
+                self._tell_failure(error, lasted)
                 self._stopping.wait(wait)
                 wait = min(2 * wait, longest)
         self._close_wake()
@@ -169,16 +205,25 @@ class MqttSink:
                     self._receive(connection.turn(0.05))
                 else:
                     self._receive(connection.turn())
+                self._namesake.tick()
         finally:
             self._queue.end()
             connection.close(goodbye)
 
     def _open(self) -> Connection:
-        *others, last = self._protocols
-        for protocol in others:
-            with suppress(UnansweredError):
-                return Connection(self._broker, protocol, self._offline, self._wake_reader, self._stopping)
-        return Connection(self._broker, last, self._offline, self._wake_reader, self._stopping)
+        """A connection in the first of the protocols that the broker answers to."""
+        order, self._order = self._order, self._protocols
+        for protocol in order:
+            try:
+                connection = Connection(
+                    self._broker, protocol, self._offline, self._wake_reader, self._stopping
+                )
+            except UnansweredError as error:
+                unanswered = error
+            else:  # also what to begin with after a loss, for as long as the broker can be reached
+                self._order = (protocol, *(other for other in self._protocols if other != protocol))
+                return connection
+        raise unanswered
 
     def _send(self, connection: Connection) -> None:
         """Send what waits, as far as the network and the broker's window take it."""
@@ -221,13 +266,22 @@ class MqttSink:
         log.warning("mqtt %s: broker refuses %s (%s); allow it in its access list",
                     self._broker, what, ack.refusal)  # fmt: skip
 
+    def _mend_status(self, message: Incoming) -> None:
+        """Say ``online`` again after the last will of a connection that broke off came late."""
+        if message.payload != self._online.payload:
+            self.publish(self._online)
+
     def _tell_connected(self, connection: Connection) -> None:
-        again = " again" if self._told else ""
-        log.info("mqtt %s: connected%s (MQTT %s)", self._broker, again, connection.version)
+        if self._told or not self._namesake.alarmed:
+            again = " again" if self._told else ""
+            log.info("mqtt %s: connected%s (MQTT %s)", self._broker, again, connection.version)
         self._told.clear()
 
-    def _tell_failure(self, error: Exception) -> None:
+    def _tell_failure(self, error: Exception, lasted_s: float) -> None:
         """Log each reason of an outage once; the end of the outage is told by _tell_connected."""
+        self._namesake.ended(error, lasted_s)
+        if self._namesake.alarmed and isinstance(error, HungUpError | TakenOverError):
+            return  # the alarm has said why
         reason = str(error) if isinstance(error, BrokerError) else f"failed ({error!r})"
         if reason in self._told or self._stopping.is_set():
             return

@@ -11,10 +11,8 @@ from __future__ import annotations
 import math
 import select
 import socket
-import ssl
 import threading
 import time
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import paho.mqtt.client as paho
@@ -24,46 +22,18 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from edge.types import EdgeError, Incoming, Message
+from edge.mqtt.broker import Broker, BrokerError, HungUpError, TakenOverError, UnansweredError
+from edge.types import Incoming, Message
 
 TICK_S = 0.5  # paho looks at its keepalive timers this often
 MAX_PACKET_BYTES = 65_536  # that a broker may send us (MQTT 5)
-SOON_S = 30.0  # a connection that ends sooner looks like two daemons of one name
 IN_FLIGHT = 20  # messages sent and not yet acknowledged
 
 _ADVICE = {
     "Bad user name or password": "check mqtt.username and its password",
     "Not authorized": "check mqtt.username, its password and the broker's access list",
     "Client identifier not valid": "choose another node.id",
-    "Session taken over": "another daemon has the same node.id; give each its own",
-    "hung up soon after connecting": "if this repeats, look for another daemon with the same node.id",
 }
-
-
-class BrokerError(EdgeError):
-    """No connection, or no longer: the reason and what would do, in one line."""
-
-
-class UnansweredError(BrokerError):
-    """The broker refused this version of MQTT, or hung up on it without a word."""
-
-
-@dataclass(frozen=True, slots=True)
-class Broker:
-    """Where to connect and as whom."""
-
-    host: str
-    port: int
-    client_id: str
-    username: str | None
-    password: str | None
-    keepalive_s: int  # a broker that froze is noticed within twice this
-    connect_timeout_s: float  # for TCP and TLS, and again for the broker's CONNACK
-    tls: bool
-    ca_file: str | None  # None: the system's certificates
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
 
 
 class Ack(NamedTuple):
@@ -86,7 +56,7 @@ class Connection:
         self._wake = wake
         self._five = protocol == MQTTProtocolVersion.MQTTv5
         self.version = "5" if self._five else "3.1.1"
-        self._began = time.monotonic()
+        self._failure: str | None = None  # paho's words for what went wrong with the socket
         self._connack: ReasonCode | None = None
         self._end: ReasonCode | None = None
         self._came: list[Ack | Incoming] = []
@@ -133,7 +103,7 @@ class Connection:
         """Wait for the network or *wake*, handle what came and give it."""
         sock: Any = self._check()
         # What TLS has read ahead does not show in select.
-        ahead = isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
+        ahead = self._broker.tls and sock.pending() > 0
         writers = [sock] if self.congested else []
         readable, writable, _ = select.select([sock, self._wake], writers, [], 0 if ahead else timeout_s)
         if self._wake in readable:
@@ -160,6 +130,7 @@ class Connection:
             client_id=self._broker.client_id,
             clean_session=None if self._five else True,
             protocol=MQTTProtocolVersion(protocol),
+            transport=self._broker.transport,
             reconnect_on_failure=False,
         )
         client.suppress_exceptions = True
@@ -172,6 +143,9 @@ class Connection:
         client.on_unsubscribe = self._note_unsubscribed
         client.on_message = self._note_message
         client.on_disconnect = self._note_end
+        client.on_log = self._note_failure
+        if self._broker.transport == "websockets":
+            client.ws_set_options(path=self._broker.path)
         return client
 
     def _connect(self, stopping: threading.Event) -> None:
@@ -180,9 +154,9 @@ class Connection:
         if self._five:
             properties = _properties(PacketTypes.CONNECT)
             properties.MaximumPacketSize = MAX_PACKET_BYTES
+        if broker.tls:
+            self._client.tls_set_context(broker.context())
         try:
-            if broker.tls:
-                self._client.tls_set(ca_certs=broker.ca_file)
             # One second less, because the timers are looked at in ticks: so twice the keepalive holds.
             keepalive_s = max(1, broker.keepalive_s - 1)
             if self._five:
@@ -192,13 +166,13 @@ class Connection:
             else:
                 self._client.connect(broker.host, broker.port, keepalive_s)
         except (OSError, ValueError) as error:
-            raise BrokerError(_explain(error, broker)) from error
+            raise BrokerError(broker.explain(error)) from error
         deadline = time.monotonic() + broker.connect_timeout_s
         while self._connack is None:
             if stopping.is_set():
                 raise BrokerError("stopped while connecting")
             if time.monotonic() > deadline:
-                raise BrokerError(
+                raise UnansweredError(
                     f"accepts connections but sent no MQTT answer within {broker.connect_timeout_s:g} s; "
                     "is this an MQTT broker, and is it alive?"
                 )
@@ -213,15 +187,21 @@ class Connection:
             return sock
         if self._connack is not None and self._connack.is_failure:
             raise self._refusal()
+        alert = self._broker.alert(self._failure or "")
+        if alert is not None:  # with TLS 1.3 a client's certificate is looked at after the handshake
+            raise BrokerError(alert)
         if self._connack is None:
-            raise UnansweredError("hung up without an MQTT answer; is this an MQTT broker?")
+            raise UnansweredError(f"hung up without an MQTT answer; is this an MQTT broker{self._maybe_tls}?")
         reason = "hung up" if self._end is None else str(self._end)
-        if reason in ("Normal disconnection", "Unspecified error"):  # paho's words for a bare hang-up
-            reason = "hung up"
-            # mosquitto 2.0 drops the elder of two clients of one name so, without MQTT 5's reason code.
-            if time.monotonic() - self._began < SOON_S:
-                reason = "hung up soon after connecting"
+        if reason in ("hung up", "Normal disconnection", "Unspecified error"):  # paho's words for no reason
+            raise HungUpError("connection lost (hung up)")
+        if reason == "Session taken over":
+            raise TakenOverError(f"connection lost ({reason})")
         raise BrokerError(_advise(f"connection lost ({reason})", reason))
+
+    @property
+    def _maybe_tls(self) -> str:
+        return "" if self._broker.tls else ", and does it want TLS"
 
     def _refusal(self) -> BrokerError:
         reason = str(self._connack)
@@ -262,6 +242,10 @@ class Connection:
     ) -> None:
         self._end = reason
 
+    def _note_failure(self, client: paho.Client, userdata: Any, level: int, text: str) -> None:
+        if level == paho.MQTT_LOG_ERR:
+            self._failure = text
+
 
 def _number(mid: int | None) -> int:
     """paho's number for a packet, which only a lost connection has not; _check() has seen to that."""
@@ -275,22 +259,3 @@ def _properties(packet: int) -> Any:
 
 def _advise(text: str, reason: str) -> str:
     return f"{text}; {_ADVICE[reason]}" if reason in _ADVICE else text
-
-
-def _explain(error: Exception, broker: Broker) -> str:
-    match error:
-        case ConnectionRefusedError():
-            return "connection refused; is a broker running there?"
-        case socket.gaierror() | UnicodeError():
-            return "host name not found; check mqtt.host and the network"
-        case ssl.SSLCertVerificationError():
-            return f"certificate not accepted ({error.verify_message}); check mqtt.ca_file and the host name"
-        case ssl.SSLError():
-            return f"TLS failed ({error.reason}); does the broker speak TLS on this port?"
-        case TimeoutError():
-            return f"no answer within {broker.connect_timeout_s:g} s; check mqtt.host and the network"
-        case FileNotFoundError():
-            return f"{broker.ca_file}: no such file; check mqtt.ca_file"
-        case OSError():
-            return f"cannot connect ({error.strerror or error})"
-    return f"cannot connect ({error})"

@@ -76,6 +76,8 @@ class MqttHealth:
     queued: int = 0  # events that wait to be sent or acknowledged
     dropped: int = 0  # events given up: too old, too many or refused
     outbox: OutboxHealth = OutboxHealth()
+    duplicate_id: bool = False  # another daemon runs with this node id
+    insecure: bool = False  # the broker's certificate is not checked
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,8 @@ def health(topics: Topics, now: Health, wall: float) -> Message:
         "queued": now.mqtt.queued,
         "dropped": now.mqtt.dropped,
         "outbox": asdict(now.mqtt.outbox),
+        "duplicate_id": now.mqtt.duplicate_id,
+        "insecure": now.mqtt.insecure,
     }
     payload["commands"] = asdict(now.commands)
     payload["config"] = _config_health(now.config)

@@ -1,0 +1,138 @@
+"""Where the broker is, whom we trust there and as whom we come; and what its refusals mean."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+import ssl
+from dataclasses import dataclass
+from typing import Literal
+
+from edge.types import EdgeError
+
+Transport = Literal["tcp", "websockets"]
+
+
+class BrokerError(EdgeError):
+    """No connection, or no longer: the reason and what would do, in one line."""
+
+
+class UnansweredError(BrokerError):
+    """The broker refused this version of MQTT, hung up on it or stayed silent."""
+
+
+class HungUpError(BrokerError):
+    """The broker ended a connection that it had accepted, without a reason."""
+
+
+class TakenOverError(BrokerError):
+    """The broker ended the connection because another client came with our client id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """Where to connect and as whom. Files are PEM and read anew for every connection."""
+
+    host: str
+    port: int
+    client_id: str
+    username: str | None
+    password: str | None
+    keepalive_s: int  # a broker that froze is noticed within twice this
+    connect_timeout_s: float  # for TCP and TLS each, and again for the broker's CONNACK
+    tls: bool
+    ca_file: str | None  # None: the system's certificates
+    cert_file: str | None  # ours, for a broker that asks for one
+    key_file: str | None  # None: the key is in cert_file
+    insecure: bool  # with TLS: talk to whoever answers
+    transport: Transport
+    path: str  # of a websocket
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    @property
+    def local(self) -> bool:
+        """What is sent there stays on this machine."""
+        try:
+            return ipaddress.ip_address(self.host.strip("[]")).is_loopback
+        except ValueError:
+            return self.host.lower().rstrip(".") in ("localhost", "ip6-localhost")
+
+    def context(self) -> ssl.SSLContext:
+        """TLS 1.2 or newer as configured; BrokerError where a file is not right."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if self.insecure:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        elif self.ca_file is None:
+            context.load_default_certs()
+        else:
+            try:
+                context.load_verify_locations(self.ca_file)
+            except OSError as error:  # ssl.SSLError is one
+                raise _unfit(self.ca_file, "mqtt.ca_file", "no certificate", error) from error
+        if self.cert_file is not None:
+            try:
+                # OpenSSL would ask for a passphrase on the terminal.
+                context.load_cert_chain(self.cert_file, self.key_file, password=lambda: "")
+            except (OSError, ValueError) as error:
+                file, what = self.cert_file, "no certificate with its key (without a passphrase)"
+                if self.key_file is not None:
+                    what = f"no certificate, or {self.key_file} is not its key (without a passphrase)"
+                raise _unfit(file, "mqtt.cert_file and mqtt.key_file", what, error) from error
+        return context
+
+    def explain(self, error: Exception) -> str:
+        """Why there is no connection and what would do."""
+        match error:
+            case ConnectionRefusedError():
+                return "connection refused; is a broker running there?"
+            case socket.gaierror() | UnicodeError():
+                return "host name not found; check mqtt.host and the network"
+            case ssl.SSLCertVerificationError():
+                return f"certificate not accepted ({error.verify_message}); {self._trust(error.verify_code)}"
+            case ssl.SSLError() | ConnectionResetError() if self.tls:
+                return self.alert(str(error)) or "TLS failed; does the broker speak TLS on this port?"
+            case TimeoutError():
+                return f"no answer within {self.connect_timeout_s:g} s; check mqtt.host and the network"
+            case ConnectionError() if self.transport == "websockets":
+                return f"no websocket for MQTT at {self.path}; check mqtt.port, mqtt.path and mqtt.tls"
+            case OSError():
+                return f"cannot connect ({error.strerror or error})"
+        return f"cannot connect ({error})"
+
+    def alert(self, text: str) -> str | None:
+        """What the broker's TLS alert in OpenSSL's *text* means; None where there is none."""
+        found = re.search(r"ALERT_([A-Z_]+)", text)
+        if found is None:
+            return None
+        alert = found[1].replace("_", " ").lower()
+        if alert == "protocol version":
+            return "TLS failed (protocol version); let the broker speak TLS 1.2 or newer"
+        if self.cert_file is None and alert in ("certificate required", "handshake failure"):
+            return f"TLS failed ({alert}); if the broker asks for a client certificate, set mqtt.cert_file"
+        if self.cert_file is not None:
+            return f"broker refuses our certificate ({alert}); check mqtt.cert_file, its dates and its issuer"
+        return f"TLS failed ({alert}); check the broker's TLS settings"
+
+    def _trust(self, code: int) -> str:
+        """What would do about a certificate that failed OpenSSL's check *code* (X509_V_ERR_…)."""
+        match code:
+            case 9 | 10:  # not yet valid, expired
+                return "renew it on the broker, or set this machine's clock"
+            case 62 | 64:  # another host, another address
+                return "set mqtt.host to a name that is in it"
+        if self.ca_file is None:
+            return "put the certificate of its authority in mqtt.ca_file"
+        return "check that mqtt.ca_file holds the authority that signed it"
+
+
+def _unfit(file: str, key: str, what: str, error: Exception) -> BrokerError:
+    match error:
+        case ssl.SSLError() | ValueError():
+            return BrokerError(f"{file}: {what}; check {key}")
+    # load_cert_chain does not say which of its files it could not open.
+    return BrokerError(f"{file}: cannot be read, or the file beside it; check {key}")
