@@ -323,8 +323,9 @@ def mutated(text: str, chance: random.Random) -> bytes:
             case 4:
                 lines[index] = ""
             case 5:
-                place = chance.choice([place for place, line in enumerate(lines) if " = " in line])
-                letters = list(lines[place])
+                pairs = [place for place, line in enumerate(lines) if " = " in line]
+                place = chance.choice(pairs or [0])  # none: cut off before the first
+                letters = list(lines[place] or " ")
                 letters[chance.randrange(len(letters))] = chance.choice("abx=_.[]'\" ")
                 lines[place] = "".join(letters)
             case 6:

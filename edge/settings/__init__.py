@@ -24,6 +24,7 @@ from edge.settings.tables import (
     TABLES,
     Camera,
     Detector,
+    Discovery,
     Log,
     Model,
     Mqtt,
@@ -60,6 +61,7 @@ class Settings(BaseSettings):
     detector: Detector = Detector()
     report: Report = Report()
     camera: Annotated[tuple[Camera, ...], Field(strict=False)] = (Camera(),)
+    discovery: Discovery = Discovery()
     log: Log = Log()
 
     @classmethod

@@ -26,6 +26,10 @@ MAX_SECRET_BYTES = 65_535  # MQTT's limit for a password
 
 _NAME = r"^[a-zA-Z0-9_-]{1,64}$"
 _NAME_WORDS = "1 to 64 letters, digits, _ and -"
+_TOPIC = r"^[^/$+#\x00-\x20\x7f]([^+#\x00-\x1f\x7f]*[^/+#\x00-\x20\x7f])?$"
+_TOPIC_WORDS = (
+    "a topic without + and #, that begins and ends with neither / nor a space, nor begins with $"
+)
 
 
 def rule(text: str, at: tuple[str | int, ...] = ()) -> PydanticCustomError:
@@ -98,9 +102,8 @@ class Mqtt(_Table):
     prefix: str = Field(
         default="emotion-edge",
         max_length=128,
-        pattern=r"^[^/$+#\x00-\x20\x7f]([^+#\x00-\x1f\x7f]*[^/+#\x00-\x20\x7f])?$",
-        description="a topic without + and #, that begins and ends with neither / nor a space,"
-        " nor begins with $",
+        pattern=_TOPIC,
+        description=_TOPIC_WORDS,
     )
     keepalive_s: int = Field(default=15, ge=5, le=3600)
     faces_hz: float = Field(default=2.0, ge=0, le=10)
@@ -209,6 +212,14 @@ class Camera(_Table):
         return faces
 
 
+class Discovery(_Table):
+    enabled: bool = True
+    format: Literal["device", "component"] = "device"
+    prefix: str = Field(
+        default="homeassistant", max_length=128, pattern=_TOPIC, description=_TOPIC_WORDS
+    )
+
+
 class Log(_Table):
     level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -220,5 +231,6 @@ TABLES: dict[str, type[BaseModel]] = {
     "detector": Detector,
     "report": Report,
     "camera": Camera,
+    "discovery": Discovery,
     "log": Log,
 }
