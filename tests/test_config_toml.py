@@ -45,8 +45,9 @@ def test_every_setting_stands_in_the_reference_and_nothing_else_does() -> None:
 def test_what_is_in_force_is_what_has_a_default_of_its_own() -> None:
     off = {".".join(key) for key, (in_force, _) in entries().items() if not in_force}
     assert off == {
-        "mqtt.username", "mqtt.password", "mqtt.password_file", "mqtt.ca_file", "node.id", "model.file",
-        "detector.file", "camera.width", "camera.height", "camera.faces",
+        "mqtt.username", "mqtt.password", "mqtt.password_file", "mqtt.ca_file", "mqtt.cert_file",
+        "mqtt.key_file", "node.id", "model.file", "detector.file", "camera.width", "camera.height",
+        "camera.faces",
     }  # fmt: skip
     given = resolve(REFERENCE).origins
     assert ("mqtt", "port") in given
@@ -67,11 +68,12 @@ def test_every_range_and_choice_is_told_above_its_key() -> None:
                 low, high = limits(field)
                 assert f"{low:g} to {high:g}" in comment, (table, key)
                 checked += 1
-    assert checked == 27
+    assert checked == 29
 
 
 def test_every_line_that_is_off_can_be_switched_on(tmp_path: Path) -> None:
-    for name in ("mqtt_password", "ca.crt", "emotion.tflite", "face_detection_yunet_2023mar.onnx"):
+    network = "face_detection_yunet_2023mar.onnx"
+    for name in ("mqtt_password", "ca.crt", "client.crt", "client.key", "emotion.tflite", network):
         (tmp_path / name).write_text("x")
     lines = REFERENCE.read_text().split("\n")
     text = "\n".join(line.removeprefix("# ") if PAIR.match(line) else line for line in lines)
@@ -82,7 +84,7 @@ def test_every_line_that_is_off_can_be_switched_on(tmp_path: Path) -> None:
     read = load(tmp_path / "config.toml")
     assert read.node.id == "kitchen-pi"
     assert read.mqtt.password_file == tmp_path / "mqtt_password"
-    assert read.detector.file == tmp_path / "face_detection_yunet_2023mar.onnx"
+    assert read.detector.file == tmp_path / network
     assert (read.camera[0].width, read.camera[0].height) == (640, 480)
 
 

@@ -117,6 +117,17 @@ def test_all_mistakes_are_told_in_the_order_of_the_file() -> None:
          "did you mean 'rtsps'?"),
         ('[mqtt]\nca_file = "config.toml"',
          ":2: mqtt.ca_file: set, but mqtt.tls is false, so nothing would be encrypted; set tls = true"),
+        ("[mqtt]\ninsecure = true",
+         ":2: mqtt.insecure: set, but mqtt.tls is false, so nothing would be encrypted; set tls = true"),
+        ('[mqtt]\ntls = true\nca_file = "config.toml"\ninsecure = true',
+         ":4: mqtt.insecure: set beside mqtt.ca_file, which would not be looked at; keep one of the two"),
+        ('[mqtt]\ntls = true\nkey_file = "config.toml"',
+         ":3: mqtt.key_file: set, but no mqtt.cert_file; set both"),
+        ('[mqtt]\ntransport = "wss"', ':2: mqtt.transport: found "wss", "tcp" or "websockets" would do'),
+        ('[mqtt]\npath = "/broker"',
+         ':2: mqtt.path: is only for transport = "websockets"; leave it out'),
+        ('[mqtt]\ntransport = "websockets"\npath = "/a b"',
+         ':3: mqtt.path: found "/a b", a path that begins with / and has no spaces would do'),
         ('[mqtt]\npassword = "hunter2"', ":2: mqtt.password: set, but no mqtt.username; set both"),
         ('"a\\nb" = 1', ':1: "a…": unknown key'),
         ("x" * 90 + " = 1", f":1: \"{'x' * 40}…\": unknown key"),
@@ -244,6 +255,20 @@ def test_the_environments_password_wins_over_the_credential_and_that_over_the_fi
     assert mistakes(text) == [f"credential: {tmp_path}/credentials/mqtt_password: empty"]
     monkeypatch.setenv("EMOTION_EDGE_MQTT__PASSWORD", "from the environment")
     assert password(text) == "from the environment"
+
+
+def test_a_user_name_from_systemd_wins_over_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    (tmp_path / "mqtt_username").write_text("from systemd\n")
+    (tmp_path / "mqtt_password").write_text("secret\n")
+    loaded = resolve(write('[mqtt]\nusername = "u"'))
+    assert loaded.settings.mqtt.username == "from systemd"
+    assert loaded.origins["mqtt", "username"] == "credential: mqtt_username"
+    assert password("") == "secret"
+    monkeypatch.setenv("EMOTION_EDGE_MQTT__USERNAME", "me")
+    assert load().mqtt.username == "me"
 
 
 @pytest.mark.parametrize(

@@ -38,8 +38,16 @@ from edge.types import ConfigError
 
 SEARCHED = (Path("/etc/emotion-edge/config.toml"), Path("config.toml"))  # the first that exists
 ENVIRONMENT_PREFIX = "EMOTION_EDGE_"
-CREDENTIAL = "mqtt_password"  # in $CREDENTIALS_DIRECTORY (systemd's LoadCredential=)
-FILE_KEYS = (("mqtt", "password_file"), ("mqtt", "ca_file"), ("model", "file"), ("detector", "file"))
+# In $CREDENTIALS_DIRECTORY (systemd's LoadCredential=): a credential and the keys that it replaces.
+CREDENTIALS = {"mqtt_username": ("username",), "mqtt_password": ("password", "password_file")}
+FILE_KEYS = (
+    ("mqtt", "password_file"),
+    ("mqtt", "ca_file"),
+    ("mqtt", "cert_file"),
+    ("mqtt", "key_file"),
+    ("model", "file"),
+    ("detector", "file"),
+)
 
 
 class Settings(BaseSettings):
@@ -140,7 +148,7 @@ def resolve(path: Path | None = None) -> Loaded:
     mistakes: list[tuple[int, str]] = []  # (line, text), told in the file's order
     tables = _tables(file, mistakes)
     stronger = _environment(mistakes)
-    _prefer_password(tables, stronger, mistakes)
+    _prefer_credentials(tables, stronger, mistakes)
     try:
         settings: Settings = _OverFile(**tables)
     except ValidationError as error:
@@ -212,23 +220,23 @@ def _similar(variable: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def _prefer_password(
+def _prefer_credentials(
     tables: dict[str, Any], stronger: dict[KeyPath, str], mistakes: list[tuple[int, str]]
 ) -> None:
-    """Let the environment's password, else systemd's credential, replace both forms in the file."""
-    secret = {}
-    if ("mqtt", "password") not in stronger and ("mqtt", "password_file") not in stronger:
-        credential = os.path.join(os.environ.get("CREDENTIALS_DIRECTORY", ""), CREDENTIAL)
-        if not ("CREDENTIALS_DIRECTORY" in os.environ and os.path.exists(credential)):
-            return
-        stronger["mqtt", "password"] = f"credential: {CREDENTIAL}"
-        try:
-            secret = {"password": read_secret(Path(credential))}
-        except ConfigError as error:
-            mistakes.append((0, f"credential: {error}"))
-    weaker = {"password", "password_file"}
-    mqtt = {key: value for key, value in tables.get("mqtt", {}).items() if key not in weaker}
-    tables["mqtt"] = mqtt | secret
+    """Let the environment's user name and password, else systemd's credentials, replace the file's."""
+    for name, keys in CREDENTIALS.items():
+        place = os.path.join(os.environ.get("CREDENTIALS_DIRECTORY", ""), name)
+        secret = {}
+        if not any(("mqtt", key) in stronger for key in keys):
+            if not ("CREDENTIALS_DIRECTORY" in os.environ and os.path.exists(place)):
+                continue
+            stronger["mqtt", keys[0]] = f"credential: {name}"
+            try:
+                secret = {keys[0]: read_secret(Path(place))}
+            except ConfigError as error:
+                mistakes.append((0, f"credential: {error}"))
+        mqtt = {key: value for key, value in tables.get("mqtt", {}).items() if key not in keys}
+        tables["mqtt"] = mqtt | secret
 
 
 def _mistake(file: TomlFile, stronger: Mapping[KeyPath, str], error: ErrorDetails) -> tuple[int, str]:

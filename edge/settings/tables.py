@@ -99,6 +99,16 @@ class Mqtt(_Table):
     password_file: ExistingFile | None = Field(default=None, description="the name of a file in quotes")
     tls: bool = False
     ca_file: ExistingFile | None = Field(default=None, description="the name of a file in quotes")
+    cert_file: ExistingFile | None = Field(default=None, description="the name of a file in quotes")
+    key_file: ExistingFile | None = Field(default=None, description="the name of a file in quotes")
+    insecure: bool = False
+    transport: Literal["tcp", "websockets"] = "tcp"
+    path: str = Field(
+        default="/mqtt",
+        max_length=256,
+        pattern=r"^/[^\x00-\x20\x7f-\U0010ffff]*$",
+        description="a path that begins with / and has no spaces",
+    )
     prefix: str = Field(
         default="emotion-edge",
         max_length=128,
@@ -127,12 +137,33 @@ class Mqtt(_Table):
                 raise rule(str(error)) from error
         return path
 
-    @field_validator("ca_file")
+    @field_validator("ca_file", "cert_file", "key_file", "insecure")
     @classmethod
-    def _needs_tls(cls, value: Path | None, info: ValidationInfo) -> Path | None:
-        if value is not None and info.data.get("tls") is False:
+    def _needs_tls(cls, value: object, info: ValidationInfo) -> object:
+        if value and info.data.get("tls") is False:
             raise rule("set, but mqtt.tls is false, so nothing would be encrypted; set tls = true")
         return value
+
+    @field_validator("key_file")
+    @classmethod
+    def _belongs_to_a_certificate(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is not None and info.data.get("cert_file", "") is None:
+            raise rule("set, but no mqtt.cert_file; set both")
+        return value
+
+    @field_validator("insecure")
+    @classmethod
+    def _checks_nothing(cls, insecure: bool, info: ValidationInfo) -> bool:
+        if insecure and info.data.get("ca_file"):
+            raise rule("set beside mqtt.ca_file, which would not be looked at; keep one of the two")
+        return insecure
+
+    @field_validator("path")
+    @classmethod
+    def _is_for_websockets(cls, path: str, info: ValidationInfo) -> str:
+        if path != cls.model_fields["path"].default and info.data.get("transport") == "tcp":
+            raise rule('is only for transport = "websockets"; leave it out')
+        return path
 
 
 class Model(_Table):
