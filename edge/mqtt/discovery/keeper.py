@@ -1,0 +1,113 @@
+"""Keeps Home Assistant told: at the start, when the configuration changes, and when it was away itself."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+from edge.mqtt import discovery
+from edge.mqtt.client import MqttSink
+from edge.mqtt.discovery import Format, Told
+from edge.mqtt.discovery.entities import Device
+from edge.mqtt.discovery.memory import read_told, write_told
+from edge.types import Incoming
+
+log = logging.getLogger(__name__)
+
+JITTER_S = 5.0  # a house full of nodes is not to answer Home Assistant at the same moment
+INTERVAL_S = 10.0  # at least, between two answers
+
+
+class Keeper:
+    """Announces devices through *sink*, takes back what is there no longer, and answers births.
+
+    What was told of *node* is remembered in *path*, so that a camera that was renamed while the daemon was
+    off is also taken back. *jitter* gives a number of seconds from 0 to the one it is called with.
+    """
+
+    def __init__(
+        self,
+        sink: MqttSink,
+        node: str,
+        path: Path,
+        *,
+        jitter: Callable[[float], float] = lambda longest: random.uniform(0, longest),
+    ) -> None:
+        self._sink = sink
+        self._node = node
+        self._path = path
+        self._jitter = jitter
+        self._told: Told = read_told(path, node)  # what the broker may still have
+        self._wanted: Told | None = None  # what it should have, until it acknowledged that
+        self._birth_topic = ""
+        self._born = threading.Event()
+        self._due: float | None = None  # when to tell again, monotonic s
+        self._not_before = 0.0  # monotonic s
+
+    def announce(
+        self, devices: Sequence[Device], prefix: str, form: Format, others: Collection[str] = ()
+    ) -> None:
+        """Make *devices* all that Home Assistant knows of the node; none: it is to know nothing.
+
+        *others*: the cameras' own retained topics; the broker also drops those that were among them and are
+        no longer.
+        """
+        wanted = discovery.told(devices, prefix, form) | {topic: {} for topic in others}
+        # First what goes: an entity that comes under a new topic is only taken once its old one is gone.
+        gone = {topic: entities for topic, entities in self._told.items() if topic not in wanted}
+        for topic in gone:
+            self._sink.forget(topic)
+        for message in discovery.messages(devices, prefix, form, self._told):
+            self._sink.publish(message)
+        self._listen(f"{prefix}/status" if devices else "")
+        merged = {topic: self._told.get(topic, {}) | entities for topic, entities in wanted.items()}
+        self._remember(gone | merged)
+        self._wanted = wanted
+
+    def tick(self, now: float) -> None:
+        """Do what is due at *now* (monotonic s); called every now and then from one thread."""
+        if self._wanted is not None and self._sink.idle:
+            if self._told != self._wanted:
+                self._remember(self._wanted)
+                # Of entities that it is still removing, Home Assistant does not take any news.
+                self._tell_in(JITTER_S, now)
+            self._wanted = None
+        if self._born.is_set():
+            self._born.clear()
+            self._tell_in(self._jitter(JITTER_S), now)
+        if self._due is not None and now >= self._due:
+            self._due, self._not_before = None, now + INTERVAL_S
+            self._sink.tell_again()
+
+    def _tell_in(self, seconds: float, now: float) -> None:
+        if self._due is None:
+            self._due = max(now + seconds, self._not_before)
+
+    def _listen(self, topic: str) -> None:
+        if topic == self._birth_topic:
+            return
+        if self._birth_topic:
+            self._sink.unsubscribe(self._birth_topic)
+        self._birth_topic = topic
+        if topic:
+            self._sink.subscribe(topic, self._hear)
+
+    def _hear(self, message: Incoming) -> None:
+        # A retained one counts, too: it may be all that is left of a birth while we had no connection.
+        if message.payload == b"online":
+            self._born.set()
+
+    def _remember(self, told: Told) -> None:
+        if told == self._told:
+            return  # nothing to wear the card out for
+        self._told = told
+        try:
+            write_told(self._path, self._node, told)
+        except OSError as error:
+            log.warning(
+                "%s: %s; a camera that goes while the daemon is off will stay in Home Assistant",
+                self._path, (error.strerror or str(error)).lower(),
+            )  # fmt: skip
