@@ -124,7 +124,7 @@ def test_health_leaves_out_what_the_board_does_not_tell() -> None:
         b'"cameras":{"hall":{"fps":0.0,"frame_age_s":null,"stage_ms":{},"latency_ms":{"p50":null,"p95":null},'
         b'"dropped":0}},'
         b'"mqtt":{"reconnects":0,"queued":0,"dropped":0,'
-        b'"outbox":{"depth":0,"bytes":0,"dropped":0,"corrupt":0,"storage":"ok"},'
+        b'"outbox":{"depth":0,"bytes":0,"dropped":0,"corrupt":0,"storage":"memory only"},'
         b'"duplicate_id":false,"insecure":false},'
         b'"commands":{"accepted":0,"refused":0},"config":{"ok":true}}'
     )

@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from edge.mqtt.broker import Broker, BrokerError, HungUpError, TakenOverError, Transport, UnansweredError
-from edge.mqtt.connection import Ack, Connection
+from edge.mqtt.connection import TICK_S, Ack, Connection
 from edge.mqtt.messages import MqttHealth
 from edge.mqtt.namesake import Namesake
+from edge.mqtt.outbox import Outbox
 from edge.mqtt.queue import Due, Queue, Subscription
 from edge.types import Incoming, Message
 
@@ -30,6 +31,7 @@ class MqttSink:
     then the subscriptions, and up to *queue* QoS 1 messages, sent (again, if they were
     not acknowledged) in the order of publish() as long as they are younger than their ``max_age_s``.
     QoS 0 without retain is dropped while offline; over a slow network only the newest of a topic goes out.
+    What is durable goes through *outbox* (default: one in memory), which start() and stop() begin and end.
 
     *protocols*: MQTT versions in the order of trying; the next where the broker refuses one, hangs up
     on it or stays silent.
@@ -58,6 +60,7 @@ class MqttSink:
         protocols: Sequence[int] = (MQTT_5, MQTT_3_1_1),
         retry_s: tuple[float, float] | None = None,
         queue: int = 1000,
+        outbox: Outbox | None = None,
     ) -> None:
         self._broker = Broker(
             host, port, client_id, username, password, keepalive_s, connect_timeout_s,
@@ -69,6 +72,7 @@ class MqttSink:
         self._online = Message(status_topic, b"online", qos=1, retain=True)
         self._offline = Message(status_topic, b"offline", qos=1, retain=True)
         self._queue = Queue(self._online, self._offline, queue)
+        self._outbox = outbox or Outbox(None)
         self._handlers: dict[str, Callable[[Incoming], None]] = {}  # by topic
         self._stopping = threading.Event()
         self._drain_until = 0.0  # monotonic s
@@ -94,12 +98,15 @@ class MqttSink:
                         "put its authority's certificate in mqtt.ca_file instead", broker)  # fmt: skip
         elif broker.password and not broker.tls and not broker.local:
             log.warning("mqtt %s: the password crosses the network unencrypted; set mqtt.tls = true", broker)
+        self._outbox.start(self._wake)
         self._thread.start()
 
     def publish(self, message: Message) -> None:
         """Take *message*; never blocks, never raises, and forgets it after stop()."""
         self._namesake.said(message)
-        if self._queue.put(message):
+        if message.durable:
+            self._outbox.append(message)
+        if self._queue.connected if message.durable else self._queue.put(message):
             self._wake()
 
     def subscribe(self, topic: str, handler: Callable[[Incoming], None]) -> None:
@@ -125,6 +132,10 @@ class MqttSink:
         """Have the broker drop what it retains of *topic*, and tell it no longer."""
         self.publish(Message(topic, b"", qos=1, retain=True))
 
+    def clear_outbox(self) -> int:
+        """Give up the durable messages that wait; how many they were."""
+        return self._outbox.clear()
+
     def stop(self, timeout_s: float = 1.0) -> None:
         """Send what is queued and the node's ``offline``, then hang up.
 
@@ -137,9 +148,10 @@ class MqttSink:
         self._stopping.set()
         if self._thread.ident is None:
             self._close_wake()
-            return
-        self._wake()
-        self._thread.join(timeout_s + 0.3)  # a connect that hangs is left to the daemon thread
+        else:
+            self._wake()
+            self._thread.join(timeout_s + 0.3)  # a connect that hangs is left to the daemon thread
+        self._outbox.close()
 
     def health(self) -> MqttHealth:
         """Counters since start(), for the node's health message."""
@@ -148,6 +160,7 @@ class MqttSink:
             max(0, connects - 1),
             queued,
             dropped,
+            self._outbox.health(),
             duplicate_id=self._namesake.alarmed,
             insecure=self._broker.insecure,
         )
@@ -195,16 +208,17 @@ class MqttSink:
         goodbye = False
         try:
             self._queue.begin()
+            self._outbox.begin()
             self._tell_connected(connection)
             while True:
                 self._send(connection)
                 if self._stopping.is_set():
-                    goodbye = self._queue.idle
+                    goodbye = self._queue.idle and not self._outbox.in_flight
                     if goodbye or time.monotonic() >= self._drain_until:
                         return
                     self._receive(connection.turn(0.05))
                 else:
-                    self._receive(connection.turn())
+                    self._receive(connection.turn(self._patience_s(connection)))
                 self._namesake.tick()
         finally:
             self._queue.end()
@@ -228,9 +242,11 @@ class MqttSink:
     def _send(self, connection: Connection) -> None:
         """Send what waits, as far as the network and the broker's window take it."""
         while not connection.congested:
-            due = self._queue.next(connection.in_flight)
+            due = self._queue.next(connection.in_flight - self._outbox.in_flight)
             if due is None:
-                return
+                if not self._send_durable(connection):
+                    return
+                continue
             try:
                 number = _send(connection, due)
             except ValueError as error:  # a topic that MQTT does not allow
@@ -239,6 +255,28 @@ class MqttSink:
                 continue
             if number is not None:
                 self._queue.sent(number, due)
+
+    def _send_durable(self, connection: Connection) -> bool:
+        """Send the next of the outbox, if there is one and it may go now; on the way out no backlog."""
+        found = self._outbox.next(self._outbox_window(connection), live=self._stopping.is_set())
+        if found is None:
+            return False
+        entry, message = found
+        try:
+            self._outbox.sent(connection.send(message, None), entry)
+        except ValueError as error:
+            log.error("mqtt %s: %s not sent: %s", self._broker, message.topic, error)
+            self._outbox.discard(entry)
+        return True
+
+    def _outbox_window(self, connection: Connection) -> int:
+        """Half of what may be in flight at most, so that a backlog leaves room for what is live."""
+        return min(max(1, connection.in_flight // 2), connection.in_flight - self._queue.in_flight)
+
+    def _patience_s(self, connection: Connection) -> float:
+        """How long a turn may wait: not beyond the moment at which the outbox may send again."""
+        pause = None if connection.congested else self._outbox.pause_s(self._outbox_window(connection))
+        return TICK_S if pause is None else min(pause, TICK_S)
 
     def _receive(self, came: list[Ack | Incoming]) -> None:
         for it in came:
@@ -258,11 +296,13 @@ class MqttSink:
                 log.exception("mqtt %s: what came on %s could not be used", self._broker, message.topic)
 
     def _acknowledge(self, ack: Ack) -> None:
-        due = self._queue.acknowledged(ack.number, refused=ack.refusal is not None)
-        if due is None or ack.refusal is None or due.topic in self._refused:
+        refused = ack.refusal is not None
+        due = self._queue.acknowledged(ack.number, refused)
+        topic = due.topic if due else self._outbox.acknowledged(ack.number, refused)
+        if topic is None or not refused or topic in self._refused:
             return
-        self._refused.add(due.topic)
-        what = f"the subscription of {due.topic}" if isinstance(due.item, Subscription) else due.topic
+        self._refused.add(topic)
+        what = f"the subscription of {topic}" if due and isinstance(due.item, Subscription) else topic
         log.warning("mqtt %s: broker refuses %s (%s); allow it in its access list",
                     self._broker, what, ack.refusal)  # fmt: skip
 

@@ -67,7 +67,7 @@ class OutboxHealth:
     bytes: int = 0  # of their topics and payloads
     dropped: int = 0  # given up: too many, too old or refused; counted across restarts
     corrupt: int = 0  # files set aside; counted across restarts
-    storage: str = "ok"  # or why nothing can be written, while memory holds it
+    storage: str = "memory only"  # "ok", or why nothing can be written while memory holds it
 
 
 @dataclass(frozen=True, slots=True)

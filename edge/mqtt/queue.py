@@ -72,6 +72,11 @@ class Queue:
         return self._connected
 
     @property
+    def in_flight(self) -> int:
+        """How many wait for their acknowledgement."""
+        return len(self._in_flight)
+
+    @property
     def idle(self) -> bool:
         """All is sent, and acknowledged where that is asked for."""
         with self._lock:
