@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
 import cv2
 
 from edge import __version__
-from edge.announce import Announcer, EventIds
 from edge.capture import CameraStatus, Capture, Slots
 from edge.card import Model, read_model
 from edge.classify import FaceClassifier
-from edge.daemon import Camera, Daemon
 from edge.detectors import FaceDetector, open_detector
 from edge.mqtt import messages
 from edge.mqtt.client import MqttSink
@@ -22,6 +21,8 @@ from edge.pipeline import Pipeline
 from edge.report import Rules
 from edge.runtimes import open_runtime
 from edge.settings import Settings
+from edge.settings.tables import Camera as CameraSettings
+from edge.settings.tables import default_node_id
 from edge.sources import open_source
 from edge.track import Tracker
 from edge.types import Classifier, Detector, Runtime, Sink
@@ -54,44 +55,39 @@ def build_pipeline(
     camera: str, settings: Settings, detector: Detector, classifier: Classifier
 ) -> Pipeline:
     """The analysis of one camera as the [report] table wants it."""
+    tracker = Tracker(forget_s=settings.report.forget_s)
+    return Pipeline(camera, detector, classifier, tracker, rules_of(settings), time.perf_counter)
+
+
+def rules_of(settings: Settings) -> Rules:
     report = settings.report
-    rules = Rules(
+    return Rules(
         min_confidence=report.min_confidence,
         margin=report.margin,
         hold_s=report.hold_s,
         appear_s=report.appear_s,
         blend_s=report.blend_s,
     )
-    tracker = Tracker(forget_s=report.forget_s)
-    return Pipeline(camera, detector, classifier, tracker, rules, time.perf_counter)
 
 
-def build_daemon(settings: Settings, engine: Engine, sink: MqttSink) -> Daemon:
-    """The whole chain as configured, towards *sink*; EdgeError where a detector's file is not right."""
-    topics, slots, ids = topics_of(settings), Slots(), EventIds()
-    started = time.monotonic()
-    cameras = []
-    for part in settings.camera:
-        # A detector each: what one remembers of a picture's size must not cost the other camera's next one.
-        detector = open_configured_detector(settings)
-        open_camera = partial(
-            open_source,
-            part.source,
-            fps=part.fps,
-            width=part.width,
-            height=part.height,
-            loop=part.loop,
-            faces=part.faces,
-        )
-        cameras.append(
-            Camera(
-                Capture(part.name, open_camera, slots, partial(_tell_status, sink, topics, part.name)),
-                build_pipeline(part.name, settings, detector, engine.classifier),
-                Announcer(part.name, topics, settings.mqtt.faces_hz, ids, started),
-            )
-        )
+def capture_opener(part: CameraSettings, slots: Slots, sink: Sink, topics: Topics) -> Callable[[], Capture]:
+    """Gives a new capture of the camera that *part* describes, at each call; its status goes to *sink*."""
+    open_camera = partial(
+        open_source,
+        part.source,
+        fps=part.fps,
+        width=part.width,
+        height=part.height,
+        loop=part.loop,
+        faces=part.faces,
+    )
+    return partial(Capture, part.name, open_camera, slots, partial(_tell_status, sink, topics, part.name))
+
+
+def build_info(settings: Settings, engine: Engine, detector: FaceDetector) -> Info:
+    """What the node tells of itself."""
     card = engine.model.card
-    info = Info(
+    return Info(
         version=__version__,
         model=f"{card.name} {card.version}",
         model_sha256=engine.model.sha256,
@@ -102,7 +98,6 @@ def build_daemon(settings: Settings, engine: Engine, sink: MqttSink) -> Daemon:
         detector_reason=detector.description,
         cameras=[part.name for part in settings.camera],
     )
-    return Daemon(cameras, slots, sink, topics, info, sink.health)
 
 
 def build_sink(settings: Settings) -> MqttSink:
@@ -113,12 +108,23 @@ def build_sink(settings: Settings) -> MqttSink:
         port=part.port,
         username=part.username,
         password=part.password.get_secret_value() if part.password else None,
-        client_id=f"emotion-edge-{settings.node.id}",
+        client_id=client_id_of(settings),
         status_topic=topics_of(settings).of("status"),
         keepalive_s=part.keepalive_s,
         tls=part.tls,
         ca_file=str(part.ca_file) if part.ca_file else None,
+        cert_file=str(part.cert_file) if part.cert_file else None,
+        key_file=str(part.key_file) if part.key_file else None,
+        insecure=part.insecure,
+        transport=part.transport,
+        path=part.path,
     )
+
+
+def client_id_of(settings: Settings) -> str:
+    """Unique to the machine: two that were given one node id must both stay connected to be told apart."""
+    node, machine = settings.node.id, default_node_id()
+    return f"emotion-edge-{node}" if node == machine else f"emotion-edge-{node}-{machine}"
 
 
 def topics_of(settings: Settings) -> Topics:

@@ -17,7 +17,8 @@ LEAD = 1.3
 class Pipeline:
     """Detect, track, classify, report: everything injected, so values in a test drive it.
 
-    *stopwatch* gives seconds and is only used to tell how long each stage took.
+    *stopwatch* gives seconds and is only used to tell how long each stage took. Between two frames the
+    rules, the detector and the classifier may be replaced: the faces keep their numbers and scores.
     """
 
     def __init__(
@@ -31,21 +32,21 @@ class Pipeline:
     ) -> None:
         self.camera = camera
         self.rules = rules
+        self.detector = detector
+        self.classifier = classifier
+        self.tracker = tracker
         self.state = CameraState()
-        self._detector = detector
-        self._classifier = classifier
-        self._tracker = tracker
         self._stopwatch = stopwatch
 
     def step(self, frame: Frame) -> list[Event]:
         """Analyse *frame*; the transitions in the order they happened. ``state`` is then up to date."""
         start = self._stopwatch()
-        faces = self._detector.detect(frame.image)
+        faces = self.detector.detect(frame.image)
         detected = self._stopwatch()
-        before = {track.number: track.seen for track in self._tracker.tracks}
-        tracks = self._tracker.update(faces, frame.taken)
+        before = {track.number: track.seen for track in self.tracker.tracks}
+        tracks = self.tracker.update(faces, frame.taken)
         tracked = self._stopwatch()
-        scores = self._classifier.classify(frame.image, [track.face for track in tracks])
+        scores = self.classifier.classify(frame.image, [track.face for track in tracks])
         classified = self._stopwatch()
         events = []
         for track, row in zip(tracks, scores.tolist(), strict=True):
@@ -66,8 +67,8 @@ class Pipeline:
 
     def expire(self, now: float, wall: float) -> list[Event]:
         """Forget who was not seen for too long: with every frame, and while a camera gives none."""
-        gone = [depart(track, self.camera, wall) for track in self._tracker.forget(now)]
-        announced = (track for track in self._tracker.tracks if track.announced)
+        gone = [depart(track, self.camera, wall) for track in self.tracker.forget(now)]
+        announced = (track for track in self.tracker.tracks if track.announced)
         leader = self.state.tracks[0].number if self.state.tracks else None
 
         def size(track: Track) -> float:
@@ -79,5 +80,5 @@ class Pipeline:
 
     def _settle(self, track: Track, frame: Frame) -> list[Event]:
         settled, event = settle(track, self.camera, frame.taken, frame.wall, self.rules)
-        self._tracker.store(settled)
+        self.tracker.store(settled)
         return [] if event is None else [event]

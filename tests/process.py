@@ -27,7 +27,10 @@ def emotion_edge(*arguments: str | Path, timeout: float = 60) -> subprocess.Comp
 
 
 class Process:
-    """`emotion-edge run` in its own process; ``log`` holds its stderr once it has ended."""
+    """`emotion-edge run` in its own process, all it keeps in *folder*.
+
+    ``log`` holds its stderr once it has ended.
+    """
 
     def __init__(self, folder: Path, configuration: str) -> None:
         config = folder / "config.toml"
@@ -36,7 +39,8 @@ class Process:
         self._stderr = (folder / "stderr.txt").open("w+")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "edge", "run", "--config", str(config)],
-            stderr=self._stderr, stdout=subprocess.DEVNULL, env=environment(),
+            stderr=self._stderr, stdout=subprocess.DEVNULL,
+            env={**environment(), "STATE_DIRECTORY": str(folder / "state")},
         )  # fmt: skip
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, float]:

@@ -69,7 +69,8 @@ def test_faces_reach_a_subscriber_as_the_contract_says(broker: Mosquitto, start:
         for face in faces["faces"]:
             assert sum(face["scores"].values()) == pytest.approx(1, abs=0.01)
             assert all(0 <= side <= 1 for side in face["box"])
-    retained = {"status", "info", "health", "hall/status", "hall/state"}
+    switches = {f"hall/{switch}/state" for switch in ("enabled", "min_confidence", "hold")}
+    retained = {"status", "info", "health", "hall/status", "hall/state", *switches}
     with subscriber(broker.port) as late:
         assert eventually(lambda: len(late.messages) >= len(retained))
         assert {topic.removeprefix("emotion-edge/pi/") for topic, _, _ in late.messages} == retained

@@ -7,6 +7,8 @@ import logging
 import signal
 import sys
 import threading
+from collections.abc import Callable
+from functools import partial
 
 from edge import __version__
 from edge.commands.options import add_config
@@ -16,7 +18,11 @@ log = logging.getLogger(__name__)
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = subparsers.add_parser("run", help="the daemon", description="Runs until SIGTERM or SIGINT.")
+    parser = subparsers.add_parser(
+        "run",
+        help="the daemon",
+        description="Runs until SIGTERM or SIGINT; SIGHUP has it read its configuration again.",
+    )
     add_config(parser)
     parser.set_defaults(run=run)
 
@@ -24,21 +30,32 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(options: argparse.Namespace) -> int:
     from edge.settings import load
 
+    # Until there is a daemon that can read its configuration again, the request waits.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     settings = load(options.config)
     configure_logging(settings.log.level)
-    serve(settings)
+    serve(settings, load=partial(load, options.config))
     return 0
 
 
-def serve(settings: Settings, *, seconds: float | None = None) -> None:
-    """Run the daemon until SIGTERM or SIGINT, or for *seconds*; EdgeError when it cannot begin."""
-    from edge.assembly import build_daemon, build_sink, open_engine
+def serve(
+    settings: Settings, *, load: Callable[[], Settings] | None = None, seconds: float | None = None
+) -> None:
+    """Run the daemon until SIGTERM or SIGINT, or for *seconds*; EdgeError when it cannot begin.
+
+    With SIGHUP it takes over what *load* gives; without *load*, SIGHUP ends it like any other program.
+    """
+    from edge.assembly import build_sink, open_engine
+    from edge.daemon import Daemon
 
     engine = open_engine(settings)
     sink = build_sink(settings)
-    daemon = build_daemon(settings, engine, sink)
+    daemon = Daemon(settings, engine, sink, load)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: daemon.stop())
+    if load is not None:
+        signal.signal(signal.SIGHUP, lambda *_: daemon.reload())
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
     if seconds is not None:
         alarm = threading.Timer(seconds, daemon.stop)
         alarm.daemon = True

@@ -1,0 +1,188 @@
+"""The cameras that are served, and what may be done to them between two frames.
+
+All of it happens in the analysis thread: no camera changes while one of its frames is looked at.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import statistics
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from edge.announce import Announcer
+from edge.capture import Capture, Slots
+from edge.mqtt import messages
+from edge.mqtt.messages import CameraHealth, Topics
+from edge.pipeline import Pipeline
+from edge.report import Rules
+from edge.switches import NAMES, Switches
+from edge.types import Duplex, Event, Frame, Message
+
+log = logging.getLogger(__name__)
+
+RECENT = 300  # frames over which stage times are told
+
+
+@dataclass(slots=True)
+class Camera:
+    """One camera's way through the daemon, and what its health is told from."""
+
+    name: str
+    open_capture: Callable[[], Capture]  # gives a new one, which is not started yet
+    pipeline: Pipeline
+    announcer: Announcer
+    configured: Rules  # what holds where no switch says otherwise
+    switches: Switches
+    capture: Capture | None = None  # None while it is disabled
+    told: dict[str, str] = field(default_factory=dict)  # switch -> state
+    analysed: int = 0  # frames since the last health message
+    last_taken: float | None = None  # monotonic s
+    stages: dict[str, deque[float]] = field(default_factory=dict)  # ms
+    latencies: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))  # ms
+
+    def count(self, frame: Frame) -> None:
+        self.analysed += 1
+        self.last_taken = frame.taken
+        for stage, ms in self.pipeline.state.timings_ms.items():
+            self.stages.setdefault(stage, deque(maxlen=RECENT)).append(ms)
+
+
+class Cameras:
+    """Cameras by name; each one added is opened, unless it is switched off, and tells its state."""
+
+    def __init__(self, slots: Slots, sink: Duplex, topics: Topics) -> None:
+        self._slots = slots
+        self._sink = sink
+        self._topics = topics
+        self._cameras: dict[str, Camera] = {}
+
+    def __iter__(self) -> Iterator[Camera]:
+        return iter(self._cameras.values())
+
+    def __getitem__(self, name: str) -> Camera:
+        return self._cameras[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._cameras
+
+    def add(self, camera: Camera) -> None:
+        self._cameras[camera.name] = camera
+        self._apply(camera)
+
+    def remove(self, name: str) -> None:
+        """Close the camera for good: its faces leave, and the broker drops what it retains of it."""
+        camera = self._cameras.pop(name)
+        self._close(camera)
+        self._empty(camera)
+        for topic in (("status",), ("state",), *((switch, "state") for switch in NAMES)):
+            self._sink.forget(self._topics.of(name, *topic))
+
+    def turn(self, name: str, switch: str, value: bool | float) -> None:
+        """Let *switch* of the camera be at *value*, and tell its state even if it was there."""
+        camera = self._cameras[name]
+        camera.switches = camera.switches.turned(switch, value, camera.configured)
+        camera.told.pop(switch, None)
+        self._apply(camera)
+
+    def configure(self, name: str, rules: Rules) -> None:
+        """Let *rules* hold for the camera where no switch says otherwise."""
+        self._cameras[name].configured = rules
+        self._apply(self._cameras[name])
+
+    def restart(self, name: str) -> None:
+        """Close the camera and open it anew; its faces keep their numbers if that is soon done."""
+        camera = self._cameras[name]
+        self._close(camera)
+        self._apply(camera)
+
+    def analyse(self, frame: Frame) -> None:
+        """Take *frame* through its camera's pipeline and tell what came of it."""
+        camera = self._cameras[frame.camera]
+        events = camera.pipeline.step(frame)
+        camera.count(frame)
+        self._publish(camera, camera.announcer.frame(frame, camera.pipeline.state.tracks, events), events)
+        camera.latencies.append((time.monotonic() - frame.taken) * 1e3)
+
+    def tick(self) -> None:
+        """Tell what is due without a frame."""
+        now = time.monotonic()
+        for camera in self:
+            # While frames come, they are the clock: a camera slower than forget_s must not lose its faces
+            # between two of them.
+            silent = camera.capture is None or camera.capture.status != "online"
+            self._tell(camera, now, forget_at=now if silent else None)
+
+    def close(self) -> None:
+        """Close all and leave their topics telling the truth."""
+        for camera in self:
+            if camera.capture is not None:
+                self._close(camera)
+                self._sink.publish(messages.camera_status(self._topics, camera.name, "offline"))
+
+    def health(self, elapsed: float) -> dict[str, CameraHealth]:
+        """How each fares; *elapsed* s have passed since the last call."""
+        now = time.monotonic()
+        return {camera.name: _health(camera, now, elapsed) for camera in self}
+
+    def _apply(self, camera: Camera) -> None:
+        """Make the camera what its configuration and its switches say, and tell so."""
+        camera.pipeline.rules = camera.switches.over(camera.configured)
+        first = not camera.told
+        if not camera.switches.on:
+            if first or camera.capture is not None:
+                self._close(camera)
+                self._sink.publish(messages.camera_status(self._topics, camera.name, "disabled"))
+                self._empty(camera)
+        elif camera.capture is None:
+            self._sink.publish(messages.camera_status(self._topics, camera.name, "offline"))
+            camera.capture = camera.open_capture()
+            camera.capture.start()
+        for switch, state in camera.switches.states(camera.configured).items():
+            if camera.told.get(switch) != state:
+                camera.told[switch] = state
+                self._sink.publish(messages.switch(self._topics, camera.name, switch, state))
+
+    def _close(self, camera: Camera) -> None:
+        if camera.capture is not None:
+            camera.capture.stop()
+            self._slots.drop(camera.name)
+            camera.capture = None
+
+    def _empty(self, camera: Camera) -> None:
+        """Let every face leave now."""
+        self._tell(camera, time.monotonic(), forget_at=math.inf)
+
+    def _tell(self, camera: Camera, now: float, forget_at: float | None) -> None:
+        wall = time.time()
+        events = camera.pipeline.expire(forget_at, wall) if forget_at is not None else []
+        told = camera.announcer.state(camera.pipeline.state.tracks, events, now, wall)
+        self._publish(camera, told, events)
+
+    def _publish(self, camera: Camera, told: Sequence[Message], events: Sequence[Event]) -> None:
+        for event in events:
+            log.debug(
+                "%s: %s track %d: %s -> %s (%.2f)",
+                event.camera, event.event_type, event.track, event.before, event.after, event.confidence,
+            )  # fmt: skip
+        for message in told:
+            self._sink.publish(message)
+
+
+def _health(camera: Camera, now: float, elapsed: float) -> CameraHealth:
+    analysed, camera.analysed = camera.analysed, 0
+    return CameraHealth(
+        fps=analysed / elapsed if elapsed > 0 else 0.0,
+        frame_age_s=None if camera.last_taken is None else now - camera.last_taken,
+        stage_ms={stage: _median_and_p95(ms) for stage, ms in camera.stages.items()},
+        dropped=camera.capture.dropped if camera.capture else 0,
+        latency_ms=_median_and_p95(camera.latencies) if camera.latencies else None,
+    )
+
+
+def _median_and_p95(ms: Sequence[float]) -> tuple[float, float]:
+    ordered = sorted(ms)
+    return statistics.median(ordered), ordered[min(len(ordered) - 1, round(0.95 * len(ordered)))]

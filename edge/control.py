@@ -1,0 +1,185 @@
+"""What others ask over MQTT, done in the analysis thread between two frames."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from edge.inbox import Inbox
+from edge.live import Live, Reloaded
+from edge.mqtt import messages
+from edge.requests import COMMANDS, RefusedRequest, Request, parse_request
+from edge.switches import NAMES, Refused, parse, text, write_switches
+from edge.types import Duplex
+
+log = logging.getLogger(__name__)
+
+SAVE_AGAIN_S = 10.0
+MAX_LINES = 20  # of mistakes in the log
+MAX_ERROR_BYTES = 1600  # of a response's error as JSON: the whole stays below 2 KiB
+
+
+class Control:
+    """Carries out switches (``P/N/C/<switch>/set``) and requests (``P/N/request/<command>``).
+
+    *inbox* is filled by the sink; *switches_file* remembers the switches; *clear_outbox* throws away what
+    the outbox holds and gives the number of messages.
+    """
+
+    def __init__(
+        self,
+        live: Live,
+        sink: Duplex,
+        inbox: Inbox,
+        switches_file: Path,
+        clear_outbox: Callable[[], int],
+    ) -> None:
+        self.inbox = inbox
+        self._live = live
+        self._cameras = live.cameras
+        self._topics = live.topics
+        self._sink = sink
+        self._switches_file = switches_file
+        self._clear_outbox = clear_outbox
+        self._handlers: dict[str, Callable[[str, bytes], None]] = {}  # topic -> what handles it
+        self._reload_asked = False
+        self._news = False
+        self._save_at: float | None = None  # monotonic s, while the file is not as the switches are
+        self._save_failed = False
+
+    def start(self) -> None:
+        """Take commands from now on."""
+        self._listen()
+
+    def ask_reload(self) -> None:
+        """Have the configuration read again at the next tick; fit for a signal handler."""
+        self._reload_asked = True
+
+    def tick(self) -> bool:
+        """Do what is due; whether the node's health has news."""
+        self._news = False
+        if self._reload_asked:
+            self._reload_asked = False
+            _log_reload(self._read_configuration())
+        while (message := self.inbox.take()) is not None:
+            # None: its camera went while it waited.
+            if (handle := self._handlers.get(message.topic)) is not None:
+                handle(message.topic, message.payload)
+        self.inbox.tell()
+        if self._save_at is not None and time.monotonic() >= self._save_at:
+            self._save()
+        return self._news
+
+    def _listen(self) -> None:
+        """Subscribe to what can be asked now, and to nothing else."""
+        wanted: dict[str, Callable[[str, bytes], None]] = {
+            self._topics.of("request", command): partial(self._request, command) for command in COMMANDS
+        }
+        for camera in self._cameras:
+            for switch in NAMES:
+                topic = self._topics.of(camera.name, switch, "set")
+                wanted[topic] = partial(self._turn, camera.name, switch)
+        for topic in self._handlers.keys() - wanted.keys():
+            self._sink.unsubscribe(topic)
+        new = [topic for topic in wanted if topic not in self._handlers]
+        self._handlers = wanted
+        for topic in new:
+            self._sink.subscribe(topic, self.inbox.put)
+
+    def _turn(self, camera: str, switch: str, topic: str, payload: bytes) -> None:
+        try:
+            value = parse(switch, payload)
+        except Refused as refused:
+            self.inbox.refuse(topic, str(refused))
+            return
+        self._cameras.turn(camera, switch, value)
+        self._save()
+        self.inbox.accept(f"camera {camera}: {switch} {text(value)}, by command")
+
+    def _save(self) -> None:
+        """Write the switches down; where that fails, again after a while, so that a restart keeps them."""
+        try:
+            write_switches(self._switches_file, {camera.name: camera.switches for camera in self._cameras})
+        except OSError as error:
+            self._save_at = time.monotonic() + SAVE_AGAIN_S
+            if not self._save_failed:
+                self._save_failed = True
+                log.warning("%s: %s; a restart would forget the switches", self._switches_file,
+                            (error.strerror or str(error)).lower())  # fmt: skip
+            return
+        self._save_at = None
+        if self._save_failed:
+            self._save_failed = False
+            log.info("%s: written again", self._switches_file)
+
+    def _request(self, command: str, topic: str, payload: bytes) -> None:
+        body: dict[str, Any]
+        try:
+            request = parse_request(command, payload)
+            transaction = request.transaction
+            line, more = self._do(request)
+            body = {"status": "ok", **more}
+            self.inbox.accept(f"request {command}: {line}")
+        except RefusedRequest as refused:
+            transaction = refused.transaction
+            body = {"status": "error", "error": _shortened(str(refused))}
+            self.inbox.refuse(topic, str(refused).partition("\n")[0])
+        if transaction is not None:
+            body["transaction"] = transaction
+        self._sink.publish(messages.response(self._topics, command, body))
+
+    def _do(self, request: Request) -> tuple[str, Mapping[str, Any]]:
+        """Carry out *request*; what the log is told of it, and what its answer says besides "ok"."""
+        match request.command:
+            case "restart_camera":
+                self._restart(request)
+                return request.camera, {}
+            case "reload":
+                done = self._read_configuration()
+                if done.mistakes:
+                    raise RefusedRequest("\n".join(done.mistakes), request.transaction)
+                return done.story, {"restart": list(done.restart)} if done.restart else {}
+            case "clear_outbox":
+                cleared = self._clear_outbox()
+                return f"{cleared} messages given up", {"cleared": cleared}
+            case _:  # "info"; the list is closed
+                return "answered", {"info": messages.info_body(self._live.info, time.time())}
+
+    def _restart(self, request: Request) -> None:
+        name = request.camera
+        if name not in self._cameras:
+            names = ", ".join(camera.name for camera in self._cameras)
+            raise RefusedRequest(f"no camera {name!a}; {names} would do", request.transaction)
+        if not self._cameras[name].switches.on:
+            raise RefusedRequest(f"camera {name} is disabled; enable it", request.transaction)
+        self._cameras.restart(name)
+
+    def _read_configuration(self) -> Reloaded:
+        self._news = True
+        before = {camera.name for camera in self._cameras}
+        done = self._live.reload()
+        self._listen()
+        if before - {camera.name for camera in self._cameras}:
+            self._save()  # who goes takes his switches along
+        return done
+
+
+def _log_reload(done: Reloaded) -> None:
+    for mistake in done.mistakes[:MAX_LINES]:
+        log.warning("%s", mistake)
+    if done.mistakes:
+        log.warning("the configuration has mistakes; everything stays as it was")
+    else:
+        log.info("configuration read again: %s", done.story)
+
+
+def _shortened(reason: str) -> str:
+    """As much of *reason* as fits into an answer."""
+    while len(json.dumps(reason).encode()) > MAX_ERROR_BYTES:
+        reason = f"{reason[: len(reason) * 7 // 8]}…"
+    return reason

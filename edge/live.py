@@ -1,0 +1,183 @@
+"""The configured chain as it runs, and how it follows a configuration that changed.
+
+What is built anew is what changed: the tracks of a camera that stays are kept, whatever else does not.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from edge.announce import Announcer, EventIds
+from edge.assembly import (
+    Engine,
+    build_info,
+    build_pipeline,
+    capture_opener,
+    open_configured_detector,
+    open_engine,
+    rules_of,
+    topics_of,
+)
+from edge.cameras import Camera, Cameras
+from edge.capture import Slots
+from edge.card import read_model
+from edge.detectors import FaceDetector
+from edge.mqtt import messages
+from edge.mqtt.messages import ConfigHealth, Info
+from edge.settings import Settings
+from edge.settings.tables import Camera as CameraSettings
+from edge.switches import Switches
+from edge.types import Duplex, EdgeError
+
+MAX_ERROR = 300  # characters of a mistake in health
+# Tables, and keys of others, that a reload changes in the running daemon. The rest needs a restart.
+LIVE = frozenset({"camera", "detector", "log", "model", "mqtt.faces_hz", "report"})
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """What came of reading the configuration again."""
+
+    mistakes: tuple[str, ...] = ()  # a line each; if there are any, nothing was changed
+    changed: tuple[str, ...] = ()  # tables and keys that were, and are in force
+    restart: tuple[str, ...] = ()  # keys that were, and take effect with the next start
+
+    @property
+    def story(self) -> str:
+        """What is different now, in one line."""
+        told = [f"changed {', '.join(self.changed)}" if self.changed else "nothing changed"]
+        if self.restart:
+            told.append(f"{', '.join(self.restart)} will with a restart")
+        return "; ".join(told)
+
+
+class Live:
+    """The cameras as *settings* describe them, and reload(), which makes them what *load* gives then.
+
+    *load* is None where there is no file to read again; *switches* are those that each camera begins with.
+    EdgeError where a detector's file is not right.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        engine: Engine,
+        sink: Duplex,
+        load: Callable[[], Settings] | None,
+        switches: Mapping[str, Switches],
+    ) -> None:
+        self.slots = Slots()
+        self.topics = topics_of(settings)
+        self.cameras = Cameras(self.slots, sink, self.topics)
+        self.health = ConfigHealth()
+        self._settings = settings
+        self._engine = engine
+        self._sink = sink
+        self._load = load
+        self._ids = EventIds()
+        self._told_info: Info | None = None
+        self._switches = dict(switches)
+        self._detectors = _open_detectors(settings)
+
+    def start(self) -> None:
+        """Open the cameras, and tell what the node is."""
+        self._apply(self._settings)
+
+    @property
+    def info(self) -> Info:
+        """What the node is now."""
+        *_, detector = self._detectors.values()
+        return build_info(self._settings, self._engine, detector)
+
+    def reload(self) -> Reloaded:
+        """Read the configuration again and apply what changed; where there are mistakes, nothing of it."""
+        if self._load is None:
+            return Reloaded(mistakes=("there is no configuration file",))
+        try:
+            settings, changed, restart = _merged(self._settings, self._load())
+            engine = _same_or_new(self._engine, self._settings, settings)
+            detectors = _open_detectors(settings)
+        except EdgeError as error:
+            mistakes = tuple(str(error).splitlines())
+            self.health = replace(self.health, error=mistakes[0][:MAX_ERROR])
+            return Reloaded(mistakes)
+        before, self._settings = self._settings, settings
+        self._engine, self._detectors = engine, detectors
+        self.health = ConfigHealth(restart=restart)
+        self._apply(before)
+        return Reloaded(changed=changed, restart=restart)
+
+    def _apply(self, before: Settings) -> None:
+        """Make the cameras what the settings say; *before* is what they said until now."""
+        logging.getLogger().setLevel(self._settings.log.level.upper())
+        old, new = ({part.name: part for part in settings.camera} for settings in (before, self._settings))
+        for camera in list(self.cameras):
+            if camera.name not in new:
+                self.cameras.remove(camera.name)
+        for name, part in new.items():
+            if name not in self.cameras:
+                self.cameras.add(self._build(part))
+            else:
+                self._update(self.cameras[name], part, moved=part != old[name])
+        if self.info != self._told_info:
+            self._told_info = self.info
+            self._sink.publish(messages.info(self.topics, self.info, time.time()))
+
+    def _build(self, part: CameraSettings) -> Camera:
+        settings, started = self._settings, time.monotonic()
+        return Camera(
+            part.name,
+            capture_opener(part, self.slots, self._sink, self.topics),
+            build_pipeline(part.name, settings, self._detectors[part.name], self._engine.classifier),
+            Announcer(part.name, self.topics, settings.mqtt.faces_hz, self._ids, started),
+            rules_of(settings),
+            self._switches.pop(part.name, Switches()),
+        )
+
+    def _update(self, camera: Camera, part: CameraSettings, *, moved: bool) -> None:
+        camera.pipeline.detector = self._detectors[camera.name]
+        camera.pipeline.classifier = self._engine.classifier
+        camera.pipeline.tracker.forget_s = self._settings.report.forget_s
+        camera.announcer.faces_hz = self._settings.mqtt.faces_hz
+        self.cameras.configure(camera.name, rules_of(self._settings))
+        if moved:
+            camera.open_capture = capture_opener(part, self.slots, self._sink, self.topics)
+            self.cameras.restart(camera.name)
+
+
+def _open_detectors(settings: Settings) -> dict[str, FaceDetector]:
+    """A detector each: what one remembers of a picture's size must not cost the other camera's next one."""
+    return {part.name: open_configured_detector(settings) for part in settings.camera}
+
+
+def _same_or_new(engine: Engine, before: Settings, settings: Settings) -> Engine:
+    """*engine*, or another one where the settings or the file itself changed.
+
+    Not in any case another: an accelerator may serve only one at a time.
+    """
+    if settings.model == before.model and read_model(settings.model.file).sha256 == engine.model.sha256:
+        return engine
+    return open_engine(settings)
+
+
+def _merged(before: Settings, wanted: Settings) -> tuple[Settings, tuple[str, ...], tuple[str, ...]]:
+    """*wanted* as far as it can be had now, the keys that changed, and those that need a restart."""
+    changed, restart = [], []
+    kept: dict[str, Any] = {}
+    for table in type(wanted).model_fields:
+        old, new = getattr(before, table), getattr(wanted, table)
+        if old == new:
+            continue
+        if table in LIVE:
+            changed.append(table)
+            continue
+        keys = [key for key in type(new).model_fields if getattr(old, key) != getattr(new, key)]
+        later = [key for key in keys if f"{table}.{key}" not in LIVE]
+        changed += [f"{table}.{key}" for key in keys if key not in later]
+        restart += [f"{table}.{key}" for key in later]
+        kept[table] = new.model_copy(update={key: getattr(old, key) for key in later})
+    return wanted.model_copy(update=kept), tuple(changed), tuple(restart)
