@@ -1,0 +1,504 @@
+"""Discovery: what Home Assistant is told, by its own rules, and how it is taken back.
+
+``make ha-test`` asks a real Home Assistant.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import pytest
+
+from edge.mqtt import discovery, messages
+from edge.mqtt.client import MqttSink
+from edge.mqtt.discovery.keeper import Keeper
+from edge.mqtt.discovery.memory import read_told, write_told
+from edge.mqtt.messages import CameraHealth, Health, Info, Topics
+from edge.requests import Request, parse_request
+from edge.switches import parse
+from edge.types import LABELS, Box, Event, Face, Frame, Incoming, Message, Track
+from tests.broker import Mosquitto, broker, eventually, subscriber  # noqa: F401
+from tests.home_assistant_rules import Config, entities
+
+TOPICS = Topics("emotion-edge", "kitchen-pi")
+CAMERAS = ("hall", "front-door")  # the second would be a difference in a template
+NOON = 1772366400.123
+FORMATS: tuple[discovery.Format, ...] = ("device", "component")
+SHOWN = {"face_present", "emotion", "faces", "confidence"}
+
+
+def devices(*cameras: str, temperature: bool = True) -> list[discovery.Device]:
+    return discovery.devices(TOPICS, cameras or CAMERAS, "0.1.0", temperature=temperature)
+
+
+def told(form: discovery.Format, *cameras: str, prefix: str = "homeassistant") -> list[Message]:
+    return discovery.messages(devices(*cameras), prefix, form, {})
+
+
+def announced(form: discovery.Format) -> dict[str, Config]:
+    """Unique id -> configuration, spelt out; AssertionError where Home Assistant would refuse it."""
+    found = {}
+    for message in told(form):
+        assert (message.qos, message.retain) == (1, True)
+        for config in entities(message.topic, message.payload).values():
+            assert config["unique_id"] not in found
+            found[config["unique_id"]] = config
+    return found
+
+
+def track(emotion: str, scores: tuple[float, ...]) -> Track:
+    face = Face(Box(64, 48, 160, 240), 0.9)
+    return Track(12, face, since=100.0, seen=106.0, announced=True, scores=scores, emotion=emotion)
+
+
+def sent() -> Iterator[Message]:
+    """Every kind of message that the daemon sends, at its ends."""
+    for online in (True, False):
+        yield messages.node_status(TOPICS, online)
+    yield messages.info(
+        TOPICS,
+        Info("0.1.0", "edge-s 1", "ab12", LABELS, "litert 2.3.0, cpu", "auto", "haar", "auto", CAMERAS),
+        NOON,
+    )
+    idle = CameraHealth(0.0, None, {}, 0)
+    busy = CameraHealth(9.84, 0.083, {"detect": (5.804, 7.1)}, 3, latency_ms=(31.06, 48.2))
+    for camera in (idle, busy):
+        now = Health(61.0, 120.04, temperature_c=51.66, cameras=dict.fromkeys(CAMERAS, camera))
+        yield messages.health(TOPICS, now, NOON)
+    for name in CAMERAS:
+        for status in ("online", "offline", "stale", "disabled"):
+            yield messages.camera_status(TOPICS, name, status)
+        shown = [track("uncertain", ())]
+        for index, label in enumerate(LABELS):
+            scores = tuple(float(np.float32(0.7 if i == index else 0.05)) for i in range(len(LABELS)))
+            shown.append(track(label, scores))
+        for tracks in ([], *([one] for one in shown), shown):
+            yield messages.state(TOPICS, name, tracks, now=106.0, wall=NOON, empty_since=100.0)
+        frame = Frame(np.zeros((480, 640), np.uint8), 106.0, NOON, 7, name)
+        yield messages.faces(TOPICS, frame, shown)
+        for kind in ("face_appeared", "emotion_changed", "face_left"):
+            event = Event(kind, name, 12, "none", "happy", 0.81, NOON)
+            yield messages.event(TOPICS, event, "b00t", 1)
+            yield messages.log(TOPICS, event, "b00t", 1)
+        for switch, values in (
+            ("enabled", ("ON", "OFF")), ("min_confidence", ("0", "0.55", "1")), ("hold", ("0", "0.6", "60")),
+        ):  # fmt: skip
+            for value in values:
+                yield messages.switch(TOPICS, name, switch, value)
+
+
+def rendered(template: str | None, payload: bytes) -> str:
+    """What Home Assistant makes of a message; jinja2's error where the template misses something in it."""
+    text = payload.decode()
+    if template is None:
+        return text
+    try:
+        value_json = json.loads(text)
+    except ValueError:
+        value_json = None
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
+    return environment.from_string(template).render(value=text, value_json=value_json)
+
+
+def is_value(config: Config, value: str) -> bool:
+    """Whether *value* is one that the entity can show; "None" is Home Assistant's word for unknown."""
+    match config["platform"]:
+        case "binary_sensor":
+            return value in (config.get("payload_on", "ON"), config.get("payload_off", "OFF"))
+        case "switch":
+            return value in ("ON", "OFF")
+        case "number":
+            return bool(config["min"] <= float(value) <= config["max"])
+        case "event":
+            return json.loads(value)["event_type"] in config["event_types"]
+        case "sensor" if "options" in config:
+            return value in config["options"]
+        case "sensor" if "state_class" in config:
+            return value == "None" or float(value) >= 0
+    return 0 < len(value) <= 255
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_home_assistant_takes_every_payload(form: discovery.Format) -> None:
+    found = announced(form)
+    assert len(found) == 4 + 13 * len(CAMERAS)
+    sizes = [len(message.payload) for message in told(form)]
+    print(f"{form}: {len(sizes)} payloads, the largest of {max(sizes)} bytes")
+
+
+def test_both_formats_bring_the_same_entities() -> None:
+    def comparable(form: discovery.Format) -> dict[str, Config]:
+        # The shared availability mode also reaches entities that have one topic or none.
+        return {name: {**config, "availability_mode": "all"} for name, config in announced(form).items()}
+
+    assert comparable("device") == comparable("component")
+
+
+def test_topics_follow_the_contract() -> None:
+    assert [message.topic for message in told("device")] == [
+        "homeassistant/device/kitchen-pi/config",
+        "homeassistant/device/kitchen-pi_hall/config",
+        "homeassistant/device/kitchen-pi_front-door/config",
+    ]
+    topics = [message.topic for message in told("component", "hall", prefix="ha/x")]
+    assert topics[0] == "ha/x/binary_sensor/kitchen-pi/connectivity/config"
+    assert "ha/x/sensor/kitchen-pi_hall/emotion/config" in topics
+    assert len(set(topics)) == 17
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_camera_is_a_device_behind_its_node(form: discovery.Format) -> None:
+    found = announced(form)
+    camera, node = (found[name]["device"] for name in ("kitchen-pi_hall_emotion", "kitchen-pi_model"))
+    assert camera["via_device"] == node["identifiers"] == "kitchen-pi"
+    assert camera["name"] == "kitchen-pi hall"
+    assert found["kitchen-pi_hall_emotion"]["origin"] == {"name": "emotion-edge", "sw_version": "0.1.0"}
+    assert found["kitchen-pi_hall_emotion"]["options"] == [
+        "none", "uncertain", "angry", "disgust", "fear", "happy", "sad", "surprise", "neutral",
+    ]  # fmt: skip
+    off = {name for name, config in found.items() if not config.get("enabled_by_default", True)}
+    assert off == {"kitchen-pi_hall_confidence", "kitchen-pi_front-door_confidence"}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_each_template_yields_a_value_for_every_message_on_its_topic(form: discovery.Format) -> None:
+    everything = list(sent())
+    seen = set()
+    for name, config in announced(form).items():
+        heard = [message for message in everything if message.topic == config.get("state_topic")]
+        assert heard or config["platform"] == "button", name
+        for message in heard:
+            value = rendered(config.get("value_template"), message.payload)
+            assert is_value(config, value), (name, message, value)
+            seen.add(value)
+        for place in config["availability"]:
+            statuses = [message for message in everything if message.topic == place["topic"]]
+            assert len(statuses) in (2, 4), (name, place)
+            for message in statuses:
+                value = rendered(place.get("value_template"), message.payload)
+                assert value == ("online" if message.payload == b"online" else "offline")
+    assert {"none", "uncertain", *LABELS, "70.0", "None", "48.2", "51.7", "edge-s 1"} <= seen
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_what_a_camera_shows_needs_node_and_camera_and_its_controls_the_node_alone(
+    form: discovery.Format,
+) -> None:
+    node, camera = "emotion-edge/kitchen-pi/status", "emotion-edge/kitchen-pi/hall/status"
+    for name, config in announced(form).items():
+        if not name.startswith("kitchen-pi_hall_"):
+            continue
+        topics = [place["topic"] for place in config["availability"]]
+        entity = name.removeprefix("kitchen-pi_hall_")
+        # An event without any: it must not come back from "unavailable" looking like a new one.
+        assert topics == ([node, camera] if entity in SHOWN else [] if entity == "event" else [node]), entity
+        assert config["availability_mode"] == "all"
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_commands_go_where_the_daemon_listens_in_words_it_takes(form: discovery.Format) -> None:
+    found = announced(form)
+    for camera, (entity, payload, value) in itertools.product(
+        CAMERAS, (("enabled", b"OFF", False), ("min_confidence", b"0.55", 0.55), ("hold", b"2.5", 2.5))
+    ):
+        config = found[f"kitchen-pi_{camera}_{entity}"]
+        assert config["command_topic"] == f"emotion-edge/kitchen-pi/{camera}/{entity}/set"
+        assert config["state_topic"] == f"emotion-edge/kitchen-pi/{camera}/{entity}/state"
+        assert not config.get("retain", False)
+        assert parse(entity, payload) == value
+        button = found[f"kitchen-pi_{camera}_restart"]
+        assert button["command_topic"] == "emotion-edge/kitchen-pi/request/restart_camera"
+        request = parse_request("restart_camera", button["payload_press"].encode())
+        assert request == Request("restart_camera", "ha", camera)
+
+
+def test_a_board_without_a_temperature_sensor_announces_none() -> None:
+    (node, *_) = discovery.messages(devices(temperature=False), "homeassistant", "device", {})
+    assert set(json.loads(node.payload)["cmps"]) == {"connectivity", "model", "runtime"}
+
+
+def test_an_entity_that_a_device_no_longer_has_is_named_once_more_without_anything() -> None:
+    before = discovery.told(devices(), "homeassistant", "device")
+    (node, *_) = discovery.messages(devices(temperature=False), "homeassistant", "device", before)
+    assert json.loads(node.payload)["cmps"]["temperature"] == {"p": "sensor"}
+    assert "kitchen-pi_temperature" not in node.payload.decode()
+
+
+def test_the_longest_names_are_taken_and_stay_far_below_what_mqtt_carries() -> None:
+    topics = Topics("p" * 128, "n" * 64)
+    found = discovery.devices(topics, ["c" * 64], "0.1.0", temperature=True)
+    for form in FORMATS:
+        for message in discovery.messages(found, "homeassistant", form, {}):
+            assert entities(message.topic, message.payload)
+            assert len(message.payload) < 16_384
+
+
+# Taking back, with a real broker.
+
+Run = Callable[..., tuple[MqttSink, Keeper]]
+
+
+@pytest.fixture
+def run(broker: Mosquitto, tmp_path: Path) -> Iterator[Run]:  # noqa: F811
+    """A run of a node: connected, its cameras announced."""
+    running: list[MqttSink] = []
+
+    def begin(
+        *cameras: str, form: discovery.Format = "device", enabled: bool = True, node: str = "kitchen-pi",
+        prefix: str = "homeassistant", port: int | None = None, settled: bool = True,
+        jitter: Callable[[float], float] = lambda longest: 0.0,
+    ) -> tuple[MqttSink, Keeper]:  # fmt: skip
+        topics = Topics("emotion-edge", node)
+        sink = MqttSink(
+            broker.host, port=port or broker.port, client_id=node, status_topic=topics.of("status"),
+            retry_s=(0.05, 0.2),
+        )  # fmt: skip
+        running.append(sink)
+        keeper = Keeper(sink, node, tmp_path / "state" / "discovery.json", jitter=jitter)
+        found = discovery.devices(topics, cameras, "0.1.0", temperature=False) if enabled else []
+        own = [messages.camera_status(topics, camera, "offline") for camera in cameras]
+        keeper.announce(found, prefix, form, [message.topic for message in own])
+        for message in own:
+            sink.publish(message)
+        sink.start()
+        if settled:
+            assert eventually(lambda: sink.idle)
+            keeper.tick(time.monotonic())
+        return sink, keeper
+
+    yield begin
+    for sink in running:
+        sink.stop()
+
+
+def retained(port: int) -> set[str]:
+    """The topics that the broker tells a newcomer, without the nodes' own status."""
+    with subscriber(port) as late:
+        assert eventually(lambda: late.messages)
+        assert not eventually(lambda: not all(kept for *_, kept in late.messages), 0.2)
+        return {topic for topic, *_ in late.messages if topic.count("/") > 2 or "status" not in topic}
+
+
+def device_topics(*cameras: str, node: str = "kitchen-pi") -> set[str]:
+    names = [node, *(f"{node}_{camera}" for camera in cameras)]
+    own = {f"emotion-edge/{node}/{camera}/status" for camera in cameras}
+    return {f"homeassistant/device/{name}/config" for name in names} | own
+
+
+def component_topics(*cameras: str) -> set[str]:
+    found = discovery.devices(TOPICS, cameras, "0.1.0", temperature=False)
+    own = {f"emotion-edge/kitchen-pi/{camera}/status" for camera in cameras}
+    return set(discovery.told(found, "homeassistant", "component")) | own
+
+
+def test_a_camera_renamed_while_the_daemon_was_off_is_taken_back(
+    broker: Mosquitto, run: Run, tmp_path: Path  # noqa: F811
+) -> None:
+    sink, _ = run("hall", "cellar")
+    assert retained(broker.port) == device_topics("hall", "cellar")
+    sink.stop()
+    run("hall", "attic")
+    assert retained(broker.port) == device_topics("hall", "attic")
+    file = json.loads((tmp_path / "state" / "discovery.json").read_text())
+    assert set(file["nodes"]["kitchen-pi"]) == device_topics("hall", "attic")
+
+
+def test_a_change_of_format_leaves_nothing_of_the_other(broker: Mosquitto, run: Run) -> None:  # noqa: F811
+    forms: list[discovery.Format] = ["device", "component", "device"]
+    for form in forms:
+        sink, _ = run("hall", form=form)
+        assert retained(broker.port) == {"device": device_topics, "component": component_topics}[form]("hall")
+        sink.stop()
+
+
+def test_discovery_switched_off_or_moved_leaves_nothing_behind(broker: Mosquitto, run: Run) -> None:  # noqa: F811
+    sink, keeper = run("hall")
+    camera = {"emotion-edge/kitchen-pi/hall/status"}
+    keeper.announce(devices("hall", temperature=False), "elsewhere", "device", camera)
+    assert eventually(lambda: sink.idle)
+    moved = {topic.replace("homeassistant", "elsewhere") for topic in device_topics("hall")}
+    assert retained(broker.port) == moved
+    sink.stop()
+    run("hall", enabled=False)
+    assert retained(broker.port) == camera
+
+
+def test_what_goes_while_the_broker_is_away_goes_in_a_later_run(
+    broker: Mosquitto, run: Run  # noqa: F811
+) -> None:
+    first, _ = run("hall", "cellar")
+    first.stop()
+    nowhere, _ = run("hall", port=1, settled=False)  # stopped before it ever connected
+    nowhere.stop()
+    assert retained(broker.port) == device_topics("hall", "cellar")
+    run("hall")
+    assert retained(broker.port) == device_topics("hall")
+
+
+def test_two_nodes_of_one_user_do_not_take_each_other_back(broker: Mosquitto, run: Run) -> None:  # noqa: F811
+    first, _ = run("hall", node="kitchen-pi")
+    run("hall", node="kitchen-pi_2")
+    first.stop()
+    run("attic", node="kitchen-pi")
+    expected = device_topics("attic") | device_topics("hall", node="kitchen-pi_2")
+    assert retained(broker.port) == expected
+
+
+def test_a_birth_brings_everything_retained_again(broker: Mosquitto, run: Run) -> None:  # noqa: F811
+    _, keeper = run("hall")
+    with subscriber(broker.port) as heard:
+        assert eventually(lambda: len(heard.messages) >= len(device_topics("hall")))
+        heard.messages.clear()
+        heard.publish("homeassistant/status", b"offline")
+        heard.publish("homeassistant/status", b"online")
+
+        def again() -> bool:
+            keeper.tick(time.monotonic())
+            return device_topics("hall") <= {topic for topic, *_ in heard.messages}
+
+        assert eventually(again)
+
+
+def test_a_retained_birth_counts_too(broker: Mosquitto, run: Run) -> None:  # noqa: F811
+    with subscriber(broker.port) as heard:
+        heard.publish("homeassistant/status", b"online", retain=True)
+        assert eventually(lambda: heard.messages)
+        _, keeper = run("hall", settled=False)
+        topic = "homeassistant/device/kitchen-pi_hall/config"
+
+        def twice() -> bool:
+            keeper.tick(time.monotonic())
+            return len(heard.payloads(topic)) == 2
+
+        assert eventually(twice)
+
+
+# When, with a clock of the test's own.
+
+
+class Teller:
+    """In the place of the sink: counts."""
+
+    def __init__(self) -> None:
+        self.again = 0
+        self.idle = False
+        self.hear: Callable[[Incoming], None] | None = None
+
+    def publish(self, message: Message) -> None: ...
+    def forget(self, topic: str) -> None: ...
+    def unsubscribe(self, topic: str) -> None:
+        self.hear = None
+
+    def subscribe(self, topic: str, handler: Callable[[Incoming], None]) -> None:
+        assert topic == "homeassistant/status"
+        self.hear = handler
+
+    def tell_again(self) -> None:
+        self.again += 1
+
+
+def keeper_of(teller: Any, path: Path, **options: Any) -> Keeper:
+    keeper = Keeper(teller, "kitchen-pi", path / "discovery.json", **options)
+    keeper.announce(devices(), "homeassistant", "device")
+    return keeper
+
+
+def birth(teller: Teller, payload: bytes = b"online") -> None:
+    assert teller.hear
+    teller.hear(Incoming("homeassistant/status", payload, False))
+
+
+def test_births_are_answered_after_a_jitter_and_at_most_once_in_ten_seconds(tmp_path: Path) -> None:
+    teller = Teller()
+    keeper = keeper_of(teller, tmp_path, jitter=lambda longest: 0.8 * longest)
+    answered = []
+    for tenth in range(400):  # a birth every 0.7 s, for 40 s
+        if tenth % 7 == 0:
+            birth(teller)
+        before = teller.again
+        keeper.tick(1000 + tenth / 10)
+        if teller.again > before:
+            answered.append(tenth / 10)
+    assert answered == [4.0, 14.0, 24.0, 34.0]
+
+
+def test_a_birth_right_after_an_answer_is_not_lost(tmp_path: Path) -> None:
+    teller = Teller()
+    keeper = keeper_of(teller, tmp_path, jitter=lambda longest: 0.0)
+    birth(teller)
+    keeper.tick(1000.0)
+    birth(teller)
+    for now, told in ((1000.1, 1), (1009.9, 1), (1010.0, 2), (1030.0, 2)):
+        keeper.tick(now)
+        assert teller.again == told
+
+
+def test_jitter_is_drawn_between_zero_and_five_seconds(tmp_path: Path) -> None:
+    waits = []
+    for number in range(200):
+        teller = Teller()
+        keeper = keeper_of(teller, tmp_path / str(number))
+        birth(teller)
+        for tenth in range(60):
+            keeper.tick(1000 + tenth / 10)
+            if teller.again:
+                waits.append(tenth / 10)
+                break
+    assert len(waits) == 200
+    assert min(waits) < 0.5
+    assert 4.5 < max(waits) <= 5.0
+
+
+def test_only_online_is_a_birth_and_only_while_there_is_discovery(tmp_path: Path) -> None:
+    teller = Teller()
+    keeper = keeper_of(teller, tmp_path, jitter=lambda longest: 0.0)
+    birth(teller, b"offline")
+    keeper.tick(1000.0)
+    assert teller.again == 0
+    keeper.announce([], "homeassistant", "device")
+    assert teller.hear is None
+
+
+# The file.
+
+
+def test_a_folder_that_cannot_be_written_costs_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "discovery.json").mkdir()
+    keeper_of(Teller(), tmp_path)
+    assert "is a directory" in caplog.text
+    assert "stay in Home Assistant" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b'{"v":2,"nodes":{}}', b'{"v":1,"nodes":{"n":[]}}', b"\xff", b"[" * 100_000,
+     b'{"v":1,"nodes":{"n":{"a/#":{}}}}', b'{"v":1,"nodes":{"n":{"":{}}}}',
+     b'{"v":1,"nodes":{"n":{"a":{"b":1}}}}'],
+)  # fmt: skip
+def test_a_damaged_file_is_told_of_and_replaced(
+    content: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "discovery.json"
+    path.write_bytes(content)
+    assert read_told(path, "n") == {}
+    assert f"{path}: damaged" in caplog.text
+    write_told(path, "n", {"a": {"b": "sensor"}})
+    assert read_told(path, "n") == {"a": {"b": "sensor"}}
+
+
+def test_an_unchanged_configuration_writes_nothing(tmp_path: Path) -> None:
+    keeper_of(Teller(), tmp_path)
+    path = tmp_path / "discovery.json"
+    path.chmod(0o400)
+    before = path.stat()
+    keeper_of(Teller(), tmp_path)
+    assert path.stat() == before
