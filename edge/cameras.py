@@ -78,8 +78,8 @@ class Cameras:
         camera = self._cameras.pop(name)
         self._close(camera)
         self._empty(camera)
-        for topic in (("status",), ("state",), *((switch, "state") for switch in NAMES)):
-            self._sink.forget(self._topics.of(name, *topic))
+        for topic in retained_topics(self._topics, name):
+            self._sink.forget(topic)
 
     def turn(self, name: str, switch: str, value: bool | float) -> None:
         """Let *switch* of the camera be at *value*, and tell its state even if it was there."""
@@ -170,6 +170,12 @@ class Cameras:
             )  # fmt: skip
         for message in told:
             self._sink.publish(message)
+
+
+def retained_topics(topics: Topics, camera: str) -> list[str]:
+    """All that the broker retains of *camera*, but for what Home Assistant is told."""
+    switches = [topics.of(camera, switch, "state") for switch in NAMES]
+    return [topics.of(camera, "status"), topics.of(camera, "state"), *switches]
 
 
 def _health(camera: Camera, now: float, elapsed: float) -> CameraHealth:

@@ -104,7 +104,8 @@ class Control:
     def _save(self) -> None:
         """Write the switches down; where that fails, again after a while, so that a restart keeps them."""
         try:
-            write_switches(self._switches_file, {camera.name: camera.switches for camera in self._cameras})
+            switches = {camera.name: camera.switches for camera in self._cameras}
+            write_switches(self._switches_file, self._topics.node, switches)
         except OSError as error:
             self._save_at = time.monotonic() + SAVE_AGAIN_S
             if not self._save_failed:

@@ -37,12 +37,13 @@ class Daemon:
         self, settings: Settings, engine: Engine, sink: MqttSink, load: Callable[[], Settings] | None
     ) -> None:
         switches = state_directory() / SWITCHES
-        self._live = Live(settings, engine, sink, load, read_switches(switches))
+        self._live = Live(settings, engine, sink, load, read_switches(switches, settings.node.id))
         self._control = Control(self._live, sink, Inbox(time.monotonic), switches, sink.clear_outbox)
         self._sink = sink
         self._stopping = threading.Event()
         self._started = time.monotonic()
         self._health_since = self._started
+        self._storage = sink.storage  # as last told
 
     def stop(self) -> None:
         """Ask run() to return; fit for a signal handler."""
@@ -63,7 +64,7 @@ class Daemon:
                 if frame is not None:
                     self._live.cameras.analyse(frame)
                 self._live.cameras.tick()
-                news = self._control.tick()
+                news = self._control.tick() or self._sink.storage != self._storage
                 if news or time.monotonic() - self._health_since >= HEALTH_S:
                     self._tell_health()
         finally:
@@ -72,13 +73,15 @@ class Daemon:
     def _tell_health(self) -> None:
         now = time.monotonic()
         elapsed, self._health_since = now - self._health_since, now
+        mqtt = self._sink.health()
+        self._storage = mqtt.outbox.storage
         told = Health(
             uptime_s=now - self._started,
             rss_mib=health.rss_mib(),
             temperature_c=health.temperature_c(),
             throttled=health.throttled(),
             cameras=self._live.cameras.health(elapsed),
-            mqtt=self._sink.health(),
+            mqtt=mqtt,
             commands=self._control.inbox.counts,
             config=self._live.health,
         )

@@ -94,26 +94,22 @@ def shown(payload: bytes) -> str:
     return start if len(payload) <= 24 else f"{start} and {len(payload) - 24} bytes more"
 
 
-def read_switches(path: Path) -> dict[str, Switches]:
-    """Camera -> its switches, from *path*; none, and a warning, where the file is damaged."""
-    try:
-        with path.open("rb") as file:
-            return _read(file.read(_MAX_FILE_BYTES))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, RecursionError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "damaged"
-        log.warning("%s: %s; every switch is as config.toml says", path, str(reason).lower())
-        return {}
+def read_switches(path: Path, node: str) -> dict[str, Switches]:
+    """Camera of *node* -> its switches, from *path*; none, and a warning, where the file is damaged."""
+    return _read(path).get(node, {})
 
 
-def write_switches(path: Path, cameras: Mapping[str, Switches]) -> None:
-    """Put *cameras* in the place of what *path* holds, whole or not at all; OSError where it cannot."""
-    body = {name: _texts(switches) for name, switches in sorted(cameras.items()) if switches != Switches()}
+def write_switches(path: Path, node: str, cameras: Mapping[str, Switches]) -> None:
+    """Remember the switches of *node*'s *cameras* in *path*; OSError, and the old file, where that fails.
+
+    Other nodes' stay: a machine may run two daemons as one user.
+    """
+    nodes = {**_read(path), node: {name: it for name, it in cameras.items() if it != Switches()}}
+    body = {node: {name: _texts(it) for name, it in cameras.items()} for node, cameras in nodes.items()}
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.new")
     with beside.open("w", encoding="ascii") as file:
-        json.dump({"v": 1, "cameras": body}, file)
+        json.dump({"v": 1, "nodes": body}, file)
         file.flush()
         os.fsync(file.fileno())
     os.replace(beside, path)
@@ -123,15 +119,30 @@ def _texts(switches: Switches) -> dict[str, str]:
     return {name: text(value) for name, value in asdict(switches).items() if value is not None}
 
 
-def _read(content: bytes) -> dict[str, Switches]:
+def _read(path: Path) -> dict[str, dict[str, Switches]]:
+    try:
+        with path.open("rb") as file:
+            return _nodes(json.loads(file.read(_MAX_FILE_BYTES)))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "damaged"
+        log.warning("%s: %s; every switch is as config.toml says", path, str(reason).lower())
+        return {}
+
+
+def _nodes(content: Any) -> dict[str, dict[str, Switches]]:
     """ValueError where *content* is not what write_switches() wrote."""
-    match json.loads(content):
-        case {"v": 1, "cameras": dict() as cameras}:
-            return {name: _checked(texts) for name, texts in cameras.items()}
+    match content:
+        case {"v": 1, "nodes": dict() as nodes} if all(isinstance(it, dict) for it in nodes.values()):
+            return {
+                node: {name: _switches(texts) for name, texts in cameras.items()}
+                for node, cameras in nodes.items()
+            }
     raise ValueError("not the switches of this version")
 
 
-def _checked(texts: Any) -> Switches:
+def _switches(texts: Any) -> Switches:
     if not isinstance(texts, dict) or not texts.keys() <= set(NAMES):
         raise ValueError("not a camera's switches")
     # By the same door as over MQTT: what cannot be set cannot be read.
