@@ -1,0 +1,135 @@
+"""What a switch takes, what it means beside config.toml, and the file that remembers it."""
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from edge.report import Rules
+from edge.switches import Refused, Switches, parse, read_switches, text, write_switches
+
+CONFIGURED = Rules(min_confidence=0.5, hold_s=0.6)
+
+
+@pytest.mark.parametrize(
+    ("name", "payload", "value"),
+    [
+        ("enabled", b"ON", True),
+        ("enabled", b"off", False),
+        ("enabled", b"Off", False),
+        ("min_confidence", b"0", 0.0),
+        ("min_confidence", b"1", 1.0),
+        ("min_confidence", b"0.35", 0.35),
+        ("min_confidence", b"0.30000000000000004", 0.3),
+        ("hold", b"60", 60.0),
+        ("hold", b"2.5", 2.5),
+    ],
+)
+def test_a_switch_takes_plain_values(name: str, payload: bytes, value: bool | float) -> None:
+    assert parse(name, payload) == value
+    assert type(parse(name, payload)) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("name", "payload", "reason"),
+    [
+        ("enabled", b"", "found nothing, ON or OFF would do"),
+        ("enabled", b"1", "found '1', ON or OFF would do"),
+        ("enabled", b"ON\0", "found 'ON\\x00', ON or OFF would do"),
+        ("enabled", "ＯＮ".encode(), "found '\\uff2f\\uff2e', ON or OFF would do"),
+        ("min_confidence", b"1.001", "found '1.001', a plain number from 0 to 1 would do"),
+        ("min_confidence", b"-0.5", "found '-0.5', a plain number from 0 to 1 would do"),
+        ("min_confidence", b"nan", "found 'nan', a plain number from 0 to 1 would do"),
+        ("min_confidence", b"1e-1", "found '1e-1', a plain number from 0 to 1 would do"),
+        ("min_confidence", b"0,5", "found '0,5', a plain number from 0 to 1 would do"),
+        ("min_confidence", b"0.5\n", "found '0.5\\n', a plain number from 0 to 1 would do"),
+        ("min_confidence", "٠".encode(), "found '\\u0660', a plain number from 0 to 1 would do"),
+        ("hold", b"61", "found '61', a plain number from 0 to 60 would do"),
+        ("hold", b"\xff\xfe", "found '\\\\xff\\\\xfe', a plain number from 0 to 60 would do"),
+        ("hold", b"9" * 99, f"found '{'9' * 24}' and 75 bytes more, a plain number from 0 to 60 would do"),
+    ],
+)
+def test_anything_else_is_refused_with_what_would_do(name: str, payload: bytes, reason: str) -> None:
+    with pytest.raises(Refused) as refused:
+        parse(name, payload)
+    assert str(refused.value) == reason
+
+
+@pytest.mark.parametrize(
+    ("value", "told"), [(True, "ON"), (False, "OFF"), (0.5, "0.5"), (2.0, "2"), (60.0, "60"), (0.0, "0")]
+)
+def test_states_are_told_as_they_are_set(value: bool | float, told: str) -> None:
+    assert text(value) == told
+
+
+def test_a_switch_wins_over_the_configuration_also_over_a_later_one() -> None:
+    switches = Switches().turned("hold", 2.0, CONFIGURED)
+    assert switches.over(CONFIGURED) == Rules(min_confidence=0.5, hold_s=2.0)
+    assert switches.over(Rules(min_confidence=0.7, hold_s=1.0)) == Rules(min_confidence=0.7, hold_s=2.0)
+    assert switches.states(CONFIGURED) == {"enabled": "ON", "min_confidence": "0.5", "hold": "2"}
+
+
+def test_a_switch_set_to_what_is_configured_follows_the_configuration_again() -> None:
+    switches = Switches(min_confidence=0.8).turned("min_confidence", 0.5, CONFIGURED)
+    assert switches == Switches()
+    assert switches.over(Rules(min_confidence=0.7)).min_confidence == 0.7
+
+
+def test_a_camera_is_on_until_it_is_switched_off() -> None:
+    off = Switches().turned("enabled", False, CONFIGURED)
+    assert (Switches().on, off.on, off.turned("enabled", True, CONFIGURED)) == (True, False, Switches())
+
+
+def test_switches_outlast_the_daemon_each_node_s_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "switches.json"
+    kitchen = {"hall": Switches(enabled=False, hold=2.5), "porch": Switches(min_confidence=0.123)}
+    write_switches(path, "demo", {"portraits": Switches(enabled=False)})
+    write_switches(path, "kitchen", {**kitchen, "untouched": Switches()})
+    assert read_switches(path, "kitchen") == kitchen
+    assert read_switches(path, "demo") == {"portraits": Switches(enabled=False)}
+    assert read_switches(path, "other") == {}
+    assert [file.name for file in path.parent.iterdir()] == ["switches.json"]
+
+
+def test_without_a_file_every_switch_is_as_configured(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert read_switches(tmp_path / "switches.json", "pi") == {}
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b'{"v":1,"nodes":{"pi":{"hall":{"enabled":"O',  # cut short
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"v":2,"nodes":{}}',
+        b'{"v":1,"nodes":{"pi":[]}}',
+        b'{"v":1,"nodes":{"pi":{"hall":{"enabled":"PERHAPS"}}}}',
+        b'{"v":1,"nodes":{"pi":{"hall":{"hold":61}}}}',
+        b'{"v":1,"nodes":{"pi":{"hall":{"source":"rtsp://elsewhere"}}}}',
+    ],
+)
+def test_a_damaged_file_is_told_and_left_out(
+    content: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "switches.json"
+    path.write_bytes(content)
+    assert read_switches(path, "pi") == {}
+    assert caplog.record_tuples == [
+        ("edge.switches", logging.WARNING, f"{path}: damaged; every switch is as config.toml says")
+    ]
+
+
+def test_a_file_that_cannot_be_written_stays_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "switches.json"
+    write_switches(path, "pi", {"hall": Switches(hold=1.0)})
+    before = path.read_bytes()
+    (tmp_path / "switches.json.new").mkdir()  # as good as a disk that refuses, for root, too
+    with pytest.raises(OSError, match="Is a directory"):
+        write_switches(path, "pi", {"hall": Switches(hold=2.0)})
+    assert path.read_bytes() == before
+    assert json.loads(before) == {"v": 1, "nodes": {"pi": {"hall": {"hold": "1"}}}}
