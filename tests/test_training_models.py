@@ -13,6 +13,7 @@ from edge.runtimes import open_runtime
 from edge.sources.portraits import Portraits
 from edge.types import LABELS, Face
 from training import data, evaluate
+from training.model_files import open_network
 
 MODELS = Path(evaluate.__file__).parents[1] / "edge" / "models"
 
@@ -46,7 +47,8 @@ def test_each_mean_face_that_the_portraits_camera_shows_is_read_as_its_label(
 
 def test_the_int8_file_has_the_accuracy_that_its_card_tells(model: Model, shared_data: Path) -> None:
     rows = data.read([shared_data / "fer2013" / "publictest.npz"])
-    found = {one.data: one for one in evaluate.evaluate(MODELS / "emotion.tflite", rows, "PublicTest")}
+    measured = evaluate.evaluate(open_network(MODELS / "emotion.tflite"), rows, "PublicTest")
+    found = {one.data: one for one in measured.figures}
     assert found["FER2013"].accuracy >= 0.60
     told = {(one.data, one.name): (one.value, one.n) for one in model.card.figures}
     for name, figures in found.items():

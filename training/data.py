@@ -141,7 +141,7 @@ def _read_csv(path: Path, problems: list[str]) -> Dataset:
             continue
         problems.append(f"{path}:{line}: {found}")
     dataset = _dataset(images, labels, usages, rows)
-    _tell_blank(path, dataset, lambda row: f"line {row + 2}")
+    _tell_blank(path, dataset, "line", lambda row: str(row + 2))
     return dataset
 
 
@@ -234,7 +234,7 @@ def _read_tree(root: Path, problems: list[str]) -> Dataset:
         print(f"{root}: test/ without validation/: its pictures count as {USAGES[1]}", file=sys.stderr)
         usages = [min(usage, 1) for usage in usages]
     dataset = _dataset(images, labels, usages, rows)
-    _tell_blank(root, dataset, lambda row: str(files[row].relative_to(root)))
+    _tell_blank(root, dataset, "picture", lambda row: str(files[row].relative_to(root)))
     return dataset
 
 
@@ -267,7 +267,7 @@ def _read_npz(path: Path, problems: list[str]) -> Dataset:
     if images.shape[1:] != (SIZE, SIZE):
         images = np.stack([crop_whole(image, SIZE, SIZE) for image in images])
     dataset = Dataset(images, labels, usage, votes, np.arange(n)).take(~bad)
-    _tell_blank(path, dataset, lambda row: f"row {row}")
+    _tell_blank(path, dataset, "row", str)
     return dataset
 
 
@@ -280,11 +280,11 @@ def _dataset(images: list[np.ndarray], labels: list[int], usages: list[int], row
     )  # fmt: skip
 
 
-def _tell_blank(path: Path, dataset: Dataset, place: Callable[[int], str]) -> None:
+def _tell_blank(path: Path, dataset: Dataset, what: str, place: Callable[[int], str]) -> None:
     places = [place(row) for row in dataset.rows[blank(dataset.images)].tolist()]
     if places:
-        count, where = _counted(len(places), "blank picture"), ", ".join(_first(places))
-        print(f"{path}: {count} (one single gray value): {where}; kept, but not trained on", file=sys.stderr)
+        where = f"{what}{'' if len(places) == 1 else 's'} {', '.join(_first(places))}"
+        print(f"{path}: {where}: blank (one single gray value); kept, but not trained on", file=sys.stderr)
 
 
 def _usage_or(name: str, default: int) -> int:

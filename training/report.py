@@ -1,0 +1,132 @@
+"""Reports as folders: ``report.md`` to read, ``figures.json`` to compute with, small PNGs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from edge.types import LABELS, EdgeError
+from training import plots
+from training.compare import Comparison, count, interval_text, p_text
+from training.evaluate import Evaluation, save, save_json, share_text
+from training.figures import Figures
+from training.history import save_curves
+
+
+def write_evaluations(found: Sequence[Evaluation], out: Path) -> None:
+    """The report of *found* in the folder *out*."""
+    _folder(out)
+    lines = [f"# {', '.join(one.name for one in found)} on {found[0].split}", ""]
+    for one in found:
+        stem = _stem(one.name)
+        plots.confusion(one.figures, out / f"{stem}-confusion.png")
+        plots.reliability(one.figures, out / f"{stem}-reliability.png")
+        lines += [*_evaluation(one, stem, heading=len(found) > 1)]
+        if (Path(one.model).parent / "history.csv").exists():
+            save_curves([Path(one.model)], out / f"{stem}-curves.png")
+            lines += [f"![Loss and accuracy by epoch]({stem}-curves.png)", ""]
+    lines += [_HOW, ""]
+    save(found, out / "figures.json")
+    _write(out / "report.md", lines)
+
+
+def write_comparison(found: Comparison, out: Path) -> None:
+    """The report of *found* in the folder *out*."""
+    _folder(out)
+    plots.comparison(found.rows, found.split, out / "comparison.png")
+    save_json(asdict(found), out / "figures.json")
+    names = [one.data for one in found.rows[0].figures]
+    heads = " | ".join(f"{name}, % (95 %) | ECE" for name in names)
+    lines = [
+        f"# {len(found.rows)} networks on {found.split}", "",
+        "![Accuracy of each network](comparison.png)", "",
+        f"| network | {heads} | parameters | MACs | file |",
+        "|---|" + "---|---|" * len(names) + "---|---|---|",
+    ]  # fmt: skip
+    for row in sorted(found.rows, key=lambda row: -row.figures[-1].accuracy):
+        shown = " | ".join(f"{interval_text(one)} | {one.calibration_error:.3f}" for one in row.figures)
+        cost = f"{count(row.cost.parameters)} | {count(row.cost.macs)} | {row.size / 1000:,.0f} kB"
+        lines.append(f"| {row.name} | {shown} | {cost} |")
+    rows = ", ".join(f"{one.data} n = {one.n:,}" for one in found.rows[0].figures)
+    lines += ["", f"{rows}. One crop a picture. ECE: calibration error over 15 bins.", ""]
+    if found.seeds:
+        lines += ["| network | labels | mean ± sd, % | runs |", "|---|---|---|---|"]
+        lines += [
+            f"| {one.network} | {one.data} | {100 * one.mean:.2f} ± {100 * one.deviation:.2f} "
+            f"| {', '.join(one.runs)} |"
+            for one in found.seeds
+        ]
+        lines.append("")
+    if found.pairs:
+        lines += [
+            "Rows that only one of two networks has right, and how likely chance splits them so unevenly "
+            "(McNemar's test, two-sided, mid-p):", "",
+            "| labels | first | second | only the first | only the second | p |",
+            "|---|---|---|---|---|---|",
+        ]  # fmt: skip
+        lines += [
+            f"| {one.data} | {one.first} | {one.second} | {one.only_first} | {one.only_second} "
+            f"| {p_text(one.p).removeprefix('= ')} |"
+            for one in found.pairs
+        ]
+        lines.append("")
+    _write(out / "report.md", lines)
+
+
+_HOW = (
+    "Balanced: mean recall of the labels. Calibration error (ECE): mean distance of confidence and accuracy "
+    "over 15 bins. Not in Training: without the rows whose exact pixels also stand in Training. Mean with "
+    "mirror: probabilities averaged over a picture and its mirror image; the other figures are of one crop."
+)
+
+
+def _evaluation(one: Evaluation, stem: str, heading: bool) -> Iterator[str]:
+    if heading:
+        yield from (f"## {one.name}", "")
+    yield "| labels | rows | n | accuracy, % (95 %) | balanced | ECE |"
+    yield "|---|---|---|---|---|---|"
+    for what, group in (
+        ("all", one.figures),
+        ("not in Training", one.without_leaked_rows),
+        ("all, mean with mirror", one.mirrored),
+    ):
+        for part in group:
+            yield (
+                f"| {part.data} | {what} | {part.n:,} | {interval_text(part)} "
+                f"| {100 * part.balanced_accuracy:.2f} | {part.calibration_error:.3f} |"
+            )
+    yield ""
+    for part in one.figures:
+        yield from _labels(part)
+    yield from (f"![Confusion matrices]({stem}-confusion.png)", "")
+    yield from (f"![Reliability diagrams]({stem}-reliability.png)", "")
+
+
+def _labels(part: Figures) -> Iterator[str]:
+    yield f"| {part.data} | " + " | ".join(LABELS) + " |"
+    yield "|---|" + "---|" * len(LABELS)
+    yield "| rows | " + " | ".join(str(sum(row)) for row in part.confusion) + " |"
+    for name, shares in (("recall", part.recall), ("precision", part.precision), ("F1", part.f1)):
+        yield f"| {name} | " + " | ".join(share_text(shares[label]) for label in LABELS) + " |"
+    yield ""
+
+
+def _stem(name: str) -> str:
+    """*name* as the start of a file's name."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-") or "model"
+
+
+def _folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EdgeError(f"{out}: {error.strerror}; --out needs a folder that can be written") from error
+
+
+def _write(path: Path, lines: Sequence[str]) -> None:
+    try:
+        path.write_text("\n".join(lines))
+    except OSError as error:
+        raise EdgeError(f"{path}: {error.strerror}") from error
