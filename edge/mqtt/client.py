@@ -166,6 +166,11 @@ class MqttSink:
         )
 
     @property
+    def storage(self) -> str:
+        """OutboxHealth.storage, for whoever waits for it to change."""
+        return self._outbox.storage
+
+    @property
     def connected(self) -> bool:
         """The broker's CONNACK said success and the connection was not lost since."""
         return self._queue.connected

@@ -146,8 +146,12 @@ class Outbox:
         with self._lock:
             self._expire()
             depth = len(self._waiting) + len(self._in_flight)
-            storage = self._storage if self._path else "memory only"
-            return OutboxHealth(depth, self._bytes, self._dropped, self._corrupt, storage)
+            return OutboxHealth(depth, self._bytes, self._dropped, self._corrupt, self.storage)
+
+    @property
+    def storage(self) -> str:
+        """``ok``, ``memory only`` or what keeps the file from being written, for now."""
+        return self._storage if self._path else "memory only"
 
     # For the thread that has the connection.
 

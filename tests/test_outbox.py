@@ -1,0 +1,542 @@
+"""The outbox by itself: what it keeps, in which order, within which bounds, and what a disk can do to it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from edge.mqtt import outbox as outbox_module
+from edge.mqtt import store
+from edge.mqtt.messages import OutboxHealth
+from edge.mqtt.outbox import Outbox
+from edge.types import Message
+from tests.broker import eventually
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+FILE = "outbox.sqlite3"
+BODY = b'{"id":"%d","replayed":false}'
+HOUR = 3600.0
+YEAR = 365 * 24 * HOUR
+
+
+class Clock:
+    """s since boot, as a test wants them."""
+
+    def __init__(self, now: float = 1000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@contextmanager
+def outbox(folder: Path, wake: Callable[[], None] = lambda: None, **keywords: object) -> Iterator[Outbox]:
+    keeping = Outbox(folder / FILE, **keywords)  # type: ignore[arg-type]
+    keeping.start(wake)
+    try:
+        yield keeping
+    finally:
+        keeping.close()
+
+
+def message(number: int, padding: int = 0) -> Message:
+    return Message("p/n/hall/log", BODY % number + b" " * padding, qos=1, durable=True)
+
+
+def append(keeping: Outbox, *numbers: int) -> None:
+    for number in numbers:
+        keeping.append(message(number))
+
+
+def send(keeping: Outbox, limit: int = 100_000) -> list[tuple[int, bool]]:
+    """Take everything, acknowledging at once: (number, replayed) in the order of sending."""
+    told: list[tuple[int, bool]] = []
+    while len(told) < limit and (keeping.health().depth or keeping.in_flight):
+        if (found := keeping.next(10)) is None:
+            time.sleep(0.002)
+            continue
+        entry, sending = found
+        body = json.loads(sending.payload)
+        told.append((int(body["id"]), body["replayed"]))
+        keeping.sent(len(told), entry)
+        keeping.acknowledged(len(told))
+    return told
+
+
+def stored(folder: Path) -> list[int]:
+    """The numbers that are committed right now: what a copy of the files says, as after a SIGKILL."""
+    copy = folder / "copy"
+    shutil.rmtree(copy, ignore_errors=True)
+    copy.mkdir()
+    for path in folder.glob(f"{FILE}*"):
+        shutil.copy(path, copy)
+    with closing(sqlite3.connect(copy / FILE)) as connection:
+        try:
+            rows = connection.execute("SELECT payload FROM messages ORDER BY number").fetchall()
+        except sqlite3.OperationalError:  # copied before the first commit
+            return []
+    return [int(json.loads(payload)["id"]) for (payload,) in rows]
+
+
+# Order, identity, replays
+
+
+def test_what_happens_while_connected_is_sent_at_once_and_is_no_replay(tmp_path: Path) -> None:
+    with outbox(tmp_path) as keeping:
+        keeping.begin()
+        append(keeping, 1, 2, 3)
+        assert send(keeping) == [(1, False), (2, False), (3, False)]
+
+
+def test_what_is_acknowledged_before_the_group_commit_is_never_written(tmp_path: Path) -> None:
+    with outbox(tmp_path) as keeping:
+        keeping.begin()
+        wal = tmp_path / f"{FILE}-wal"
+        before = (wal.stat().st_size, wal.stat().st_mtime_ns)
+        for number in range(20):
+            append(keeping, number)
+            send(keeping)
+        time.sleep(0.4)  # longer than a group
+        assert (wal.stat().st_size, wal.stat().st_mtime_ns) == before
+
+
+def test_what_waited_for_a_connection_is_a_replay(tmp_path: Path) -> None:
+    with outbox(tmp_path) as keeping:
+        append(keeping, 1)
+        keeping.begin()
+        append(keeping, 2)
+        assert send(keeping) == [(1, True), (2, False)]
+
+
+def test_what_was_sent_and_not_acknowledged_is_sent_again_first_as_a_replay(tmp_path: Path) -> None:
+    with outbox(tmp_path) as keeping:
+        keeping.begin()
+        append(keeping, 1, 2, 3)
+        for number in (1, 2):
+            found = keeping.next(10)
+            assert found is not None
+            keeping.sent(number, found[0])
+        keeping.begin()
+        append(keeping, 4)
+        assert send(keeping) == [(1, True), (2, True), (3, True), (4, False)]
+
+
+def test_what_is_sent_more_than_ten_seconds_late_is_a_replay(tmp_path: Path) -> None:
+    clock = Clock()
+    with outbox(tmp_path, clock=clock) as keeping:
+        keeping.begin()
+        append(keeping, 1, 2)
+        assert send(keeping, 1) == [(1, False)]
+        clock.now += 10.1
+        assert send(keeping) == [(2, True)]
+
+
+def test_a_restart_sends_what_was_left_before_what_is_new(tmp_path: Path) -> None:
+    with outbox(tmp_path) as keeping:
+        append(keeping, *range(50))
+    with outbox(tmp_path) as keeping:
+        assert keeping.health().depth == 50
+        keeping.begin()
+        append(keeping, 50)
+        assert send(keeping) == [*((number, True) for number in range(50)), (50, False)]
+    with outbox(tmp_path) as keeping:
+        assert keeping.health() == OutboxHealth(0, 0, 0, 0, "ok")
+
+
+def test_a_message_is_committed_within_a_quarter_of_a_second(tmp_path: Path) -> None:
+    with outbox(tmp_path) as keeping:
+        append(keeping, 1)
+        began = time.monotonic()
+        assert eventually(lambda: stored(tmp_path) == [1])
+        print(f"committed after {time.monotonic() - began:.3f} s")
+        assert time.monotonic() - began < 1.0  # 0.25 s, on a machine that has nothing else to do
+
+
+def test_append_takes_microseconds(tmp_path: Path) -> None:
+    with outbox(tmp_path) as keeping:
+        times = []
+        for number in range(5000):
+            began = time.perf_counter()
+            keeping.append(message(number))
+            times.append(time.perf_counter() - began)
+        median = sorted(times)[2500]
+        print(f"append: median {median * 1e6:.1f} us, p99 {sorted(times)[4950] * 1e6:.1f} us")
+        assert median < 100e-6
+
+
+def test_no_more_than_200_a_second_are_sent(tmp_path: Path) -> None:
+    with outbox(tmp_path) as keeping:
+        append(keeping, *range(400))
+        keeping.begin()
+        began = time.monotonic()
+        assert len(send(keeping, 300)) == 300
+        assert 300 / (time.monotonic() - began) <= 210  # the first ten come at once
+
+
+def test_at_most_twenty_could_come_twice_after_a_kill(tmp_path: Path) -> None:
+    with outbox(tmp_path) as keeping:
+        append(keeping, *range(100))
+        assert eventually(lambda: len(stored(tmp_path)) == 100)
+        keeping.begin()
+        most = 0
+        told = []
+        while len(told) < 100:
+            told += send(keeping, 1)
+            most = max(most, told[-1][0] + 1 - (100 - len(stored(tmp_path))))
+        assert 0 < most <= 20
+
+
+def test_a_message_that_cannot_be_sent_is_given_up_and_counted(tmp_path: Path) -> None:
+    with outbox(tmp_path) as keeping:
+        keeping.begin()
+        append(keeping, 1, 2)
+        found = keeping.next(10)
+        assert found is not None
+        keeping.discard(found[0])
+        assert send(keeping) == [(2, False)]
+        assert keeping.health().dropped == 1
+
+
+def test_clearing_gives_up_what_waits_and_keeps_what_is_on_its_way(tmp_path: Path) -> None:
+    with outbox(tmp_path) as keeping:
+        keeping.begin()
+        append(keeping, *range(10))
+        found = keeping.next(10)
+        assert found is not None
+        keeping.sent(1, found[0])
+        assert keeping.clear() == 9
+        assert keeping.acknowledged(1) == "p/n/hall/log"
+        assert keeping.health() == OutboxHealth(0, 0, 0, 0, "ok")
+    assert stored(tmp_path) == []
+
+
+# Bounds
+
+
+def test_the_oldest_of_too_many_are_dropped_and_the_count_survives_a_restart(tmp_path: Path) -> None:
+    with outbox(tmp_path, max_rows=1000) as keeping:
+        append(keeping, *range(1050))
+        assert keeping.health().dropped == 50
+    with outbox(tmp_path, max_rows=1000) as keeping:
+        assert keeping.health().dropped == 50
+        assert keeping.health().depth == 1000
+        append(keeping, 1050)
+        assert keeping.health().dropped == 51
+    assert stored(tmp_path) == list(range(51, 1051))
+    with outbox(tmp_path) as keeping:
+        assert keeping.health().dropped == 51
+
+
+def test_a_smaller_bound_than_last_time_drops_the_oldest_at_the_start(tmp_path: Path) -> None:
+    with outbox(tmp_path) as keeping:
+        append(keeping, *range(300))
+    with outbox(tmp_path, max_rows=100) as keeping:
+        assert (keeping.health().depth, keeping.health().dropped) == (100, 200)
+    assert stored(tmp_path) == list(range(200, 300))
+
+
+def test_too_many_bytes_drop_the_oldest(tmp_path: Path) -> None:
+    with outbox(tmp_path, max_bytes=100_000) as keeping:
+        for number in range(30):
+            keeping.append(message(number, padding=10_000))
+        assert keeping.health().depth == 9
+        assert keeping.health().bytes <= 100_000
+        assert keeping.health().dropped == 21
+        keeping.append(message(30, padding=200_000))  # larger than all that may wait
+        assert keeping.health() == OutboxHealth(0, 0, 31, 0, "ok")
+
+
+def test_what_is_older_than_a_day_is_dropped_and_counted(tmp_path: Path) -> None:
+    clock = Clock()
+    with outbox(tmp_path, clock=clock) as keeping:
+        append(keeping, 1)
+        clock.now += 23 * HOUR
+        append(keeping, 2)
+        assert keeping.health().depth == 2
+        clock.now += 1.1 * HOUR
+        assert (keeping.health().depth, keeping.health().dropped) == (1, 1)
+        keeping.begin()
+        assert send(keeping) == [(2, True)]
+
+
+def test_ages_count_on_over_a_restart_of_the_daemon(tmp_path: Path) -> None:
+    clock = Clock()
+    with outbox(tmp_path, clock=clock) as keeping:
+        append(keeping, 1)
+    clock.now += 25 * HOUR
+    with outbox(tmp_path, clock=clock) as keeping:
+        assert (keeping.health().depth, keeping.health().dropped) == (0, 1)
+
+
+@pytest.mark.parametrize("clock_after", [5.0, 20 * YEAR])
+def test_a_reboot_of_the_machine_expires_nothing_early(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock_after: float
+) -> None:
+    clock = Clock(10 * YEAR)
+    with outbox(tmp_path, clock=clock) as keeping:
+        append(keeping, 1)
+        clock.now += 20 * HOUR
+        append(keeping, 2)
+    boot = tmp_path / "boot_id"
+    boot.write_text("another\n")
+    monkeypatch.setattr(store, "BOOT_ID", boot)
+    clock.now = clock_after
+    with outbox(tmp_path, clock=clock) as keeping:
+        assert keeping.health().depth == 2
+        clock.now += 5 * HOUR  # the 20 hours before the reboot count
+        assert keeping.health().depth == 1
+        keeping.begin()
+        assert send(keeping) == [(2, True)]
+
+
+def test_a_wall_clock_that_jumps_ten_years_either_way_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = time.time
+    with outbox(tmp_path) as keeping:
+        for number, jump in enumerate((0, 10 * YEAR, -10 * YEAR, 0)):
+            monkeypatch.setattr(time, "time", lambda jump=jump: real() + jump)
+            append(keeping, number)
+        busy = time.process_time()
+        time.sleep(1)
+        busy = time.process_time() - busy
+        print(f"CPU in a second of jumped clock: {busy:.3f} s")
+        assert busy < 0.3
+        assert keeping.health().depth == 4
+        keeping.begin()
+        assert send(keeping) == [(number, True) for number in range(4)]
+
+
+# The file
+
+
+def test_only_its_owner_may_read_the_file(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "state"
+    with outbox(folder) as keeping:
+        append(keeping, 1)
+        assert eventually(lambda: stored(folder) == [1])
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.glob(f"{FILE}*")}
+    assert modes == {FILE: 0o600, f"{FILE}-wal": 0o600}
+
+
+def whole(folder: Path) -> bytes:
+    """The bytes of an outbox with 200 messages."""
+    with outbox(folder) as keeping:
+        append(keeping, *range(200))
+    return (folder / FILE).read_bytes()
+
+
+def garbage(content: bytes) -> bytes:
+    return bytes(range(256)) * 100
+
+
+def truncated(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def holed(content: bytes) -> bytes:
+    return content[:4096] + bytes(4096) + content[8192:]
+
+
+def of_the_future(content: bytes) -> bytes:
+    return content[:60] + (99).to_bytes(4, "big") + content[64:]  # user_version
+
+
+@pytest.mark.parametrize("damage", [garbage, truncated, holed, of_the_future])
+def test_a_damaged_file_is_set_aside_and_counted_and_a_new_one_begun(
+    tmp_path: Path, damage: Callable[[bytes], bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    damaged = damage(whole(tmp_path))
+    (tmp_path / FILE).write_bytes(damaged)
+    began = time.monotonic()
+    with outbox(tmp_path) as keeping:
+        assert time.monotonic() - began < 10
+        assert keeping.health() == OutboxHealth(0, 0, 0, 1, "ok")
+        assert (tmp_path / f"{FILE}.1.corrupt").read_bytes() == damaged
+        append(keeping, 1)
+    assert stored(tmp_path) == [1]
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
+    with outbox(tmp_path) as keeping:
+        assert keeping.health().corrupt == 1
+
+
+def test_of_many_damaged_files_three_are_kept_and_all_counted(tmp_path: Path) -> None:
+    for number in range(1, 6):
+        (tmp_path / FILE).write_bytes(b"no database %d" % number)
+        with outbox(tmp_path) as keeping:
+            assert keeping.health().corrupt == number
+    kept = sorted(path.name for path in tmp_path.glob("*.corrupt*"))
+    assert kept == [f"{FILE}.{number}.corrupt" for number in (3, 4, 5)]
+
+
+def test_a_database_of_somebody_else_is_set_aside(tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / FILE)
+    other.execute("CREATE TABLE messages (text)")
+    other.commit()
+    other.close()
+    with outbox(tmp_path) as keeping:
+        assert keeping.health() == OutboxHealth(0, 0, 0, 1, "ok")
+
+
+def test_a_file_damaged_under_the_daemon_costs_nothing_that_memory_holds(tmp_path: Path) -> None:
+    with outbox(tmp_path) as keeping:
+        append(keeping, *range(100))
+        assert eventually(lambda: len(stored(tmp_path)) == 100)
+        # What sqlite says on the next write when a page it needs is damaged.
+        assert keeping._store is not None
+        keeping._store._connection.execute("DROP TABLE messages")
+        append(keeping, 100)
+        assert eventually(lambda: keeping.health().corrupt == 1)
+        assert eventually(lambda: stored(tmp_path) == list(range(101)))
+        assert keeping.health() == OutboxHealth(101, keeping.health().bytes, 0, 1, "ok")
+
+
+def test_a_folder_that_cannot_be_written_leaves_memory_and_heals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(outbox_module, "RETRY_S", 0.1)
+    (tmp_path / "state").write_text("a file where a folder should be")
+    with outbox(tmp_path / "state") as keeping:
+        assert keeping.health().storage == "file exists; kept in memory"
+        append(keeping, 1, 2)
+        (tmp_path / "state").unlink()
+        assert eventually(lambda: keeping.health().storage == "ok")
+        assert eventually(lambda: stored(tmp_path / "state") == [1, 2])
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == [f"{tmp_path / 'state' / FILE}: file exists; kept in memory"]
+
+
+def test_a_second_daemon_leaves_the_file_alone_until_the_first_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox_module, "RETRY_S", 0.1)
+    with outbox(tmp_path) as first:
+        append(first, 1)
+        with outbox(tmp_path) as second:
+            assert second.health().storage == "in use by another process; kept in memory"
+            append(second, 2)
+            first.close()
+            assert eventually(lambda: second.health().storage == "ok")
+            second.begin()
+            assert send(second) == [(1, True), (2, True)]
+
+
+def test_without_a_path_everything_is_in_memory() -> None:
+    keeping = Outbox(None, max_rows=3)
+    keeping.start(lambda: None)
+    append(keeping, 1, 2, 3, 4)
+    keeping.begin()
+    assert send(keeping) == [(2, True), (3, True), (4, True)]
+    assert keeping.health() == OutboxHealth(0, 0, 1, 0, "memory only")
+    keeping.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 1 MiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("a small disk to fill needs the right to mount a tmpfs (root)")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """A foreign file that leaves no byte."""
+    foreign = disk / "foreign"
+    with foreign.open("wb", buffering=0) as file:
+        for size in (65_536, 4096, 512, 1):
+            try:
+                while True:
+                    file.write(bytes(size))
+            except OSError:
+                continue
+    return foreign
+
+
+def test_a_full_disk_is_told_and_costs_nothing(small_disk: Path) -> None:
+    with outbox(small_disk) as keeping:
+        append(keeping, *range(500))
+        assert eventually(lambda: len(stored_on(small_disk)) == 500)
+        foreign = fill(small_disk)
+        began = time.monotonic()
+        append(keeping, *range(500, 1500))
+        assert eventually(lambda: keeping.health().storage != "ok", 10)
+        print(f"told after {time.monotonic() - began:.1f} s: {keeping.health().storage}")
+        assert keeping.health().storage.endswith("full; kept in memory")
+        assert keeping.health().depth == 1500
+        foreign.unlink()
+        assert eventually(lambda: keeping.health().storage == "ok", 10)
+        assert eventually(lambda: stored_on(small_disk) == list(range(1500)))
+    assert stored_on(small_disk) == list(range(1500))
+
+
+def test_a_disk_that_fills_up_is_told_though_nothing_needs_writing(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox_module, "PROBE_S", 0.2)
+    with outbox(small_disk) as keeping:
+        foreign = fill(small_disk)
+        assert eventually(lambda: keeping.health().storage == "disk full")
+        foreign.unlink()
+        assert eventually(lambda: keeping.health().storage == "ok")
+
+
+def test_a_daemon_started_on_a_full_disk_finds_what_it_left_once_there_is_room(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox_module, "RETRY_S", 0.1)
+    with outbox(small_disk) as keeping:
+        append(keeping, *range(100))
+    foreign = fill(small_disk)
+    with outbox(small_disk) as keeping:
+        append(keeping, *range(100, 1500))
+        assert eventually(lambda: keeping.health().storage.endswith("full; kept in memory"))
+        foreign.unlink()
+        assert eventually(lambda: keeping.health().storage == "ok")
+        keeping.begin()
+        assert [number for number, _ in send(keeping, 300)] == list(range(300))
+
+
+def stored_on(disk: Path) -> list[int]:
+    """As stored(), copied to where there is room."""
+    elsewhere = disk.parent / "elsewhere"
+    shutil.rmtree(elsewhere, ignore_errors=True)
+    elsewhere.mkdir()
+    for path in disk.glob(f"{FILE}*"):
+        shutil.copy(path, elsewhere)
+    return stored(elsewhere)
+
+
+def test_at_the_bounds_it_takes_less_than_20_mib() -> None:
+    # In a process of its own, whose memory nobody has used and freed before.
+    program = """
+import resource
+from edge.mqtt.outbox import Outbox
+from edge.types import Message
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+keeping = Outbox(None)
+for number in range(11_000):
+    keeping.append(Message("p/n/hall/log", b"%d" % number + b" " * 800, qos=1, durable=True))
+grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+print(keeping.health().depth, keeping.health().bytes / 2**20, grown / 1024)
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, check=True)
+    depth, held, grown = map(float, done.stdout.split())
+    print(f"{depth:.0f} messages, {held:.1f} MiB: RSS + {grown:.1f} MiB")
+    assert depth == 10_000
+    assert grown <= 20
