@@ -6,13 +6,13 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from edge.types import LABELS, Box, Face, Floats, Frame, Image, Message, TensorSpec
+from edge.types import LABELS, Box, Face, Floats, Frame, Image, Incoming, Message, TensorSpec
 
 
 def picture(width: int = 64, height: int = 48) -> Image:
@@ -74,6 +74,30 @@ class ListSink:
 
     def publish(self, message: Message) -> None:
         self.messages.append(message)
+
+
+class TwoWaySink(ListSink):
+    """Also keeps who listens and what was forgotten; send() is what a broker would bring."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.handlers: dict[str, Callable[[Incoming], None]] = {}
+        self.forgotten: list[str] = []
+
+    def subscribe(self, topic: str, handler: Callable[[Incoming], None]) -> None:
+        self.handlers[topic] = handler
+
+    def unsubscribe(self, topic: str) -> None:
+        del self.handlers[topic]
+
+    def forget(self, topic: str) -> None:
+        self.forgotten.append(topic)
+
+    def send(self, topic: str, payload: bytes, *, retained: bool = False) -> None:
+        self.handlers[topic](Incoming(topic, payload, retained))
+
+    def payloads(self, topic: str) -> list[str]:
+        return [message.payload.decode() for message in self.messages if message.topic == topic]
 
 
 class StreamServer:

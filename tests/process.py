@@ -1,4 +1,4 @@
-"""The daemon as a user runs it: a process, a configuration file, signals."""
+"""The daemon as a user runs it: a process, a configuration file, signals. Import the fixture ``start``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -26,6 +29,23 @@ def emotion_edge(*arguments: str | Path, timeout: float = 60) -> subprocess.Comp
     )  # fmt: skip
 
 
+Start = Callable[[str], "Process"]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts daemons with a given configuration and leaves none behind."""
+    running: list[Process] = []
+
+    def begin(configuration: str) -> Process:
+        running.append(Process(tmp_path, configuration))
+        return running[-1]
+
+    yield begin
+    for process in running:
+        process.close()
+
+
 class Process:
     """`emotion-edge run` in its own process, all it keeps in *folder*.
 
@@ -33,12 +53,12 @@ class Process:
     """
 
     def __init__(self, folder: Path, configuration: str) -> None:
-        config = folder / "config.toml"
-        config.write_text(configuration)
+        self.config = folder / "config.toml"
+        self.config.write_text(configuration)
         self.log = ""
         self._stderr = (folder / "stderr.txt").open("w+")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "edge", "run", "--config", str(config)],
+            [sys.executable, "-m", "edge", "run", "--config", str(self.config)],
             stderr=self._stderr, stdout=subprocess.DEVNULL,
             env={**environment(), "STATE_DIRECTORY": str(folder / "state")},
         )  # fmt: skip
@@ -52,6 +72,9 @@ class Process:
         finally:
             self.close()
         return code, time.monotonic() - start
+
+    def log_so_far(self) -> str:
+        return Path(self._stderr.name).read_text()
 
     def close(self) -> None:
         if self.process.poll() is None:

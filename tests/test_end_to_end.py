@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +12,9 @@ import pytest
 
 from edge.types import LABELS
 from tests.broker import Mosquitto, Subscriber, broker, eventually, subscriber  # noqa: F401
-from tests.process import Process, emotion_edge
+from tests.process import Start, emotion_edge, start  # noqa: F401
 
 MODELS = Path(__file__).resolve().parents[1] / "edge" / "models"
-
-Start = Callable[[str], Process]
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts daemons with a given configuration and leaves none behind."""
-    running: list[Process] = []
-
-    def begin(configuration: str) -> Process:
-        running.append(Process(tmp_path, configuration))
-        return running[-1]
-
-    yield begin
-    for process in running:
-        process.close()
-
 
 def configuration(port: int, *cameras: str) -> str:
     tables = "\n".join(f"[[camera]]\n{camera}" for camera in cameras)
@@ -88,7 +70,9 @@ def test_a_signal_stops_it_cleanly_in_two_seconds(
     assert "Traceback" not in daemon.log
 
 
-def test_a_broker_that_comes_late_dies_and_comes_back_is_served(tmp_path: Path, start: Start) -> None:
+def test_a_broker_that_comes_late_dies_and_comes_back_is_served(
+    tmp_path: Path, start: Start  # noqa: F811
+) -> None:
     mosquitto = Mosquitto(tmp_path)
     daemon = start(configuration(mosquitto.port, PORTRAITS))
     try:

@@ -1,0 +1,188 @@
+"""What may be done to a camera between two frames: on, off, restarted, removed."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from edge.announce import Announcer, EventIds
+from edge.cameras import Camera, Cameras, retained_topics
+from edge.capture import Capture, Slots
+from edge.mqtt.messages import Topics
+from edge.pipeline import Pipeline
+from edge.report import Rules
+from edge.switches import Switches
+from edge.track import Tracker
+from edge.types import Image
+from tests.broker import eventually
+from tests.fakes import ClassifierByPlace, ScriptedDetector, TwoWaySink, face, picture
+
+HALL = "emotion-edge/pi/hall"
+
+
+class Lamp:
+    """A source that shows whether it is open and counts what is read of it."""
+
+    still = True
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._closed = threading.Event()
+        house.open += 1
+        house.opened += 1
+
+    def read(self) -> Image:
+        self._closed.wait(0.01)
+        self._house.read += 1
+        return picture()
+
+    def close(self) -> None:
+        if not self._closed.is_set():
+            self._closed.set()
+            self._house.open -= 1
+
+
+class House:
+    """Cameras with one happy face each, and what was told of them."""
+
+    def __init__(self) -> None:
+        self.open = self.opened = self.read = 0
+        self.sink = TwoWaySink()
+        self.slots = Slots()
+        self.topics = Topics("emotion-edge", "pi")
+        self.cameras = Cameras(self.slots, self.sink, self.topics)
+        self.ids = EventIds()
+
+    def add(self, name: str, switches: Switches) -> None:
+        self.cameras.add(
+            Camera(
+                name,
+                lambda: Capture(name, lambda: Lamp(self), self.slots, lambda status, reason: None),
+                Pipeline(
+                    name, ScriptedDetector([face()]), ClassifierByPlace({0.0: "happy"}), Tracker(), Rules(),
+                    time.perf_counter,
+                ),
+                Announcer(name, self.topics, 2.0, self.ids, time.monotonic()),
+                Rules(),
+                switches,
+            )
+        )  # fmt: skip
+
+    def look(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if (frame := self.slots.take(0.05)) is not None:
+                self.cameras.analyse(frame)
+            self.cameras.tick()
+
+    def until(self, topic: str, part: str) -> None:
+        for _ in range(100):
+            if any(part in payload for payload in self.sink.payloads(topic)[-1:]):
+                return
+            self.look(0.05)
+        pytest.fail(f"{topic} does not say {part}: {self.sink.payloads(topic)[-1:]}")
+
+    def events(self) -> list[str]:
+        return [json.loads(payload)["event_type"] for payload in self.sink.payloads(f"{HALL}/event")]
+
+
+@pytest.fixture
+def house() -> Iterator[House]:
+    house = House()
+    yield house
+    house.cameras.close()
+
+
+def test_a_camera_switched_off_is_closed_and_its_faces_leave(house: House) -> None:
+    house.add("hall", Switches())
+    house.until(f"{HALL}/state", '"present":"ON"')
+    house.cameras.turn("hall", "enabled", False)
+    assert house.open == 0
+    assert house.sink.payloads(f"{HALL}/status")[-1] == "disabled"
+    assert house.sink.payloads(f"{HALL}/enabled/state") == ["ON", "OFF"]
+    assert house.events() == ["face_appeared", "face_left"]
+    assert json.loads(house.sink.payloads(f"{HALL}/faces")[-1])["faces"] == []
+    house.until(f"{HALL}/state", '"emotion":"none"')
+
+    read, told = house.read, len(house.sink.messages)
+    house.look(0.5)
+    assert (house.read, len(house.sink.messages)) == (read, told)  # no picture, no message
+
+
+def test_switched_on_again_it_goes_on(house: House) -> None:
+    house.add("hall", Switches(enabled=False))
+    assert (house.opened, house.sink.payloads(f"{HALL}/status")) == (0, ["disabled"])
+    house.look(0.1)
+    assert '"emotion":"none"' in house.sink.payloads(f"{HALL}/state")[-1]
+    house.cameras.turn("hall", "enabled", True)
+    house.until(f"{HALL}/state", '"present":"ON"')
+    assert house.opened == 1
+    assert house.sink.payloads(f"{HALL}/status")[-1] == "offline"  # until its first picture says otherwise
+    assert house.sink.payloads(f"{HALL}/enabled/state") == ["OFF", "ON"]
+
+
+def test_every_switch_s_state_is_told_once_and_when_it_is_set(house: House) -> None:
+    house.add("hall", Switches(hold=2.0))
+    states = {switch: f"{HALL}/{switch}/state" for switch in ("enabled", "min_confidence", "hold")}
+    assert {name: house.sink.payloads(topic) for name, topic in states.items()} == {
+        "enabled": ["ON"], "min_confidence": ["0.5"], "hold": ["2"],
+    }  # fmt: skip
+    house.cameras.turn("hall", "hold", 2.0)
+    assert house.sink.payloads(states["hold"]) == ["2", "2"]  # whoever asked gets an answer
+    assert house.sink.payloads(states["enabled"]) == ["ON"]
+
+
+def test_rules_follow_the_configuration_where_no_switch_says_otherwise(house: House) -> None:
+    house.add("hall", Switches(hold=2.0))
+    house.cameras.configure("hall", Rules(min_confidence=0.7, hold_s=1.0, margin=0.1))
+    assert house.cameras["hall"].pipeline.rules == Rules(min_confidence=0.7, hold_s=2.0, margin=0.1)
+    assert house.sink.payloads(f"{HALL}/min_confidence/state") == ["0.5", "0.7"]
+    house.cameras.turn("hall", "hold", 1.0)
+    house.cameras.configure("hall", Rules(hold_s=3.0))
+    assert house.cameras["hall"].pipeline.rules == Rules(hold_s=3.0)
+    assert house.sink.payloads(f"{HALL}/hold/state") == ["2", "1", "3"]
+
+
+def test_a_restarted_camera_is_opened_anew_and_keeps_its_faces(house: House) -> None:
+    house.add("hall", Switches())
+    house.until(f"{HALL}/state", '"present":"ON"')
+    house.cameras.restart("hall")
+    house.look(0.5)
+    assert (house.open, house.opened) == (1, 2)
+    assert house.events() == ["face_appeared"]
+
+
+def test_a_camera_switched_off_is_not_opened_by_a_restart(house: House) -> None:
+    house.add("hall", Switches(enabled=False))
+    house.cameras.restart("hall")
+    assert house.opened == 0
+
+
+def test_a_removed_camera_leaves_nothing_behind(house: House) -> None:
+    house.add("hall", Switches())
+    house.add("porch", Switches())
+    house.until(f"{HALL}/state", '"present":"ON"')
+    threads = threading.active_count()
+    house.cameras.remove("hall")
+    assert eventually(lambda: threading.active_count() == threads - 2)
+    assert house.open == 1
+    assert house.events()[-1] == "face_left"
+    assert house.sink.forgotten == retained_topics(house.topics, "hall")
+    told = [message.topic for message in house.sink.messages if message.retain]
+    retained = {topic for topic in told if topic.startswith(HALL)}
+    assert retained == set(house.sink.forgotten)
+    assert [camera.name for camera in house.cameras] == ["porch"]
+    house.look(0.3)
+
+
+def test_at_the_end_only_what_was_on_goes_offline(house: House) -> None:
+    house.add("hall", Switches(enabled=False))
+    house.add("porch", Switches())
+    house.cameras.close()
+    assert house.sink.payloads(f"{HALL}/status") == ["disabled"]
+    assert house.sink.payloads("emotion-edge/pi/porch/status")[-1] == "offline"
+    assert house.open == 0

@@ -1,0 +1,126 @@
+"""Commands that wait: how many, how large, how often, and what the log hears of them."""
+
+import logging
+
+import pytest
+
+from edge.inbox import Inbox
+from edge.mqtt.messages import CommandHealth
+from edge.types import Incoming
+
+RELOAD = "emotion-edge/pi/request/reload"
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def command(number: int = 0, *, topic: str = RELOAD, retained: bool = False) -> Incoming:
+    return Incoming(topic, b'{"transaction":%d}' % number, retained)
+
+
+def taken(inbox: Inbox) -> list[bytes]:
+    found = []
+    while (message := inbox.take()) is not None:
+        found.append(message.payload)
+    return found
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:
+    return [(level, text) for name, level, text in caplog.record_tuples if name == "edge.inbox"]
+
+
+def test_commands_come_out_in_their_order() -> None:
+    inbox = Inbox(Clock())
+    for number in (1, 2, 3):
+        inbox.put(command(number))
+    assert taken(inbox) == [b'{"transaction":1}', b'{"transaction":2}', b'{"transaction":3}']
+    assert inbox.counts == CommandHealth(0, 0)
+
+
+def test_a_burst_waits_for_its_turn_at_5_a_second() -> None:
+    clock = Clock()
+    inbox = Inbox(clock)
+    for number in range(20):
+        inbox.put(command(number))
+    story = []
+    for _ in range(15):
+        story.append(len(taken(inbox)))
+        clock.now += 0.25
+    assert story == [5, *[1, 1, 1, 2] * 3, 0, 0]
+    assert inbox.counts == CommandHealth(0, 0)
+
+
+def test_a_long_pause_gives_no_more_than_5_at_once() -> None:
+    clock = Clock()
+    inbox = Inbox(clock)
+    clock.now += 3600
+    for number in range(20):
+        inbox.put(command(number))
+    assert len(taken(inbox)) == 5
+
+
+def test_of_a_flood_32_wait_and_the_rest_is_refused_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    inbox = Inbox(Clock())
+    for number in range(10_000):
+        inbox.put(command(number))
+    assert inbox.counts == CommandHealth(0, 9968)
+    inbox.tell()
+    assert lines(caplog) == [
+        (logging.WARNING, f"{RELOAD}: refused: too many commands; 5 a second are the most (and 9967 more)")
+    ]
+
+
+@pytest.mark.parametrize(("size", "refused"), [(4096, 0), (4097, 1), (65_536, 1)])
+def test_a_command_has_at_most_4_kib(size: int, refused: int, caplog: pytest.LogCaptureFixture) -> None:
+    inbox = Inbox(Clock())
+    inbox.put(Incoming(RELOAD, b" " * size, False))
+    assert inbox.counts == CommandHealth(0, refused)
+    assert len(taken(inbox)) == 1 - refused
+    inbox.tell()
+    said = [(logging.WARNING, f"{RELOAD}: refused: {size} bytes; 4096 are the most")]
+    assert lines(caplog) == said * refused
+
+
+def test_what_is_retained_is_ignored_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    inbox = Inbox(Clock())
+    hall = "emotion-edge/pi/hall/enabled/set"
+    for _ in range(3):  # with every connect
+        inbox.put(command(retained=True))
+        inbox.put(command(topic=hall, retained=True))
+    assert taken(inbox) == []
+    assert inbox.counts == CommandHealth(0, 6)
+    ignored = "ignored, because it is retained; send commands without retain"
+    assert lines(caplog) == [
+        (logging.WARNING, f"{RELOAD}: {ignored}"), (logging.WARNING, f"{hall}: {ignored}")
+    ]  # fmt: skip
+
+
+def test_the_log_hears_one_line_a_second_and_none_is_lost_at_the_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    clock = Clock()
+    inbox = Inbox(clock)
+    for number in range(27):  # one each 0.125 s
+        if number % 2:
+            inbox.accept(f"camera hall: hold {number}, by command")
+        else:
+            inbox.refuse(RELOAD, f"reason {number}")
+        inbox.tell()
+        clock.now += 0.125
+    for _ in range(20):
+        inbox.tell()
+        clock.now += 0.125
+    assert lines(caplog) == [
+        (logging.WARNING, f"{RELOAD}: refused: reason 0"),
+        (logging.WARNING, f"{RELOAD}: refused: reason 8 (and 7 more)"),
+        (logging.WARNING, f"{RELOAD}: refused: reason 16 (and 7 more)"),
+        (logging.WARNING, f"{RELOAD}: refused: reason 24 (and 7 more)"),
+        (logging.WARNING, f"{RELOAD}: refused: reason 26 (and 1 more)"),
+    ]
+    assert inbox.counts == CommandHealth(13, 14)
