@@ -63,6 +63,7 @@ def test_without_training_rows_or_votes_there_is_one_set_of_figures(network: Net
     found = evaluate(network, bare, "PublicTest")
     assert accuracies(found, "figures") == [("FER2013", 4, 3 / 4)]
     assert found.without_leaked_rows == []
+    assert "no row is known to stand in Training too" in table(found)
 
 
 def test_training_s_own_rows_are_no_leak(network: Network) -> None:

@@ -139,7 +139,7 @@ def test_a_run_s_folder_stands_for_its_network_and_gives_its_name(tmp_path: Path
 def test_the_shipped_file_s_cost_is_read_from_its_graph() -> None:
     network = open_network(SHIPPED)
     cost = network.opened.cost()
-    assert 700_000 < (cost.parameters or 0) < network.size
+    assert 700_000 < (cost.parameters or 0) < network.bytes
     assert 28e6 < (cost.macs or 0) < 34e6
     assert network.probabilities(PICTURES).sum(1) == pytest.approx(np.ones(5), abs=0.02)
 

@@ -60,7 +60,7 @@ def compare(networks: Sequence[Network], dataset: Dataset, split: str) -> Compar
         probabilities = network.probabilities(rows.images)
         choices.append((network.name, probabilities.argmax(1)))
         measured = [figures(probabilities[some], truth, name, split) for name, some, truth in sets]
-        found.append(Row(network.name, str(network.path), network.opened.cost(), network.size, measured))
+        found.append(Row(network.name, str(network.path), network.opened.cost(), network.bytes, measured))
     pairs = [
         pair((first, a[some]), (second, b[some]), truth, name)
         for name, some, truth in sets
@@ -135,11 +135,13 @@ def table(found: Comparison) -> str:
         runs = ", ".join(seeds.runs)
         lines.append(f"  {seeds.network}, {seeds.data}: {mean:.2f} ± {deviation:.2f} % ({runs})")
     if found.pairs:
-        lines += ["", "only one of two is right (McNemar, mid-p)"]
-    for one in found.pairs:
-        lines.append(
-            f"  {one.data}: {one.first} {one.only_first}, {one.second} {one.only_second}, p {p_text(one.p)}"
-        )
+        lines += ["", "rows that only one of two has right (McNemar, mid-p): the best and each other"]
+    for number, figure in enumerate(found.rows[0].figures):
+        best = max(found.rows, key=lambda row: row.figures[number].accuracy).name
+        for one in found.pairs:
+            if one.data == figure.data and best in (one.first, one.second):
+                told = f"{one.first} {one.only_first}, {one.second} {one.only_second}"
+                lines.append(f"  {one.data}: {told}, p {p_text(one.p)}")
     return "\n".join(lines)
 
 

@@ -106,6 +106,8 @@ def table(found: Evaluation) -> str:
             shares = (share_text(of[label]) for of in (one.recall, one.precision, one.f1))
             shown = " ".join(f"{share:>7}" for share in shares)
             lines.append(f"    {label:>10} {shown} " + " ".join(f"{count:8d}" for count in row))
+    if not found.without_leaked_rows and found.split != "Training":
+        lines.append("  no row is known to stand in Training too (Training rows in --data would tell)")
     return "\n".join(lines)
 
 

@@ -56,9 +56,15 @@ class Network:
     contract: Contract
 
     @property
-    def size(self) -> int:
-        """Bytes of its file."""
+    def bytes(self) -> int:
+        """Size of its file."""
         return self.path.stat().st_size
+
+    @property
+    def height_width(self) -> tuple[int, int]:
+        """The size that its pictures have, or are brought to."""
+        shape = self.opened.input.shape
+        return shape[2:4] if _channels_first(shape) else shape[1:3]
 
     @property
     def run(self) -> Path | None:
@@ -68,8 +74,7 @@ class Network:
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """(n, 7) float32 in LABELS' order for *images* (n, height, width) uint8 luma."""
         spec, contract = self.opened.input, self.contract
-        channels_first = _channels_first(spec.shape)
-        height, width = spec.shape[2:] if channels_first else spec.shape[1:3]
+        height, width = self.height_width
         step = (contract.white - contract.black) / 255
         batch, found = spec.shape[0] or BATCH, []
         for start in range(0, len(images), batch):
@@ -77,7 +82,7 @@ class Network:
             if some.shape[1:] != (height, width):
                 some = np.stack([crop_whole(image, height, width) for image in some])
             tensor = quantise(contract.black + some * np.float32(step), spec)
-            tensor = tensor[:, None] if channels_first else tensor[..., None]
+            tensor = tensor[:, None] if _channels_first(spec.shape) else tensor[..., None]
             missing = (spec.shape[0] or len(tensor)) - len(tensor)  # of a batch whose size is fixed
             if missing:
                 tensor = np.concatenate([tensor, np.repeat(tensor[-1:], missing, 0)])

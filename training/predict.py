@@ -12,7 +12,6 @@ from edge.detectors import open_detector
 from edge.preprocess import crop, crop_whole
 from edge.sources.images import SUFFIXES, is_image, read_image
 from edge.types import LABELS, EdgeError, Face, Image
-from training.data import SIZE
 from training.model_files import Network
 
 SHOWN = 60  # tiles of a grid: more are too small to look at
@@ -54,6 +53,7 @@ def predict(network: Network, files: Sequence[Path], faces: bool = False) -> tup
     Each picture is taken for one framed face, as a data set's is; with *faces*, OpenCV's Haar cascade
     looks for faces in it and each is cropped as the daemon does.
     """
+    height, width = network.height_width
     shown: list[tuple[Path, Image]] = []
     crops: list[np.ndarray | None] = []
     problems: list[str] = []
@@ -65,9 +65,10 @@ def predict(network: Network, files: Sequence[Path], faces: bool = False) -> tup
             problems.append(str(error))
             continue
         if detector is None:
-            found = [(image, crop_whole(image, SIZE, SIZE))]
+            found = [(image, crop_whole(image, height, width))]
         else:
-            found = [(_around(image, face), crop(image, face, SIZE, SIZE)) for face in detector.detect(image)]
+            at = detector.detect(image)
+            found = [(_around(image, face), crop(image, face, height, width)) for face in at]
         for view, pixels in found or [(image, None)]:
             shown.append((file, view))
             crops.append(pixels)
