@@ -110,13 +110,42 @@ class Subscriber:
     def last(self, topic: str) -> str | None:
         return (self.payloads(topic) or [None])[-1]
 
-    def publish(self, topic: str, payload: bytes) -> None:
+    def publish(self, topic: str, payload: bytes, retain: bool = False) -> None:
         """Send to the broker, as another program in the house would (QoS 1)."""
-        self._client.publish(topic, payload, qos=1)
+        self._client.publish(topic, payload, qos=1, retain=retain)
 
     def close(self) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+
+
+@contextmanager
+def server(serve: Callable[[socket.socket], None]) -> Iterator[int]:
+    """A TCP server on a free port that hands each connection to *serve* in a thread; its port."""
+    threads = []
+
+    def accept() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            thread = threading.Thread(target=handle, args=(connection,), daemon=True)
+            thread.start()
+            threads.append(thread)
+
+    def handle(connection: socket.socket) -> None:
+        with connection:
+            serve(connection)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        accepting = threading.Thread(target=accept, daemon=True)
+        accepting.start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+    accepting.join(5)
+    for thread in threads:
+        thread.join(5)
 
 
 @contextmanager

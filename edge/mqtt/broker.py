@@ -72,17 +72,18 @@ class Broker:
         else:
             try:
                 context.load_verify_locations(self.ca_file)
-            except OSError as error:  # ssl.SSLError is one
-                raise _unfit(self.ca_file, "mqtt.ca_file", "no certificate", error) from error
+            except OSError as error:
+                raise _unfit(error, self.ca_file, "no certificate", "mqtt.ca_file") from error
         if self.cert_file is not None:
             try:
                 # OpenSSL would ask for a passphrase on the terminal.
                 context.load_cert_chain(self.cert_file, self.key_file, password=lambda: "")
             except (OSError, ValueError) as error:
-                file, what = self.cert_file, "no certificate with its key (without a passphrase)"
+                places, what = self.cert_file, "no certificate with its key (without a passphrase)"
                 if self.key_file is not None:
-                    what = f"no certificate, or {self.key_file} is not its key (without a passphrase)"
-                raise _unfit(file, "mqtt.cert_file and mqtt.key_file", what, error) from error
+                    places = f"{self.cert_file} or {self.key_file}"
+                    what = "no certificate, or not its key (without a passphrase)"
+                raise _unfit(error, places, what, "mqtt.cert_file and mqtt.key_file") from error
         return context
 
     def explain(self, error: Exception) -> str:
@@ -93,7 +94,8 @@ class Broker:
             case socket.gaierror() | UnicodeError():
                 return "host name not found; check mqtt.host and the network"
             case ssl.SSLCertVerificationError():
-                return f"certificate not accepted ({error.verify_message}); {self._trust(error.verify_code)}"
+                why = error.verify_message.rstrip(".")
+                return f"certificate not accepted ({why}); {self._trust(error.verify_code)}"
             case ssl.SSLError() | ConnectionResetError() if self.tls:
                 return self.alert(str(error)) or "TLS failed; does the broker speak TLS on this port?"
             case TimeoutError():
@@ -130,9 +132,6 @@ class Broker:
         return "check that mqtt.ca_file holds the authority that signed it"
 
 
-def _unfit(file: str, key: str, what: str, error: Exception) -> BrokerError:
-    match error:
-        case ssl.SSLError() | ValueError():
-            return BrokerError(f"{file}: {what}; check {key}")
-    # load_cert_chain does not say which of its files it could not open.
-    return BrokerError(f"{file}: cannot be read, or the file beside it; check {key}")
+def _unfit(error: Exception, places: str, what: str, keys: str) -> BrokerError:
+    unreadable = isinstance(error, OSError) and not isinstance(error, ssl.SSLError)
+    return BrokerError(f"{places}: {'cannot be read' if unreadable else what}; check {keys}")

@@ -144,6 +144,7 @@ class Connection:
         client.on_message = self._note_message
         client.on_disconnect = self._note_end
         client.on_log = self._note_failure
+        client.on_socket_close = self._note_alert
         if self._broker.transport == "websockets":
             client.ws_set_options(path=self._broker.path)
         return client
@@ -245,6 +246,14 @@ class Connection:
     def _note_failure(self, client: paho.Client, userdata: Any, level: int, text: str) -> None:
         if level == paho.MQTT_LOG_ERR:
             self._failure = text
+
+    def _note_alert(self, client: paho.Client, userdata: Any, sock: Any) -> None:
+        """Where the broker was gone before all was sent, read the TLS alert that says why."""
+        if self._broker.tls and self._connack is None:
+            try:
+                sock.recv(1)
+            except OSError as error:
+                self._failure = str(error)
 
 
 def _number(mid: int | None) -> int:

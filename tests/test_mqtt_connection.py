@@ -1,0 +1,229 @@
+"""One connection at a time: the versions of MQTT, and servers that behave as brokers do on a bad day."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from edge.mqtt.client import MqttSink
+from edge.mqtt.messages import MqttHealth
+from tests.broker import Mosquitto, broker, eventually, server, subscriber
+from tests.sink import ONCE, STATUS, event, sink, state
+
+__all__ = ["broker"]  # a fixture
+
+
+def test_a_broker_of_mqtt_3_1_1_alone_is_spoken_to_in_3_1_1() -> None:
+    levels = []
+
+    def serve(connection: socket.socket) -> None:
+        level = connection.recv(1024)[8]
+        levels.append(level)
+        if level == 5:
+            connection.sendall(b"\x20\x02\x00\x01")  # CONNACK: unacceptable protocol version
+        else:
+            connection.sendall(b"\x20\x02\x00\x00")
+            while connection.recv(1024):
+                pass
+
+    with server(serve) as port, sink(port) as publishing:
+        assert eventually(lambda: publishing.connected)
+        publishing.stop(0.1)
+    assert levels == [5, 4]
+
+
+def test_a_broker_that_hangs_up_on_mqtt_5_is_spoken_to_in_3_1_1() -> None:
+    levels = []
+
+    def serve(connection: socket.socket) -> None:
+        levels.append(connection.recv(1024)[8])
+        if levels[-1] == 4:
+            connection.sendall(b"\x20\x02\x00\x00")
+            while connection.recv(1024):
+                pass
+
+    with server(serve) as port, sink(port) as publishing:
+        assert eventually(lambda: publishing.connected)
+        publishing.stop(0.1)
+    assert levels == [5, 4]
+
+
+def test_a_broker_that_is_silent_on_mqtt_5_is_spoken_to_in_3_1_1_and_at_once_after_a_loss() -> None:
+    levels = []
+
+    def serve(connection: socket.socket) -> None:
+        levels.append(connection.recv(1024)[8])
+        if levels[-1] == 5:
+            connection.recv(1)  # until it is given up
+        elif len(levels) > 2:
+            connection.sendall(b"\x20\x02\x00\x00")
+            while connection.recv(1024):
+                pass
+        else:
+            connection.sendall(b"\x20\x02\x00\x00")  # and hang up
+
+    with server(serve) as port, sink(port, connect_timeout_s=0.5) as publishing:
+        assert eventually(lambda: len(levels) == 3)
+        assert eventually(lambda: publishing.connected)
+        publishing.stop(0.1)
+    assert levels == [5, 4, 4]
+
+
+def test_mqtt_5_is_spoken_with_a_bound_on_packets_and_an_expiry_on_events() -> None:
+    received = bytearray()
+
+    def serve(connection: socket.socket) -> None:
+        received.extend(connection.recv(1024))
+        connection.sendall(b"\x20\x03\x00\x00\x00")  # CONNACK: success, no properties
+        while packet := connection.recv(1024):
+            received.extend(packet)
+
+    with server(serve) as port, sink(port) as publishing:
+        publishing.publish(event(b"2"))
+        assert eventually(lambda: received.endswith(b"2"))
+        publishing.stop(0.1)
+    connect = received[: received[1] + 2]
+    assert connect[8] == 5
+    assert connect[9] & 0x02  # clean start
+    assert b"\x27\x00\x01\x00\x00" in connect  # maximum packet size 65536
+    assert b"\x05\x02\x00\x00\x00\x0a2" in received  # message expiry interval 10 s, then the payload
+
+
+def test_a_server_that_never_answers_is_given_up_and_publish_does_not_wait_for_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    visits = []
+
+    def serve(connection: socket.socket) -> None:
+        visits.append(time.monotonic())
+        while connection.recv(1024):
+            pass
+
+    with server(serve) as port, sink(port, connect_timeout_s=0.3) as publishing:
+        began = time.monotonic()
+        for number in range(1000):
+            publishing.publish(event(b"%d" % number))
+        assert time.monotonic() - began < 0.2
+        assert eventually(lambda: len(visits) >= 3)
+        assert not publishing.connected
+        publishing.stop()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"mqtt 127.0.0.1:{port}: accepts connections but sent no MQTT answer within 0.3 s; "
+        "is this an MQTT broker, and is it alive? (trying again)"
+    ]
+
+
+@pytest.mark.parametrize(
+    "answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x20\x01\x00", b"\x20\x03\x00\x00\x07"]
+)
+def test_a_server_that_answers_nonsense_is_no_broker_and_harms_nobody(answer: bytes) -> None:
+    visits = []
+
+    def serve(connection: socket.socket) -> None:
+        visits.append(connection.recv(1024))
+        connection.sendall(answer)
+        time.sleep(0.05)
+
+    with server(serve) as port, sink(port, connect_timeout_s=0.3) as publishing:
+        assert eventually(lambda: len(visits) >= 4)
+        assert not publishing.connected
+
+
+def test_a_wrong_password_is_told_once_and_its_end_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    passwords = tmp_path / "passwords"
+    subprocess.run(["mosquitto_passwd", "-b", "-c", str(passwords), "cam", "right"], check=True)
+    strict = Mosquitto(tmp_path, f"allow_anonymous false\npassword_file {passwords}")
+    strict.start()
+    with sink(strict.port, username="cam", password="wrong") as publishing:
+        time.sleep(0.7)  # several attempts
+        assert not publishing.connected
+        strict.kill()
+        passwords.unlink()
+        open_again = Mosquitto(tmp_path, port=strict.port)
+        open_again.start()
+        assert eventually(lambda: publishing.connected)
+        publishing.stop()
+    open_again.kill()
+    place = f"mqtt 127.0.0.1:{strict.port}"
+    assert [
+        record.getMessage() for record in caplog.records if "connection refused" not in record.message
+    ] == [
+        f"{place}: refused the connection (Not authorized); "
+        "check mqtt.username, its password and the broker's access list (trying again)",
+        f"{place}: connected again (MQTT 5)",
+    ]
+    assert "wrong" not in caplog.text
+
+
+def test_a_user_name_and_password_are_given_to_the_broker(tmp_path: Path) -> None:
+    passwords = tmp_path / "passwords"
+    subprocess.run(["mosquitto_passwd", "-b", "-c", str(passwords), "cam", "right"], check=True)
+    strict = Mosquitto(tmp_path, f"allow_anonymous false\npassword_file {passwords}")
+    strict.start()
+    with sink(strict.port, username="cam", password="right") as publishing:
+        assert eventually(lambda: publishing.connected)
+    strict.kill()
+
+
+def test_a_topic_that_the_broker_refuses_is_told_once_and_the_event_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rules = tmp_path / "acl"
+    rules.write_text("topic write p/n/status\n")
+    strict = Mosquitto(tmp_path, f"allow_anonymous true\nacl_file {rules}")
+    strict.start()
+    with sink(strict.port) as publishing:
+        publishing.publish(event(b"1"))
+        publishing.publish(event(b"2"))
+        assert eventually(lambda: publishing.health() == MqttHealth(0, 0, 2))
+        publishing.stop()
+    strict.kill()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"mqtt 127.0.0.1:{strict.port}: broker refuses p/n/hall/event (Not authorized); "
+        "allow it in its access list"
+    ]
+
+
+def test_an_unknown_host_is_told_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    publishing = MqttSink("no..such..host", status_topic=STATUS, client_id="n", retry_s=ONCE)
+    publishing.start()
+    assert eventually(lambda: caplog.records)
+    publishing.stop()
+    assert [record.getMessage() for record in caplog.records] == [
+        "mqtt no..such..host:1883: host name not found; check mqtt.host and the network (trying again)"
+    ]
+
+
+def test_a_broker_that_tells_why_it_hangs_up_is_quoted(caplog: pytest.LogCaptureFixture) -> None:
+    def serve(connection: socket.socket) -> None:
+        connection.recv(1024)
+        connection.sendall(b"\x20\x03\x00\x00\x00")  # CONNACK: success
+        connection.recv(1024)
+        time.sleep(0.2)  # whatever else it says
+        connection.sendall(b"\xe0\x01\x8b")  # DISCONNECT: going down
+        while connection.recv(1024):
+            pass
+
+    with server(serve) as port, sink(port, retry_s=(60, 60)):
+        assert eventually(lambda: caplog.records)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"mqtt 127.0.0.1:{port}: connection lost (Server shutting down) (trying again)"
+    ]
+
+
+def test_a_topic_that_mqtt_does_not_allow_is_told_and_the_rest_goes_on(
+    broker: Mosquitto, caplog: pytest.LogCaptureFixture
+) -> None:
+    with subscriber(broker.port) as listening, sink(broker.port) as publishing:
+        publishing.publish(state(b"1", topic="p/n/#"))
+        publishing.publish(state(b"2"))
+        assert eventually(lambda: listening.last("p/n/hall/state") == "2")
+        assert "p/n/# not sent" in caplog.text

@@ -1,0 +1,222 @@
+"""Two daemons with one node id: by values, against a real mosquitto, and as two processes."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from edge.mqtt.broker import Broker, BrokerError, HungUpError, TakenOverError
+from edge.mqtt.client import MQTT_3_1_1
+from edge.mqtt.namesake import Namesake
+from edge.types import Incoming, Message
+from tests.broker import Mosquitto, broker, eventually, server, subscriber
+from tests.process import Process
+from tests.sink import STATUS, sink
+
+__all__ = ["broker"]  # a fixture
+
+HUNG_UP = HungUpError("connection lost (hung up)")
+BY_VOICE = "another daemon runs as node n: it speaks on p/n/{}"
+BY_PUSHING = "another daemon runs as node n: the broker hangs up soon after each connection of n"
+
+
+def health(payload: bytes) -> Message:
+    return Message("p/n/health", payload, retain=True)
+
+
+def info(payload: bytes) -> Message:
+    return Message("p/n/info", payload, qos=1, retain=True)
+
+
+def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+
+
+# By values
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def namesake(clock: Clock) -> Namesake:
+    address = Broker("h", 1883, "n", None, None, 15, 10, False, None, None, None, False, "tcp", "/mqtt")
+    return Namesake(address, "p/n", clock)
+
+
+def test_what_we_said_ourselves_and_what_is_retained_is_no_sign(namesake: Namesake) -> None:
+    namesake.said(health(b"mine"))
+    namesake.heard(Incoming("p/n/health", b"mine", retained=False))
+    namesake.heard(Incoming("p/n/info", b"of an earlier run", retained=True))
+    namesake.heard(Incoming("p/n/info", b"", retained=False))  # somebody cleared it
+    assert not namesake.alarmed
+
+
+def test_an_alarm_is_told_once_and_ends_two_minutes_after_the_last_sign(
+    namesake: Namesake, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    for _ in range(5):
+        namesake.heard(Incoming("p/n/health", b"theirs", retained=False))
+        clock.now += 30
+    clock.now += 89
+    namesake.tick()
+    assert namesake.alarmed
+    clock.now += 2
+    namesake.tick()
+    assert not namesake.alarmed
+    assert [record.getMessage() for record in caplog.records] == [
+        f"mqtt h:1883: {BY_VOICE.format('health')}; give each its own node.id, also where a card was copied",
+        "mqtt h:1883: no sign any more of another daemon as node n",
+    ]
+
+
+def test_mqtt_5_names_the_reason_at_the_first_time(
+    namesake: Namesake, caplog: pytest.LogCaptureFixture
+) -> None:
+    namesake.ended(TakenOverError("connection lost (Session taken over)"), 1000.0)
+    assert "it connects with our client id n" in caplog.text
+    assert namesake.alarmed
+
+
+def test_three_connections_in_a_row_that_the_broker_ended_soon_are_a_sign(namesake: Namesake) -> None:
+    for lasted_s in (1.0, 59.0):
+        namesake.ended(HUNG_UP, lasted_s)
+        assert not namesake.alarmed
+    namesake.ended(HUNG_UP, 30.0)
+    assert namesake.alarmed
+
+
+@pytest.mark.parametrize(
+    ("error", "lasted_s"),
+    [(BrokerError("connection refused"), 0.0), (HUNG_UP, 61.0), (OSError("reset"), 1.0)],
+)
+def test_a_broker_that_restarts_or_a_network_that_fails_is_none(
+    namesake: Namesake, error: Exception, lasted_s: float
+) -> None:
+    for _ in range(5):
+        namesake.ended(HUNG_UP, 1.0)
+        namesake.ended(HUNG_UP, 1.0)
+        namesake.ended(error, lasted_s)
+    assert not namesake.alarmed
+
+
+# Against mosquitto
+
+
+def test_a_daemon_on_another_machine_is_noticed_by_what_it_says(
+    broker: Mosquitto, caplog: pytest.LogCaptureFixture
+) -> None:
+    with sink(broker.port, client_id="here") as here:
+        here.publish(info(b"here"))
+        assert eventually(lambda: here.connected)
+        time.sleep(0.2)  # its subscriptions
+        with sink(broker.port, client_id="there") as there:
+            there.publish(info(b"there"))
+            assert eventually(lambda: here.health().duplicate_id)
+            here.publish(health(b"of here"))
+            assert eventually(lambda: there.health().duplicate_id)
+    end = "; give each its own node.id, also where a card was copied"
+    place = f"mqtt 127.0.0.1:{broker.port}: "
+    assert errors(caplog) == [
+        f"{place}{BY_VOICE.format('info')}{end}",
+        f"{place}{BY_VOICE.format('health')}{end}",
+    ]
+
+
+@pytest.mark.parametrize("protocol", [5, MQTT_3_1_1])
+def test_one_daemon_alone_gives_no_alarm(broker: Mosquitto, protocol: int) -> None:
+    with subscriber(broker.port) as listening, sink(broker.port, protocols=[protocol]) as alone:
+        alone.publish(info(b"mine"))
+        for number in range(20):
+            alone.publish(health(b"%d" % number))
+            assert eventually(lambda number=number: listening.last("p/n/health") == str(number))
+        alone.tell_again()
+        assert eventually(lambda: len(listening.payloads("p/n/info")) == 2)
+        broker.restart()
+        assert eventually(lambda: alone.health().reconnects == 1)
+        time.sleep(0.2)  # for what the broker echoes
+        assert not alone.health().duplicate_id
+
+
+def test_two_daemons_that_push_each_other_out_give_an_alarm_and_slow_down(
+    broker: Mosquitto, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    with sink(broker.port, retry_s=(0.1, 1.0)) as first, sink(broker.port, retry_s=(0.1, 1.0)) as second:
+        assert eventually(lambda: first.health().duplicate_id and second.health().duplicate_id, 15)
+        begun, before = time.monotonic(), len(caplog.records)
+        reconnects = first.health().reconnects + second.health().reconnects
+        assert eventually(lambda: time.monotonic() - begun > 3, 5)
+        assert first.health().reconnects + second.health().reconnects - reconnects <= 8  # 30 at 0.1 s
+        assert len(caplog.records) == before  # the alarm has said it
+    assert len(errors(caplog)) == 2
+    assert all(BY_PUSHING in line for line in errors(caplog))
+
+
+def test_mqtt_5_brokers_that_say_so_are_believed_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    def serve(connection: socket.socket) -> None:
+        connection.recv(1024)
+        connection.sendall(b"\x20\x03\x00\x00\x00")  # CONNACK: success
+        connection.recv(1024)
+        time.sleep(0.2)  # whatever else it says
+        connection.sendall(b"\xe0\x01\x8e")  # DISCONNECT: session taken over
+        while connection.recv(1024):
+            pass
+
+    with server(serve) as port, sink(port, retry_s=(60, 60)) as pushed:
+        assert eventually(lambda: pushed.health().duplicate_id)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"mqtt 127.0.0.1:{port}: another daemon runs as node n: it connects with our client id n; "
+        "give each its own node.id, also where a card was copied"
+    ]
+
+
+def test_a_last_will_that_comes_late_is_answered_with_online(broker: Mosquitto) -> None:
+    with subscriber(broker.port) as house, sink(broker.port) as alive:
+        assert eventually(lambda: alive.connected)
+        time.sleep(0.2)  # its subscriptions
+        house.publish(STATUS, b"offline")
+        assert eventually(lambda: house.payloads(STATUS) == ["online", "offline", "online"])
+
+
+# As two processes
+
+
+def test_two_daemons_started_with_one_node_id_give_an_alarm_within_30_s(
+    broker: Mosquitto, tmp_path: Path
+) -> None:
+    text = (
+        f'[node]\nid = "twin"\n[mqtt]\nport = {broker.port}\n'
+        '[[camera]]\nname = "hall"\nsource = "portraits"\nfps = 1\n'
+    )
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        folder.mkdir()
+    begun = time.monotonic()
+    twins = [Process(folder, text) for folder in folders]
+
+    def alarms() -> list[str]:
+        logs = [(folder / "stderr.txt").read_text() for folder in folders]
+        return [line for log in logs for line in log.splitlines() if line.startswith("ERROR")]
+
+    try:
+        assert eventually(alarms, 30)
+        print(f"alarm after {time.monotonic() - begun:.1f} s")
+    finally:
+        for twin in twins:
+            twin.close()
+    assert "another daemon runs as node twin: " in alarms()[0]

@@ -1,0 +1,312 @@
+"""TLS with real certificates against a real mosquitto, and what is said of each way in which it fails."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from edge.mqtt.broker import Broker
+from edge.mqtt.client import MqttSink
+from edge.mqtt.messages import MqttHealth
+from tests.broker import Mosquitto, eventually, free_port, server
+from tests.certificates import Authority, openssl
+from tests.sink import STATUS, event, sink
+
+# paho leaves the closing of a handshake that failed to Python.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("tls")
+
+
+@pytest.fixture(scope="module")
+def authority(folder: Path) -> Authority:
+    return Authority(folder, "authority")
+
+
+@pytest.fixture(scope="module")
+def stranger(folder: Path) -> Authority:
+    """An authority that nobody trusts."""
+    return Authority(folder, "stranger")
+
+
+def broker(host: str, *, tls: bool = False, insecure: bool = False) -> Broker:
+    return Broker(host, 8883, "n", None, None, 15, 10, tls, None, None, None, insecure, "tcp", "/mqtt")
+
+
+@contextmanager
+def mosquitto(folder: Path, files: tuple[Path, Path], extra: str = "") -> Iterator[Mosquitto]:
+    certificate, key = files
+    secure = Mosquitto(folder, f"allow_anonymous true\ncertfile {certificate}\nkeyfile {key}\n{extra}")
+    secure.start()
+    try:
+        yield secure
+    finally:
+        secure.kill()
+
+
+def complaint(caplog: pytest.LogCaptureFixture, port: int, **keywords: object) -> str:
+    """What a sink that cannot connect says in its one line."""
+    with sink(port, **keywords) as publishing:
+        assert eventually(lambda: caplog.records)
+        assert not publishing.connected
+    (line,) = {record.getMessage() for record in caplog.records}
+    assert line.startswith(f"mqtt 127.0.0.1:{port}: ")
+    assert line.endswith(" (trying again)")
+    return line.removeprefix(f"mqtt 127.0.0.1:{port}: ").removesuffix(" (trying again)")
+
+
+# Whom we trust
+
+
+def test_tls_with_a_ca_file(tmp_path: Path, authority: Authority) -> None:
+    with (
+        mosquitto(tmp_path, authority.sign("broker")) as secure,
+        sink(secure.port, tls=True, ca_file=str(authority.certificate)) as publishing,
+    ):
+        for number in range(100):
+            publishing.publish(event(b"%d" % number))
+        assert eventually(lambda: publishing.connected)
+        assert eventually(lambda: publishing.health() == MqttHealth())
+
+
+def test_an_authority_that_the_system_does_not_know_is_told(
+    tmp_path: Path, authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    with mosquitto(tmp_path, authority.sign("broker")) as secure:
+        assert complaint(caplog, secure.port, tls=True) == (
+            "certificate not accepted (unable to get local issuer certificate); "
+            "put the certificate of its authority in mqtt.ca_file"
+        )
+
+
+def test_another_authority_than_the_ca_file_holds_is_told(
+    tmp_path: Path, authority: Authority, stranger: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    with mosquitto(tmp_path, stranger.sign("broker-of-a-stranger")) as secure:
+        assert complaint(caplog, secure.port, tls=True, ca_file=str(authority.certificate)) == (
+            "certificate not accepted (unable to get local issuer certificate); "
+            "check that mqtt.ca_file holds the authority that signed it"
+        )
+
+
+def test_a_certificate_for_another_host_is_told(
+    tmp_path: Path, authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    with mosquitto(tmp_path, authority.sign("elsewhere", address="DNS:broker.lan")) as secure:
+        assert complaint(caplog, secure.port, tls=True, ca_file=str(authority.certificate)) == (
+            "certificate not accepted (IP address mismatch, certificate is not valid for '127.0.0.1'); "
+            "set mqtt.host to a name that is in it"
+        )
+
+
+def test_an_expired_certificate_is_told(
+    tmp_path: Path, authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    with mosquitto(tmp_path, authority.sign("expired", days=-1)) as secure:
+        assert complaint(caplog, secure.port, tls=True, ca_file=str(authority.certificate)) == (
+            "certificate not accepted (certificate has expired); "
+            "renew it on the broker, or set this machine's clock"
+        )
+
+
+@pytest.mark.parametrize("insecure", [False, True])
+def test_nothing_older_than_tls_1_2_is_spoken(insecure: bool) -> None:
+    assert broker("h", tls=True, insecure=insecure).context().minimum_version == ssl.TLSVersion.TLSv1_2
+
+
+def test_insecure_takes_any_certificate_and_says_so(
+    tmp_path: Path, stranger: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        mosquitto(tmp_path, stranger.sign("anyone", days=-1, address="DNS:x")) as secure,
+        sink(secure.port, tls=True, insecure=True) as publishing,
+    ):
+        assert eventually(lambda: publishing.connected)
+        assert publishing.health() == MqttHealth(insecure=True)
+        port = secure.port
+    assert [record.getMessage() for record in caplog.records] == [
+        f"mqtt 127.0.0.1:{port}: mqtt.insecure is set, so whoever answers there is taken for the broker; "
+        "put its authority's certificate in mqtt.ca_file instead"
+    ]
+
+
+# Who we are
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_client_certificate_opens_a_broker_that_asks_for_one(
+    tmp_path: Path, authority: Authority, together: bool
+) -> None:
+    certificate, key = authority.sign("client")
+    keys = {"cert_file": str(certificate), "key_file": str(key)}
+    if together:
+        (tmp_path / "both.pem").write_text(certificate.read_text() + key.read_text())
+        keys = {"cert_file": str(tmp_path / "both.pem")}
+    wanted = f"cafile {authority.certificate}\nrequire_certificate true"
+    with (
+        mosquitto(tmp_path, authority.sign("broker"), wanted) as secure,
+        sink(secure.port, tls=True, ca_file=str(authority.certificate), **keys) as publishing,
+    ):
+        assert eventually(lambda: publishing.connected)
+
+
+@contextmanager
+def tls_1_2(authority: Authority) -> Iterator[int]:
+    """The port of a server that ends a TLS 1.2 handshake where the client's certificate is not right."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(authority.certificate)
+    context.load_cert_chain(*authority.sign("server"))
+
+    def serve(connection: socket.socket) -> None:
+        with suppress(OSError):
+            context.wrap_socket(connection, server_side=True).close()
+
+    with server(serve) as port:
+        yield port
+
+
+def test_a_client_certificate_that_is_missing_is_told(
+    tmp_path: Path, authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    trust = {"tls": True, "ca_file": str(authority.certificate)}
+    said = "TLS failed ({}); if the broker asks for a client certificate, set mqtt.cert_file"
+    wanted = f"cafile {authority.certificate}\nrequire_certificate true"
+    with mosquitto(tmp_path, authority.sign("broker"), wanted) as secure:
+        assert complaint(caplog, secure.port, **trust) == said.format("certificate required")
+    caplog.clear()
+    with tls_1_2(authority) as port:
+        assert complaint(caplog, port, **trust) == said.format("handshake failure")
+
+
+def test_a_client_certificate_that_the_broker_refuses_is_told(
+    tmp_path: Path, authority: Authority, stranger: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    certificate, key = stranger.sign("client-of-a-stranger")
+    ours = {"cert_file": str(certificate), "key_file": str(key)}
+    trust = {"tls": True, "ca_file": str(authority.certificate)}
+    said = "broker refuses our certificate (unknown ca); check mqtt.cert_file, its dates and its issuer"
+    wanted = f"cafile {authority.certificate}\nrequire_certificate true"
+    with mosquitto(tmp_path, authority.sign("broker"), wanted) as secure:
+        assert complaint(caplog, secure.port, **trust, **ours) == said
+    caplog.clear()
+    with tls_1_2(authority) as port:
+        assert complaint(caplog, port, **trust, **ours) == said
+
+
+def test_a_client_certificate_that_has_expired_is_told(
+    tmp_path: Path, authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    certificate, key = authority.sign("expired-client", days=-1)
+    wanted = f"cafile {authority.certificate}\nrequire_certificate true"
+    with mosquitto(tmp_path, authority.sign("broker"), wanted) as secure:
+        assert complaint(
+            caplog, secure.port, tls=True, ca_file=str(authority.certificate),
+            cert_file=str(certificate), key_file=str(key),
+        ) == (
+            "broker refuses our certificate (certificate expired); "
+            "check mqtt.cert_file, its dates and its issuer"
+        )  # fmt: skip
+
+
+def test_files_that_are_no_certificates_are_told(
+    tmp_path: Path, authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    junk, gone, port = tmp_path / "junk.pem", tmp_path / "gone.pem", free_port()
+    junk.write_text("nothing")
+    certificate, key = authority.sign("client")
+    _, other = authority.sign("other")
+    locked = tmp_path / "locked.key"
+    openssl(tmp_path, "pkey", "-in", key, "-aes256", "-passout", "pass:secret", "-out", locked)
+    ours = "; check mqtt.cert_file and mqtt.key_file"
+    unfit = f"{certificate} or {{}}: no certificate, or not its key (without a passphrase){ours}"
+    for keywords, said in (
+        ({"ca_file": junk}, f"{junk}: no certificate; check mqtt.ca_file"),
+        ({"ca_file": gone}, f"{gone}: cannot be read; check mqtt.ca_file"),
+        ({"cert_file": junk}, f"{junk}: no certificate with its key (without a passphrase){ours}"),
+        ({"cert_file": certificate, "key_file": other}, unfit.format(other)),
+        ({"cert_file": certificate, "key_file": locked}, unfit.format(locked)),
+        ({"cert_file": certificate, "key_file": gone}, f"{certificate} or {gone}: cannot be read{ours}"),
+    ):
+        caplog.clear()
+        files = {name: str(file) for name, file in keywords.items()}
+        assert complaint(caplog, port, tls=True, **files) == said
+
+
+# Who does not speak TLS
+
+
+def test_a_broker_without_tls_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    plain = Mosquitto(tmp_path)
+    plain.start()
+    assert complaint(caplog, plain.port, tls=True) == "TLS failed; does the broker speak TLS on this port?"
+    plain.kill()
+
+
+def test_a_broker_that_wants_tls_is_told(
+    tmp_path: Path, authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    with mosquitto(tmp_path, authority.sign("broker")) as secure:
+        assert complaint(caplog, secure.port) == (
+            "hung up without an MQTT answer; is this an MQTT broker, and does it want TLS?"
+        )
+
+
+def test_a_tls_black_hole_is_given_up_and_publish_does_not_wait_for_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def serve(connection: socket.socket) -> None:
+        while connection.recv(1024):
+            pass
+
+    with server(serve) as port:
+        assert complaint(caplog, port, tls=True, connect_timeout_s=0.3) == (
+            "no answer within 0.3 s; check mqtt.host and the network"
+        )
+
+
+# Passwords
+
+
+def sayings(caplog: pytest.LogCaptureFixture, host: str, **keywords: object) -> list[str]:
+    """What start() warns of."""
+    known = {"username": "u", "password": "hunter2", "port": free_port(), **keywords}
+    publishing = MqttSink(host, status_topic=STATUS, client_id="n", **known)  # type: ignore[arg-type]
+    publishing.start()
+    publishing.stop()
+    return [text for record in caplog.records if "trying again" not in (text := record.getMessage())]
+
+
+def test_a_password_over_the_network_in_the_clear_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    assert sayings(caplog, "no..such..host", port=1883) == [
+        "mqtt no..such..host:1883: the password crosses the network unencrypted; set mqtt.tls = true"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("host", "keywords"),
+    [
+        ("no..such..host", {"tls": True}),
+        ("no..such..host", {"password": None}),
+        ("localhost", {}),
+        ("127.1.2.3", {}),
+        ("::1", {}),
+    ],
+)
+def test_no_warning_where_nobody_can_listen(
+    caplog: pytest.LogCaptureFixture, host: str, keywords: dict[str, object]
+) -> None:
+    assert sayings(caplog, host, **keywords) == []
+
+
+def test_an_address_of_another_machine_is_not_local() -> None:
+    assert not any(broker(host).local for host in ("192.168.1.2", "fe80::1", "localhost.lan", "0.0.0.0"))

@@ -1,0 +1,235 @@
+"""What the sink hears, and what it tells again or no longer, against a real mosquitto."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from edge.mqtt.client import MQTT_3_1_1, MQTT_5, MqttSink
+from edge.mqtt.messages import MqttHealth
+from edge.types import Incoming, Message
+from tests.broker import Mosquitto, broker, eventually, server, subscriber
+from tests.sink import CALM, STATUS, event, sink, state
+
+__all__ = ["broker"]  # a fixture
+
+SET = "p/n/hall/enabled/set"
+CONFIG = "homeassistant/device/n_hall/config"
+
+
+def settled(publishing: MqttSink) -> bool:
+    """Everything was sent and acknowledged, the subscriptions too."""
+    return publishing.connected and publishing._queue.idle
+
+
+@pytest.mark.parametrize("protocol", [MQTT_5, MQTT_3_1_1])
+def test_what_comes_on_a_subscribed_topic_reaches_its_handler(broker: Mosquitto, protocol: int) -> None:
+    heard: list[Incoming] = []
+    with subscriber(broker.port) as house, sink(broker.port, protocols=[protocol]) as listening:
+        listening.subscribe(SET, heard.append)
+        assert eventually(lambda: settled(listening))
+        house.publish(SET, b"ON")
+        house.publish("p/n/hall/hold/set", b"1")  # nobody asked for it
+        house.publish(SET, b"")
+        assert eventually(lambda: len(heard) == 2)
+        assert heard == [Incoming(SET, b"ON", retained=False), Incoming(SET, b"", retained=False)]
+
+
+def test_what_is_retained_is_marked_so_and_what_comes_live_is_not(broker: Mosquitto) -> None:
+    heard: list[Incoming] = []
+    retain = Message(SET, b"OFF", qos=1, retain=True)
+    with subscriber(broker.port) as house, sink(broker.port, client_id="other", status_topic="q/status") as q:
+        q.publish(retain)
+        assert eventually(lambda: house.last(SET) == "OFF")
+        with sink(broker.port) as listening:
+            listening.subscribe(SET, heard.append)
+            assert eventually(lambda: heard == [Incoming(SET, b"OFF", retained=True)])
+            q.publish(retain)
+            assert eventually(lambda: len(heard) == 2)
+            assert heard[1] == Incoming(SET, b"OFF", retained=False)
+
+
+def test_a_subscription_from_another_thread_counts_at_once_and_after_a_reconnect(broker: Mosquitto) -> None:
+    heard: list[bytes] = []
+    with sink(broker.port) as listening:
+        assert eventually(lambda: settled(listening))
+        other = threading.Thread(target=listening.subscribe, args=(SET, lambda it: heard.append(it.payload)))
+        other.start()
+        other.join()
+        for reconnects, payload in enumerate((b"before", b"after")):
+            assert eventually(lambda known=reconnects: listening.health().reconnects == known)
+            assert eventually(lambda: settled(listening))
+            with subscriber(broker.port) as house:
+                house.publish(SET, payload)
+                assert eventually(lambda last=payload: heard[-1:] == [last])
+            broker.restart()
+        assert heard == [b"before", b"after"]
+
+
+def test_a_subscription_that_was_given_up_is_silent_also_after_a_reconnect(broker: Mosquitto) -> None:
+    heard: list[Incoming] = []
+    with sink(broker.port) as listening:
+        listening.subscribe(SET, heard.append)
+        listening.subscribe("p/n/hall/hold/set", heard.append)
+        assert eventually(lambda: settled(listening))
+        listening.unsubscribe(SET)
+        assert eventually(lambda: settled(listening))
+        for _ in range(2):
+            heard.clear()
+            with subscriber(broker.port) as house:
+                house.publish(SET, b"ON")
+                house.publish("p/n/hall/hold/set", b"1")
+                assert eventually(lambda: heard)
+            assert [it.topic for it in heard] == ["p/n/hall/hold/set"]
+            reconnects = listening.health().reconnects
+            broker.restart()
+            assert eventually(lambda known=reconnects: listening.health().reconnects > known)
+            assert eventually(lambda: settled(listening))
+
+
+def test_a_handler_that_raises_is_told_once_and_harms_nobody(
+    broker: Mosquitto, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: list[bytes] = []
+
+    def handle(message: Incoming) -> None:
+        heard.append(message.payload)
+        raise ValueError("cannot use it")
+
+    with subscriber(broker.port) as house, sink(broker.port) as listening:
+        listening.subscribe(SET, handle)
+        assert eventually(lambda: settled(listening))
+        for number in range(3):
+            house.publish(SET, b"%d" % number)
+        assert eventually(lambda: heard == [b"0", b"1", b"2"])
+        assert listening.health() == MqttHealth()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"mqtt 127.0.0.1:{broker.port}: what came on {SET} could not be used"
+    ]
+
+
+def test_a_subscription_that_the_broker_refuses_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Not by mosquitto, whose access list grants every subscription and then sends nothing."""
+
+    def serve(connection: socket.socket) -> None:
+        connection.recv(1024)
+        connection.sendall(b"\x20\x02\x00\x00")  # CONNACK 3.1.1: accepted
+        heard = bytearray()
+        while came := connection.recv(4096):
+            heard.extend(came)
+            place = heard.find(b"\x00\x14" + SET.encode())  # SUBSCRIBE: number, length, topic, QoS
+            if place >= 0:
+                connection.sendall(b"\x90\x03" + heard[place - 2 : place] + b"\x80")  # SUBACK: failure
+                heard.clear()
+
+    with server(serve) as port, sink(port, protocols=[MQTT_3_1_1]) as listening:
+        listening.subscribe(SET, lambda message: None)
+        assert eventually(lambda: caplog.records)
+        listening.stop(0.1)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"mqtt 127.0.0.1:{port}: broker refuses the subscription of {SET} (Unspecified error); "
+        "allow it in its access list"
+    ]
+
+
+def test_status_then_discovery_then_state_then_subscriptions_then_events() -> None:
+    packets = bytearray()
+
+    def serve(connection: socket.socket) -> None:
+        connection.recv(1024)
+        connection.sendall(b"\x20\x02\x00\x00")  # CONNACK 3.1.1: accepted
+        while came := connection.recv(4096):
+            packets.extend(came)
+
+    with server(serve) as port:
+        publishing = MqttSink(
+            "127.0.0.1", port=port, status_topic=STATUS, client_id="n", protocols=[MQTT_3_1_1]
+        )
+        publishing.subscribe(SET, lambda message: None)
+        publishing.publish(event(b"an event"))
+        publishing.publish(state(b"a state"))
+        publishing.publish(state(b"{}", topic=CONFIG))
+        publishing.start()
+        assert eventually(lambda: b"an event" in packets)
+        publishing.stop(0.1)
+    # A subscription has the length of its topic before it and its QoS behind it.
+    order = [packets.index(part) for part in (
+        b"online", CONFIG.encode(), b"a state", STATUS.encode() + b"\x01", SET.encode() + b"\x01", b"an event"
+    )]  # fmt: skip
+    assert order == sorted(order)
+
+
+def test_all_retained_is_told_again_when_asked(broker: Mosquitto) -> None:
+    with subscriber(broker.port) as house, sink(broker.port) as publishing:
+        publishing.publish(state(b"1"))
+        publishing.publish(state(b"{}", topic=CONFIG))
+        publishing.publish(event(b"once"))
+        assert eventually(lambda: len(house.messages) == 4)
+        publishing.tell_again()
+        assert eventually(lambda: len(house.messages) == 7)
+        assert [(topic, payload) for topic, payload, _ in house.messages[4:]] == [
+            (STATUS, "online"),
+            (CONFIG, "{}"),
+            ("p/n/hall/state", "1"),
+        ]
+
+
+def test_to_tell_again_while_there_is_no_broker_changes_nothing(tmp_path: Path) -> None:
+    late = Mosquitto(tmp_path)
+    with sink(late.port, retry_s=CALM) as publishing:
+        publishing.publish(state(b"1"))
+        publishing.tell_again()
+        late.start()
+        with subscriber(late.port) as house:
+            assert eventually(lambda: settled(publishing))
+            assert house.payloads("p/n/hall/state") == ["1"]
+        late.kill()
+
+
+def test_a_forgotten_topic_is_cleared_on_the_broker_and_never_told_again(broker: Mosquitto) -> None:
+    with subscriber(broker.port) as house, sink(broker.port) as publishing:
+        publishing.publish(state(b"{}", topic=CONFIG))
+        assert eventually(lambda: house.last(CONFIG) == "{}")
+        publishing.forget(CONFIG)
+        assert eventually(lambda: house.last(CONFIG) == "")
+        assert eventually(lambda: settled(publishing))
+        publishing.tell_again()
+        assert eventually(lambda: house.payloads(STATUS) == ["online", "online"])
+        assert eventually(lambda: settled(publishing))
+        assert house.payloads(CONFIG) == ["{}", ""]
+        with subscriber(broker.port) as late:
+            assert eventually(lambda: late.messages)
+            assert late.messages == [(STATUS, "online", True)]
+
+
+def test_what_is_forgotten_while_the_broker_is_away_is_cleared_when_it_is_back(tmp_path: Path) -> None:
+    store = "allow_anonymous true\npersistence true\nautosave_interval 1\nautosave_on_changes true\n"
+    keeping = Mosquitto(tmp_path, f"{store}persistence_location {tmp_path}/\n")
+    keeping.start()
+    with sink(keeping.port, retry_s=CALM) as publishing:
+        publishing.publish(state(b"{}", topic=CONFIG))
+        assert eventually(lambda: settled(publishing))
+        keeping.freeze()
+        publishing.forget(CONFIG)
+        keeping.kill()
+        keeping.start()
+        with subscriber(keeping.port) as house:
+            assert eventually(lambda: house.payloads(CONFIG) == ["{}", ""])
+        with subscriber(keeping.port, CONFIG) as late, subscriber(keeping.port, STATUS) as status:
+            assert eventually(lambda: status.messages)
+            assert late.messages == []
+    keeping.kill()
+
+
+def test_a_topic_that_is_told_anew_after_it_was_forgotten_stays(broker: Mosquitto) -> None:
+    with subscriber(broker.port) as house, sink(broker.port) as publishing:
+        publishing.publish(state(b"1", topic=CONFIG))
+        publishing.forget(CONFIG)
+        publishing.publish(state(b"2", topic=CONFIG))
+        assert eventually(lambda: house.last(CONFIG) == "2")
+        assert eventually(lambda: settled(publishing))
+        publishing.tell_again()
+        assert eventually(lambda: house.payloads(CONFIG)[-2:] == ["2", "2"])
