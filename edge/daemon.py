@@ -17,6 +17,7 @@ from edge.inbox import Inbox
 from edge.live import Live
 from edge.mqtt import messages
 from edge.mqtt.client import MqttSink
+from edge.mqtt.discovery.keeper import Keeper
 from edge.mqtt.messages import Health
 from edge.places import state_directory
 from edge.settings import Settings
@@ -24,7 +25,7 @@ from edge.switches import read_switches
 
 TICK_S = 0.1  # how often what is due without a frame (a state held back, a face that left) is looked for
 HEALTH_S = 30.0
-SWITCHES = "switches.json"
+SWITCHES, DISCOVERY = "switches.json", "discovery.json"  # in the state directory
 
 
 class Daemon:
@@ -37,7 +38,9 @@ class Daemon:
         self, settings: Settings, engine: Engine, sink: MqttSink, load: Callable[[], Settings] | None
     ) -> None:
         switches = state_directory() / SWITCHES
-        self._live = Live(settings, engine, sink, load, read_switches(switches, settings.node.id))
+        self._keeper = Keeper(sink, settings.node.id, state_directory() / DISCOVERY)
+        begin_with = read_switches(switches, settings.node.id)
+        self._live = Live(settings, engine, sink, self._keeper, load, begin_with)
         self._control = Control(self._live, sink, Inbox(time.monotonic), switches, sink.clear_outbox)
         self._sink = sink
         self._stopping = threading.Event()
@@ -64,6 +67,7 @@ class Daemon:
                 if frame is not None:
                     self._live.cameras.analyse(frame)
                 self._live.cameras.tick()
+                self._keeper.tick(time.monotonic())
                 news = self._control.tick() or self._sink.storage != self._storage
                 if news or time.monotonic() - self._health_since >= HEALTH_S:
                     self._tell_health()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from edge import __version__
 from edge.announce import Announcer, EventIds
 from edge.assembly import (
     Engine,
@@ -22,11 +23,13 @@ from edge.assembly import (
     rules_of,
     topics_of,
 )
-from edge.cameras import Camera, Cameras
+from edge.cameras import Camera, Cameras, retained_topics
 from edge.capture import Slots
 from edge.card import read_model
 from edge.detectors import FaceDetector
-from edge.mqtt import messages
+from edge.health import temperature_c
+from edge.mqtt import discovery, messages
+from edge.mqtt.discovery.keeper import Keeper
 from edge.mqtt.messages import ConfigHealth, Info
 from edge.settings import Settings
 from edge.settings.tables import Camera as CameraSettings
@@ -35,7 +38,7 @@ from edge.types import Duplex, EdgeError
 
 MAX_ERROR = 300  # characters of a mistake in health
 # Tables, and keys of others, that a reload changes in the running daemon. The rest needs a restart.
-LIVE = frozenset({"camera", "detector", "log", "model", "mqtt.faces_hz", "report"})
+LIVE = frozenset({"camera", "detector", "discovery", "log", "model", "mqtt.faces_hz", "report"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,7 @@ class Live:
         settings: Settings,
         engine: Engine,
         sink: Duplex,
+        keeper: Keeper,
         load: Callable[[], Settings] | None,
         switches: Mapping[str, Switches],
     ) -> None:
@@ -77,6 +81,7 @@ class Live:
         self._settings = settings
         self._engine = engine
         self._sink = sink
+        self._keeper = keeper
         self._load = load
         self._ids = EventIds()
         self._told_info: Info | None = None
@@ -126,6 +131,14 @@ class Live:
         if self.info != self._told_info:
             self._told_info = self.info
             self._sink.publish(messages.info(self.topics, self.info, time.time()))
+        self._announce()
+
+    def _announce(self) -> None:
+        """Have Home Assistant know the node and its cameras as they are now."""
+        part, names = self._settings.discovery, [camera.name for camera in self.cameras]
+        devices = discovery.devices(self.topics, names, __version__, temperature=temperature_c() is not None)
+        kept = [topic for name in names for topic in retained_topics(self.topics, name)]
+        self._keeper.announce(devices if part.enabled else [], part.prefix, part.format, kept)
 
     def _build(self, part: CameraSettings) -> Camera:
         settings, started = self._settings, time.monotonic()
@@ -159,7 +172,7 @@ def _same_or_new(engine: Engine, before: Settings, settings: Settings) -> Engine
 
     Not in any case another: an accelerator may serve only one at a time.
     """
-    if settings.model == before.model and read_model(settings.model.file).sha256 == engine.model.sha256:
+    if settings.model == before.model and read_model(engine.model.path).sha256 == engine.model.sha256:
         return engine
     return open_engine(settings)
 

@@ -52,10 +52,12 @@ def test_faces_reach_a_subscriber_as_the_contract_says(broker: Mosquitto, start:
             assert sum(face["scores"].values()) == pytest.approx(1, abs=0.01)
             assert all(0 <= side <= 1 for side in face["box"])
     switches = {f"hall/{switch}/state" for switch in ("enabled", "min_confidence", "hold")}
-    retained = {"status", "info", "health", "hall/status", "hall/state", *switches}
+    own = {"status", "info", "health", "hall/status", "hall/state", *switches}
+    retained = {f"emotion-edge/pi/{topic}" for topic in own}
+    retained |= {f"homeassistant/device/{device}/config" for device in ("pi", "pi_hall")}
     with subscriber(broker.port) as late:
         assert eventually(lambda: len(late.messages) >= len(retained))
-        assert {topic.removeprefix("emotion-edge/pi/") for topic, _, _ in late.messages} == retained
+        assert {topic for topic, _, _ in late.messages} == retained
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
