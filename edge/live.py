@@ -91,6 +91,7 @@ class Live:
     def start(self) -> None:
         """Open the cameras, and tell what the node is."""
         self._apply(self._settings)
+        self._announce()
 
     @property
     def info(self) -> Info:
@@ -110,10 +111,14 @@ class Live:
             mistakes = tuple(str(error).splitlines())
             self.health = replace(self.health, error=mistakes[0][:MAX_ERROR])
             return Reloaded(mistakes)
+        if engine is not self._engine and "model" not in changed:
+            changed += ("model",)  # the file behind the same name
         before, self._settings = self._settings, settings
         self._engine, self._detectors = engine, detectors
         self.health = ConfigHealth(restart=restart)
         self._apply(before)
+        if {"camera", "discovery"} & set(changed):
+            self._announce()
         return Reloaded(changed=changed, restart=restart)
 
     def _apply(self, before: Settings) -> None:
@@ -131,7 +136,6 @@ class Live:
         if self.info != self._told_info:
             self._told_info = self.info
             self._sink.publish(messages.info(self.topics, self.info, time.time()))
-        self._announce()
 
     def _announce(self) -> None:
         """Have Home Assistant know the node and its cameras as they are now."""
