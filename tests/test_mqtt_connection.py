@@ -13,7 +13,7 @@ import pytest
 from edge.mqtt.client import MqttSink
 from edge.mqtt.messages import MqttHealth
 from tests.broker import Mosquitto, broker, eventually, server, subscriber
-from tests.sink import ONCE, STATUS, event, sink, state
+from tests.sink import CALM, ONCE, STATUS, event, sink, state
 
 __all__ = ["broker"]  # a fixture
 
@@ -72,6 +72,28 @@ def test_a_broker_that_is_silent_on_mqtt_5_is_spoken_to_in_3_1_1_and_at_once_aft
         assert eventually(lambda: publishing.connected)
         publishing.stop(0.1)
     assert levels == [5, 4, 4]
+
+
+def test_after_a_broker_was_away_mqtt_5_comes_first_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    def serve(connection: socket.socket) -> None:
+        if connection.recv(1024)[8] == 4:
+            connection.sendall(b"\x20\x02\x00\x00")
+            connection.recv(1024)
+
+    with server(serve) as port:
+        publishing = MqttSink("127.0.0.1", port=port, status_topic=STATUS, client_id="n", retry_s=CALM)
+        publishing.start()
+        assert eventually(lambda: "connected (MQTT 3.1.1)" in caplog.text)
+    assert eventually(lambda: "connection refused" in caplog.text)
+    newer = Mosquitto(tmp_path, port=port)
+    newer.start()
+    assert eventually(lambda: "connected again (MQTT 5)" in caplog.text)
+    publishing.stop()
+    newer.kill()
 
 
 def test_mqtt_5_is_spoken_with_a_bound_on_packets_and_an_expiry_on_events() -> None:

@@ -20,17 +20,12 @@ SET = "p/n/hall/enabled/set"
 CONFIG = "homeassistant/device/n_hall/config"
 
 
-def settled(publishing: MqttSink) -> bool:
-    """Everything was sent and acknowledged, the subscriptions too."""
-    return publishing.connected and publishing._queue.idle
-
-
 @pytest.mark.parametrize("protocol", [MQTT_5, MQTT_3_1_1])
 def test_what_comes_on_a_subscribed_topic_reaches_its_handler(broker: Mosquitto, protocol: int) -> None:
     heard: list[Incoming] = []
     with subscriber(broker.port) as house, sink(broker.port, protocols=[protocol]) as listening:
         listening.subscribe(SET, heard.append)
-        assert eventually(lambda: settled(listening))
+        assert eventually(lambda: listening.idle)
         house.publish(SET, b"ON")
         house.publish("p/n/hall/hold/set", b"1")  # nobody asked for it
         house.publish(SET, b"")
@@ -55,13 +50,13 @@ def test_what_is_retained_is_marked_so_and_what_comes_live_is_not(broker: Mosqui
 def test_a_subscription_from_another_thread_counts_at_once_and_after_a_reconnect(broker: Mosquitto) -> None:
     heard: list[bytes] = []
     with sink(broker.port) as listening:
-        assert eventually(lambda: settled(listening))
+        assert eventually(lambda: listening.idle)
         other = threading.Thread(target=listening.subscribe, args=(SET, lambda it: heard.append(it.payload)))
         other.start()
         other.join()
         for reconnects, payload in enumerate((b"before", b"after")):
             assert eventually(lambda known=reconnects: listening.health().reconnects == known)
-            assert eventually(lambda: settled(listening))
+            assert eventually(lambda: listening.idle)
             with subscriber(broker.port) as house:
                 house.publish(SET, payload)
                 assert eventually(lambda last=payload: heard[-1:] == [last])
@@ -74,9 +69,9 @@ def test_a_subscription_that_was_given_up_is_silent_also_after_a_reconnect(broke
     with sink(broker.port) as listening:
         listening.subscribe(SET, heard.append)
         listening.subscribe("p/n/hall/hold/set", heard.append)
-        assert eventually(lambda: settled(listening))
+        assert eventually(lambda: listening.idle)
         listening.unsubscribe(SET)
-        assert eventually(lambda: settled(listening))
+        assert eventually(lambda: listening.idle)
         for _ in range(2):
             heard.clear()
             with subscriber(broker.port) as house:
@@ -87,7 +82,7 @@ def test_a_subscription_that_was_given_up_is_silent_also_after_a_reconnect(broke
             reconnects = listening.health().reconnects
             broker.restart()
             assert eventually(lambda known=reconnects: listening.health().reconnects > known)
-            assert eventually(lambda: settled(listening))
+            assert eventually(lambda: listening.idle)
 
 
 def test_a_handler_that_raises_is_told_once_and_harms_nobody(
@@ -101,7 +96,7 @@ def test_a_handler_that_raises_is_told_once_and_harms_nobody(
 
     with subscriber(broker.port) as house, sink(broker.port) as listening:
         listening.subscribe(SET, handle)
-        assert eventually(lambda: settled(listening))
+        assert eventually(lambda: listening.idle)
         for number in range(3):
             house.publish(SET, b"%d" % number)
         assert eventually(lambda: heard == [b"0", b"1", b"2"])
@@ -109,6 +104,19 @@ def test_a_handler_that_raises_is_told_once_and_harms_nobody(
     assert [record.getMessage() for record in caplog.records] == [
         f"mqtt 127.0.0.1:{broker.port}: what came on {SET} could not be used"
     ]
+
+
+def test_a_message_larger_than_64_kib_is_not_even_sent_to_us(broker: Mosquitto) -> None:
+    """With MQTT 5, where the broker keeps to what we said of our largest packet."""
+    heard: list[int] = []
+    with subscriber(broker.port) as house, sink(broker.port) as listening:
+        listening.subscribe(SET, lambda it: heard.append(len(it.payload)))
+        assert eventually(lambda: listening.idle)
+        for size in (65_000, 66_000, 1_000_000, 1):
+            house.publish(SET, b"x" * size)
+        assert eventually(lambda: heard[-1:] == [1])
+        assert heard == [65_000, 1]
+        assert listening.health() == MqttHealth()
 
 
 def test_a_subscription_that_the_broker_refuses_is_told(caplog: pytest.LogCaptureFixture) -> None:
@@ -184,7 +192,7 @@ def test_to_tell_again_while_there_is_no_broker_changes_nothing(tmp_path: Path) 
         publishing.tell_again()
         late.start()
         with subscriber(late.port) as house:
-            assert eventually(lambda: settled(publishing))
+            assert eventually(lambda: publishing.idle)
             assert house.payloads("p/n/hall/state") == ["1"]
         late.kill()
 
@@ -195,10 +203,10 @@ def test_a_forgotten_topic_is_cleared_on_the_broker_and_never_told_again(broker:
         assert eventually(lambda: house.last(CONFIG) == "{}")
         publishing.forget(CONFIG)
         assert eventually(lambda: house.last(CONFIG) == "")
-        assert eventually(lambda: settled(publishing))
+        assert eventually(lambda: publishing.idle)
         publishing.tell_again()
         assert eventually(lambda: house.payloads(STATUS) == ["online", "online"])
-        assert eventually(lambda: settled(publishing))
+        assert eventually(lambda: publishing.idle)
         assert house.payloads(CONFIG) == ["{}", ""]
         with subscriber(broker.port) as late:
             assert eventually(lambda: late.messages)
@@ -211,7 +219,7 @@ def test_what_is_forgotten_while_the_broker_is_away_is_cleared_when_it_is_back(t
     keeping.start()
     with sink(keeping.port, retry_s=CALM) as publishing:
         publishing.publish(state(b"{}", topic=CONFIG))
-        assert eventually(lambda: settled(publishing))
+        assert eventually(lambda: publishing.idle)
         keeping.freeze()
         publishing.forget(CONFIG)
         keeping.kill()
@@ -230,6 +238,6 @@ def test_a_topic_that_is_told_anew_after_it_was_forgotten_stays(broker: Mosquitt
         publishing.forget(CONFIG)
         publishing.publish(state(b"2", topic=CONFIG))
         assert eventually(lambda: house.last(CONFIG) == "2")
-        assert eventually(lambda: settled(publishing))
+        assert eventually(lambda: publishing.idle)
         publishing.tell_again()
         assert eventually(lambda: house.payloads(CONFIG)[-2:] == ["2", "2"])

@@ -60,6 +60,7 @@ class Queue:
         self._subscribed: dict[str, None] = {}  # an ordered set
         # A newer message takes the place of an older one of its topic that still waits.
         self._waiting: dict[Key, Message | Subscription] = {}
+        self._in_hand: Due | None = None  # taken out, perhaps not yet in flight
         self._in_flight: dict[int, Due] = {}  # by the connection's number for it
         self._serial = itertools.count()
         self._connected = False
@@ -80,7 +81,7 @@ class Queue:
     def idle(self) -> bool:
         """All is sent, and acknowledged where that is asked for."""
         with self._lock:
-            return not self._waiting and not self._in_flight
+            return not self._waiting and not self._in_hand and not self._in_flight
 
     def counts(self) -> tuple[int, int, int]:
         """(connections so far, events that wait to be sent or acknowledged, events given up)."""
@@ -142,15 +143,18 @@ class Queue:
         with self._lock:
             self._connected = False
             self._waiting = {}
+            self._in_hand = None
             self._in_flight = {}
 
     def next(self, window: int) -> Due | None:
         """Take out what to send next; of QoS 1 only while less than *window* is unacknowledged."""
         with self._lock:
+            self._in_hand = None
             full = len(self._in_flight) >= window
             while (key := next(self._sendable(full), None)) is not None:
                 due = Due(key, self._waiting.pop(key), self._seconds_left(key))
                 if due.seconds_left is None or due.seconds_left > 0:
+                    self._in_hand = due
                     return due
                 self._drop(key)
             return None

@@ -1,0 +1,175 @@
+"""What waits for the broker, by values: no socket, no thread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from edge.mqtt.queue import Due, Queue, Subscription
+from edge.types import Message
+from tests.sink import event, faces, state
+
+ONLINE = Message("p/n/status", b"online", qos=1, retain=True)
+OFFLINE = Message("p/n/status", b"offline", qos=1, retain=True)
+MANY = 100  # a window that is never full
+
+
+@pytest.fixture
+def queue() -> Queue:
+    return Queue(ONLINE, OFFLINE, size=3)
+
+
+def sent(queue: Queue, window: int = MANY, first: int = 1) -> list[str]:
+    """What goes out, each as payload or +topic; numbered from *first*, without an acknowledgement."""
+    return [_name(queue, due, number) for number, due in enumerate(_all(queue, window), first)]
+
+
+def _all(queue: Queue, window: int) -> Iterator[Due]:
+    while (due := queue.next(window)) is not None:
+        yield due
+
+
+def _name(queue: Queue, due: Due, number: int) -> str:
+    if isinstance(due.item, Subscription):
+        queue.sent(number, due)
+        return f"{'+' if due.item.wanted else '-'}{due.topic}"
+    if due.item.qos == 1:
+        queue.sent(number, due)
+    return due.item.payload.decode()
+
+
+def test_a_connect_tells_status_discovery_state_subscriptions_and_events(queue: Queue) -> None:
+    queue.put(event(b"event"))
+    queue.subscribe("p/n/hall/enabled/set")
+    queue.put(state(b"state"))
+    queue.put(faces(b"lost"))
+    queue.put(state(b"discovery", topic="homeassistant/device/n_hall/config"))
+    queue.begin()
+    assert sent(queue) == ["online", "discovery", "state", "+p/n/hall/enabled/set", "event"]
+
+
+def test_a_newer_message_takes_the_place_of_its_elder_and_events_do_not(queue: Queue) -> None:
+    queue.begin()
+    assert sent(queue) == ["online"]
+    for number in (b"1", b"2"):
+        for message in (faces(b"faces" + number), event(b"event" + number), state(b"state" + number)):
+            assert queue.put(message)
+    assert sent(queue, first=10) == ["faces2", "event1", "state2", "event2"]
+
+
+def test_a_full_window_lets_through_what_needs_no_acknowledgement(queue: Queue) -> None:
+    queue.subscribe("p/n/hall/enabled/set")
+    queue.put(state(b"state"))
+    queue.begin()
+    assert sent(queue, window=1) == ["online"]
+    queue.put(faces(b"faces"))
+    assert sent(queue, window=1, first=2) == ["faces"]
+    queue.acknowledged(1, refused=False)
+    assert sent(queue, window=1, first=3) == ["state"]
+    assert queue.in_flight == 1
+
+
+def test_it_is_idle_once_all_is_acknowledged(queue: Queue) -> None:
+    queue.begin()
+    due = queue.next(MANY)
+    assert due is not None
+    assert not queue.idle  # on its way out
+    queue.sent(1, due)
+    assert queue.next(MANY) is None
+    assert not queue.idle
+    assert queue.acknowledged(1, refused=False) == due
+    assert queue.idle
+
+
+def test_what_was_not_acknowledged_is_sent_again_after_a_loss(queue: Queue) -> None:
+    queue.put(event(b"1"))
+    queue.put(event(b"2"))
+    queue.begin()
+    assert sent(queue) == ["online", "1", "2"]
+    queue.acknowledged(2, refused=False)
+    queue.end()
+    assert not queue.put(event(b"3"))
+    queue.begin()
+    assert sent(queue) == ["online", "2", "3"]
+    assert queue.counts() == (2, 2, 0)
+
+
+def test_too_many_and_refused_events_are_counted(queue: Queue) -> None:
+    for number in range(5):
+        queue.put(event(b"%d" % number))
+    queue.begin()
+    assert sent(queue) == ["online", "2", "3", "4"]
+    due = queue.acknowledged(2, refused=True)
+    assert due is not None
+    assert due.topic == "p/n/hall/event"
+    assert queue.counts() == (1, 2, 3)
+
+
+def test_an_event_that_is_too_old_is_never_taken_out(queue: Queue) -> None:
+    queue.put(event(b"old", max_age_s=-1.0))
+    queue.put(event(b"young"))
+    assert queue.counts() == (0, 1, 1)
+    queue.begin()
+    queue.put(event(b"old", max_age_s=-1.0))
+    assert sent(queue) == ["online", "young"]
+    assert queue.counts() == (1, 1, 2)
+
+
+def test_an_empty_retained_payload_is_repeated_until_it_was_acknowledged(queue: Queue) -> None:
+    queue.put(state(b""))
+    queue.begin()
+    assert sent(queue) == ["online", ""]
+    queue.end()
+    queue.begin()
+    assert sent(queue) == ["online", ""]
+    queue.acknowledged(2, refused=False)
+    queue.end()
+    queue.begin()
+    assert sent(queue) == ["online"]
+
+
+def test_the_acknowledgement_of_an_elder_does_not_forget_an_empty_one(queue: Queue) -> None:
+    queue.put(state(b"1"))
+    queue.begin()
+    assert sent(queue) == ["online", "1"]
+    queue.put(state(b""))
+    queue.acknowledged(2, refused=False)
+    queue.end()
+    queue.begin()
+    assert sent(queue) == ["online", ""]
+
+
+def test_a_subscription_that_is_given_up_is_told_to_the_broker_and_forgotten(queue: Queue) -> None:
+    assert not queue.subscribe("p/n/a/set")
+    queue.begin()
+    assert sent(queue) == ["online", "+p/n/a/set"]
+    assert queue.subscribe("p/n/a/set", wanted=False)
+    assert sent(queue, first=10) == ["-p/n/a/set"]
+    queue.end()
+    queue.begin()
+    assert sent(queue) == ["online"]
+
+
+def test_offline_is_the_last_word_and_nothing_is_taken_after_it(queue: Queue) -> None:
+    queue.put(event(b"event"))
+    queue.begin()
+    assert queue.close()
+    assert not queue.close()
+    assert not queue.put(state(b"late"))
+    queue.tell_again()
+    assert sent(queue) == ["event", "offline"]
+    queue.end()
+    queue.begin()
+    assert sent(queue)[0] == "offline"
+
+
+def test_what_cannot_be_sent_is_given_up_for_good(queue: Queue) -> None:
+    queue.put(state(b"state"))
+    queue.put(event(b"event"))
+    queue.subscribe("p/n/a/set")
+    for key in ("p/n/hall/state", 0, ("p/n/a/set",)):
+        queue.discard(key)
+    queue.begin()
+    assert sent(queue) == ["online"]
+    assert queue.counts() == (1, 0, 1)
