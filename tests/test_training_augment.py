@@ -1,5 +1,6 @@
 """What a training picture goes through."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -36,3 +37,39 @@ def test_light_saturates_instead_of_wrapping() -> None:
 def test_blur_takes_fine_detail_away(sigma: float) -> None:
     always = Augment(**{**vars(NOTHING), "blur": 1.0, "blur_sigma": sigma})
     assert vary(IMAGES, always, np.random.default_rng(1)).std() < IMAGES.std() * 0.7
+
+
+def test_a_jittered_box_moves_each_edge_on_its_own() -> None:
+    image = np.zeros((48, 48), np.uint8)
+    image[16:32, 16:32] = 255
+    varied = vary(
+        np.stack([image] * 64), Augment(**{**vars(NOTHING), "jitter": 0.2}), np.random.default_rng(0)
+    )
+    wide, high = (varied > 127).any(1).sum(1), (varied > 127).any(2).sum(1)
+    assert (wide.min(), wide.max()) == (pytest.approx(12, abs=1), pytest.approx(24, abs=3))
+    assert np.abs(wide - high).max() > 4  # a box of another shape stretches the face
+
+
+def test_low_light_darkens_middle_grays_and_shows_noise() -> None:
+    dark = Augment(**{**vars(NOTHING), "low_light": 1.0, "low_light_noise": 0.0})
+    gray = np.full((64, 48, 48), 128, np.uint8)
+    levels = vary(gray, dark, np.random.default_rng(0)).mean((1, 2))
+    assert 40 < levels.min() < 60  # 255 * (128 / 255) ** 2.5 is 46
+    assert levels.max() <= 128
+    noisy = vary(gray, Augment(**{**vars(NOTHING), "low_light": 1.0}), np.random.default_rng(0))
+    assert 8 < noisy.std((1, 2)).max() < 13
+    assert (vary(gray, Augment(**{**vars(dark), "low_light": 0.0}), np.random.default_rng(0)) == gray).all()
+
+
+def test_jpeg_leaves_the_picture_recognizable_and_blocky() -> None:
+    smooth = np.stack([cv2.GaussianBlur(image, (0, 0), 3) for image in IMAGES])
+    packed = vary(smooth, Augment(**{**vars(NOTHING), "jpeg": 1.0}), np.random.default_rng(0))
+    assert (packed.shape, packed.dtype) == (IMAGES.shape, np.uint8)
+    assert 0 < np.abs(packed.astype(int) - smooth).mean() < 5
+
+
+def test_what_is_off_draws_nothing_so_that_recipes_from_before_see_the_same_pictures() -> None:
+    known = Augment(noise=3.0)
+    later = Augment(noise=3.0, low_light_gamma=9.0, low_light_noise=99.0, jpeg_quality=1)
+    pictures = [vary(IMAGES, how, np.random.default_rng(7)) for how in (known, later)]
+    np.testing.assert_array_equal(*pictures)

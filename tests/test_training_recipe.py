@@ -28,6 +28,11 @@ def test_what_a_recipe_leaves_out_keeps_its_default(tmp_path: Path) -> None:
         ("epochs = true", "epochs: True; a whole number would do"),
         ("epochs = 0", "epochs: 0; 1 to 100000 would do"),
         ("ferplus = 1.5", "ferplus: 1.5; 0 to 1 would do"),
+        ("optimizer = 'lion'", "optimizer: 'lion'; sgd, adam would do"),
+        ("schedule = 1", "schedule: 1; cosine, plateau, constant would do"),
+        ("keep = 'first'", "keep: 'first'; last, best would do"),
+        ("early_stopping = -1", "early_stopping: -1; 0 to 10000 would do"),
+        ("[augment]\njpeg = 2", "augment.jpeg: 2; 0 to 1 would do"),
         ("[augment]\nturn = 1", "augment.turn: unknown key"),
         ("augment = 1", "augment: 1; a table [augment] would do"),
         ("[[data]]\nname = 'x'", "data: tables [[data]] with licence, name, used_for would do"),
@@ -40,7 +45,14 @@ def test_a_mistake_in_a_recipe_gets_one_line(tmp_path: Path, text: str, line: st
 
 
 @pytest.mark.parametrize(
-    "path", sorted(Path(__file__).parents[1].glob("training/recipes/*.toml")), ids=lambda p: p.stem
+    ("ferplus", "judge"), [(0.0, "fer2013"), (0.4, "fer2013"), (0.5, "plus7"), (1.0, "plus7")]
+)
+def test_the_accuracy_that_decides_is_that_of_most_of_the_target(ferplus: float, judge: str) -> None:
+    assert Recipe(ferplus=ferplus).judged_by == judge
+
+
+@pytest.mark.parametrize(
+    "path", sorted(Path(__file__).parents[1].glob("training/recipes/**/*.toml")), ids=lambda p: p.stem
 )
 def test_every_recipe_of_ours_is_valid_and_names_its_data(path: Path) -> None:
     assert "FER2013" in read_recipe(path).data[0]["name"]

@@ -1,14 +1,19 @@
-"""``emotion-train``: fit, average, evaluate, portraits, framing."""
+"""``emotion-train``: fit, average, evaluate, compare, predict, curves, portraits, framing."""
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import edge
 from edge.quiet import quiet
 from edge.types import LABELS, EdgeError
+
+SHIPPED = Path(edge.__file__).parent / "models" / "emotion.tflite"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -35,6 +40,10 @@ def _fit(options: argparse.Namespace) -> None:
     from training.recipe import Recipe, read_recipe
 
     recipe = read_recipe(options.recipe) if options.recipe else Recipe()
+    if options.seed is not None:
+        recipe = replace(recipe, seed=options.seed)
+    if options.backend:
+        _use(options.backend)
     dataset = _dataset(options)
     with quiet():
         import keras
@@ -42,7 +51,20 @@ def _fit(options: argparse.Namespace) -> None:
         from training.fit import fit
 
         keras.ops.zeros(1)  # the backend says what it thinks of this machine at its first operation
-    fit(options.model, dataset, recipe, options.out, options.resume, options.start_from)
+    fit(
+        options.model, dataset, recipe, options.out, resume=options.resume, start_from=options.start_from,
+        teachers=options.teachers, weights=options.weights, processes=options.workers,
+    )  # fmt: skip
+
+
+def _use(backend: str) -> None:
+    """Let keras, which is not imported yet, run on *backend*."""
+    if importlib.util.find_spec(backend) is None:
+        raise EdgeError(f"--backend {backend}: not installed; pip install {backend}, or another would do")
+    os.environ["KERAS_BACKEND"] = backend
+    if os.environ.get("OMP_NUM_THREADS") == "1":  # which JAX does not read
+        one = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+        os.environ.setdefault("XLA_FLAGS", one)
 
 
 def _average(options: argparse.Namespace) -> None:
@@ -53,13 +75,53 @@ def _average(options: argparse.Namespace) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     from training import evaluate
+    from training.model_files import open_networks
 
-    if not options.model.exists():  # before the data is read, which takes longer
-        raise EdgeError(f"{options.model}: no such file")
-    found = evaluate.evaluate(options.model, _dataset(options), options.split)
-    print(evaluate.table(found, str(options.model)))
+    networks = open_networks(options.models)  # before the data is read, which takes longer
+    dataset = _dataset(options)
+    found = [evaluate.evaluate(network, dataset, options.split, options.tta) for network in networks]
+    print("\n".join(evaluate.table(one) for one in found))
     if options.json:
-        evaluate.save(found, options.model, options.json)
+        evaluate.save(found, options.json)
+    if options.out:
+        from training.report import write_evaluations
+
+        write_evaluations(found, options.out)
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from training import compare, evaluate
+    from training.model_files import open_networks
+
+    networks = open_networks(options.models)
+    found = compare.compare(networks, _dataset(options), options.split)
+    print(compare.table(found))
+    if options.json:
+        evaluate.save_json(asdict(found), options.json)
+    if options.out:
+        from training.report import write_comparison
+
+        write_comparison(found, options.out)
+
+
+def _predict(options: argparse.Namespace) -> None:
+    from training import predict
+    from training.model_files import open_network
+
+    network, files = open_network(options.model), predict.pictures(options.images)
+    seen, problems = predict.predict(network, files, options.faces)
+    for one in seen:
+        print(one.text)
+    if options.out and seen:
+        predict.save_grid(seen, options.out)
+    if problems:
+        raise EdgeError("\n".join(problems))
+
+
+def _curves(options: argparse.Namespace) -> None:
+    from training.history import save_curves
+
+    save_curves(options.runs, options.out)
 
 
 def _portraits(options: argparse.Namespace) -> None:
@@ -83,6 +145,16 @@ def _dataset(options: argparse.Namespace):
     return read(options.data, options.ferplus, options.skip_bad)
 
 
+def _paths(text: str) -> tuple[Path, ...]:
+    return tuple(Path(one) for one in text.split(",") if one)
+
+
+def _natural(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r}: a whole number from 0 on would do")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "emotion-train", description="Data to a trained network and its figures."
@@ -99,12 +171,27 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument("--threads", type=int, metavar="N", help="of the backend (default: its own choice)")
 
     fit = commands.add_parser("fit", parents=[data], help="train a network")
-    fit.add_argument("--model", required=True, metavar="NAME", help="plain or edge-s")
+    fit.add_argument("--model", required=True, metavar="NAME", help="edge-s, edge-xs, edge-m, deep-cnn, …")
     fit.add_argument("--recipe", type=Path, metavar="TOML", help="default: the values in training/recipe.py")
     fit.add_argument("--out", type=Path, required=True, metavar="DIR", help="the run's folder")
     fit.add_argument("--resume", action="store_true", help="go on after the last whole epoch in DIR")
     fit.add_argument(
         "--start-from", type=Path, metavar="KERAS", help="begin with the weights of this model.keras"
+    )
+    fit.add_argument(
+        "--weights", default="none", metavar="W", help="for mobilenet-v2 and vgg16: imagenet, a file, or none"
+    )
+    fit.add_argument(
+        "--teachers", type=_paths, default=(), metavar="RUN,RUN",
+        help="runs whose mean answer is learned as well (the recipe's distill)",
+    )  # fmt: skip
+    fit.add_argument("--seed", type=_natural, metavar="N", help="instead of the recipe's")
+    fit.add_argument(
+        "--workers", type=_natural, default=0, metavar="N",
+        help="processes that vary the pictures, for a fast accelerator (default: none, a thread)",
+    )  # fmt: skip
+    fit.add_argument(
+        "--backend", choices=("tensorflow", "jax", "torch"), help="default: $KERAS_BACKEND, or keras's own"
     )
     fit.set_defaults(run=_fit)
 
@@ -113,11 +200,46 @@ def _parser() -> argparse.ArgumentParser:
     average.add_argument("--out", type=Path, required=True, metavar="DIR", help="the new network's folder")
     average.set_defaults(run=_average, threads=None)
 
-    evaluate = commands.add_parser("evaluate", parents=[data], help="accuracy, recall, calibration")
-    evaluate.add_argument("model", type=Path, metavar="MODEL", help=".keras or .tflite")
-    evaluate.add_argument("--split", default="PublicTest", metavar="NAME", help="default: PublicTest")
-    evaluate.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
+    measured = argparse.ArgumentParser(add_help=False)
+    measured.add_argument(
+        "models", type=Path, nargs="+", metavar="MODEL",
+        help="a run's folder, .keras, .tflite, .onnx, or a .toml that tells another file's input and labels",
+    )  # fmt: skip
+    measured.add_argument("--split", default="PublicTest", metavar="NAME", help="default: PublicTest")
+    measured.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
+    measured.add_argument("--out", type=Path, metavar="DIR", help="write a report with plots there")
+
+    evaluate = commands.add_parser(
+        "evaluate", parents=[data, measured], help="accuracy, recall, calibration, on both label sets"
+    )
+    evaluate.add_argument(
+        "--tta", action="store_true", help="also the mean with each picture's mirror image, on its own line"
+    )
     evaluate.set_defaults(run=_evaluate)
+
+    compare = commands.add_parser(
+        "compare", parents=[data, measured], help="networks side by side: figures, cost, seeds, McNemar"
+    )
+    compare.set_defaults(run=_compare)
+
+    predict = commands.add_parser("predict", help="what a network sees in any pictures")
+    predict.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="pictures or folders of them")
+    predict.add_argument(
+        "--model", type=Path, default=SHIPPED, metavar="MODEL",
+        help="a run's folder, .keras, .tflite, .onnx or .toml; default: the shipped one",
+    )  # fmt: skip
+    predict.add_argument(
+        "--faces", action="store_true", help="look for faces (default: each picture is one framed face)"
+    )
+    predict.add_argument("--out", type=Path, metavar="PNG", help="draw the pictures there with what was seen")
+    predict.set_defaults(run=_predict, threads=None)
+
+    curves = commands.add_parser("curves", help="loss and accuracy of runs by epoch")
+    curves.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a run's folder")
+    curves.add_argument(
+        "--out", type=Path, default=Path("curves.png"), metavar="PNG", help="default: curves.png"
+    )
+    curves.set_defaults(run=_curves, threads=None)
 
     portraits = commands.add_parser("portraits", parents=[data], help="mean faces for the portraits camera")
     portraits.add_argument("--out", type=Path, required=True, metavar="NPZ")

@@ -11,7 +11,7 @@ from training.recipe import Augment
 
 
 def vary(images: np.ndarray, how: Augment, random: np.random.Generator) -> np.ndarray:
-    """*images* (n, h, w) uint8, each turned, shifted, scaled, mirrored, lit, blurred and part-erased."""
+    """*images* (n, h, w) uint8, each turned, shifted, scaled, mirrored, blurred, lit, erased, compressed."""
     return np.stack([_vary_one(image, how, random) for image in images])
 
 
@@ -28,6 +28,13 @@ def _vary_one(image: np.ndarray, how: Augment, random: np.random.Generator) -> n
     center = np.array([(width - 1) / 2, (height - 1) / 2])
     shift = how.shift * np.array([width * draw[2], height * draw[3]])
     matrix[:, 2] = center + shift - matrix[:, :2] @ center
+    if how.jitter:
+        left, top, right, bottom = random.uniform(-how.jitter, how.jitter, 4)
+        # The box that is cut out, in shares of the picture, becomes the picture.
+        wide, high = 1 / (1 + right - left), 1 / (1 + bottom - top)
+        matrix = np.diag([wide, high]) @ matrix
+        # A pixel's place is its middle, half a pixel from the box's edge.
+        matrix[:, 2] -= left * width * wide + (1 - wide) / 2, top * height * high + (1 - high) / 2
     image = cv2.warpAffine(image, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
 
     if chance[1] < how.blur:
@@ -40,14 +47,30 @@ def _vary_one(image: np.ndarray, how: Augment, random: np.random.Generator) -> n
     levels = (np.arange(256) - mean) * gain + mean + how.brightness * draw[7]
     image = cv2.LUT(image, np.clip(np.rint(levels), 0, 255).astype(np.uint8))
 
+    if how.low_light and random.random() < how.low_light:
+        image = _dark(image, how, random)
     if how.noise:
-        grain = random.standard_normal(image.shape, np.float32) * (how.noise * chance[2])
-        image = np.clip(np.rint(image + grain), 0, 255).astype(np.uint8)
+        image = _grainy(image, how.noise * chance[2], random)
     if chance[3] < how.erase:
         high, wide = (int(length * random.uniform(0.15, 0.4)) for length in image.shape)
         top, left = random.integers(0, height - high + 1), random.integers(0, width - wide + 1)
         image[top : top + high, left : left + wide] = random.integers(0, 256)
+    if how.jpeg and random.random() < how.jpeg:
+        quality = int(random.integers(how.jpeg_quality, 91))
+        image = cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], -1)
     return image
+
+
+def _dark(image: np.ndarray, how: Augment, random: np.random.Generator) -> np.ndarray:
+    """*image* as taken in a dark room: its middle grays sink, and the sensor's noise shows."""
+    gamma = random.uniform(1, how.low_light_gamma)
+    levels = np.rint(255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)
+    return _grainy(cv2.LUT(image, levels), random.uniform(0, how.low_light_noise), random)
+
+
+def _grainy(image: np.ndarray, deviation: float, random: np.random.Generator) -> np.ndarray:
+    grain = random.standard_normal(image.shape, np.float32) * deviation
+    return np.clip(np.rint(image + grain), 0, 255).astype(np.uint8)
 
 
 def _soft(image: np.ndarray, sigma: float, shrink: bool) -> np.ndarray:

@@ -1,0 +1,75 @@
+"""The networks by name: 48x48 luma in, seven probabilities out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import keras
+from keras import layers
+
+from edge.types import EdgeError
+from training.networks import earlier, ours, transfer
+
+NETWORKS: dict[str, Callable[[float], keras.Model]] = {
+    "plain": ours.plain,
+    "edge-xs": ours.edge_xs,
+    "edge-s": ours.edge_s,
+    "edge-m": ours.edge_m,
+    "shallow-cnn": earlier.shallow_cnn,
+    "deep-cnn": earlier.deep_cnn,
+    "custom-cnn": earlier.custom_cnn,
+    "cnn-64-128-256": earlier.cnn_64_128_256,
+    "mini-xception": earlier.mini_xception,
+}
+TRANSFER: dict[str, Callable[[float, str], keras.Model]] = {
+    "mobilenet-v2": transfer.mobilenet_v2,
+    "vgg16": transfer.vgg16,
+}
+
+
+def build(name: str, dropout: float = 0.0, weights: str = "none") -> keras.Model:
+    """A fresh network of that *name*; *dropout* (0..1) stands before the dense layer.
+
+    Input ``pixels`` (n, 48, 48, 1) float, 0..255; output ``probabilities`` (n, 7) in LABELS' order.
+    *weights*, for those of TRANSFER: ``imagenet``, a file of them, or ``none``. EdgeError where there is
+    no such network, or its weights cannot be had.
+    """
+    if name in TRANSFER:
+        return TRANSFER[name](dropout, weights)
+    if name not in NETWORKS:
+        raise EdgeError(
+            f"--model {name}: unknown network; there are {', '.join(sorted({*NETWORKS, *TRANSFER}))}"
+        )
+    if weights != "none":
+        raise EdgeError(
+            f"--weights {weights}: {name} has none; {' and '.join(TRANSFER)} take them, "
+            "--start-from begins with those of a run"
+        )
+    return NETWORKS[name](dropout)
+
+
+def macs(model: keras.Model) -> int:
+    """Multiply-adds of one picture through *model*: its convolutions and dense layers.
+
+    What costs one operation a value (normalization, additions, activations) is not counted; normalization
+    is folded into the convolutions on a device anyway.
+    """
+    return sum(_macs(layer) for layer in model.layers)
+
+
+def _macs(layer: keras.Layer) -> int:
+    if isinstance(layer, keras.Model):
+        return macs(layer)
+    if isinstance(layer, layers.Dense):
+        return math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:-1])
+    kernels = {
+        layers.Conv2D: ("kernel",),
+        layers.DepthwiseConv2D: ("kernel",),
+        layers.SeparableConv2D: ("depthwise_kernel", "pointwise_kernel"),
+    }.get(type(layer), ())
+    # Each kernel (the depthwise one too: it keeps as many products as it has channels) is used whole
+    # at every place of the output.
+    return sum(math.prod(getattr(layer, name).shape) for name in kernels) * math.prod(
+        layer.output.shape[1:-1] if kernels else ()
+    )

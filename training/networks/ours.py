@@ -1,0 +1,58 @@
+"""This project's networks, of shapes that quantize everywhere.
+
+Only 3x3 (and 1x1) convolution + batch normalization + ReLU, residual additions, strides, global
+average pooling, one dense layer and softmax; channels are multiples of 8. That is what the Edge TPU
+maps whole and what full-int8 keeps accurate: no swish, squeeze-and-excite, attention or large dense.
+"""
+
+from __future__ import annotations
+
+import keras
+from keras import layers
+
+from training.networks.blocks import classified, convolution, dropped, pixels, residual, scaled
+
+
+def plain(dropout: float) -> keras.Model:
+    """Seven 3x3 convolutions in a row: 0.51 M parameters, 21 M multiply-adds."""
+    given = pixels()
+    x = scaled(given)
+    for channels, stride in ((16, 1), (32, 2), (64, 2), (64, 1), (128, 2), (128, 1), (192, 2)):
+        x = convolution(x, channels, stride)
+    return _pooled(given, x, dropout, "plain")
+
+
+def edge_xs(dropout: float) -> keras.Model:
+    """Four residual blocks of 16, 32, 64 and 96 channels: 0.22 M parameters, 8 M multiply-adds.
+
+    For a Raspberry Pi Zero 2.
+    """
+    return _residual("edge-xs", dropout, 16, 2, ((16, 1), (32, 2), (64, 2), (96, 2)))
+
+
+def edge_s(dropout: float) -> keras.Model:
+    """Four residual blocks of 32, 64, 128 and 160 channels: 0.75 M parameters, 31 M multiply-adds."""
+    return _residual("edge-s", dropout, 32, 2, ((32, 1), (64, 2), (128, 2), (160, 2)))
+
+
+def edge_m(dropout: float) -> keras.Model:
+    """Eight residual blocks, the first two on all 48x48 pixels: 1.9 M parameters, 280 M multiply-adds.
+
+    A teacher, and for a Jetson.
+    """
+    blocks = ((32, 1), (32, 1), (64, 2), (64, 1), (128, 2), (128, 1), (192, 2), (192, 1))
+    return _residual("edge-m", dropout, 32, 1, blocks)
+
+
+def _residual(
+    name: str, dropout: float, first: int, stride: int, blocks: tuple[tuple[int, int], ...]
+) -> keras.Model:
+    given = pixels()
+    x = convolution(scaled(given), first, stride)
+    for channels, step in blocks:
+        x = residual(x, channels, step)
+    return _pooled(given, x, dropout, name)
+
+
+def _pooled(given, x, dropout: float, name: str) -> keras.Model:
+    return classified(given, dropped(layers.GlobalAveragePooling2D()(x), dropout), name)
