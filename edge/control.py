@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 SAVE_AGAIN_S = 10.0
 MAX_LINES = 20  # of mistakes in the log
-MAX_ERROR_BYTES = 1600  # of a response's error as JSON: the whole stays below 2 KiB
+MAX_ERROR_BYTES = 1400  # of a response's error as JSON: with any transaction the whole is below 2 KiB
 
 
 class Control:
@@ -181,6 +181,6 @@ def _log_reload(done: Reloaded) -> None:
 
 def _shortened(reason: str) -> str:
     """As much of *reason* as fits into an answer."""
-    while len(json.dumps(reason).encode()) > MAX_ERROR_BYTES:
+    while len(json.dumps(reason, ensure_ascii=False).encode()) > MAX_ERROR_BYTES:
         reason = f"{reason[: len(reason) * 7 // 8]}…"
     return reason

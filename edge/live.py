@@ -108,7 +108,8 @@ class Live:
             engine = _same_or_new(self._engine, self._settings, settings)
             detectors = _open_detectors(settings)
         except EdgeError as error:
-            mistakes = tuple(str(error).splitlines())
+            # A file's name may be no Unicode, and then could not be told.
+            mistakes = tuple(str(error).encode(errors="replace").decode().splitlines())
             self.health = replace(self.health, error=mistakes[0][:MAX_ERROR])
             return Reloaded(mistakes)
         if engine is not self._engine and "model" not in changed:

@@ -1,0 +1,260 @@
+"""Commands carried out: what is answered, remembered and told, without a broker."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge import control
+from edge.assembly import Engine, open_engine
+from edge.control import Control
+from edge.inbox import Inbox
+from edge.live import Live
+from edge.mqtt.discovery.keeper import Keeper
+from edge.mqtt.messages import CommandHealth
+from edge.settings import Settings
+from edge.switches import Switches, read_switches
+from edge.types import ConfigError
+from tests.fakes import TwoWaySink
+
+NODE = "emotion-edge/pi"
+HALL = f"{NODE}/hall"
+
+
+def settings(*cameras: str, **tables: Any) -> Settings:
+    portraits = {"source": "portraits", "width": 320, "height": 240}
+    return Settings.model_validate(
+        {
+            "node": {"id": "pi"},
+            "detector": {"kind": "haar"},
+            "camera": [{"name": name, **portraits} for name in cameras],
+            **tables,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return open_engine(settings("hall"))
+
+
+class Node:
+    """A node with two cameras, one of them off, that is told what a broker would bring it."""
+
+    def __init__(self, engine: Engine, folder: Path) -> None:
+        self.sink = TwoWaySink()
+        self.file = folder / "state" / "switches.json"
+        self.load: Callable[[], Settings] = lambda: settings("hall", "porch")
+        keeper: Any = Keeper(self.sink, "pi", folder / "discovery.json")  # type: ignore[arg-type]
+        switches = {"porch": Switches(enabled=False)}
+        first = settings("hall", "porch")
+        self.live = Live(first, engine, self.sink, keeper, lambda: self.load(), switches)
+        self.now = 100.0
+        inbox = Inbox(lambda: self.now)
+        self.control = Control(self.live, self.sink, inbox, self.file, lambda: 42)
+        self.live.start()
+        self.control.start()
+
+    def send(self, topic: str, payload: bytes) -> bool:
+        """Bring *payload* and let the node do what is due a second later; whether health has news."""
+        self.sink.send(f"{NODE}/{topic}", payload)
+        self.now += 1.0
+        return self.control.tick()
+
+    def ask(self, command: str, payload: bytes) -> Any:
+        self.send(f"request/{command}", payload)
+        (*_, answer) = self.sink.payloads(f"{NODE}/response/{command}")
+        return json.loads(answer)
+
+    @property
+    def counts(self) -> CommandHealth:
+        return self.control.inbox.counts
+
+
+@pytest.fixture
+def node(engine: Engine, tmp_path: Path) -> Iterator[Node]:
+    node = Node(engine, tmp_path)
+    yield node
+    node.live.cameras.close()
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [text for name, _, text in caplog.record_tuples if name in ("edge.inbox", "edge.control")]
+
+
+def commands(node: Node) -> set[str]:
+    topics = {topic.removeprefix(f"{NODE}/") for topic in node.sink.handlers if topic.startswith(NODE)}
+    return {topic for topic in topics if not topic.startswith("request/")}
+
+
+def test_it_listens_to_exact_topics_and_no_others(node: Node) -> None:
+    switches = ("enabled", "min_confidence", "hold")
+    requests = ("restart_camera", "reload", "clear_outbox", "info")
+    assert {topic for topic in node.sink.handlers if topic.startswith(NODE)} == {
+        *(f"{NODE}/{camera}/{switch}/set" for camera in ("hall", "porch") for switch in switches),
+        *(f"{NODE}/request/{command}" for command in requests),
+    }
+
+
+def test_a_switch_is_turned_told_and_remembered(node: Node, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    node.send("hall/hold/set", b"2.50")
+    assert node.live.cameras["hall"].pipeline.rules.hold_s == 2.5
+    assert node.sink.payloads(f"{HALL}/hold/state") == ["0.6", "2.5"]
+    node.send("hall/min_confidence/set", b"0.7")
+    node.send("porch/enabled/set", b"ON")
+    assert read_switches(node.file, "pi") == {"hall": Switches(hold=2.5, min_confidence=0.7)}
+    assert node.live.cameras["porch"].capture is not None
+    assert node.counts == CommandHealth(3, 0)
+    assert lines(caplog) == [
+        "camera hall: hold 2.5, by command",
+        "camera hall: min_confidence 0.7, by command",
+        "camera porch: enabled ON, by command",
+    ]
+
+
+def test_a_switch_that_is_refused_changes_and_tells_nothing(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = len(node.sink.messages)
+    assert not node.send("hall/hold/set", b"soon")
+    assert [message.topic for message in node.sink.messages[told:] if "hold" in message.topic] == []
+    assert (node.counts, node.file.exists()) == (CommandHealth(0, 1), False)
+    assert lines(caplog) == [f"{HALL}/hold/set: refused: found 'soon', a plain number from 0 to 60 would do"]
+
+
+def test_a_camera_is_restarted_by_name(node: Node) -> None:
+    before = node.live.cameras["hall"].capture
+    assert node.ask("restart_camera", b'{"camera":"hall","transaction":"t1"}') == {
+        "status": "ok", "transaction": "t1",
+    }  # fmt: skip
+    assert node.live.cameras["hall"].capture not in (before, None)
+
+
+@pytest.mark.parametrize(
+    ("payload", "error"),
+    [
+        (b'{"camera":"attic"}', "no camera 'attic'; hall, porch would do"),
+        (b'{"camera":"porch"}', "camera porch is disabled; enable it"),
+        (b"{}", "camera: a name in quotes would do"),
+        (b'{"camera":"hall","force":true}', "unknown key 'force'; restart_camera takes camera, transaction"),
+    ],
+)
+def test_a_camera_that_cannot_be_restarted_is_answered_why(node: Node, payload: bytes, error: str) -> None:
+    before = node.live.cameras["hall"].capture
+    assert node.ask("restart_camera", payload) == {"status": "error", "error": error}
+    assert node.live.cameras["hall"].capture is before
+    assert node.counts == CommandHealth(0, 1)
+
+
+def test_the_outbox_is_cleared_and_counted(node: Node) -> None:
+    assert node.ask("clear_outbox", b'{"transaction":7}') == {"status": "ok", "cleared": 42, "transaction": 7}
+
+
+def test_info_is_the_info_payload(node: Node) -> None:
+    answer = node.ask("info", b"{}")
+    told = json.loads(node.sink.payloads(f"{NODE}/info")[-1])
+    assert (answer["status"], set(answer)) == ("ok", {"status", "info"})
+    assert {**answer["info"], "ts": ""} == {**told, "ts": ""}
+
+
+def test_a_reload_brings_and_takes_topics_and_switches(node: Node) -> None:
+    node.send("hall/hold/set", b"2")
+    node.load = lambda: settings("porch", "attic")
+    assert node.send("request/reload", b'{"transaction":"r"}')  # health has news
+    assert json.loads(node.sink.payloads(f"{NODE}/response/reload")[-1]) == {
+        "status": "ok", "transaction": "r",
+    }  # fmt: skip
+    assert commands(node) == {
+        f"{camera}/{switch}/set"
+        for camera in ("porch", "attic")
+        for switch in ("enabled", "min_confidence", "hold")
+    }
+    assert read_switches(node.file, "pi") == {"porch": Switches(enabled=False)}
+
+
+def test_a_reload_says_what_needs_a_restart(node: Node) -> None:
+    node.load = lambda: settings("hall", "porch", mqtt={"port": 1884})
+    assert node.ask("reload", b"{}") == {"status": "ok", "restart": ["mqtt.port"]}
+
+
+def test_a_reload_of_a_file_with_mistakes_is_answered_with_all_of_them(node: Node) -> None:
+    def load() -> Settings:
+        raise ConfigError("config.toml:3: first\nconfig.toml:9: second")
+
+    node.load = load
+    assert node.ask("reload", b"{}") == {
+        "status": "error", "error": "config.toml:3: first\nconfig.toml:9: second",
+    }  # fmt: skip
+    assert node.live.health.error == "config.toml:3: first"
+
+
+@pytest.mark.parametrize("letter", ["x", "ä", '"', "\\", "😀"])
+def test_an_answer_has_at_most_2_kib_however_many_mistakes_there_are(node: Node, letter: str) -> None:
+    def load() -> Settings:
+        raise ConfigError("\n".join(f"config.toml:{line}: {letter * 60}" for line in range(1000)))
+
+    node.load = load
+    answer = node.ask("reload", b'{"transaction":"%s"}' % ("😀" * 128).encode())
+    assert answer["error"].startswith("config.toml:0: ")
+    assert answer["error"].endswith("…")
+    assert 1000 < len(node.sink.payloads(f"{NODE}/response/reload")[-1].encode()) <= 2048
+
+
+def test_a_signal_has_the_configuration_read_at_the_next_tick(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    node.load = lambda: settings("hall", "porch", report={"hold_s": 3.0})
+    assert not node.control.tick()
+    node.control.ask_reload()
+    assert node.control.tick()
+    assert not node.control.tick()
+    assert node.live.cameras["hall"].pipeline.rules.hold_s == 3.0
+    assert lines(caplog) == ["configuration read again: changed report"]
+
+
+def test_mistakes_after_a_signal_are_in_the_log(node: Node, caplog: pytest.LogCaptureFixture) -> None:
+    def load() -> Settings:
+        raise ConfigError("config.toml:3: first\nconfig.toml:9: second")
+
+    node.load = load
+    node.control.ask_reload()
+    node.control.tick()
+    assert lines(caplog) == [
+        "config.toml:3: first",
+        "config.toml:9: second",
+        "the configuration has mistakes; everything stays as it was",
+    ]
+
+
+def test_a_command_for_a_camera_that_went_meanwhile_is_dropped(node: Node) -> None:
+    node.load = lambda: settings("porch")
+    node.sink.send(f"{NODE}/request/reload", b"{}")
+    node.sink.send(f"{HALL}/hold/set", b"2")
+    node.control.tick()
+    assert node.counts == CommandHealth(1, 0)
+    assert [camera.name for camera in node.live.cameras] == ["porch"]
+
+
+def test_a_disk_that_refuses_is_told_once_and_tried_again(
+    node: Node, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO, "edge.control")
+    monkeypatch.setattr(control, "SAVE_AGAIN_S", 0.0)
+    node.file.parent.write_text("in the way")
+    node.send("hall/hold/set", b"2")
+    node.send("hall/hold/set", b"3")
+    assert node.live.cameras["hall"].pipeline.rules.hold_s == 3.0
+    node.file.parent.unlink()
+    node.control.tick()
+    assert read_switches(node.file, "pi")["hall"] == Switches(hold=3.0)
+    said = [text for name, _, text in caplog.record_tuples if name == "edge.control"]
+    assert said == [
+        f"{node.file}: file exists; a restart would forget the switches", f"{node.file}: written again"
+    ]  # fmt: skip
