@@ -42,6 +42,12 @@ def test_onnx_is_asked_in_its_own_layout_type_and_batch(
     assert network.opened.cost() == Cost(7, 7)
 
 
+def test_weights_that_go_through_eight_bits_are_counted_too(tmp_path: Path) -> None:
+    network = open_network(write_onnx(tmp_path / "model.onnx", [1, 1, 48, 48], steps=True))
+    assert network.opened.cost() == Cost(7, 7)
+    np.testing.assert_allclose(network.probabilities(PICTURES), by_hand(PICTURES[:, 0, 0] / 255), atol=1e-4)
+
+
 def test_a_toml_tells_range_size_and_order_of_another_s_file(tmp_path: Path) -> None:
     write_onnx(tmp_path / "theirs.onnx", [1, 64, 64, 1], black=-1, white=1)
     described = tmp_path / "theirs.toml"

@@ -35,13 +35,19 @@ def write_onnx(
     white: float = 255.0,
     outputs: int = 7,
     softmax: bool = True,
+    steps: bool = False,
 ) -> Path:
-    """A network for *shape* and *kind*, pixels from *black* to *white*; LABELS are its last outputs."""
+    """A network for *shape* and *kind*, pixels from *black* to *white*; LABELS are its last outputs.
+
+    With *steps* its weights go through eight bits on their way, as TensorRT wants it.
+    """
     values = {
         "black": np.float32(black),
         "range": np.float32(white - black),
         "flat": np.array([-1, 1], np.int64),
         "slopes": np.pad(SLOPES, ((0, 0), (outputs - 7, 0))),
+        "step": np.float32(24),
+        "zero": np.int8(0),
         "offsets": np.pad(OFFSETS, ((0, 0), (outputs - 7, 0))),
     }
     nodes = [
@@ -50,7 +56,9 @@ def write_onnx(
         helper.make_node("Div", ["shifted", "range"], ["scaled"]),
         helper.make_node("ReduceMean", ["scaled"], ["mean"], axes=[1, 2, 3], keepdims=1),
         helper.make_node("Reshape", ["mean", "flat"], ["column"]),
-        helper.make_node("MatMul", ["column", "slopes"], ["sloped"]),
+        helper.make_node("QuantizeLinear", ["slopes", "step", "zero"], ["eight_bits"]),
+        helper.make_node("DequantizeLinear", ["eight_bits", "step", "zero"], ["weights"]),
+        helper.make_node("MatMul", ["column", "weights" if steps else "slopes"], ["sloped"]),
         helper.make_node("Add", ["sloped", "offsets"], ["logits"]),
         helper.make_node("Softmax" if softmax else "Identity", ["logits"], ["probabilities"]),
     ]

@@ -9,6 +9,9 @@ from typing import Any
 
 from edge.types import EdgeError
 
+# What may stand between a weight in an ONNX file and the layer that it belongs to.
+_OF_THE_SAME_SIZE = {"QuantizeLinear", "DequantizeLinear", "Cast", "Transpose", "Reshape"}
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -55,8 +58,8 @@ def cost_of_onnx(path: Path) -> Cost:
     except Exception as error:  # whatever protobuf or shape inference raises
         raise EdgeError(f"{path}: not an ONNX model: {str(error).splitlines()[0]}") from error
     constants = {one.name: math.prod(one.dims) for one in graph.initializer}
-    for node in graph.node:
-        if node.op_type == "DequantizeLinear" and node.input[0] in constants:
+    for node in graph.node:  # in an order in which each one's inputs come before it
+        if node.op_type in _OF_THE_SAME_SIZE and node.input[0] in constants:
             constants[node.output[0]] = constants[node.input[0]]
     shapes = {
         one.name: [side.dim_value for side in one.type.tensor_type.shape.dim]
