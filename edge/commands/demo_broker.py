@@ -6,11 +6,13 @@ import asyncio
 import logging
 import threading
 from concurrent.futures import Future
+from contextlib import suppress
 from types import TracebackType
 
 from edge.types import EdgeError
 
 CONNACK_UNSUPPORTED_PROTOCOL = b"\x20\x02\x00\x01"
+SHUTDOWN_S = 0.2
 MQTT_3_1_1 = 4  # protocol level, in CONNECT
 CONFIG = {
     "listeners": {"default": {"type": "external"}},  # that is: served by us
@@ -101,7 +103,9 @@ class DemoBroker:
         self._ready.set_result(server.sockets[0].getsockname()[1])
         await self._stop.wait()
         server.close()
-        await broker.shutdown()
+        # While a client subscribes, amqtt may wait for ever; what it leaves is cancelled with the loop.
+        with suppress(TimeoutError, asyncio.TimeoutError):
+            await asyncio.wait_for(broker.shutdown(), SHUTDOWN_S)
 
 
 async def _read_packet(reader: asyncio.StreamReader) -> bytes:
