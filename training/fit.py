@@ -66,8 +66,6 @@ def fit(
     if files:
         asked["teachers"] = [records.of_run(file) for file in files]
     taught_by = _teachers(files, recipe)
-    records.open_run(out, asked, resume)
-    records.save_calibration(out, rows, recipe)
 
     keras.utils.set_random_seed(recipe.seed)
     model = build(network, recipe.dropout, "none" if (out / "checkpoint.npz").exists() else weights)
@@ -75,6 +73,8 @@ def fit(
     optimizer.build(model.trainable_variables)
     if start_from is not None:
         model.set_weights(_weights(start_from, model))
+    records.open_run(out, asked, resume)
+    records.save_calibration(out, rows, recipe)
     averaged = keras.models.clone_model(model)
     averaged.set_weights(model.get_weights())
     state = [*model.variables, *optimizer.variables]
