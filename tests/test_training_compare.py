@@ -78,7 +78,9 @@ def test_compare_prints_a_table_and_leaves_a_report(
     assert json.loads((out / "figures.json").read_text())["pairs"][0]["only_first"] == 9
     report = (out / "report.md").read_text().splitlines()
     assert "| a/model.onnx | 9 : 0, p = .002 |" in report
-    assert "| a/model.onnx | 100.00 (72.25–100.00) | 0.195 | 7 | 7 | 1 kB |" in report
+    first = "[a/model.onnx](recipes/a-model-onnx.json)"
+    assert f"| {first} | 100.00 (72.25–100.00) | 0.195 | 7 | 7 | 1 kB |" in report
+    assert (out / "recipes/a-model-onnx.json").read_text() == (tmp_path / "a/recipe.json").read_text()
     picture = cv2.imread(str(out / "comparison.png"))
     assert picture.shape[1] > 600
     assert (out / "comparison.png").stat().st_size < 60_000

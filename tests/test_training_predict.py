@@ -89,6 +89,17 @@ def test_curves_are_drawn_of_each_run(tmp_path: Path) -> None:
         assert near.sum() > 100
 
 
+def test_twelve_runs_are_told_apart_beside_the_curves(tmp_path: Path) -> None:
+    runs = []
+    for number in range(12):
+        runs.append(tmp_path / f"run-{number}")
+        runs[-1].mkdir()
+        (runs[-1] / "history.csv").write_text(HEADER + f"1,{number},.1,.4,.6,9\n2,{number},.1,.5,.7,9\n")
+    out = tmp_path / "curves.png"
+    assert main(["curves", *map(str, runs), "--out", str(out)]) == 0
+    assert cv2.imread(str(out)).shape[1] == 1040
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [

@@ -69,10 +69,12 @@ def reliability(found: Sequence[Figures], out: Path) -> None:
 
 def curves(runs: Mapping[str, Mapping[str, Sequence[float]]], out: Path) -> None:
     """Loss and accuracy by epoch of each run (name -> column of its history.csv -> values)."""
-    figure, axes = _figure(1, 2, (8.6, 3.5))
+    many = len(runs) > len(COLOURS)
+    figure, axes = _figure(1, 2, (10.4, max(3.5, 0.6 + 0.15 * len(runs))) if many else (8.6, 3.5))
+    palette = _rainbow(len(runs)) if many else COLOURS
     styles = {"loss": "-", "accuracy_plus7": "-", "accuracy_fer2013": (0, (3, 1.5))}
     for number, (name, history) in enumerate(runs.items()):
-        colour, epochs = COLOURS[number % len(COLOURS)], history["epoch"]
+        colour, epochs = palette[number], history["epoch"]
         mark = "o" if len(epochs) == 1 else None
         for column, style in styles.items():
             values = np.array(history.get(column, ()))
@@ -87,7 +89,10 @@ def curves(runs: Mapping[str, Mapping[str, Sequence[float]]], out: Path) -> None
     axes[0][1].set(title="PublicTest: accuracy, %", xlabel="epoch")
     for name, style in (("FER+ majority", "-"), ("FER2013", styles["accuracy_fer2013"])):
         axes[0][1].plot([], [], color="#555555", ls=style, lw=1.5, label=name)
-    axes[0][0].legend()
+    if many:
+        figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside right upper", fontsize=7)
+    else:
+        axes[0][0].legend()
     axes[0][1].legend(loc="lower right")
     for axis in axes[0]:
         axis.xaxis.get_major_locator().set_params(integer=True)
@@ -147,6 +152,12 @@ def grid(tiles: Sequence[tuple[np.ndarray, str, Sequence[float] | None]], out: P
             below.text(1.04, y, f"{100 * scores[label]:.0f}", ha="left", **style)
         below.set(xlim=(-0.75, 1.3), ylim=(-2.6, 0.6))
     _save(figure, out)
+
+
+def _rainbow(count: int) -> Sequence[Any]:
+    from matplotlib import colormaps
+
+    return list(colormaps["turbo"](np.linspace(0.05, 0.95, count)))
 
 
 def _figure(rows: int, columns: int, size: tuple[float, float], **more: Any) -> tuple[Any, np.ndarray]:

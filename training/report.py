@@ -1,4 +1,4 @@
-"""Reports as folders: ``report.md`` to read, ``figures.json`` to compute with, small PNGs."""
+"""Reports as folders: ``report.md`` to read, ``figures.json`` to compute with, small PNGs, runs' recipes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from training.compare import Comparison, count, interval_text, p_text
 from training.evaluate import Evaluation, save, save_json, share_text
 from training.figures import Figures, Pair
 from training.history import save_curves
+from training.model_files import RECORD
 
 
 def write_evaluations(found: Sequence[Evaluation], out: Path) -> None:
@@ -24,9 +25,9 @@ def write_evaluations(found: Sequence[Evaluation], out: Path) -> None:
         plots.confusion(one.figures, out / f"{stem}-confusion.png")
         plots.reliability(one.figures, out / f"{stem}-reliability.png")
         lines += [*_evaluation(one, stem, heading=len(found) > 1)]
-        if (Path(one.model).parent / "history.csv").exists():
-            save_curves([Path(one.model)], out / f"{stem}-curves.png")
-            lines += [f"![Loss and accuracy by epoch]({stem}-curves.png)", ""]
+        lines += _curves([one.model], out / f"{stem}-curves.png")
+        named = _with_recipe(one.name, one.model, out)
+        lines += [f"How it was trained: {named}.", ""] if named != one.name else []
     lines += [_HOW, ""]
     save(found, out / "figures.json")
     _write(out / "report.md", lines)
@@ -48,7 +49,7 @@ def write_comparison(found: Comparison, out: Path) -> None:
     for row in sorted(found.rows, key=lambda row: -row.figures[-1].accuracy):
         shown = " | ".join(f"{interval_text(one)} | {one.calibration_error:.3f}" for one in row.figures)
         cost = f"{count(row.cost.parameters)} | {count(row.cost.macs)} | {row.size / 1000:,.0f} kB"
-        lines.append(f"| {row.name} | {shown} | {cost} |")
+        lines.append(f"| {_with_recipe(row.name, row.model, out)} | {shown} | {cost} |")
     rows = ", ".join(f"{one.data} n = {one.n:,}" for one in found.rows[0].figures)
     lines += ["", f"{rows}. One crop a picture. ECE: calibration error over 15 bins.", ""]
     if found.seeds:
@@ -67,7 +68,31 @@ def write_comparison(found: Comparison, out: Path) -> None:
         ]  # fmt: skip
         for name in names:
             lines += _pairs(name, [row.name for row in found.rows], found.pairs)
+    lines += _curves([row.model for row in found.rows], out / "curves.png")
     _write(out / "report.md", lines)
+
+
+def _curves(models: Sequence[str], out: Path) -> list[str]:
+    """The curves of those of *models* that lie in a run, drawn in *out*; the lines that show them."""
+    folders = {Path(model).parent: None for model in models if Path(model).with_name("history.csv").exists()}
+    if not folders:
+        return []
+    save_curves(list(folders), out)
+    return [f"![Loss and accuracy by epoch]({out.name})", ""]
+
+
+def _with_recipe(name: str, model: str, out: Path) -> str:
+    """*name*, as a link to a copy of its run's record where *model* lies in a run."""
+    record = Path(model).with_name(RECORD)
+    if not record.exists():
+        return name
+    copy = out / "recipes" / f"{_stem(name)}.json"
+    try:
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_bytes(record.read_bytes())
+    except OSError as error:
+        raise EdgeError(f"{copy}: {error.strerror}") from error
+    return f"[{name}](recipes/{copy.name})"
 
 
 def _pairs(data: str, networks: Sequence[str], pairs: Sequence[Pair]) -> Iterator[str]:
