@@ -102,7 +102,7 @@ class Subscriber:
 
     def _hear(self, client: object, userdata: object, message: paho.MQTTMessage) -> None:
         self.times.append(time.time())
-        self.messages.append((message.topic, message.payload.decode(), message.retain))
+        self.messages.append((message.topic, message.payload.decode(errors="replace"), message.retain))
 
     def payloads(self, topic: str) -> list[str]:
         return [payload for name, payload, _ in list(self.messages) if name == topic]

@@ -1,0 +1,124 @@
+"""Switches and requests against the daemon as a process: a real broker, real pictures."""
+
+from __future__ import annotations
+
+import json
+import signal
+from typing import Any
+
+import psutil
+
+from tests.broker import Mosquitto, Subscriber, broker, eventually, subscriber  # noqa: F401
+from tests.process import Start, start  # noqa: F401
+
+NODE = "emotion-edge/pi"
+HALL = f"{NODE}/hall"
+
+
+def configuration(port: int, *cameras: str) -> str:
+    camera = '[[camera]]\nname = "{}"\nsource = "portraits"\nwidth = 320\nheight = 240\n'
+    tables = "".join(map(camera.format, cameras))
+    return f'[node]\nid = "pi"\n[mqtt]\nhost = "127.0.0.1"\nport = {port}\n{tables}'
+
+
+def ask(heard: Subscriber, command: str, payload: bytes) -> Any:
+    """What the node answers to a request."""
+    topic = f"{NODE}/response/{command}"
+    before = len(heard.payloads(topic))
+    heard.publish(f"{NODE}/request/{command}", payload)
+    assert eventually(lambda: len(heard.payloads(topic)) > before, 10), f"no answer to {command}"
+    assert len(heard.payloads(topic)[-1].encode()) <= 2048
+    return json.loads(heard.payloads(topic)[-1])
+
+
+def ready(heard: Subscriber, *cameras: str) -> bool:
+    topics = [f"{NODE}/{camera}/state" for camera in cameras]
+    return eventually(
+        lambda: all('"present":"ON"' in (heard.last(topic) or "") for topic in topics), 30
+    )
+
+
+def health(heard: Subscriber) -> Any:
+    return json.loads(heard.last(f"{NODE}/health") or "{}")
+
+
+def test_a_camera_is_switched_off_and_on_and_stays_off_over_a_kill(
+    broker: Mosquitto, start: Start  # noqa: F811
+) -> None:
+    with subscriber(broker.port) as heard:
+        daemon = start(configuration(broker.port, "hall", "porch"))
+        assert ready(heard, "hall", "porch")
+        faces = json.loads(heard.last(f"{HALL}/state") or "")["faces"]
+        threads = psutil.Process(daemon.process.pid).num_threads()
+        heard.publish(f"{HALL}/enabled/set", b"off")
+        assert eventually(lambda: heard.last(f"{HALL}/enabled/state") == "OFF")
+        assert heard.last(f"{HALL}/status") == "disabled"
+        assert eventually(lambda: '"emotion":"none"' in (heard.last(f"{HALL}/state") or ""))
+        events = [json.loads(payload) for payload in heard.payloads(f"{HALL}/event")]
+        assert len([event for event in events if event["event_type"] == "face_left"]) == faces
+        assert json.loads(heard.last(f"{HALL}/faces") or "")["faces"] == []
+        # Its capture thread and that one's supervisor have ended: nobody is left to read a picture.
+        assert psutil.Process(daemon.process.pid).num_threads() == threads - 2
+
+        told = len(heard.messages)
+        pictures = len(heard.payloads(f"{NODE}/porch/faces"))
+        assert eventually(lambda: len(heard.payloads(f"{NODE}/porch/faces")) > pictures + 3, 10)
+        assert {topic for topic, _, _ in heard.messages[told:] if topic.startswith(HALL)} == set()
+
+        daemon.stop(signal.SIGKILL)
+        start(configuration(broker.port, "hall", "porch"))
+        online = heard.payloads(f"{NODE}/porch/status").count("online")
+        assert eventually(lambda: heard.payloads(f"{NODE}/porch/status").count("online") > online, 30)
+        assert heard.last(f"{HALL}/status") == "disabled"
+        assert heard.last(f"{HALL}/enabled/state") == "OFF"
+        heard.publish(f"{HALL}/enabled/set", b"ON")
+        assert eventually(lambda: heard.last(f"{HALL}/status") == "online", 10)
+        assert heard.last(f"{HALL}/enabled/state") == "ON"
+        assert ready(heard, "hall")
+
+
+def test_numbers_are_set_and_hold_over_a_restart(broker: Mosquitto, start: Start) -> None:  # noqa: F811
+    with subscriber(broker.port) as heard:
+        daemon = start(configuration(broker.port, "hall"))
+        assert ready(heard, "hall")
+        heard.publish(f"{HALL}/min_confidence/set", b"1")
+        assert eventually(lambda: heard.last(f"{HALL}/min_confidence/state") == "1")
+        # No blended probability is that high: every emotion becomes uncertain.
+        assert eventually(lambda: '"emotion":"uncertain"' in (heard.last(f"{HALL}/state") or ""), 15)
+        heard.publish(f"{HALL}/hold/set", b"2.5")
+        assert eventually(lambda: heard.last(f"{HALL}/hold/state") == "2.5")
+        daemon.stop()
+        heard.messages.clear()
+        start(configuration(broker.port, "hall"))
+        assert eventually(lambda: heard.last(f"{HALL}/hold/state") == "2.5", 20)
+        assert heard.last(f"{HALL}/min_confidence/state") == "1"
+
+
+def test_requests_are_answered_with_their_transaction(broker: Mosquitto, start: Start) -> None:  # noqa: F811
+    with subscriber(broker.port) as heard:
+        start(configuration(broker.port, "hall"))
+        assert ready(heard, "hall")
+        info = ask(heard, "info", b'{"transaction":"one"}')
+        assert (info["status"], info["transaction"], info["info"]["cameras"]) == ("ok", "one", ["hall"])
+        assert ask(heard, "clear_outbox", b'{"transaction":2}')["transaction"] == 2
+        opened = heard.payloads(f"{HALL}/status").count("online")
+        assert ask(heard, "restart_camera", b'{"camera":"hall"}') == {"status": "ok"}
+        assert eventually(lambda: heard.payloads(f"{HALL}/status").count("online") > opened, 10)
+        assert ask(heard, "restart_camera", b'{"camera":"attic"}')["status"] == "error"
+        assert ask(heard, "info", b"\xff") == {"status": "error", "error": "not UTF-8 text"}
+        assert ask(heard, "reload", b'{"transaction":"t"}') == {"status": "ok", "transaction": "t"}
+        assert eventually(lambda: health(heard)["commands"] == {"accepted": 4, "refused": 2})
+        retained = {topic for topic, _, old in heard.messages if old}
+        assert not {topic for topic in retained if "/response/" in topic}
+
+
+def test_retained_commands_are_ignored_and_logged_once(broker: Mosquitto, start: Start) -> None:  # noqa: F811
+    with subscriber(broker.port) as heard:
+        heard.publish(f"{HALL}/enabled/set", b"OFF", retain=True)
+        heard.publish(f"{NODE}/request/reload", b"{}", retain=True)
+        daemon = start(configuration(broker.port, "hall"))
+        assert ready(heard, "hall")
+        assert heard.last(f"{HALL}/enabled/state") == "ON"
+        assert heard.payloads(f"{NODE}/response/reload") == []
+        daemon.stop()
+        assert daemon.log.count("ignored, because it is retained; send commands without retain") == 2
