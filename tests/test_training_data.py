@@ -7,10 +7,17 @@ import numpy as np
 import pytest
 
 from edge.types import LABELS, EdgeError
+from tests.tiny_onnx import write_onnx
 from training import data
+from training.__main__ import main
 
 PIXELS = " ".join(str(value % 256) for value in range(48 * 48))
 IMAGE = (np.arange(48 * 48) % 256).astype(np.uint8).reshape(48, 48)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(write_onnx(tmp_path_factory.mktemp("network") / "bright.onnx", ["n", 48, 48, 1]))
 
 
 def write_csv(path: Path, *rows: str, header: str = "emotion,pixels,Usage") -> Path:
@@ -268,3 +275,62 @@ def test_fer2013_has_the_counts_that_others_have_found_in_it(
     assert (data.majority(public.votes) >= 0).sum() == 3186
     assert data.recurring(public.images, training.images).sum() == 280
     assert data.blank(dataset.images).sum() == 12
+
+
+GOOD = f"3,{PIXELS},PublicTest"
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ("3,1 2 3,Training", "3: 3 pixels, 2304 expected (48x48)"),
+        (f"9,{PIXELS},Training", "3: emotion '9'; a number 0 to 6 would do"),
+        (f"3,{PIXELS},Someday", "3: usage 'Someday'; Training, PublicTest, PrivateTest would do"),
+    ],
+)
+def test_the_command_stops_at_a_bad_row_and_goes_on_where_told_to(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], row: str, told: str
+) -> None:
+    path = write_csv(tmp_path / "f.csv", GOOD, row, GOOD)
+    command = ["evaluate", model, "--data", str(path)]
+    assert main(command) == 1
+    assert capsys.readouterr().err == f"{path}:{told}; --skip-bad would leave it out\n"
+    assert main([*command, "--skip-bad"]) == 0
+    shown = capsys.readouterr()
+    assert shown.err == f"{path}:{told}\nleft out: 1 bad row (--skip-bad)\n"
+    assert "FER2013, PublicTest, n = 2" in shown.out
+
+
+def test_the_command_tells_a_blank_picture_and_counts_it(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_csv(tmp_path / "f.csv", GOOD, f"0,{' '.join(['7'] * 48 * 48)},PublicTest")
+    assert main(["evaluate", model, "--data", str(path)]) == 0
+    shown = capsys.readouterr()
+    assert shown.err == f"{path}: line 3: blank (one single gray value); kept, but not trained on\n"
+    assert "FER2013, PublicTest, n = 2" in shown.out
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("f.csv", b"emotion,Usage\n", "f.csv:1: no column 'pixels'; found emotion, usage"),
+        ("f.csv", b"", "f.csv:1: no column 'emotion'; found nothing"),
+        ("f.csv", b"emotion,pixels\n", "f.csv: no usable row"),
+        ("f.csv", b"\xff\xfe", "f.csv: no text in UTF-8; a csv file would do"),
+        ("t/train/happy/a.png", b"hello", "t/train/happy/a.png: not a picture that OpenCV can read; --skip"),
+        ("t/train/grumpy/a.png", b"hello", "t/train/grumpy: not one of the labels angry, disgust, fear, "),
+        ("t/.keep", b"", "t: an empty folder; train/<label>/*.png and validation/<label>/*.png would do"),
+        ("f.txt", b"", "f.txt: neither csv, npz nor a folder"),
+    ],
+)
+def test_the_command_tells_what_cannot_be_read_in_one_line(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: bytes, told: str
+) -> None:
+    file = tmp_path / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(content)
+    given = tmp_path / name.split("/")[0]
+    assert main(["evaluate", model, "--data", str(given)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{tmp_path}/{told}")

@@ -48,6 +48,14 @@ def test_what_cannot_be_read_gets_one_line_after_the_rest(
     assert told.err.splitlines() == [f"{text}: not a readable image", f"{missing}: No such file or directory"]
 
 
+def test_a_grid_that_leaves_some_out_says_so(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture, grid = str(write_picture(tmp_path / "a.png", "happy")), tmp_path / "grid.png"
+    assert main(["predict", *[picture] * 61, "--model", model, "--out", str(grid)]) == 0
+    assert capsys.readouterr().err == f"{grid}: shows the first 60 of 61\n"
+
+
 def test_a_folder_without_pictures_is_named(
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -157,7 +157,9 @@ def _records(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str,
             for record in reader:
                 padded = record + [""] * (len(header) - len(record))
                 yield reader.line_num, dict(zip(header, padded, strict=False))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        raise EdgeError(f"{path}: no text in UTF-8; a csv file would do") from error
+    except (OSError, csv.Error) as error:
         raise EdgeError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
 
 

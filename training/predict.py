@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -79,9 +80,11 @@ def predict(network: Network, files: Sequence[Path], faces: bool = False) -> tup
 
 
 def save_grid(seen: Sequence[Seen], out: Path) -> None:
-    """The first SHOWN of *seen* as one PNG."""
+    """The first SHOWN of *seen* as one PNG; where that is not all of them, a line on stderr says so."""
     from training import plots
 
+    if len(seen) > SHOWN:
+        print(f"{out}: shows the first {SHOWN} of {len(seen)}", file=sys.stderr)
     plots.grid([(one.image, one.file.name, one.scores) for one in seen[:SHOWN]], out)
 
 
