@@ -19,6 +19,11 @@ check:
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
+# The faults of tests/test_chaos.py for some minutes; SOAK=full make soak: with their full counts, some hours.
+.PHONY: soak
+soak: $(VENV)/.test tools
+	@$(BIN)/python -m tests.soak
+
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || $(call apt,python3-venv)
 	@$(PYTHON) -m venv $(VENV)

@@ -28,12 +28,12 @@ from edge.types import Message
 
 log = logging.getLogger(__name__)
 
-GROUP_S = 0.2  # from a message to its commit, so that one commit serves many
+GROUP_S = 0.15  # from a message to its commit, so that one commit serves many
 RETRY_S = 2.0  # between two attempts to write where the last one failed
 PROBE_S = 5.0  # between two looks at the disk's free space, when nothing is written
 MIN_FREE_BYTES = 256 * 1024  # on the disk; less is told before a commit fails
 WINDOW = 20  # sent messages that a restart might send again: not acknowledged, or not yet deleted
-RATE = 190.0  # messages a second at most, so that a backlog leaves room for what is live
+RATE = 180.0  # messages a second at most, so that a backlog leaves room for what is live
 BURST = 10.0  # of them at once
 
 

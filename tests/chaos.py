@@ -1,0 +1,408 @@
+"""Faults, and what they cost: each function brings one about and gives what it measured.
+
+Rows of RELIABILITY's table. tests/test_chaos.py runs them in short, tests/soak.py with the full counts;
+the figures and their limits are the same. Brokers, sockets, processes and disks are real.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+
+from edge.mqtt.client import MqttSink
+from edge.mqtt.outbox import Outbox
+from tests.broker import Mosquitto, Subscriber, eventually, free_port, subscriber
+from tests.proxy import Proxy
+from tests.publisher import FILE, STATUS, Feeder, start_publisher
+
+LOG, EVENT = "p/n/hall/log", "p/n/hall/event"
+MIB = 2**20
+
+Id = tuple[str, int]  # boot, sequence
+
+
+class Figure(NamedTuple):
+    row: str
+    what: str
+    value: float
+    limit: float  # the largest value that will do
+
+    @property
+    def held(self) -> bool:
+        return self.value <= self.limit
+
+    def __str__(self) -> str:
+        return f"row {self.row}: {self.what}: {self.value:.4g} (<= {self.limit:g})"
+
+
+def check(figures: Sequence[Figure]) -> None:
+    """Print them, and fail where one is beyond its limit."""
+    for figure in figures:
+        print(figure)
+    assert [str(figure) for figure in figures if not figure.held] == []
+
+
+# What a recorder heard
+
+
+def ids(listening: Subscriber, topic: str = LOG) -> list[Id]:
+    """Boot and sequence of everything on *topic* so far, in the order of arrival."""
+    found = []
+    for payload in listening.payloads(topic):
+        boot, _, number = json.loads(payload)["id"].partition(":")
+        found.append((boot, int(number)))
+    return found
+
+
+def lost(heard: Sequence[Id], boot: str, count: int) -> int:
+    """How many of the numbers 1 to *count* of *boot* are not among *heard*."""
+    return len({(boot, number) for number in range(1, count + 1)} - set(heard))
+
+
+def inversions(heard: Sequence[Id]) -> int:
+    """How often a message came for the first time after a later one of its boot."""
+    seen: dict[str, int] = {}
+    found = 0
+    for boot, number in dict.fromkeys(heard):
+        found += number < seen.get(boot, 0)
+        seen[boot] = max(number, seen.get(boot, 0))
+    return found
+
+
+def duplicates(heard: Sequence[Id]) -> int:
+    return len(heard) - len(set(heard))
+
+
+def common(row: str, heard: Sequence[Id], feeder: Feeder) -> list[Figure]:
+    return [
+        Figure(row, f"lost of {feeder.count} events", lost(heard, feeder.boot, feeder.count), 0),
+        Figure(row, "order inversions", inversions(heard), 0),
+    ]
+
+
+@contextmanager
+def publishing(port: int, folder: Path, rate: float, **keywords: Any) -> Iterator[tuple[MqttSink, Feeder]]:
+    """A sink with an outbox in *folder*, towards *port*, and a feeder that already publishes."""
+    outbox = keywords.pop("outbox", None) or Outbox(folder / FILE)
+    sink = MqttSink("127.0.0.1", port=port, status_topic=STATUS, client_id="n", outbox=outbox, **keywords)
+    sink.start()
+    feeder = Feeder(sink, rate)
+    try:
+        yield sink, feeder.start()
+    finally:
+        feeder.stop()
+        sink.stop()
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Mosquitto]:
+    mosquitto = Mosquitto(folder, "allow_anonymous true\nmax_queued_messages 0")
+    mosquitto.start()
+    try:
+        yield mosquitto
+    finally:
+        mosquitto.kill()
+
+
+def drained(sink: MqttSink, timeout_s: float) -> None:
+    assert eventually(lambda: sink.health().outbox.depth == 0, timeout_s), sink.health()
+
+
+# Rows 1 and 2: the broker
+
+
+def broker_killed(folder: Path, outage_s: float, retry_s: tuple[float, float] | None = None) -> list[Figure]:
+    """Row 1: the broker is killed for *outage_s* while events come at 10/s."""
+    with (
+        running(folder) as mosquitto,
+        Proxy(mosquitto.port) as network,
+        publishing(network.port, folder, 10, retry_s=retry_s) as (sink, feeder),
+    ):
+        with subscriber(mosquitto.port, LOG) as listening:
+            assert eventually(lambda: len(listening.messages) >= 10, 30)
+            network.target = free_port()  # so that the recorder is there first when it is back
+            mosquitto.kill()
+            network.cut()
+            time.sleep(outage_s)
+            before = ids(listening)
+        mosquitto.start()
+        with subscriber(mosquitto.port, LOG) as listening:
+            back = time.monotonic()
+            network.target = mosquitto.port
+            assert eventually(lambda: listening.messages, 60)
+            back = time.monotonic() - back
+            feeder.stop()
+            drained(sink, 30)
+            assert eventually(lambda: lost(before + ids(listening), feeder.boot, feeder.count) == 0)
+            heard = before + ids(listening)
+    return [
+        *common("1", heard, feeder),
+        Figure("1", "s until it publishes again", back, 35),
+        Figure("1", "slowest publish() in ms", feeder.slowest_s * 1000, 100),
+    ]
+
+
+def broker_frozen(folder: Path, keepalive_s: int) -> list[Figure]:
+    """Row 2: the broker stops answering, without hanging up."""
+    patience = {"keepalive_s": keepalive_s, "retry_s": (0.2, 1)}
+    with (
+        running(folder) as mosquitto,
+        subscriber(mosquitto.port, LOG) as listening,
+        publishing(mosquitto.port, folder, 20, **patience) as (sink, feeder),
+    ):
+        assert eventually(lambda: len(listening.messages) >= 10)
+        mosquitto.freeze()
+        began = time.monotonic()
+        try:
+            assert eventually(lambda: not sink.connected, 3 * keepalive_s)
+            noticed = time.monotonic() - began
+            time.sleep(1)
+        finally:
+            mosquitto.thaw()
+        assert eventually(lambda: sink.connected, 30)
+        feeder.stop()
+        drained(sink, 60)
+        assert eventually(lambda: lost(ids(listening), feeder.boot, feeder.count) == 0)
+        heard = ids(listening)
+    return [
+        *common("2", heard, feeder),
+        Figure("2", f"s until it is noticed (keepalive {keepalive_s})", noticed, 2 * keepalive_s),
+        Figure("2", "sent twice", duplicates(heard), 20),
+    ]
+
+
+# Row 4: the network
+
+
+def bad_network(folder: Path, bad_s: float) -> list[Figure]:
+    """Row 4: each piece resets its connection with a chance of 0.3, at 1 kB/s; then the network heals."""
+    with (
+        running(folder) as mosquitto,
+        Proxy(mosquitto.port) as network,
+        subscriber(mosquitto.port, LOG) as listening,
+    ):
+        publisher = start_publisher(network.port, folder, "--rate", "20")
+        assert publisher.stdout is not None
+        boot = publisher.stdout.readline().decode().strip()
+        try:
+            assert eventually(lambda: len(listening.messages) >= 20, 10)
+            process = psutil.Process(publisher.pid)
+            began = most = process.memory_info().rss
+            network.resets, network.rate, network.slice_bytes = 0.3, 1000.0, 500
+            until = time.monotonic() + bad_s
+            while time.monotonic() < until:
+                most = max(most, process.memory_info().rss)
+                time.sleep(0.1)
+            connections = network.accepted
+            network.resets, network.rate = 0.0, None
+            network.cut(reset=True)
+            expected = round(20 * bad_s)
+            assert eventually(lambda: len(set(ids(listening))) >= expected, 10 + expected / 100)
+            most = max(most, process.memory_info().rss)
+            publisher.terminate()
+            publisher.wait(10)
+        finally:
+            publisher.kill()
+            publisher.wait()
+            publisher.stdout.close()
+        replay(mosquitto.port, folder)
+        heard = ids(listening)
+    count = max(number for _, number in heard)
+    print(f"{connections} connections in {bad_s:g} s, {count} events, {duplicates(heard)} sent twice")
+    return [
+        Figure("4", f"lost of {count} events", lost(heard, boot, count), 0),
+        Figure("4", "order inversions", inversions(heard), 0),
+        Figure("4", "RSS grown by MiB", (most - began) / MIB, 20),
+    ]
+
+
+def replay(port: int, folder: Path) -> None:
+    """What an earlier run left, sent to its end."""
+    with publishing(port, folder, 0, retry_s=(0.1, 0.3)) as (sink, _):
+        drained(sink, 120)
+    time.sleep(0.2)  # from the broker to the recorder
+
+
+# Row 5: the daemon
+
+
+def killed(folder: Path, kills: int, seed: int = 1) -> list[Figure]:
+    """Row 5: SIGKILL at random moments, over a network that is cut or swallows everything half the time."""
+    chance = random.Random(seed)
+    missing = total = committed = most_again = 0
+    with (
+        running(folder) as mosquitto,
+        Proxy(mosquitto.port) as network,
+        subscriber(mosquitto.port, LOG) as listening,
+    ):
+        heard_before: set[Id] = set()
+        boots: dict[str, int] = {}  # boot -> the last number that was committed when it was killed
+        for _ in range(kills):
+            mark = len(listening.messages)
+            publisher = start_publisher(network.port, folder)
+            assert publisher.stdout is not None
+            boot = publisher.stdout.readline().decode().strip()
+            for _ in range(chance.randint(1, 3)):
+                match chance.choice(("flow", "swallow", "cut")):
+                    case "swallow":
+                        network.swallow()
+                    case "cut":
+                        network.flow()
+                        network.cut(reset=True)
+                    case _:
+                        network.flow()
+                time.sleep(chance.uniform(0.05, 0.8))
+            publisher.kill()
+            publisher.wait()
+            publisher.stdout.close()
+            kept = committed_in(folder)
+            committed = max(committed, len(kept))
+            boots[boot] = max((number for it, number in kept if it == boot), default=0)
+            network.flow()
+            time.sleep(0.05)
+            heard = ids(listening)
+            most_again = max(most_again, sum(it in heard_before for it in heard[mark:]))
+            heard_before |= set(heard)
+        mark = len(listening.messages)
+        replay(mosquitto.port, folder)
+        heard = ids(listening)
+        most_again = max(most_again, sum(it in heard_before for it in heard[mark:]))
+        for boot, last in boots.items():
+            told = {number for it, number in heard if it == boot}
+            last = max(last, *told, 0)
+            missing += last - len(told)
+            total += last
+    print(f"{kills} kills, {total} events, up to {committed} of them waiting, {duplicates(heard)} sent twice")
+    return [
+        Figure("5", f"lost of {total} events up to the last committed", missing, 0),
+        Figure("5", "most sent again after a kill", most_again, 20),
+        Figure("5", "order inversions", inversions(heard), 0),
+    ]
+
+
+def committed_in(folder: Path) -> list[Id]:
+    """What the files of a dead daemon hold; read from a copy, so that theirs stay as they were left."""
+    copy = folder / "copy"
+    shutil.rmtree(copy, ignore_errors=True)
+    copy.mkdir()
+    for path in folder.glob(f"{FILE}*"):
+        shutil.copy(path, copy)
+    with closing(sqlite3.connect(copy / FILE)) as connection:
+        try:
+            rows = connection.execute("SELECT payload FROM messages ORDER BY number").fetchall()
+        except sqlite3.OperationalError:  # killed before there was a table
+            return []
+    found = []
+    for (payload,) in rows:
+        boot, _, number = json.loads(payload)["id"].partition(":")
+        found.append((boot, int(number)))
+    return found
+
+
+# Rows 6 and 7: a backlog
+
+
+def backlog(folder: Path, rows: int, extra: int = 500) -> list[Figure]:
+    """Rows 6 and 7: *extra* events more than may wait happen offline; then all is sent beside live ones."""
+    port = free_port()
+    outbox = Outbox(folder / FILE, max_rows=rows)
+    with publishing(port, folder, 0, outbox=outbox, retry_s=(0.2, 0.5)) as (_, earlier):
+        for _ in range(rows + extra):
+            earlier.tell()
+    after_restart = Outbox(folder / FILE, max_rows=rows + 1000)  # so that no live event costs another one
+    dropped = after_restart.health().dropped
+    with (
+        running(folder) as mosquitto,
+        subscriber(mosquitto.port, "p/n/hall/+") as listening,
+        publishing(mosquitto.port, folder, 10, outbox=after_restart) as (sink, live),
+    ):
+        drained_by = time.monotonic() + 30 + rows / 100
+        assert eventually(lambda: len(set(ids(listening))) >= rows, drained_by - time.monotonic())
+        live.stop()
+        drained(sink, 30)
+        assert eventually(lambda: lost(ids(listening), live.boot, live.count) == 0)
+        heard, events = ids(listening), ids(listening, EVENT)
+        told = list(zip(listening.messages, listening.times, strict=False))
+        counted = sink.health().outbox.dropped
+    oldest = [number for boot, number in heard if boot == earlier.boot]
+    log_times = [when for (topic, _, _), when in told if topic == LOG]
+    ages = sorted(
+        when - datetime.fromisoformat(json.loads(payload)["ts"]).timestamp()
+        for (topic, payload, _), when in told
+        if topic == EVENT
+    )
+    replayed = [json.loads(payload)["replayed"] for (topic, payload, _), _ in told if topic == LOG][:rows]
+    return [
+        Figure("6", f"messages dropped beside the {extra} oldest", abs(dropped - extra), 0),
+        Figure("6", "of the count, lost by a restart", abs(counted - extra), 0),
+        Figure("6", "first one sent is not the oldest kept", abs(oldest[0] - (extra + 1)), 0),
+        Figure("6", f"lost of the {rows} kept", rows - len(set(oldest)), 0),
+        Figure("7", "most sent within a second", busiest_second(log_times), 200),
+        Figure("7", "p95 of a live event's age in s", ages[int(0.95 * len(ages))], 2),
+        Figure("7", "of the backlog on event", sum(boot == earlier.boot for boot, _ in events), 0),
+        Figure("7", "of the backlog not marked as replayed", replayed.count(False), 0),
+        Figure("7", "order inversions", inversions(heard), 0),
+        Figure("7", "sent twice", duplicates(heard), 0),
+    ]
+
+
+def busiest_second(times: Sequence[float]) -> int:
+    """Most of *times* (sorted) that lie within one second; a burst on its way counts where it arrives."""
+    start = most = 0
+    for end, when in enumerate(times):
+        while when - times[start] > 1.0:
+            start += 1
+        most = max(most, end - start + 1)
+    return most
+
+
+# Row 16: the clock
+
+
+def clock_jumps(folder: Path, events_s: float) -> list[Figure]:
+    """Row 16: the wall clock is 0, +10 and -10 years off in turn, offline, over a restart and online."""
+    rate = 50
+    with running(folder) as mosquitto, subscriber(mosquitto.port, LOG) as listening:
+        busy = 0.0
+        count: dict[str, int] = {}
+        for port in (free_port(), free_port(), mosquitto.port):
+            publisher = start_publisher(port, folder, "--jump", "--rate", str(rate))
+            assert publisher.stdout is not None
+            boot = publisher.stdout.readline().decode().strip()
+            try:
+                time.sleep(events_s)
+                used = psutil.Process(publisher.pid).cpu_times()
+                busy = max(busy, (used.user + used.system) / (events_s + 1))
+                publisher.terminate()
+                publisher.wait(10)
+            finally:
+                publisher.kill()
+                publisher.wait()
+                publisher.stdout.close()
+            count[boot] = max(
+                [number for it, number in committed_in(folder) if it == boot], default=0
+            )
+        replay(mosquitto.port, folder)
+        heard = ids(listening)
+        with closing(sqlite3.connect(folder / FILE)) as file:
+            ((dropped,),) = file.execute("SELECT value FROM facts WHERE name = 'dropped'").fetchall()
+    for boot, number in heard:
+        count[boot] = max(count[boot], number)
+    return [
+        Figure("16", "expired", dropped, 0),
+        Figure("16", f"lost of {sum(count.values())} events",
+               sum(lost(heard, boot, last) for boot, last in count.items()), 0),
+        Figure("16", "order inversions", inversions(heard), 0),
+        Figure("16", "boots out of order", [*dict.fromkeys(boot for boot, _ in heard)] != [*count], 0),
+        Figure("16", "share of a core", busy, 0.6),
+    ]  # fmt: skip

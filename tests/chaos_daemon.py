@@ -1,0 +1,268 @@
+"""Faults as in tests/chaos.py, brought about to the whole daemon on its built-in camera."""
+
+from __future__ import annotations
+
+import gc
+import json
+import math
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from edge.announce import Announcer, EventIds
+from edge.assembly import build_pipeline, open_configured_detector, open_engine
+from edge.mqtt.client import MqttSink
+from edge.settings import Settings
+from edge.sources import open_source
+from edge.types import Frame
+from tests.broker import Mosquitto, Subscriber, eventually, subscriber
+from tests.chaos import FILE, Figure, ids, running
+from tests.process import Process
+from tests.publisher import STATUS, TOPICS
+
+NODE = "emotion-edge/pi"
+CAMERA = 'name = "hall"\nsource = "portraits"\nfaces = 2\n'
+
+
+def configuration(port: int, camera: str = CAMERA, detector: str = "") -> str:
+    return (
+        f'[node]\nid = "pi"\n[mqtt]\nhost = "127.0.0.1"\nport = {port}\nfaces_hz = 10\n'
+        f'[detector]\nkind = "haar"\n{detector}[[camera]]\n{camera}'
+    )
+
+
+@contextmanager
+def daemon(folder: Path, text: str) -> Iterator[Process]:
+    process = Process(folder, text)
+    try:
+        yield process
+    finally:
+        process.close()
+
+
+def outbox_health(listening: Subscriber) -> dict[str, Any]:
+    told = listening.last(f"{NODE}/health")
+    return dict(json.loads(told)["mqtt"]["outbox"]) if told else {}
+
+
+# Row 3: brokers that never answer
+
+
+def silent_broker(seconds: float, limit: float = 5.0) -> list[Figure]:
+    """Row 3: who answers the telephone and says nothing must not cost a frame; 15 pictures a second.
+
+    *limit* is in % of the frames: in a few seconds the machine's own moods cost some.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as hole:  # the kernel accepts, nobody ever reads
+        port = int(hole.getsockname()[1])
+        frames: dict[str, int] = {}
+        slowest = 0.0
+        # The first again at the end: what else runs on this machine costs frames as well.
+        for name, tls in (("none", None), ("silent", False), ("silent TLS", True), ("none again", None)):
+            sink = MqttSink(
+                "127.0.0.1", port=port, status_topic=STATUS, client_id="n", tls=bool(tls), retry_s=(0.1, 0.2),
+                connect_timeout_s=1.0,
+            )  # fmt: skip
+            if tls is not None:
+                sink.start()
+            frames[name], publish_s = analysed(sink, seconds)
+            slowest = max(slowest, publish_s)
+            assert not sink.connected
+            sink.stop(1.0)
+        gc.collect()  # paho leaves closing a failed handshake to Python: do that here
+    print(", ".join(f"{name}: {count} frames in {seconds:g} s" for name, count in frames.items()))
+    alone = min(frames["none"], frames["none again"])
+    others = min(frames["silent"], frames["silent TLS"])
+    missing = 100 * (alone - others) / alone
+    return [
+        Figure("3", "% of the frames lost to a broker that never answers", missing, limit),
+        Figure("3", "slowest publish() in ms", 1000 * slowest, 100),
+    ]
+
+
+def analysed(sink: MqttSink, seconds: float) -> tuple[int, float]:
+    """(frames analysed and told of, slowest publish() in s) within *seconds*."""
+    settings = Settings.model_validate({"detector": {"kind": "haar"}})
+    engine = open_engine(settings)
+    pipeline = build_pipeline("hall", settings, open_configured_detector(settings), engine.classifier)
+    announcer = Announcer("hall", TOPICS, 10.0, EventIds(), time.monotonic())
+    source = open_source("portraits", fps=15, width=320, height=240)
+    until = time.monotonic() + seconds
+    count, slowest = 0, 0.0
+    while (now := time.monotonic()) < until:
+        frame = Frame(source.read(), now, time.time(), count, "hall")
+        events = pipeline.step(frame)
+        for message in announcer.frame(frame, pipeline.state.tracks, events):
+            began = time.perf_counter()
+            sink.publish(message)
+            slowest = max(slowest, time.perf_counter() - began)
+        count += 1
+    source.close()
+    return count, slowest
+
+
+# Rows 8 and 9: the disk
+
+
+@contextmanager
+def small_disk(at: Path, size: str = "1m") -> Iterator[None]:
+    """A disk of *size* mounted at *at*; skips the test where that is not allowed."""
+    at.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(at)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a small disk to fill needs the right to mount a tmpfs (root)")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(at)], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """A foreign file that leaves no byte."""
+    foreign = disk / "foreign"
+    with foreign.open("wb", buffering=0) as file:
+        for size in (65_536, 4096, 512, 1):
+            try:
+                while True:
+                    file.write(bytes(size))
+            except OSError:
+                continue
+    return foreign
+
+
+def disk_full(folder: Path) -> list[Figure]:
+    """Row 8: a foreign file fills the disk of the state directory, under the whole daemon."""
+    disk = folder / "state"
+    with (
+        small_disk(disk),
+        running(folder) as mosquitto,
+        subscriber(mosquitto.port, f"{NODE}/#") as listening,
+        daemon(folder, configuration(mosquitto.port)) as process,
+    ):
+        assert eventually(lambda: listening.payloads(f"{NODE}/hall/log"), 20)
+        assert outbox_health(listening)["storage"] == "ok"
+        foreign, began = fill(disk), time.monotonic()
+        faces = len(listening.payloads(f"{NODE}/hall/faces"))
+        assert eventually(lambda: outbox_health(listening)["storage"] != "ok", 30)
+        told = time.monotonic() - began
+        print(f"health says: {outbox_health(listening)['storage']}")
+        assert eventually(lambda: time.monotonic() - began > 3, 4)
+        rate = (len(listening.payloads(f"{NODE}/hall/faces")) - faces) / (time.monotonic() - began)
+        foreign.unlink()
+        assert eventually(lambda: outbox_health(listening)["storage"] == "ok", 30)
+        process.stop()
+        assert eventually(lambda: listening.last(f"{NODE}/status") == "offline")
+        events, log = ids(listening, f"{NODE}/hall/event"), ids(listening, f"{NODE}/hall/log")
+    return [
+        Figure("8", "s until health tells of it", told, 10),
+        Figure("8", "messages a second missing of 10 with faces", 10 - rate, 4),
+        Figure("8", f"of {len(events)} events not in the log", len(set(events) - set(log)), 0),
+    ]
+
+
+def corrupt_file(folder: Path) -> list[Figure]:
+    """Row 9: the outbox is garbage when the daemon starts."""
+    (folder / "state").mkdir()
+    (folder / "state" / FILE).write_bytes(bytes(range(256)) * 64)
+    with running(folder) as mosquitto, subscriber(mosquitto.port, f"{NODE}/#") as listening:
+        began = time.monotonic()
+        with daemon(folder, configuration(mosquitto.port)) as process:
+            assert eventually(lambda: listening.payloads(f"{NODE}/hall/log"), 30)
+            started = time.monotonic() - began
+            process.stop()
+        told = outbox_health(listening)
+    aside = list((folder / "state").glob("*.corrupt"))
+    return [
+        Figure("9", "s from the start to the first event in the log", started, 10),
+        Figure("9", "files set aside, beside the one", abs(len(aside) - 1), 0),
+        Figure("9", "counted, beside the one", abs(told["corrupt"] - 1), 0),
+        Figure("9", "storage is not ok", told["storage"] != "ok", 0),
+    ]
+
+
+# Row 22: for a long time
+
+
+def soak(
+    folder: Path, frames: int, broker_cycles: int, camera_cycles: int, tell: Callable[[str], None] = print
+) -> list[Figure]:
+    """Row 22: the daemon over *frames* pictures, broken off by restarts of broker and camera.
+
+    The slope of the resident memory is that of a line through the last nine tenths.
+    """
+    camera = 'name = "hall"\nsource = "portraits"\nfaces = 1\nfps = 120\nwidth = 320\nheight = 240\n'
+    text = configuration(0, camera, "long_side = 160\nmin_face = 0.15\n")
+    mosquitto = Mosquitto(folder)
+    mosquitto.start()
+    samples: list[tuple[int, float]] = []  # frames, RSS in KiB
+    with daemon(folder, text.replace("port = 0", f"port = {mosquitto.port}")) as daemon_process:
+        process = psutil.Process(daemon_process.process.pid)
+        done = brokers = cameras = 0
+        first: tuple[int, int] | None = None
+        descriptors = threads = (0, 0)
+        began = time.monotonic()
+        while done < frames:
+            with subscriber(mosquitto.port, f"{NODE}/hall/#") as listening:
+                assert eventually(lambda: listening.payloads(f"{NODE}/hall/faces"), 60)
+                while True:
+                    mark = done_in(listening)
+                    if cameras < camera_cycles * done / frames:
+                        restart_camera(listening)
+                        cameras += 1
+                    time.sleep(0.2)
+                    done += max(0, done_in(listening) - mark)
+                    samples.append((done, process.memory_info().rss / 1024))
+                    if done >= frames or brokers < broker_cycles * done / frames:
+                        break
+            now = process.num_fds(), process.num_threads()
+            if first is None and done > frames / 10:
+                first = now
+                descriptors, threads = (now[0], now[0]), (now[1], now[1])
+            if first is not None:
+                descriptors = min(descriptors[0], now[0]), max(descriptors[1], now[0])
+                threads = min(threads[0], now[1]), max(threads[1], now[1])
+            if brokers < broker_cycles * done / frames:
+                mosquitto.restart()
+                brokers += 1
+            if len(samples) % 100 == 0:
+                tell(f"{done} frames, {brokers} brokers, {cameras} cameras, {samples[-1][1] / 1024:.1f} MiB")
+        seconds = time.monotonic() - began
+        code, _ = daemon_process.stop()
+    mosquitto.kill()
+    late = [it for it in samples if it[0] >= frames / 10]
+    tell(f"{done} frames in {seconds:.0f} s, {brokers} broker and {cameras} camera cycles, "
+         f"RSS {late[0][1] / 1024:.1f} to {late[-1][1] / 1024:.1f} MiB")  # fmt: skip
+    return [
+        Figure("22", "RSS in KiB per 10,000 frames", 10_000 * slope(late), 256),
+        Figure("22", "file descriptors, most less fewest", descriptors[1] - descriptors[0], 4),
+        Figure("22", "threads, most less fewest", threads[1] - threads[0], 0),
+        Figure("22", "exit code", code, 0),
+    ]
+
+
+def restart_camera(listening: Subscriber) -> None:
+    """Have the camera closed and opened again; returns once it has given a picture."""
+    told = len(listening.payloads(f"{NODE}/hall/status"))
+    listening.publish(f"{NODE}/request/restart_camera", b'{"camera": "hall"}')
+    assert eventually(lambda: "online" in listening.payloads(f"{NODE}/hall/status")[told:], 30)
+
+
+def done_in(listening: Subscriber) -> int:
+    """The number of the newest picture told of."""
+    told = listening.last(f"{NODE}/hall/faces")
+    return int(json.loads(told)["seq"]) if told else 0
+
+
+def slope(points: Sequence[tuple[float, float]]) -> float:
+    """Of the line through *points* that has the least squares of error."""
+    x = sum(point[0] for point in points) / len(points)
+    y = sum(point[1] for point in points) / len(points)
+    spread = sum((point[0] - x) ** 2 for point in points)
+    return sum((a - x) * (b - y) for a, b in points) / spread if spread else math.inf

@@ -1,0 +1,79 @@
+"""`make soak`: the faults of tests/test_chaos.py for longer; with SOAK=full, RELIABILITY's full counts.
+
+Prints a table of what was measured and ends with 1 where a limit was passed. `python -m tests.soak ROW…`
+brings about these rows only. Row 8 needs the right to mount a small disk (root).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests import chaos, chaos_daemon
+from tests.chaos import Figure
+
+Fault = Callable[[Path], list[Figure]]
+
+# Row -> the fault; a few minutes in all.
+SHORT: Mapping[str, Fault] = {
+    "1": lambda folder: chaos.broker_killed(folder, outage_s=10),
+    "2": lambda folder: chaos.broker_frozen(folder, keepalive_s=5),
+    "3": lambda folder: chaos_daemon.silent_broker(seconds=5),
+    "4": lambda folder: chaos.bad_network(folder, bad_s=20),
+    "5": lambda folder: chaos.killed(folder, kills=20),
+    "6+7": lambda folder: chaos.backlog(folder, rows=2000),
+    "8": chaos_daemon.disk_full,
+    "9": chaos_daemon.corrupt_file,
+    "16": lambda folder: chaos.clock_jumps(folder, events_s=5),
+    "22": lambda folder: chaos_daemon.soak(folder, frames=6000, broker_cycles=10, camera_cycles=10),
+}
+# What RELIABILITY's table asks for; about two hours, nearly all of them row 22's.
+FULL: Mapping[str, Fault] = {
+    **SHORT,
+    "1": lambda folder: chaos.broker_killed(folder, outage_s=60),
+    "2": lambda folder: chaos.broker_frozen(folder, keepalive_s=15),
+    "3": lambda folder: chaos_daemon.silent_broker(seconds=20),
+    "4": lambda folder: chaos.bad_network(folder, bad_s=120),
+    "5": lambda folder: chaos.killed(folder, kills=200),
+    "6+7": lambda folder: chaos.backlog(folder, rows=10_000),
+    "16": lambda folder: chaos.clock_jumps(folder, events_s=30),
+    "22": lambda folder: chaos_daemon.soak(folder, frames=100_000, broker_cycles=500, camera_cycles=500),
+}
+
+
+def main(wanted: list[str]) -> int:
+    """Bring about the *wanted* rows (none named: all) and tell the figures; 1 where one was not held."""
+    faults = FULL if os.environ.get("SOAK") == "full" else SHORT
+    if unknown := set(wanted) - set(faults):
+        print(f"soak: no row {', '.join(sorted(unknown))}; {', '.join(faults)} would do", file=sys.stderr)
+        return 1
+    figures: list[Figure] = []
+    broken = []
+    for row in wanted or faults:
+        began = time.monotonic()
+        print(f"row {row} ...", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                figures += faults[row](Path(folder))
+            except pytest.skip.Exception as reason:
+                print(f"row {row}: skipped: {reason}")
+            except AssertionError as error:  # it did not even come to figures
+                broken.append(f"row {row}: {error}")
+        print(f"row {row}: {time.monotonic() - began:.0f} s", flush=True)
+    print(f"\n{'row':<5} {'measured':>10} {'limit':>8}")
+    for figure in figures:
+        held = "" if figure.held else "  <-- not held"
+        print(f"{figure.row:<5} {figure.value:>10.4g} {figure.limit:>8g}  {figure.what}{held}")
+    for line in broken:
+        print(line)
+    return int(bool(broken) or not all(figure.held for figure in figures))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
