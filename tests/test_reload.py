@@ -1,0 +1,113 @@
+"""A changed configuration at the daemon as a process: SIGHUP, request/reload, mistakes."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+from tests.broker import Mosquitto, Subscriber, broker, eventually, subscriber  # noqa: F401
+from tests.process import Start, start  # noqa: F401
+from tests.test_commands import NODE, ask, configuration, health, ready
+
+
+def states(heard: Subscriber, camera: str) -> list[Any]:
+    return [json.loads(payload) for payload in heard.payloads(f"{NODE}/{camera}/state") if payload]
+
+
+def events(heard: Subscriber, camera: str) -> list[tuple[str, int]]:
+    found = [json.loads(payload) for payload in heard.payloads(f"{NODE}/{camera}/event")]
+    return [(event["event_type"], event["track"]) for event in found]
+
+
+def retained(port: int) -> set[str]:
+    """The topics of which the broker retains something, about cameras."""
+    with subscriber(port) as late:
+        eventually(lambda: False, 0.5)
+        return {topic for topic, _, old in late.messages if old and ("hall" in topic or "porch" in topic)}
+
+
+def test_sighup_takes_over_what_changed_and_keeps_the_faces(
+    broker: Mosquitto, start: Start  # noqa: F811
+) -> None:
+    with subscriber(broker.port) as heard:
+        daemon = start(configuration(broker.port, "hall", "porch"))
+        assert ready(heard, "hall", "porch")
+        was = events(heard, "hall")
+        opened = heard.payloads(f"{NODE}/hall/status")
+
+        text = configuration(broker.port, "hall", "attic") + "[report]\nhold_s = 7.5\n"
+        daemon.config.write_text(text)
+        daemon.process.send_signal(signal.SIGHUP)
+        assert ready(heard, "attic")
+        assert heard.last(f"{NODE}/hall/hold/state") == "7.5"
+        assert json.loads(heard.last(f"{NODE}/info") or "")["cameras"] == ["hall", "attic"]
+        assert heard.payloads(f"{NODE}/hall/status") == opened
+        appeared = [event for event in events(heard, "hall")[len(was) :] if event[0] == "face_appeared"]
+        assert appeared == []  # nobody was lost and found
+        # What is left of the porch: its faces' goodbye, and nothing that is retained.
+        assert events(heard, "porch")[-1][0] == "face_left"
+        assert heard.last(f"{NODE}/porch/status") == ""
+        assert not {topic for topic in retained(broker.port) if "porch" in topic}
+        assert eventually(lambda: set(health(heard)["cameras"]) == {"hall", "attic"})
+        assert daemon.stop()[0] == 0
+    assert "configuration read again: changed report, camera" in daemon.log
+
+
+def test_a_file_with_mistakes_changes_nothing_and_health_says_so_until_it_is_mended(
+    broker: Mosquitto, start: Start  # noqa: F811
+) -> None:
+    with subscriber(broker.port) as heard:
+        good = configuration(broker.port, "hall")
+        daemon = start(good)
+        assert ready(heard, "hall")
+        assert health(heard)["config"] == {"ok": True}
+
+        daemon.config.write_text(good + "[report]\nhold = 1\nmargin = 7\n")
+        answer = ask(heard, "reload", b'{"transaction":"bad"}')
+        line = good.count("\n") + 2
+        first = f"{daemon.config}:{line}: report.hold: unknown key; did you mean 'hold_s'?"
+        second = f"{daemon.config}:{line + 1}: report.margin: found 7, a number from 0 to 0.5 would do"
+        assert answer == {"status": "error", "error": f"{first}\n{second}", "transaction": "bad"}
+        assert eventually(lambda: health(heard)["config"] == {"ok": False, "error": first})
+
+        daemon.config.write_text("[mqtt\n")
+        daemon.process.send_signal(signal.SIGHUP)
+        assert eventually(lambda: health(heard)["config"].get("error", "").startswith(f"{daemon.config}:1: "))
+        daemon.config.unlink()
+        daemon.process.send_signal(signal.SIGHUP)
+        assert eventually(lambda: "no such file" in health(heard)["config"].get("error", "").lower())
+        faces = len(heard.payloads(f"{NODE}/hall/faces"))
+        assert eventually(lambda: len(heard.payloads(f"{NODE}/hall/faces")) > faces)
+
+        daemon.config.write_text(good)
+        assert ask(heard, "reload", b"{}") == {"status": "ok"}
+        assert eventually(lambda: health(heard)["config"] == {"ok": True})
+        assert daemon.stop()[0] == 0
+    assert "Traceback" not in daemon.log
+
+
+def test_what_needs_a_restart_is_answered_and_in_health(broker: Mosquitto, start: Start) -> None:  # noqa: F811
+    with subscriber(broker.port) as heard:
+        daemon = start(configuration(broker.port, "hall"))
+        assert ready(heard, "hall")
+        changed = configuration(broker.port, "hall").replace('id = "pi"', 'id = "other"')
+        daemon.config.write_text(changed.replace("[mqtt]\n", '[mqtt]\nprefix = "house"\n'))
+        assert ask(heard, "reload", b"{}") == {"status": "ok", "restart": ["node.id", "mqtt.prefix"]}
+        assert eventually(lambda: health(heard)["config"].get("restart") == ["node.id", "mqtt.prefix"])
+        assert not [topic for topic, _, _ in heard.messages if topic.startswith("house")]
+
+
+def test_a_signal_that_comes_while_it_starts_is_not_the_end_of_it(
+    broker: Mosquitto, start: Start  # noqa: F811
+) -> None:
+    with subscriber(broker.port) as heard:
+        daemon = start(configuration(broker.port, "hall"))
+        blocked = f"SigBlk:\t{1 << (signal.SIGHUP - 1):016x}"
+        status = Path(f"/proc/{daemon.process.pid}/status")
+        assert eventually(lambda: blocked in status.read_text(), 20)
+        daemon.config.write_text(configuration(broker.port, "hall") + "[report]\nhold_s = 3\n")
+        daemon.process.send_signal(signal.SIGHUP)
+        assert eventually(lambda: heard.last(f"{NODE}/hall/hold/state") == "3", 30)
+        assert daemon.stop()[0] == 0
