@@ -17,7 +17,9 @@ from edge.detectors import FaceDetector, open_detector
 from edge.mqtt import messages
 from edge.mqtt.client import MqttSink
 from edge.mqtt.messages import Info, Topics
+from edge.mqtt.outbox import Outbox
 from edge.pipeline import Pipeline
+from edge.places import state_directory
 from edge.report import Rules
 from edge.runtimes import open_runtime
 from edge.settings import Settings
@@ -26,6 +28,8 @@ from edge.settings.tables import default_node_id
 from edge.sources import open_source
 from edge.track import Tracker
 from edge.types import Classifier, Detector, Runtime, Sink
+
+OUTBOX = "outbox.sqlite3"  # in the state directory
 
 
 class Engine(NamedTuple):
@@ -118,6 +122,18 @@ def build_sink(settings: Settings) -> MqttSink:
         insecure=part.insecure,
         transport=part.transport,
         path=part.path,
+        outbox=build_outbox(settings),
+    )
+
+
+def build_outbox(settings: Settings) -> Outbox:
+    """Where the log waits, in the state directory if it may."""
+    part = settings.outbox
+    return Outbox(
+        state_directory() / OUTBOX if part.persist else None,
+        max_rows=part.max_rows,
+        max_bytes=round(part.max_mib * 1024 * 1024),
+        max_age_s=part.max_age_h * 3600,
     )
 
 

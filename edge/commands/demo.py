@@ -36,6 +36,7 @@ def run(options: argparse.Namespace) -> int:
             {
                 "node": {"id": "demo"},
                 "mqtt": {"host": "127.0.0.1", "port": broker.port},
+                "outbox": {"persist": False},
                 "camera": [{"name": "portraits", "source": "portraits", "faces": options.faces}],
             }
         )

@@ -67,7 +67,10 @@ def _start(config: Path, port: int, place: str) -> dict[str, float]:
     began = time.monotonic()
     daemon = subprocess.Popen(
         [sys.executable, "-m", "edge", "run", "--config", str(config)],
-        env={name: value for name, value in os.environ.items() if not name.startswith("EMOTION_EDGE_")},
+        env={
+            **{name: value for name, value in os.environ.items() if not name.startswith("EMOTION_EDGE_")},
+            "STATE_DIRECTORY": str(config.parent),
+        },
     )
     try:
         if not complete.wait(TIMEOUT_S):

@@ -29,6 +29,7 @@ from edge.settings.tables import (
     Model,
     Mqtt,
     Node,
+    Outbox,
     Report,
     read_secret,
     rule,
@@ -70,6 +71,7 @@ class Settings(BaseSettings):
     report: Report = Report()
     camera: Annotated[tuple[Camera, ...], Field(strict=False)] = (Camera(),)
     discovery: Discovery = Discovery()
+    outbox: Outbox = Outbox()
     log: Log = Log()
 
     @classmethod

@@ -251,6 +251,13 @@ class Discovery(_Table):
     )
 
 
+class Outbox(_Table):
+    persist: bool = True
+    max_rows: int = Field(default=10_000, ge=100, le=100_000)
+    max_mib: float = Field(default=8, ge=0.1, le=64)
+    max_age_h: float = Field(default=24, ge=1, le=720)
+
+
 class Log(_Table):
     level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -263,5 +270,6 @@ TABLES: dict[str, type[BaseModel]] = {
     "report": Report,
     "camera": Camera,
     "discovery": Discovery,
+    "outbox": Outbox,
     "log": Log,
 }
