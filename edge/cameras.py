@@ -24,6 +24,8 @@ from edge.types import Duplex, Event, Frame, Message
 
 log = logging.getLogger(__name__)
 
+# s from one opening to the next: a camera that hangs leaves a thread behind each time, whoever asks.
+REOPEN_S = 2.0
 RECENT = 300  # frames over which stage times are told
 
 
@@ -37,7 +39,8 @@ class Camera:
     announcer: Announcer
     configured: Rules  # what holds where no switch says otherwise
     switches: Switches
-    capture: Capture | None = None  # None while it is disabled
+    capture: Capture | None = None  # None while it is disabled, or waits to be opened anew
+    opened: float = -math.inf  # monotonic s
     told: dict[str, str] = field(default_factory=dict)  # switch -> state
     analysed: int = 0  # frames since the last health message
     last_taken: float | None = None  # monotonic s
@@ -94,7 +97,10 @@ class Cameras:
         self._apply(self._cameras[name])
 
     def restart(self, name: str) -> None:
-        """Close the camera and open it anew; its faces keep their numbers if that is soon done."""
+        """Close the camera and open it anew; its faces keep their numbers if that is soon done.
+
+        Not more often than each REOPEN_S: what is asked for sooner is done then.
+        """
         camera = self._cameras[name]
         self._close(camera)
         self._apply(camera)
@@ -111,6 +117,8 @@ class Cameras:
         """Tell what is due without a frame."""
         now = time.monotonic()
         for camera in self:
+            if camera.capture is None and camera.switches.on:
+                self._open(camera)
             # While frames come, they are the clock: a camera slower than forget_s must not lose its faces
             # between two of them.
             silent = camera.capture is None or camera.capture.status != "online"
@@ -139,12 +147,19 @@ class Cameras:
                 self._empty(camera)
         elif camera.capture is None:
             self._sink.publish(messages.camera_status(self._topics, camera.name, "offline"))
-            camera.capture = camera.open_capture()
-            camera.capture.start()
+            self._open(camera)
         for switch, state in camera.switches.states(camera.configured).items():
             if camera.told.get(switch) != state:
                 camera.told[switch] = state
                 self._sink.publish(messages.switch(self._topics, camera.name, switch, state))
+
+    def _open(self, camera: Camera) -> None:
+        """Open the camera; later, by tick(), if the last time is not long ago."""
+        now = time.monotonic()
+        if now - camera.opened >= REOPEN_S:
+            camera.opened = now
+            camera.capture = camera.open_capture()
+            camera.capture.start()
 
     def _close(self, camera: Camera) -> None:
         if camera.capture is not None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from edge import cameras
 from edge.announce import Announcer, EventIds
 from edge.cameras import Camera, Cameras, retained_topics
 from edge.capture import Capture, Slots
@@ -91,7 +92,8 @@ class House:
 
 
 @pytest.fixture
-def house() -> Iterator[House]:
+def house(monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+    monkeypatch.setattr(cameras, "REOPEN_S", 0.0)
     house = House()
     yield house
     house.cameras.close()
@@ -154,6 +156,23 @@ def test_a_restarted_camera_is_opened_anew_and_keeps_its_faces(house: House) -> 
     house.look(0.5)
     assert (house.open, house.opened) == (1, 2)
     assert house.events() == ["face_appeared"]
+
+
+def test_however_often_it_is_asked_for_a_camera_is_not_opened_more_often_than_agreed(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.add("hall", Switches())
+    house.until(f"{HALL}/status", "offline")
+    assert eventually(lambda: house.opened == 1)
+    monkeypatch.setattr(cameras, "REOPEN_S", 1.0)
+    for _ in range(10):
+        house.cameras.restart("hall")
+        house.cameras.turn("hall", "enabled", False)
+        house.cameras.turn("hall", "enabled", True)
+    house.look(0.2)
+    assert house.opened == 1
+    house.look(1.0)
+    assert (house.open, house.opened) == (1, 2)
 
 
 def test_a_camera_switched_off_is_not_opened_by_a_restart(house: House) -> None:

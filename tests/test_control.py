@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edge import control
+from edge import cameras, control
 from edge.assembly import Engine, open_engine
 from edge.control import Control
 from edge.inbox import Inbox
@@ -21,6 +22,7 @@ from edge.settings import Settings
 from edge.switches import Switches, read_switches
 from edge.types import ConfigError
 from tests.fakes import TwoWaySink
+from tests.hostile import payloads
 
 NODE = "emotion-edge/pi"
 HALL = f"{NODE}/hall"
@@ -128,7 +130,8 @@ def test_a_switch_that_is_refused_changes_and_tells_nothing(
     assert lines(caplog) == [f"{HALL}/hold/set: refused: found 'soon', a plain number from 0 to 60 would do"]
 
 
-def test_a_camera_is_restarted_by_name(node: Node) -> None:
+def test_a_camera_is_restarted_by_name(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cameras, "REOPEN_S", 0.0)
     before = node.live.cameras["hall"].capture
     assert node.ask("restart_camera", b'{"camera":"hall","transaction":"t1"}') == {
         "status": "ok", "transaction": "t1",
@@ -240,6 +243,22 @@ def test_a_command_for_a_camera_that_went_meanwhile_is_dropped(node: Node) -> No
     node.control.tick()
     assert node.counts == CommandHealth(1, 0)
     assert [camera.name for camera in node.live.cameras] == ["porch"]
+
+
+def test_2_000_hostile_payloads_are_each_carried_out_or_refused(node: Node) -> None:
+    random_ = random.Random(19)
+    topics = [topic for topic in node.sink.handlers if topic.startswith(NODE)]
+    for payload in payloads(random_, 2_000):
+        node.sink.send(random_.choice(topics), payload)
+        node.now += 1.0
+        node.control.tick()
+    told = [message for message in node.sink.messages if not message.topic.startswith("homeassistant")]
+    print(f"{node.counts}, {len(told)} messages")
+    assert node.counts.accepted + node.counts.refused == 2_000
+    assert node.counts.accepted > 50
+    assert max(len(message.payload) for message in told) <= 2048
+    answers = [message for message in told if "/response/" in message.topic]
+    assert {json.loads(answer.payload)["status"] for answer in answers} == {"ok", "error"}
 
 
 def test_a_disk_that_refuses_is_told_once_and_tried_again(
