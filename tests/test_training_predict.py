@@ -10,6 +10,7 @@ import pytest
 
 from edge.sources.portraits import Portraits
 from tests.tiny_onnx import level, write_onnx
+from training import predict
 from training.__main__ import main
 
 
@@ -49,11 +50,13 @@ def test_what_cannot_be_read_gets_one_line_after_the_rest(
 
 
 def test_a_grid_that_leaves_some_out_says_so(
-    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(predict, "SHOWN", 2)
     picture, grid = str(write_picture(tmp_path / "a.png", "happy")), tmp_path / "grid.png"
-    assert main(["predict", *[picture] * 61, "--model", model, "--out", str(grid)]) == 0
-    assert capsys.readouterr().err == f"{grid}: shows the first 60 of 61\n"
+    assert main(["predict", picture, picture, picture, "--model", model, "--out", str(grid)]) == 0
+    assert capsys.readouterr().err == f"{grid}: shows the first 2 of 3\n"
+    assert cv2.imread(str(grid)).shape[1] == 350
 
 
 def test_a_folder_without_pictures_is_named(
@@ -64,9 +67,7 @@ def test_a_folder_without_pictures_is_named(
     assert line.startswith(f"{tmp_path}: no images here; ")
 
 
-def test_faces_are_looked_for_where_that_is_asked(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_faces_are_looked_for_where_that_is_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The shipped network on the portraits camera, whose truth is known, and on a wall."""
     image, truth = Portraits(width=640, height=480, faces=2, paced=False).render(0)
     cv2.imwrite(str(tmp_path / "two.png"), image)

@@ -162,5 +162,3 @@ def count(value: int | None) -> str:
 def p_text(p: float) -> str:
     """A probability for a table."""
     return "< .001" if p < 0.001 else f"= {p:.3f}".replace("0.", ".")
-
-

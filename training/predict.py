@@ -27,7 +27,7 @@ class Seen(NamedTuple):
 
     @property
     def text(self) -> str:
-        """"path: happy 0.81"."""
+        """A line for a terminal: path, label and its probability."""
         if self.scores is None:
             return f"{self.file}: no face"
         best = max(range(len(LABELS)), key=self.scores.__getitem__)
