@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from edge.places import write_whole
 from edge.report import Rules
 
 log = logging.getLogger(__name__)
@@ -106,13 +106,7 @@ def write_switches(path: Path, node: str, cameras: Mapping[str, Switches]) -> No
     """
     nodes = {**_read(path), node: {name: it for name, it in cameras.items() if it != Switches()}}
     body = {node: {name: _texts(it) for name, it in cameras.items()} for node, cameras in nodes.items()}
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.new")
-    with beside.open("w", encoding="ascii") as file:
-        json.dump({"v": 1, "nodes": body}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
+    write_whole(path, json.dumps({"v": 1, "nodes": body}))
 
 
 def _texts(switches: Switches) -> dict[str, str]:

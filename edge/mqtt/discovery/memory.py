@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
 from edge.mqtt.discovery import Told
+from edge.places import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -26,13 +26,7 @@ def write_told(path: Path, node: str, told: Told) -> None:
     Other nodes' entries stay: a machine may run two daemons as one user.
     """
     nodes = {**_read(path), node: told}
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.new")
-    with beside.open("w", encoding="ascii") as file:
-        json.dump({"v": 1, "nodes": nodes}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
+    write_whole(path, json.dumps({"v": 1, "nodes": nodes}))
 
 
 def _read(path: Path) -> dict[str, Told]:
