@@ -6,7 +6,6 @@ import gc
 import json
 import math
 import socket
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import pytest
 
 from edge.announce import Announcer, EventIds
 from edge.assembly import build_pipeline, open_configured_detector, open_engine
@@ -24,6 +22,7 @@ from edge.sources import open_source
 from edge.types import Frame
 from tests.broker import Mosquitto, Subscriber, eventually, subscriber
 from tests.chaos import FILE, Figure, ids, running
+from tests.disk import fill, small_disk
 from tests.process import Process
 from tests.publisher import STATUS, TOPICS
 
@@ -109,32 +108,6 @@ def analysed(sink: MqttSink, seconds: float) -> tuple[int, float]:
 
 
 # Rows 8 and 9: the disk
-
-
-@contextmanager
-def small_disk(at: Path, size: str = "1m") -> Iterator[None]:
-    """A disk of *size* mounted at *at*; skips the test where that is not allowed."""
-    at.mkdir(parents=True)
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(at)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("a small disk to fill needs the right to mount a tmpfs (root)")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", str(at)], check=True)
-
-
-def fill(disk: Path) -> Path:
-    """A foreign file that leaves no byte."""
-    foreign = disk / "foreign"
-    with foreign.open("wb", buffering=0) as file:
-        for size in (65_536, 4096, 512, 1):
-            try:
-                while True:
-                    file.write(bytes(size))
-            except OSError:
-                continue
-    return foreign
 
 
 def disk_full(folder: Path) -> list[Figure]:

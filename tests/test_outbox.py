@@ -20,7 +20,9 @@ from edge.mqtt import store
 from edge.mqtt.messages import OutboxHealth
 from edge.mqtt.outbox import Outbox
 from edge.types import Message
-from tests.broker import eventually
+from tests.broker import Mosquitto, broker, eventually, subscriber  # noqa: F401
+from tests.disk import fill, small_disk
+from tests.sink import sink
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 FILE = "outbox.sqlite3"
@@ -442,37 +444,17 @@ def test_without_a_path_everything_is_in_memory() -> None:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 1 MiB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("a small disk to fill needs the right to mount a tmpfs (root)")
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
+    with small_disk(tmp_path / "disk"):
+        yield tmp_path / "disk"
 
 
-def fill(disk: Path) -> Path:
-    """A foreign file that leaves no byte."""
-    foreign = disk / "foreign"
-    with foreign.open("wb", buffering=0) as file:
-        for size in (65_536, 4096, 512, 1):
-            try:
-                while True:
-                    file.write(bytes(size))
-            except OSError:
-                continue
-    return foreign
-
-
-def test_a_full_disk_is_told_and_costs_nothing(small_disk: Path) -> None:
-    with outbox(small_disk) as keeping:
+def test_a_full_disk_is_told_and_costs_nothing(disk: Path) -> None:
+    with outbox(disk) as keeping:
         append(keeping, *range(500))
-        assert eventually(lambda: len(stored_on(small_disk)) == 500)
-        foreign = fill(small_disk)
+        assert eventually(lambda: len(stored_on(disk)) == 500)
+        foreign = fill(disk)
         began = time.monotonic()
         append(keeping, *range(500, 1500))
         assert eventually(lambda: keeping.health().storage != "ok", 10)
@@ -481,29 +463,29 @@ def test_a_full_disk_is_told_and_costs_nothing(small_disk: Path) -> None:
         assert keeping.health().depth == 1500
         foreign.unlink()
         assert eventually(lambda: keeping.health().storage == "ok", 10)
-        assert eventually(lambda: stored_on(small_disk) == list(range(1500)))
-    assert stored_on(small_disk) == list(range(1500))
+        assert eventually(lambda: stored_on(disk) == list(range(1500)))
+    assert stored_on(disk) == list(range(1500))
 
 
 def test_a_disk_that_fills_up_is_told_though_nothing_needs_writing(
-    small_disk: Path, monkeypatch: pytest.MonkeyPatch
+    disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outbox_module, "PROBE_S", 0.2)
-    with outbox(small_disk) as keeping:
-        foreign = fill(small_disk)
+    with outbox(disk) as keeping:
+        foreign = fill(disk)
         assert eventually(lambda: keeping.health().storage == "disk full")
         foreign.unlink()
         assert eventually(lambda: keeping.health().storage == "ok")
 
 
 def test_a_daemon_started_on_a_full_disk_finds_what_it_left_once_there_is_room(
-    small_disk: Path, monkeypatch: pytest.MonkeyPatch
+    disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outbox_module, "RETRY_S", 0.1)
-    with outbox(small_disk) as keeping:
+    with outbox(disk) as keeping:
         append(keeping, *range(100))
-    foreign = fill(small_disk)
-    with outbox(small_disk) as keeping:
+    foreign = fill(disk)
+    with outbox(disk) as keeping:
         append(keeping, *range(100, 1500))
         assert eventually(lambda: keeping.health().storage.endswith("full; kept in memory"))
         foreign.unlink()
@@ -520,6 +502,64 @@ def stored_on(disk: Path) -> list[int]:
     for path in disk.glob(f"{FILE}*"):
         shutil.copy(path, elsewhere)
     return stored(elsewhere)
+
+
+# Through the sink
+
+
+def heard(payloads: list[str]) -> list[tuple[int, bool]]:
+    """(number, replayed) of *payloads*."""
+    return [(int(body["id"]), body["replayed"]) for body in map(json.loads, payloads)]
+
+
+def test_a_recorder_is_told_what_is_live_and_what_waited(tmp_path: Path, broker: Mosquitto) -> None:  # noqa: F811
+    with subscriber(broker.port, "p/n/hall/log") as recorder:
+        with sink(broker.port, outbox=Outbox(tmp_path / FILE)) as publishing:
+            publishing.publish(message(1))
+            assert eventually(lambda: publishing.connected)
+            publishing.publish(message(2))
+            assert eventually(lambda: len(recorder.messages) == 2)
+        assert heard(recorder.payloads("p/n/hall/log")) == [(1, True), (2, False)]
+        assert not any(retained for _, _, retained in recorder.messages)
+
+
+def test_what_happens_just_before_a_clean_stop_is_still_sent(tmp_path: Path, broker: Mosquitto) -> None:  # noqa: F811
+    with subscriber(broker.port, "p/n/hall/log") as recorder:
+        with sink(broker.port, outbox=Outbox(tmp_path / FILE)) as publishing:
+            assert eventually(lambda: publishing.connected)
+            publishing.publish(message(1))
+        assert eventually(lambda: heard(recorder.payloads("p/n/hall/log")) == [(1, False)])
+    assert stored(tmp_path) == []
+
+
+def test_a_clean_stop_does_not_wait_for_a_backlog_and_keeps_it(tmp_path: Path, broker: Mosquitto) -> None:  # noqa: F811
+    with outbox(tmp_path) as keeping:
+        append(keeping, *range(1000))
+    with subscriber(broker.port, "p/n/#") as recorder:
+        with sink(broker.port, outbox=Outbox(tmp_path / FILE)) as publishing:
+            assert eventually(lambda: len(recorder.messages) > 50)
+            began = time.monotonic()
+            publishing.stop()
+            assert time.monotonic() - began < 1.0
+        assert eventually(lambda: recorder.last("p/n/status") == "offline")
+        sent = [number for number, _ in heard(recorder.payloads("p/n/hall/log"))]
+    assert sent + stored(tmp_path) == list(range(1000))
+
+
+def test_a_log_that_the_broker_refuses_is_counted_and_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rules = tmp_path / "acl"
+    rules.write_text("topic write p/n/status\ntopic read #\n")
+    strict = Mosquitto(tmp_path, f"allow_anonymous true\nacl_file {rules}")
+    strict.start()
+    with sink(strict.port, outbox=Outbox(tmp_path / FILE)) as publishing:
+        for number in range(5):
+            publishing.publish(message(number))
+        assert eventually(lambda: publishing.health().outbox.dropped == 5)
+        assert publishing.health().outbox.depth == 0
+    strict.kill()
+    assert len([record for record in caplog.records if "p/n/hall/log" in record.getMessage()]) == 1
 
 
 def test_at_the_bounds_it_takes_less_than_20_mib() -> None:

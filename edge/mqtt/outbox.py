@@ -192,7 +192,7 @@ class Outbox:
         with self._lock:
             self._tokens -= 1
             if not entry.gone:  # dropped this moment
-                self._waiting.popleft()
+                self._waiting.remove(entry)  # the first, unless a file was opened this moment
                 self._in_flight[number] = entry
 
     def acknowledged(self, number: int, refused: bool = False) -> str | None:
@@ -209,7 +209,8 @@ class Outbox:
         """Give up what cannot be sent at all."""
         with self._work:
             if not entry.gone:
-                self._drop(self._waiting.popleft())
+                self._waiting.remove(entry)
+                self._drop(entry)
 
     # With the lock held.
 
