@@ -19,6 +19,7 @@ from training.model_files import RECORD
 def write_evaluations(found: Sequence[Evaluation], out: Path) -> None:
     """The report of *found* in the folder *out*."""
     _folder(out)
+    save(found, out / "figures.json")  # first: it needs no matplotlib
     lines = [f"# {', '.join(one.name for one in found)} on {found[0].split}", ""]
     for one in found:
         stem = _stem(one.name)
@@ -29,15 +30,14 @@ def write_evaluations(found: Sequence[Evaluation], out: Path) -> None:
         named = _with_recipe(one.name, one.model, out)
         lines += [f"How it was trained: {named}.", ""] if named != one.name else []
     lines += [_HOW, ""]
-    save(found, out / "figures.json")
     _write(out / "report.md", lines)
 
 
 def write_comparison(found: Comparison, out: Path) -> None:
     """The report of *found* in the folder *out*."""
     _folder(out)
+    save_json(asdict(found), out / "figures.json")  # first: it needs no matplotlib
     plots.comparison(found.rows, found.split, out / "comparison.png")
-    save_json(asdict(found), out / "figures.json")
     names = [one.data for one in found.rows[0].figures]
     heads = " | ".join(f"{name}, % (95 %) | ECE" for name in names)
     lines = [
