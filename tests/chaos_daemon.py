@@ -7,10 +7,10 @@ import json
 import math
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 
@@ -163,74 +163,75 @@ def corrupt_file(folder: Path) -> list[Figure]:
 # Row 22: for a long time
 
 
-def soak(
-    folder: Path, frames: int, broker_cycles: int, camera_cycles: int, tell: Callable[[str], None] = print
-) -> list[Figure]:
-    """Row 22: the daemon over *frames* pictures, broken off by restarts of broker and camera.
+def soak(folder: Path, frames: int, broker_cycles: int, camera_cycles: int) -> list[Figure]:
+    """Row 22: the daemon over *frames* pictures, with so many restarts of the broker and the camera.
 
-    The slope of the resident memory is that of a line through the last nine tenths.
+    The slope of the resident memory is that of a line through all but the first tenth of the samples.
     """
     camera = 'name = "hall"\nsource = "portraits"\nfaces = 1\nfps = 120\nwidth = 320\nheight = 240\n'
-    text = configuration(0, camera, "long_side = 160\nmin_face = 0.15\n")
     mosquitto = Mosquitto(folder)
     mosquitto.start()
-    samples: list[tuple[int, float]] = []  # frames, RSS in KiB
-    with daemon(folder, text.replace("port = 0", f"port = {mosquitto.port}")) as daemon_process:
-        process = psutil.Process(daemon_process.process.pid)
-        done = brokers = cameras = 0
-        first: tuple[int, int] | None = None
-        descriptors = threads = (0, 0)
-        began = time.monotonic()
-        while done < frames:
+    samples: list[Sample] = []
+    done = seen = brokers = cameras = 0
+    began = told = time.monotonic()
+    text = configuration(mosquitto.port, camera, "long_side = 160\nmin_face = 0.15\n")
+    with daemon(folder, text) as running_daemon:
+        process = psutil.Process(running_daemon.process.pid)
+        while done < frames or brokers < broker_cycles or cameras < camera_cycles:
             with subscriber(mosquitto.port, f"{NODE}/hall/#") as listening:
-                assert eventually(lambda: listening.payloads(f"{NODE}/hall/faces"), 60)
                 while True:
-                    mark = done_in(listening)
-                    if cameras < camera_cycles * done / frames:
+                    newest = next_picture(listening)
+                    done += newest - seen if newest >= seen else newest  # a new camera counts from 0
+                    seen = newest
+                    samples.append(Sample(done, process.memory_info().rss / 1024, process.num_fds(),
+                                          process.num_threads()))  # fmt: skip
+                    if cameras < min(camera_cycles, camera_cycles * done / frames):
                         restart_camera(listening)
                         cameras += 1
-                    time.sleep(0.2)
-                    done += max(0, done_in(listening) - mark)
-                    samples.append((done, process.memory_info().rss / 1024))
                     if done >= frames or brokers < broker_cycles * done / frames:
                         break
-            now = process.num_fds(), process.num_threads()
-            if first is None and done > frames / 10:
-                first = now
-                descriptors, threads = (now[0], now[0]), (now[1], now[1])
-            if first is not None:
-                descriptors = min(descriptors[0], now[0]), max(descriptors[1], now[0])
-                threads = min(threads[0], now[1]), max(threads[1], now[1])
-            if brokers < broker_cycles * done / frames:
+                    time.sleep(0.2)
+            if brokers < broker_cycles:
                 mosquitto.restart()
                 brokers += 1
-            if len(samples) % 100 == 0:
-                tell(f"{done} frames, {brokers} brokers, {cameras} cameras, {samples[-1][1] / 1024:.1f} MiB")
-        seconds = time.monotonic() - began
-        code, _ = daemon_process.stop()
+            if time.monotonic() - told > 60:
+                told = time.monotonic()
+                print(f"{done} frames, {brokers} brokers, {cameras} cameras, {samples[-1]}", flush=True)
+        code, _ = running_daemon.stop()
     mosquitto.kill()
-    late = [it for it in samples if it[0] >= frames / 10]
-    tell(f"{done} frames in {seconds:.0f} s, {brokers} broker and {cameras} camera cycles, "
-         f"RSS {late[0][1] / 1024:.1f} to {late[-1][1] / 1024:.1f} MiB")  # fmt: skip
+    late = samples[len(samples) // 10 :]
+    print(f"{done} frames in {time.monotonic() - began:.0f} s, {brokers} broker and {cameras} camera cycles, "
+          f"RSS {late[0].rss_kib / 1024:.1f} to {late[-1].rss_kib / 1024:.1f} MiB")  # fmt: skip
+    descriptors = [it.descriptors for it in late]
+    threads = [it.threads for it in late[-len(late) // 2 :]], [it.threads for it in late[: len(late) // 2]]
     return [
-        Figure("22", "RSS in KiB per 10,000 frames", 10_000 * slope(late), 256),
-        Figure("22", "file descriptors, most less fewest", descriptors[1] - descriptors[0], 4),
-        Figure("22", "threads, most less fewest", threads[1] - threads[0], 0),
+        Figure("22", "RSS in KiB per 10,000 frames", 10_000 * slope([it[:2] for it in late]), 256),
+        Figure("22", "file descriptors, most less fewest", max(descriptors) - min(descriptors), 4),
+        Figure("22", "threads, most of the second half less most of the first",
+               max(threads[0]) - max(threads[1]), 0),
         Figure("22", "exit code", code, 0),
-    ]
+    ]  # fmt: skip
+
+
+class Sample(NamedTuple):
+    frames: int
+    rss_kib: float
+    descriptors: int
+    threads: int
+
+
+def next_picture(listening: Subscriber) -> int:
+    """The number of the newest picture told of, once there is a new one."""
+    faces, count = f"{NODE}/hall/faces", len(listening.payloads(f"{NODE}/hall/faces"))
+    assert eventually(lambda: len(listening.payloads(faces)) > count, 60)
+    return int(json.loads(listening.last(faces) or "")["seq"])
 
 
 def restart_camera(listening: Subscriber) -> None:
-    """Have the camera closed and opened again; returns once it has given a picture."""
+    """Have the camera closed and opened again; returns once it gives pictures."""
     told = len(listening.payloads(f"{NODE}/hall/status"))
     listening.publish(f"{NODE}/request/restart_camera", b'{"camera": "hall"}')
     assert eventually(lambda: "online" in listening.payloads(f"{NODE}/hall/status")[told:], 30)
-
-
-def done_in(listening: Subscriber) -> int:
-    """The number of the newest picture told of."""
-    told = listening.last(f"{NODE}/hall/faces")
-    return int(json.loads(told)["seq"]) if told else 0
 
 
 def slope(points: Sequence[tuple[float, float]]) -> float:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import logging
 import signal
 import subprocess
 import sys
@@ -83,6 +84,7 @@ def main() -> None:
     if options.jump:
         real, turns = time.time, itertools.cycle((0.0, TEN_YEARS, -TEN_YEARS))
         time.time = lambda: real() + next(turns)
+    logging.basicConfig(level="ERROR")  # outages are what it is here for
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     sink = MqttSink(
