@@ -321,6 +321,7 @@ def test_the_command_tells_a_blank_picture_and_counts_it(
         ("t/train/happy/a.png", b"hello", "t/train/happy/a.png: not a picture that OpenCV can read; --skip"),
         ("t/train/grumpy/a.png", b"hello", "t/train/grumpy: not one of the labels angry, disgust, fear, "),
         ("t/.keep", b"", "t: an empty folder; train/<label>/*.png and validation/<label>/*.png would do"),
+        ("t/a.csv", b"", "t: a.csv stands in no label's folder; a csv or npz is named itself; --skip-bad"),
         ("f.txt", b"", "f.txt: neither csv, npz nor a folder"),
     ],
 )

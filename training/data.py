@@ -220,7 +220,9 @@ def _read_tree(root: Path, problems: list[str]) -> Dataset:
         if label is None:
             if file.parent not in unknown:
                 unknown.add(file.parent)
-                problems.append(f"{file.parent}: not one of the labels {', '.join(LABELS)}")
+                other = f"{file.name} stands in no label's folder; a csv or npz is named itself"
+                said = f"not one of the labels {', '.join(LABELS)}" if folders else other
+                problems.append(f"{file.parent}: {said}")
             continue
         image = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR) if file.stat().st_size else None
         if image is None:
