@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import subprocess
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from edge.mqtt.client import MqttSink
 from edge.mqtt.messages import MqttHealth
-from tests.broker import Mosquitto, broker, eventually, server, subscriber
+from tests.broker import Mosquitto, broker, eventually, free_port, server, subscriber
 from tests.sink import CALM, ONCE, STATUS, event, sink, state
 
 __all__ = ["broker"]  # a fixture
@@ -72,6 +76,38 @@ def test_a_broker_that_is_silent_on_mqtt_5_is_spoken_to_in_3_1_1_and_at_once_aft
         assert eventually(lambda: publishing.connected)
         publishing.stop(0.1)
     assert levels == [5, 4, 4]
+
+
+@contextmanager
+def amqtt_broker() -> Iterator[int]:
+    """The port of a real broker of 3.1.1 alone, which waits for ever for the rest of an MQTT 5 CONNECT."""
+    from amqtt.broker import Broker
+
+    for name in ("amqtt", "transitions"):  # they tell of every packet and of every state
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    port, stopping = free_port(), threading.Event()
+    anyone = {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}}
+    listener = {"type": "tcp", "bind": f"127.0.0.1:{port}"}
+
+    async def serve() -> None:
+        await Broker({"listeners": {"default": listener}, "plugins": anyone}).start()
+        await asyncio.to_thread(stopping.wait)
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    try:
+        yield port
+    finally:
+        stopping.set()
+        thread.join(5)
+
+
+def test_amqtt_which_hangs_on_mqtt_5_is_served_in_3_1_1() -> None:
+    with amqtt_broker() as port, sink(port, connect_timeout_s=0.5) as publishing:
+        publishing.publish(state(b"1"))
+        assert eventually(lambda: publishing.idle)
+        with subscriber(port) as late:
+            assert eventually(lambda: late.last("p/n/hall/state") == "1")
 
 
 def test_after_a_broker_was_away_mqtt_5_comes_first_again(

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from edge.mqtt.broker import Broker, BrokerError, HungUpError, TakenOverError, Transport, UnansweredError
+from edge.mqtt.broker import Broker, BrokerError, Transport, UnansweredError
 from edge.mqtt.connection import TICK_S, Ack, Connection
 from edge.mqtt.messages import MqttHealth
 from edge.mqtt.namesake import Namesake
@@ -199,10 +199,10 @@ class MqttSink:
                 self._serve()
             except Exception as error:
                 lasted = time.monotonic() - began
-                # Two daemons that push each other out must not take the other's wait for a good connection.
-                if lasted > 2 * longest:
+                if lasted > longest:  # it had been a good connection
                     wait = first
-                self._tell_failure(error, lasted)
+                self._tell_failure(error)
+                self._namesake.ended(error, lasted)
                 self._stopping.wait(wait)
                 wait = min(2 * wait, longest)
         self._close_wake()
@@ -232,11 +232,10 @@ class MqttSink:
     def _open(self) -> Connection:
         """A connection in the first of the protocols that the broker answers to."""
         order, self._order = self._order, self._protocols
+        broker = self._namesake.broker()
         for protocol in order:
             try:
-                connection = Connection(
-                    self._broker, protocol, self._offline, self._wake_reader, self._stopping
-                )
+                connection = Connection(broker, protocol, self._offline, self._wake_reader, self._stopping)
             except UnansweredError as error:
                 unanswered = error
             else:  # also what to begin with after a loss, for as long as the broker can be reached
@@ -317,16 +316,12 @@ class MqttSink:
             self.publish(self._online)
 
     def _tell_connected(self, connection: Connection) -> None:
-        if self._told or not self._namesake.alarmed:
-            again = " again" if self._told else ""
-            log.info("mqtt %s: connected%s (MQTT %s)", self._broker, again, connection.version)
+        again = " again" if self._told else ""
+        log.info("mqtt %s: connected%s (MQTT %s)", self._broker, again, connection.version)
         self._told.clear()
 
-    def _tell_failure(self, error: Exception, lasted_s: float) -> None:
+    def _tell_failure(self, error: Exception) -> None:
         """Log each reason of an outage once; the end of the outage is told by _tell_connected."""
-        self._namesake.ended(error, lasted_s)
-        if self._namesake.alarmed and isinstance(error, HungUpError | TakenOverError):
-            return  # the alarm has said why
         reason = str(error) if isinstance(error, BrokerError) else f"failed ({error!r})"
         if reason in self._told or self._stopping.is_set():
             return

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import logging
 import time
+import uuid
 from collections.abc import Callable
+from dataclasses import replace
 
 from edge.mqtt.broker import Broker, HungUpError, TakenOverError
 from edge.types import Incoming, Message
 
 log = logging.getLogger(__name__)
 
-SOON_S = 60.0  # of two daemons that push each other out, none stays longer (retries are <= 30 s apart)
-ENOUGH = 3  # connections in a row that ended so: two may be a broker that restarts
+SOON_S = 60.0  # of two daemons that push each other out, none stays longer: the other tries every 1 to 30 s
+ENOUGH = 2  # connections in a row that ended so; one may be a broker that restarts
 LASTS_S = 120.0  # that an alarm outlives its last sign; the other's health is a sign every 30 s
 
 
 class Namesake:
     """Whether there is another one; logged when it begins and when it ends.
 
-    A daemon on another machine has another client id, so both are connected, and what it says on this
-    node's info and health, all of it but the retained, comes from a stranger. A daemon with our client id
-    (on this machine, or on one whose card was copied) makes the broker end our connection: MQTT 5 says so,
-    older brokers just hang up, again and again.
+    What is said on this node's info and health, all of it but the retained and our own, comes from a
+    stranger. A daemon on another machine has another client id, so both are connected and hear each other.
+    One with our client id (on this machine, or on one whose card was copied) makes the broker end our
+    connection; only MQTT 5 may say why. After two such ends we come with another client id: then both
+    daemons stay and hear each other, and a broker that hung up for other reasons raises no alarm.
 
     *node* is the first part of the node's topics; no two daemons' payloads there are the same, for they
     have a time in them. said() may be called from any thread, the rest from one; *clock* gives monotonic s.
@@ -31,15 +34,20 @@ class Namesake:
     def __init__(self, broker: Broker, node: str, clock: Callable[[], float] = time.monotonic) -> None:
         self.topics = (f"{node}/info", f"{node}/health")
         self._broker = broker
+        self._aside = replace(broker, client_id=f"{broker.client_id}-{uuid.uuid4().hex[:6]}")
         self._node = node.rpartition("/")[2]
         self._clock = clock
         self._said: dict[str, tuple[bytes, ...]] = dict.fromkeys(self.topics, ())  # what MQTT 3.1.1 echoes
-        self._hung_up = 0  # connections in a row that ended soon and without a reason
+        self._pushed = 0  # connections in a row that ended soon and without another reason
         self._until: float | None = None  # when the alarm ends
 
     @property
     def alarmed(self) -> bool:
         return self._until is not None
+
+    def broker(self) -> Broker:
+        """As whom to connect next."""
+        return self._broker if self._pushed < ENOUGH else self._aside
 
     def said(self, message: Message) -> None:
         """Keep what we publish ourselves on the topics."""
@@ -53,13 +61,17 @@ class Namesake:
 
     def ended(self, error: Exception, lasted_s: float) -> None:
         """Judge the end of a connection, or of an attempt, that *lasted_s*."""
+        before = self._pushed
         if isinstance(error, TakenOverError):
+            self._pushed = ENOUGH
             self._alarm(f"it connects with our client id {self._broker.client_id}")
-        # A broker that restarts hangs up too, but then refuses connections for a while.
-        soon = isinstance(error, HungUpError) and lasted_s < SOON_S
-        self._hung_up = self._hung_up + 1 if soon else 0
-        if self._hung_up >= ENOUGH:
-            self._alarm(f"the broker hangs up soon after each connection of {self._broker.client_id}")
+        elif isinstance(error, HungUpError) and lasted_s < SOON_S:
+            self._pushed += 1
+        else:
+            self._pushed = 0
+        if before < ENOUGH <= self._pushed:
+            log.info("mqtt %s: connecting as %s from now on, in case another client uses our id",
+                     self._broker, self._aside.client_id)  # fmt: skip
 
     def tick(self) -> None:
         """End an alarm that has had no sign for long."""
