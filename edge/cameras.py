@@ -74,6 +74,7 @@ class Cameras:
 
     def add(self, camera: Camera) -> None:
         self._cameras[camera.name] = camera
+        _log_switches(camera)
         self._apply(camera)
 
     def remove(self, name: str) -> None:
@@ -93,8 +94,11 @@ class Cameras:
 
     def configure(self, name: str, rules: Rules) -> None:
         """Let *rules* hold for the camera where no switch says otherwise."""
-        self._cameras[name].configured = rules
-        self._apply(self._cameras[name])
+        camera = self._cameras[name]
+        if rules != camera.configured:
+            camera.configured = rules
+            _log_switches(camera)
+            self._apply(camera)
 
     def restart(self, name: str) -> None:
         """Close the camera and open it anew; its faces keep their numbers if that is soon done.
@@ -185,6 +189,15 @@ class Cameras:
             )  # fmt: skip
         for message in told:
             self._sink.publish(message)
+
+
+def _log_switches(camera: Camera) -> None:
+    """Say where the camera is not as configured, before anybody wonders."""
+    configured = Switches().states(camera.configured).items()
+    others = dict(camera.switches.states(camera.configured).items() - configured)
+    if others:
+        told = ", ".join(f"{switch} {state}" for switch, state in sorted(others.items()))
+        log.info("camera %s: %s, by switches that were set over MQTT", camera.name, told)
 
 
 def retained_topics(topics: Topics, camera: str) -> list[str]:

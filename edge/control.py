@@ -97,8 +97,10 @@ class Control:
         except Refused as refused:
             self.inbox.refuse(topic, str(refused))
             return
+        before = self._cameras[camera].switches
         self._cameras.turn(camera, switch, value)
-        self._save()
+        if self._cameras[camera].switches != before:
+            self._save()
         self.inbox.accept(f"camera {camera}: {switch} {text(value)}, by command")
 
     def _save(self) -> None:

@@ -27,12 +27,11 @@ class Inbox:
     LOG_S, the latest, with the number of those it stands for. *clock* gives monotonic s.
     """
 
-    def __init__(self, clock: Callable[[], float], rate_hz: float = RATE_HZ) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._rate_hz = rate_hz
         self._lock = threading.Lock()  # guards all below
         self._waiting: deque[Incoming] = deque()
-        self._allowance = rate_hz
+        self._allowance = RATE_HZ
         self._allowed_at = clock()
         self._counts = CommandHealth()
         self._retained: set[str] = set()  # topics whose retained command was told of
@@ -48,7 +47,7 @@ class Inbox:
             elif len(message.payload) > MAX_BYTES:
                 self._refuse(message.topic, f"{len(message.payload)} bytes; {MAX_BYTES} are the most")
             elif len(self._waiting) >= ROOM:
-                self._refuse(message.topic, f"too many commands; {self._rate_hz:g} a second are the most")
+                self._refuse(message.topic, f"too many commands; {RATE_HZ:g} a second are the most")
             else:
                 self._waiting.append(message)
 
@@ -56,8 +55,8 @@ class Inbox:
         """The next command whose turn has come."""
         with self._lock:
             now = self._clock()
-            self._allowance += (now - self._allowed_at) * self._rate_hz
-            self._allowance = min(self._allowance, self._rate_hz)
+            self._allowance += (now - self._allowed_at) * RATE_HZ
+            self._allowance = min(self._allowance, RATE_HZ)
             self._allowed_at = now
             if self._allowance < 1 or not self._waiting:
                 return None

@@ -149,6 +149,21 @@ def test_rules_follow_the_configuration_where_no_switch_says_otherwise(house: Ho
     assert house.sink.payloads(f"{HALL}/hold/state") == ["2", "1", "3"]
 
 
+def test_the_log_says_where_a_camera_is_not_as_configured(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "edge.cameras")
+    house.add("porch", Switches())
+    house.add("hall", Switches(enabled=False, hold=2.0))
+    house.cameras.configure("hall", Rules(hold_s=1.0))
+    house.cameras.configure("hall", Rules(hold_s=2.0))
+    house.cameras.configure("hall", Rules(hold_s=2.0))
+    told = ("enabled OFF, hold 2", "enabled OFF, hold 2", "enabled OFF")
+    assert [text for name, _, text in caplog.record_tuples if name == "edge.cameras"] == [
+        f"camera hall: {what}, by switches that were set over MQTT" for what in told
+    ]
+
+
 def test_a_restarted_camera_is_opened_anew_and_keeps_its_faces(house: House) -> None:
     house.add("hall", Switches())
     house.until(f"{HALL}/state", '"present":"ON"')

@@ -120,6 +120,13 @@ def test_a_switch_is_turned_told_and_remembered(node: Node, caplog: pytest.LogCa
     ]
 
 
+def test_a_switch_that_is_as_it_was_is_answered_and_wears_no_card_out(node: Node) -> None:
+    node.send("hall/hold/set", b"0.6")
+    assert node.sink.payloads(f"{HALL}/hold/state") == ["0.6", "0.6"]
+    assert node.counts == CommandHealth(1, 0)
+    assert not node.file.exists()
+
+
 def test_a_switch_that_is_refused_changes_and_tells_nothing(
     node: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
