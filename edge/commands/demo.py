@@ -37,6 +37,8 @@ def run(options: argparse.Namespace) -> int:
                 "node": {"id": "demo"},
                 "mqtt": {"host": "127.0.0.1", "port": broker.port},
                 "outbox": {"persist": False},
+                "discovery": {"enabled": False},
+                "log": {"level": "warning"},
                 "camera": [{"name": "portraits", "source": "portraits", "faces": options.faces}],
             }
         )
