@@ -44,8 +44,11 @@ def open_engine(settings: Settings) -> Engine:
     """The configured model, verified against its card and loaded; EdgeError where it is not right."""
     # OpenCV takes every core by default; the configuration says how many threads the analysis may use.
     cv2.setNumThreads(settings.model.threads)
-    model = read_model(settings.model.file)
-    runtime = open_runtime(settings.model.runtime, model.content, threads=settings.model.threads)
+    part = settings.model
+    # Who asks for ONNX Runtime and names no ONNX file means the one that was made with the other.
+    other = part.runtime == "onnx" and part.file.suffix == ".tflite"
+    model = read_model(part.file.with_suffix(".onnx") if other else part.file)
+    runtime = open_runtime(part.runtime, model.content, threads=part.threads, provider=part.provider)
     return Engine(model, runtime, FaceClassifier(runtime, model.card, str(model.path)))
 
 

@@ -99,9 +99,34 @@ def read_card(path: Path) -> Card:
 def read_model(path: Path) -> Model:
     """Read *path* once and give its bytes only if they are those that its card lists.
 
-    The card is *path* with the suffix .json. EdgeError when either is missing, too large, or differs.
+    EdgeError when *path* or its card is missing, too large, or they differ.
     """
-    card = read_card(path.with_suffix(".json"))
+    card = read_card(card_path(path))
+    content = _read_listed(path, card)
+    return Model(path, content, card.files[path.name].sha256, card)
+
+
+def card_path(path: Path) -> Path:
+    """Where the card of the model file *path* stands: X.json for X.tflite and X.onnx.
+
+    X.json is also the card of X.int8.onnx and the like, unless that has an X.int8.json of its own.
+    """
+    own = path.with_suffix(".json")
+    shared = own.with_suffix("").with_suffix(".json")
+    return shared if shared.exists() and not own.exists() else own
+
+
+def read_beside(model: Model, suffix: str) -> tuple[str, bytes]:
+    """Name and content of the one file in *model*'s card that ends in *suffix*, checked as the model was."""
+    names = [name for name in model.card.files if name.endswith(suffix)]
+    if len(names) != 1:
+        raise EdgeError(
+            f"{card_path(model.path)}: lists {len(names)} files *{suffix}; quantize makes a card with one"
+        )
+    return names[0], _read_listed(model.path.with_name(names[0]), model.card)
+
+
+def _read_listed(path: Path, card: Card) -> bytes:
     entry = card.files.get(path.name)
     if entry is None:
         listed = ", ".join(sorted(card.files)) or "nothing"
@@ -115,7 +140,7 @@ def read_model(path: Path) -> Model:
             f"{path}: sha256 {sha256[:12]}…, its card says {entry.sha256[:12]}…; "
             "the file was changed or damaged, copy it again"
         )
-    return Model(path, content, sha256, card)
+    return content
 
 
 def _read(path: Path, limit: int) -> bytes:

@@ -5,9 +5,17 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge.types import EdgeError
+
+if TYPE_CHECKING:
+    from quantize.make import Made
+
+# What each kind of device takes besides the int8 TFLite file: (ONNX, Edge TPU).
+TARGETS = {"pi": (False, False), "coral": (False, True), "jetson": (True, False), "all": (True, True)}
 
 
 class DropError(EdgeError):
@@ -32,62 +40,48 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _quantize(options: argparse.Namespace) -> None:
-    from edge.runtimes import open_runtime
-    from quantize import convert, measure
-    from quantize.data import read_data
-    from quantize.files import Cost, card, check_writable, write
+    from quantize.files import check_writable, package, write
+    from quantize.make import make, worst
 
+    began = time.monotonic()
     check_writable(options.out)  # now rather than after a minute's work
-    model = convert.load(options.model)
-    _, height, width, _ = model.input_shape
-    data = read_data(options.data, height, width, options.calibrate, options.seed)
-    known = data.majority >= 0
-    before = convert.predict(model, data.images)
-    # What a user sees is held against what most people see; FER2013's own labels where no one voted.
-    rows, truth = (known, data.majority[known]) if known.any() else (~known, data.labels)
-    temperature = measure.fit_temperature(before[rows], truth)
-    convert.fold_temperature(model, temperature, options.model)
-    print(f"temperature {temperature:.3f}, folded in; quantizing by {len(data.rows)} pictures …")
-
-    content = convert.to_int8(model, data.calibration)
-    after = measure.probabilities_of(open_runtime("cpu", content), data.images)
-    label_sets = [("FER2013", ~known | known, data.labels)]
-    if known.any():
-        label_sets.append(("FER+ majority (plus7)", known, data.majority))
-    costs = [
-        Cost(
-            name, int(rows.sum()),
-            measure.accuracy(before[rows], labels[rows]), measure.accuracy(after[rows], labels[rows]),
-            measure.calibration_error(before[rows], labels[rows]),
-            measure.calibration_error(after[rows], labels[rows]),
-        )
-        for name, rows, labels in label_sets
-    ]  # fmt: skip
-    print(f"{'PublicTest':<24}{'n':>6}{'float':>10}{'int8':>10}{'drop':>8}{'ECE float':>11}{'ECE int8':>10}")
-    for cost in costs:
-        print(
-            f"{cost.data:<24}{cost.n:>6}{100 * cost.float_accuracy:>8.2f} %{100 * cost.int8_accuracy:>8.2f} %"
-            f"{cost.drop:>8.2f}{cost.float_error:>11.3f}{cost.int8_error:>10.3f}"
-        )
-    agreement = float((before.argmax(1) == after.argmax(1)).mean())
-    print(f"float and int8 choose the same label for {100 * agreement:.2f} %; {len(content):,} bytes")
-
-    worst = max(costs, key=lambda cost: cost.drop)
-    if worst.drop > options.max_drop:
+    with_onnx, with_edgetpu = TARGETS[options.target]
+    made = make(
+        options.model, options.data,
+        name=options.name, calibrate=options.calibrate, seed=options.seed,
+        with_onnx=with_onnx or options.onnx, with_edgetpu=with_edgetpu or options.edgetpu,
+    )  # fmt: skip
+    print(table(made))
+    most = worst(made)
+    if most.drop > options.max_drop:
         raise DropError(
-            f"{options.model}: int8 loses {worst.drop:.2f} points on {worst.data}, --max-drop allows "
+            f"{options.model}: {most.file} loses {most.drop:.2f} points on {most.data}, --max-drop allows "
             f"{options.max_drop:g}; nothing was written"
         )
-    file_name = f"{options.name}.tflite"
-    described = card(
-        content, options.name, options.model_version, options.model, (height, width), temperature, costs,
-        {"data": options.data.name, "pictures": len(data.rows), "seed": options.seed, "agreement": agreement},
-    )  # fmt: skip
-    write(
-        options.out,
-        {file_name: content, f"{options.name}.json": described.model_dump_json(indent=1).encode()},
-    )
-    print(f"{options.out / file_name} and its card {options.name}.json")
+    calibration = {"data": options.data.name, "pictures": len(made.data.rows), "seed": options.seed}
+    files = package(made, options.name, options.model_version, options.model, calibration)
+    write(options.out, files)
+    print(f"{options.out}: {', '.join(files)}; {time.monotonic() - began:.0f} s")
+
+
+def table(made: Made) -> str:
+    """For people: each file's accuracy and calibration beside the float network's, and who agrees."""
+    width = max(len(file) for file in made.files)
+    lines = [
+        f"{'':<{width}}  {'PublicTest':<22}{'n':>6}{'float':>9}{'file':>9}{'drop':>7}"
+        f"{'ECE float':>11}{'file':>7}"
+    ]
+    for cost in made.costs:
+        lines.append(
+            f"{cost.file:<{width}}  {cost.data:<22}{cost.n:>6}{100 * cost.float_accuracy:>7.2f} %"
+            f"{100 * cost.accuracy:>7.2f} %{cost.drop:>7.2f}{cost.float_error:>11.3f}{cost.error:>7.3f}"
+        )
+    first = next(iter(made.files))
+    for file, content in made.files.items():
+        told = f"{file:<{width}}  {len(content):>9,} bytes, as float does {made.agreement(file):.2%}"
+        lines.append(told if file == first else f"{told}, as {first} {made.agreement(file, first):.2%}")
+    lines += [f"{file:<{width}}  {len(content):>9,} bytes" for file, content in made.compiled.items()]
+    return "\n".join(lines)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -95,6 +89,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("model", type=Path, metavar="MODEL.keras")
     parser.add_argument("--data", type=Path, required=True, metavar="NPZ", help="the run's calibration.npz")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser.add_argument(
+        "--target", choices=TARGETS, default="pi",
+        help="pi: int8 TFLite; coral: that and --edgetpu; jetson: that and --onnx; all (default pi)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--onnx", action="store_true", help="also ONNX files: fp32, fp16, and int8 as TensorRT takes it"
+    )
+    parser.add_argument(
+        "--edgetpu", action="store_true",
+        help="also what an Edge TPU takes of it, and the file compiled for it",
+    )  # fmt: skip
     parser.add_argument(
         "--max-drop", type=float, default=0.5, metavar="POINTS",
         help="accuracy that int8 may cost; beyond: exit 3, nothing written (default 0.5)",

@@ -1,68 +1,59 @@
-"""What quantize leaves behind: the model and its card, all in place or none."""
+"""What quantize leaves behind: the model's files and their card, all in place or none."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from edge.card import Card, Crop, Figure, FileEntry, Input, Output
+from edge.golden import SUFFIX
 from edge.types import LABELS, EdgeError
+from quantize.golden import golden
+from quantize.make import Made
 
-PROTOCOL = "the int8 file as shipped, one crop a picture; PublicTest also chose the temperature"
-
-
-class Cost(NamedTuple):
-    """What eight bits cost on one label set of PublicTest; shares 0..1."""
-
-    data: str
-    n: int
-    float_accuracy: float
-    int8_accuracy: float
-    float_error: float  # calibration error before the temperature
-    int8_error: float  # and of the int8 file
-
-    @property
-    def drop(self) -> float:
-        """Points of accuracy lost, positive where int8 is worse."""
-        return 100 * (self.float_accuracy - self.int8_accuracy)
+PROTOCOL = "{file} as shipped, one crop a picture; PublicTest also chose the temperature"
 
 
-def card(
-    content: bytes,
-    name: str,
-    version: str,
-    model: Path,
-    size: tuple[int, int],
-    temperature: float,
-    costs: Sequence[Cost],
-    calibration: Mapping[str, Any],
-) -> Card:
-    """The card of the TFLite file *content*; the training record is taken from beside *model*."""
+def package(
+    made: Made, name: str, version: str, model: Path, calibration: Mapping[str, Any]
+) -> dict[str, bytes]:
+    """Every file to write, name -> content: the model's, its golden vectors, and last the card of them all.
+
+    The training record is taken from beside *model*; *calibration* is what is to be told of how it was made.
+    """
     record = _record(model.with_name("recipe.json"))
     data = record.get("recipe", {}).pop("data", ())
     figures = [
         Figure(
-            name=kind, value=round(value, 5), data=cost.data, split="PublicTest", protocol=PROTOCOL, n=cost.n
+            name=kind, value=round(value, 5), data=cost.data, split="PublicTest", n=cost.n,
+            protocol=PROTOCOL.format(file=cost.file),
         )
-        for cost in costs
-        for kind, value in (("accuracy", cost.int8_accuracy), ("calibration error", cost.int8_error))
-    ]
-    return Card(
+        for cost in made.costs
+        for kind, value in (("accuracy", cost.accuracy), ("calibration error", cost.error))
+    ]  # fmt: skip
+    agreement = {file: round(made.agreement(file), 5) for file in made.files}
+    plain = Card(
         name=name,
         version=version,
-        files={f"{name}.tflite": FileEntry(sha256=hashlib.sha256(content).hexdigest(), size=len(content))},
+        files={},
         labels=LABELS,
-        input=Input(height=size[0], width=size[1], channels=1, range=(0, 255)),
+        input=Input(height=made.size[0], width=made.size[1], channels=1, range=(0, 255)),
         crop=Crop(framing="fer2013", upright=True),
-        output=Output(kind="probabilities", temperature=round(temperature, 5)),
+        output=Output(kind="probabilities", temperature=round(made.temperature, 5)),
         figures=tuple(figures),
-        training={**record, "quantization": {"int8": "full, weights per channel", **calibration}},
+        training={
+            **record,
+            "quantization": {
+                "int8": "full, weights per channel", **calibration, "agreement with float": agreement
+            },
+        },
         data=tuple(data),
         intended_use=(
             "Tells which of seven expressions a face shows, on the device, for home automation and research. "
@@ -75,7 +66,15 @@ def card(
             "decisions about people: hiring, grading, policing, health. The EU AI Act forbids emotion "
             "recognition at work and in schools."
         ),
-    )
+    )  # fmt: skip
+    vectors = {f"{name}{SUFFIX}": golden(made.files, made.compiled, plain)}
+    files = made.files | made.compiled | vectors
+    entries = {
+        file: FileEntry(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+        for file, content in files.items()
+    }
+    card = plain.model_copy(update={"files": entries})
+    return files | {f"{name}.json": card.model_dump_json(indent=1).encode()}
 
 
 def check_writable(out: Path) -> None:
@@ -88,7 +87,11 @@ def check_writable(out: Path) -> None:
 
 
 def write(out: Path, files: Mapping[str, bytes]) -> None:
-    """Put *files* (name -> content) into *out*: written and synced aside first, then renamed into place."""
+    """Put *files* (name -> content) into *out*, all or none.
+
+    Written and synced aside first, then renamed into place in their order, the card last: until it is
+    there, the old card refuses the new files. What stood there comes back where one cannot be renamed.
+    """
     aside = None
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -98,13 +101,38 @@ def write(out: Path, files: Mapping[str, bytes]) -> None:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-        for name in files:
-            os.replace(aside / name, out / name)
+        _into_place(aside, out, list(files))
     except OSError as error:
         raise EdgeError(f"{out}: {error.strerror}; nothing was written") from error
     finally:
         if aside is not None:
             shutil.rmtree(aside, ignore_errors=True)
+
+
+def _into_place(aside: Path, out: Path, names: list[str]) -> None:
+    before = aside / "before"
+    before.mkdir()
+    placed: list[str] = []
+    try:
+        for name in names:
+            if (out / name).is_dir():
+                raise IsADirectoryError(errno.EISDIR, f"{name} is a folder")
+            if (out / name).exists():
+                os.replace(out / name, before / name)
+            os.replace(aside / name, out / name)
+            placed.append(name)
+    except OSError:
+        for name in names:
+            if (before / name).exists():
+                os.replace(before / name, out / name)
+            elif name in placed:
+                (out / name).unlink()
+        raise
+    folder = os.open(out, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the names, too, are on the disk
+    finally:
+        os.close(folder)
 
 
 def _record(path: Path) -> dict[str, Any]:

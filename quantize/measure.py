@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from edge.classify import quantise
+from edge.classify import dequantise, quantise
 from edge.types import Floats, Image, Runtime
 
 Indices = npt.NDArray[np.int64]
@@ -40,11 +40,13 @@ def fit_temperature(probabilities: Floats, labels: Indices) -> float:
     return 1 / _lowest(loss, 1 / 5, 1 / 0.2)
 
 
-def probabilities_of(runtime: Runtime, images: Image) -> Floats:
+def probabilities_of(runtime: Runtime, images: Image, title: str = "measuring") -> Floats:
     """(n, labels) float32 of *images* (n, height, width) uint8, one inference each, as a device does."""
+    from tqdm import tqdm
+
     tensors = quantise(images[:, np.newaxis, :, :, np.newaxis], runtime.input)
-    steps = np.concatenate([runtime.run(tensor) for tensor in tensors]).astype(np.float32)
-    return (steps - np.float32(runtime.output.zero_point)) * np.float32(runtime.output.scale)
+    shown = tqdm(tensors, desc=title, unit="picture", leave=False, disable=None)
+    return dequantise(np.concatenate([runtime.run(tensor) for tensor in shown]), runtime.output)
 
 
 def _lowest(function: Callable[[float], float], low: float, high: float) -> float:

@@ -1,5 +1,6 @@
 """Shared fixtures. What needs the data beside the checkout skips, with the reason, where it is absent."""
 
+import warnings
 from pathlib import Path
 
 import cv2
@@ -16,3 +17,28 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("../shared/data is not here: this test needs its videos and data sets")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def squares_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as emotion-train leaves it, of a small network (tests/squares.py)."""
+    from tests import squares
+
+    folder = tmp_path_factory.mktemp("run")
+    with warnings.catch_warnings():
+        # Keras 3.15 on TensorFlow copies variables in a way that numpy 2 warns of.
+        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+        squares.leave_run(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def squares_files(squares_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with every file that quantize makes of that network for a Jetson."""
+    from tests import squares
+
+    out = tmp_path_factory.mktemp("devices") / "out"
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+        assert squares.quantize(squares_run, out, "--target", "jetson") == 0
+    return out

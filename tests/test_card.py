@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from edge.card import MAX_MODEL_BYTES, read_card, read_model
+from edge.card import MAX_MODEL_BYTES, card_path, read_beside, read_card, read_model
 from edge.types import LABELS, EdgeError
 
 CONTENT = bytes(range(256)) * 16
@@ -106,3 +106,35 @@ def test_a_folder_in_the_models_place_is_one_line_too(model: Path) -> None:
     model.mkdir()
     with pytest.raises(EdgeError, match="Is a directory"):
         read_model(model)
+
+
+def test_one_card_lists_several_files_of_one_network(model: Path) -> None:
+    half, golden = b"half the bits", b"golden"
+    entries = {
+        name: {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+        for name, content in (("emotion.fp16.onnx", half), ("emotion.golden.npz", golden))
+    }
+    model.with_suffix(".json").write_text(json.dumps(card(files={**card()["files"], **entries})))
+    path = model.with_name("emotion.fp16.onnx")
+    path.write_bytes(half)
+    assert read_model(path).content == half
+    assert read_model(model).content == CONTENT
+    model.with_name("emotion.golden.npz").write_bytes(golden)
+    assert read_beside(read_model(path), ".golden.npz") == ("emotion.golden.npz", golden)
+    model.with_name("emotion.golden.npz").write_bytes(b"tinsel")
+    with pytest.raises(EdgeError, match=r"emotion\.golden\.npz: sha256 .*changed or damaged"):
+        read_beside(read_model(path), ".golden.npz")
+
+
+def test_a_file_with_a_card_of_its_own_name_has_that_one(tmp_path: Path) -> None:
+    path = tmp_path / "emotion.int8.onnx"
+    assert card_path(path) == tmp_path / "emotion.int8.json"  # that is what is missed where there is none
+    (tmp_path / "emotion.json").touch()
+    assert card_path(path) == tmp_path / "emotion.json"
+    (tmp_path / "emotion.int8.json").touch()
+    assert card_path(path) == tmp_path / "emotion.int8.json"
+
+
+def test_what_a_card_does_not_list_beside_is_missed_by_its_kind(model: Path) -> None:
+    with pytest.raises(EdgeError, match=r"emotion\.json: lists 0 files \*\.golden\.npz; quantize makes"):
+        read_beside(read_model(model), ".golden.npz")

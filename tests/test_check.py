@@ -1,13 +1,19 @@
 """`emotion-edge check` as a user runs it."""
 
+import hashlib
+import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edge.commands.check import toml
+from edge.settings.tables import MODEL_FILE
 from edge.settings.toml_lines import tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,3 +70,43 @@ def test_a_configuration_that_is_not_there_ends_with_78(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", ['a "quoted" \\ one', "käse 😀", "tab\t\x07del\x7f", "", True, -3, 1e-9])
 def test_values_come_back_from_toml_as_they_were(value: str | int | float | bool) -> None:
     assert tomllib.loads(f"key = {toml(value)}") == {"key": value}
+
+
+def test_a_models_golden_vectors_are_replayed_on_what_the_configuration_says(squares_files: Path) -> None:
+    done = check(squares_files, "--model", "emotion.int8.onnx")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(
+        r"emotion\.int8\.onnx: onnxruntime \S+, cpu, 1 thread: 8 golden pictures, "
+        r"probabilities differ by at most 0\.\d{4}, 0\.0938 is allowed\n",
+        done.stdout,
+    )
+
+
+def test_without_a_file_the_configured_model_is_replayed(squares_files: Path, tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text(f'[model]\nfile = "{squares_files}/emotion.tflite"\nthreads = 2\n')
+    done = check(tmp_path, "--config", "c.toml", "--model")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"{squares_files}/emotion.tflite: ai-edge-litert" in done.stdout
+    assert "2 threads: 8 golden pictures" in done.stdout
+
+
+def test_a_model_that_computes_otherwise_than_it_did_ends_with_1_and_one_line(tmp_path: Path) -> None:
+    """As a faulty accelerator would: the file is right, and the numbers that come out of it are not."""
+    for path in MODEL_FILE.parent.glob("emotion.*"):
+        shutil.copy(path, tmp_path)
+    vectors = tmp_path / "emotion.golden.npz"
+    with np.load(vectors) as archive:
+        arrays = dict(archive)
+    arrays["scores"] = arrays["scores"][:, :, ::-1]
+    np.savez(vectors, **arrays)
+    card = json.loads((tmp_path / "emotion.json").read_text())
+    content = vectors.read_bytes()
+    card["files"][vectors.name] = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+    (tmp_path / "emotion.json").write_text(json.dumps(card))
+    done = check(tmp_path, "--model", "emotion.tflite")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(
+        r"emotion\.tflite: ai-edge-litert .*: 8 golden pictures, probabilities differ by up to "
+        r"[01]\.\d{4} \(picture \d\), 0\.0938 is allowed; this runtime computes otherwise .*\n",
+        done.stderr,
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -12,72 +11,23 @@ from edge.card import read_model
 from edge.classify import FaceClassifier
 from edge.runtimes import open_runtime
 from quantize import measure
-from quantize.__main__ import main
+from tests.squares import pictures, quantize
 
 # Keras 3.15 on TensorFlow copies variables in a way that numpy 2 warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
-def pictures(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """*n* pictures whose label is the place of a bright square, under noise."""
-    random = np.random.default_rng(n)
-    labels = np.arange(n) % 7
-    images = random.integers(0, 60, (n, 48, 48), np.uint8)
-    for image, label in zip(images, labels, strict=True):
-        top, left = divmod(int(label), 3)
-        image[top * 16 : top * 16 + 16, left * 16 : left * 16 + 16] += 100
-    return images, labels
-
-
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """model.keras (nearly always right, and too sure of it), recipe.json and calibration.npz."""
-    import keras
-
-    keras.utils.set_random_seed(1)
-    layers = keras.layers
-    pixels = keras.Input((48, 48, 1), name="pixels")
-    x = layers.Rescaling(1 / 255)(pixels)
-    x = layers.Conv2D(8, 3, strides=2, padding="same", use_bias=False)(x)
-    x = layers.ReLU()(layers.BatchNormalization(momentum=0.8)(x))
-    x = layers.Flatten()(layers.AveragePooling2D(8)(x))
-    model = keras.Model(pixels, layers.Softmax()(layers.Dense(7, name="logits")(x)), name="squares")
-    model.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy")
-    images, labels = pictures(350)
-    model.fit(images[..., None].astype(np.float32), labels, epochs=12, batch_size=35, verbose=0)
-
-    folder = tmp_path_factory.mktemp("run")
-    model.save(folder / "model.keras")
-    public, truth = pictures(210)
-    truth = truth.copy()
-    truth[::10] = (truth[::10] + 1) % 7  # labels are never all right: 10 % of them are not
-    np.savez(
-        folder / "calibration.npz",
-        images=np.concatenate([images[:140], public]),
-        labels=np.concatenate([labels[:140], truth]),
-        usage=np.repeat(np.array([0, 1], np.uint8), [140, 210]),
-    )
-    record = {"network": "squares", "recipe": {"epochs": 12, "data": [{"name": "squares", "licence": "CC0"}]}}
-    (folder / "recipe.json").write_text(json.dumps(record))
-    return folder
-
-
-def run(folder: Path, out: Path, *more: str, data: Path | None = None, model: Path | None = None) -> int:
-    return main([
-        str(model or folder / "model.keras"), "--data", str(data or folder / "calibration.npz"),
-        "--out", str(out), "--calibrate", "70", *more,
-    ])  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def out(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def out(squares_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("devices") / "out"
-    assert run(folder, out) == 0
+    assert quantize(squares_run, out) == 0
     return out
 
 
-def test_only_the_model_and_its_card_appear_and_they_belong_together(out: Path) -> None:
-    assert sorted(path.name for path in out.iterdir()) == ["emotion.json", "emotion.tflite"]
+def test_only_the_model_its_golden_vectors_and_its_card_appear_and_they_belong_together(out: Path) -> None:
+    assert sorted(path.name for path in out.iterdir()) == [
+        "emotion.golden.npz", "emotion.json", "emotion.tflite"
+    ]  # fmt: skip
     card = read_model(out / "emotion.tflite").card
     assert card.training["recipe"] == {"epochs": 12}
     assert card.data == ({"name": "squares", "licence": "CC0"},)
@@ -103,44 +53,45 @@ def test_the_daemon_s_classifier_reads_it_and_it_is_right_and_calibrated(out: Pa
     assert 0.8 < float(scores.max(1).mean()) < 0.97
 
 
-def test_the_same_command_gives_the_same_bytes(folder: Path, out: Path, tmp_path: Path) -> None:
-    assert run(folder, tmp_path / "again") == 0
-    assert (tmp_path / "again" / "emotion.tflite").read_bytes() == (out / "emotion.tflite").read_bytes()
+def test_the_same_command_gives_the_same_bytes(squares_run: Path, out: Path, tmp_path: Path) -> None:
+    assert quantize(squares_run, tmp_path / "again") == 0
+    for path in out.iterdir():
+        assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes(), path.name
 
 
 def test_a_drop_over_the_allowed_exits_3_and_leaves_what_was_there(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    squares_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "emotion.tflite").write_bytes(b"old")
-    assert run(folder, tmp_path, "--max-drop", "-100") == 3  # only a miracle would do
+    assert quantize(squares_run, tmp_path, "--max-drop", "-100") == 3  # only a miracle would do
     assert [path.name for path in tmp_path.iterdir()] == ["emotion.tflite"]
     assert (tmp_path / "emotion.tflite").read_bytes() == b"old"
     assert "--max-drop allows -100; nothing was written" in capsys.readouterr().err
 
 
-def without(folder: Path, tmp_path: Path, keep: np.ndarray) -> Path:
-    with np.load(folder / "calibration.npz") as archive:
+def without(squares_run: Path, tmp_path: Path, keep: np.ndarray) -> Path:
+    with np.load(squares_run / "calibration.npz") as archive:
         np.savez(tmp_path / "some.npz", **{name: archive[name][keep] for name in archive.files})
     return tmp_path / "some.npz"
 
 
 def test_wrong_inputs_get_one_line_exit_1_and_write_nothing(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    squares_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = tmp_path / "text.keras"
     text.write_text("hello")
     blocked = tmp_path / "file"
     blocked.write_text("")
-    with np.load(folder / "calibration.npz") as archive:
+    with np.load(squares_run / "calibration.npz") as archive:
         labels, usage = archive["labels"], archive["usage"]
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    no_fear = without(folder, tmp_path / "a", labels != 2)
-    three = without(folder, tmp_path / "b", np.arange(len(labels)) < 3)
+    no_fear = without(squares_run, tmp_path / "a", labels != 2)
+    three = without(squares_run, tmp_path / "b", np.arange(len(labels)) < 3)
     new = tmp_path / "new"
 
     def told(**given: Path) -> str:
-        assert run(folder, given.pop("out", new), **given) == 1
+        assert quantize(squares_run, given.pop("out", new), **given) == 1
         (line,) = capsys.readouterr().err.splitlines()
         return line
 
@@ -160,32 +111,15 @@ def test_wrong_inputs_get_one_line_exit_1_and_write_nothing(
     assert usage.any()
 
 
-def test_a_full_disk_leaves_nothing_half_written(
-    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import os
-
-    from edge.types import EdgeError
-    from quantize.files import write
-
-    def full(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(EdgeError, match="No space left on device; nothing was written"):
-        write(tmp_path, {"emotion.tflite": b"x", "emotion.json": b"{}"})
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_network_without_softmax_at_its_end_is_named(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    squares_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import keras
 
     pixels = keras.Input((48, 48, 1), name="pixels")
     bare = keras.Model(pixels, keras.layers.Dense(7, name="scores")(keras.layers.Flatten()(pixels)))
     bare.save(tmp_path / "bare.keras")
-    assert run(folder, tmp_path / "out", model=tmp_path / "bare.keras") == 1
+    assert quantize(squares_run, tmp_path / "out", model=tmp_path / "bare.keras") == 1
     assert capsys.readouterr().err == (
         f"{tmp_path}/bare.keras: ends in Dense 'scores'; a dense layer and softmax would do\n"
     )

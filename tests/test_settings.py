@@ -90,8 +90,11 @@ def test_all_mistakes_are_told_in_the_order_of_the_file() -> None:
          ":2: report.hold_s: found a number of more than 64 bits, a number from 0 to 60 would do"),
         ("[report]\nhold_s = 1979-05-27",
          ":2: report.hold_s: found a date or time, a number from 0 to 60 would do"),
-        ('[model]\nruntime = "edgetpu"',
-         ':2: model.runtime: found "edgetpu", "auto" or "cpu" would do; edgetpu and onnx are not built yet'),
+        ('[model]\nruntime = "onyx"',
+         ':2: model.runtime: found "onyx", "auto", "cpu", "edgetpu" or "onnx" would do; '
+         "did you mean 'onnx'?"),
+        ('[model]\nprovider = "gpu"',
+         ':2: model.provider: found "gpu", "cpu", "cuda" or "tensorrt" would do; did you mean \'cpu\'?'),
         ('[detector]\nkind = "har"', ':2: detector.kind: found "har", "auto", "haar" or "yunet" would do; '
          "ssd is not built yet; did you mean 'haar'?"),
         ('[node]\nid = "a b"', ':2: node.id: found "a b", 1 to 64 letters, digits, _ and - would do'),

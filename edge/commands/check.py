@@ -1,4 +1,4 @@
-"""`emotion-edge check`: is the configuration right, and what does it come to?"""
+"""`emotion-edge check`: is the configuration right, what does it come to, and is the model computed right?"""
 
 from __future__ import annotations
 
@@ -11,17 +11,26 @@ from pydantic import BaseModel, SecretStr
 
 from edge.commands.options import add_config
 from edge.secrecy import SECRET, masked
+from edge.settings import Settings
 from edge.settings.toml_lines import KeyPath
+from edge.types import EdgeError
+
+CONFIGURED = Path()  # --model without a file
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = subparsers.add_parser(
         "check",
-        help="validate the configuration and print it",
+        help="validate the configuration and print it; replay a model's golden vectors",
         description="Prints the settings in force as TOML, with the origin of each that was set; secrets are"
         " masked. Exit code 78 and one line for each mistake where the configuration is wrong.",
     )
     add_config(parser)
+    parser.add_argument(
+        "--model", type=Path, nargs="?", const=CONFIGURED, metavar="F",
+        help="instead: run the golden vectors of the configured model, or of F, as the daemon would run it;"
+        " exit code 1 where they come out otherwise than when the model was made",
+    )  # fmt: skip
     parser.set_defaults(run=run)
 
 
@@ -29,6 +38,8 @@ def run(options: argparse.Namespace) -> int:
     from edge.settings import SEARCHED, resolve
 
     settings, file, origins = resolve(options.config)
+    if options.model is not None:
+        return _replay(settings, None if options.model == CONFIGURED else options.model)
     if file is not None:
         print(f"# {file}: no mistakes")
     else:
@@ -42,6 +53,28 @@ def run(options: argparse.Namespace) -> int:
         else:
             print(f"\n[{name}]")
             print("\n".join(_lines(tables, (name,), origins)))
+    return 0
+
+
+def _replay(settings: Settings, file: Path | None) -> int:
+    """Hold what the configured runtime makes of the golden pictures against what it should make of them."""
+    from edge.assembly import open_engine
+    from edge.golden import deviations, read_golden
+
+    if file is not None:
+        settings = settings.model_copy(update={"model": settings.model.model_copy(update={"file": file})})
+    engine = open_engine(settings)
+    golden = read_golden(engine.model)
+    found = deviations(golden, engine.classifier)
+    worst = max(found)
+    told = f"{engine.model.path}: {engine.runtime.name}: {len(found)} golden pictures, probabilities differ "
+    # Said so that a runtime that gives no numbers at all fails as well.
+    if not worst <= golden.tolerance:
+        raise EdgeError(
+            f"{told}by up to {worst:.4f} (picture {found.index(worst)}), {golden.tolerance:.4f} is allowed; "
+            "this runtime computes otherwise than the one that the model was measured on, another would do"
+        )
+    print(f"{told}by at most {worst:.4f}, {golden.tolerance:.4f} is allowed")
     return 0
 
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
+from edge.child import failure_of
 from edge.types import EdgeError
 
 CORAL_USB = {
@@ -25,8 +22,8 @@ INTERPRETERS = {
     "tflite-runtime": "from tflite_runtime.interpreter import Interpreter",
     "onnxruntime": "import onnxruntime",
 }
-CHILD_TIMEOUT_S = 60
-NOT_BUILT_YET = "not used yet: this version runs on the CPU"
+CORAL_WAY = 'model.runtime = "edgetpu" uses it, with a model compiled for it'
+JETSON_WAY = 'model.runtime = "onnx" uses it, with model.provider = "tensorrt" or "cuda"'
 
 
 class Finding(NamedTuple):
@@ -99,10 +96,19 @@ def _runtimes() -> Iterator[Finding]:
         if failure:
             yield Finding("runtime", name, False, f"{installed}, does not load: {failure}")
         elif name == "onnxruntime":
-            yield Finding("runtime", name, True, f"{installed}, {NOT_BUILT_YET}")
+            yield Finding("runtime", name, True, f"{installed}, {_providers()}, for ONNX files")
         else:
             yield Finding("runtime", name, True, f"{installed}, cpu", used=not taken)
             taken = True
+
+
+def _providers() -> str:
+    """What the installed ONNX Runtime was built to compute on, as model.provider says it."""
+    import onnxruntime
+
+    from edge.runtimes.onnx import names_of
+
+    return ", ".join(names_of(onnxruntime.get_available_providers()))
 
 
 def _detectors() -> Iterator[Finding]:
@@ -150,39 +156,23 @@ def _opencv() -> Iterator[Finding]:
 
 
 def accelerators(root: Path = Path("/")) -> Iterator[Finding]:
-    """Coral and Jetson hardware under *root*; none is used yet."""
+    """Coral and Jetson hardware under *root*; each is used where the configuration asks for it."""
+    from edge.runtimes.edgetpu import LIBRARY
+
     sticks = [stick for device in sorted(root.glob("sys/bus/usb/devices/*")) if (stick := _coral(device))]
-    detail = f"{', '.join(sticks)}; {NOT_BUILT_YET}" if sticks else "no USB device 1a6e:089a or 18d1:9302"
+    detail = f"{', '.join(sticks)}; {CORAL_WAY}" if sticks else "no USB device 1a6e:089a or 18d1:9302"
     yield Finding("accelerator", "Coral USB", bool(sticks), detail)
     cards = [f"/dev/{card.name}" for card in sorted(root.glob("dev/apex_*"))]
-    detail = f"{', '.join(cards)}; {NOT_BUILT_YET}" if cards else "no /dev/apex_*"
+    detail = f"{', '.join(cards)}; {CORAL_WAY}" if cards else "no /dev/apex_*"
     yield Finding("accelerator", "Coral PCIe", bool(cards), detail)
     # A library built for another TFLite may crash what loads it: a child tries.
-    failure = failure_of("import ctypes; ctypes.CDLL('libedgetpu.so.1')")
-    yield Finding("accelerator", "libedgetpu.so.1", not failure, failure or NOT_BUILT_YET)
+    failure = failure_of(f"import ctypes; ctypes.CDLL({LIBRARY!r})")
+    yield Finding("accelerator", LIBRARY, not failure, failure or CORAL_WAY)
     release = _text(root / "etc/nv_tegra_release").partition("\n")[0].strip("# ")
     nodes = [f"/dev/{node.name}" for node in sorted(root.glob("dev/nvhost*"))]
     jetson = release or ", ".join(nodes[:3])
-    detail = f"{jetson}; {NOT_BUILT_YET}" if jetson else "no /etc/nv_tegra_release, no /dev/nvhost*"
+    detail = f"{jetson}; {JETSON_WAY}" if jetson else "no /etc/nv_tegra_release, no /dev/nvhost*"
     yield Finding("accelerator", "Jetson", bool(jetson), detail)
-
-
-def failure_of(statement: str) -> str:
-    """Why the Python *statement* fails in a process of its own, in one line; empty when it does not."""
-    try:
-        child = subprocess.run(
-            [sys.executable, "-c", statement],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
-            timeout=CHILD_TIMEOUT_S,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return f"no answer within {CHILD_TIMEOUT_S} s"
-    if child.returncode == 0:
-        return ""
-    if child.returncode < 0:
-        return f"crashes ({signal.Signals(-child.returncode).name})"
-    last_line = child.stderr.strip().rpartition("\n")[2]
-    return re.sub(r"^\w+Error: ", "", last_line) or f"exit code {child.returncode}"
 
 
 def _coral(device: Path) -> str:

@@ -1,4 +1,4 @@
-"""TFLite models on the CPU, by ai-edge-litert or an older tflite-runtime that works."""
+"""TFLite models by ai-edge-litert or an older tflite-runtime that works: on the CPU, or a delegate's chip."""
 
 from __future__ import annotations
 
@@ -15,12 +15,21 @@ from edge.types import EdgeError, TensorSpec
 class LiteRT:
     """One interpreter. Not for two threads at once: its tensors are shared memory."""
 
-    def __init__(self, content: bytes, *, threads: int = 1) -> None:
-        """EdgeError where no interpreter is installed or *content* is not a model it can run."""
+    def __init__(
+        self, content: bytes, *, threads: int = 1, delegate: Any = None, chip: str = "cpu"
+    ) -> None:
+        """EdgeError where no interpreter is installed or *content* is not a model it can run.
+
+        A *delegate* (the interpreter's load_delegate) takes the operators that it knows to its *chip*.
+        """
         package, interpreter_class = _interpreter_class()
         try:
             with quiet(show_on_error=False):
-                self._interpreter = interpreter_class(model_content=content, num_threads=threads)
+                self._interpreter = interpreter_class(
+                    model_content=content,
+                    num_threads=threads,
+                    experimental_delegates=[delegate] if delegate is not None else None,
+                )
                 self._interpreter.allocate_tensors()
         # tflite-runtime 2.14 beside numpy 2 installs, imports and dies here with SystemError.
         except (ValueError, RuntimeError, SystemError) as error:
@@ -35,7 +44,7 @@ class LiteRT:
         self.input, self.output = _spec(inputs[0]), _spec(outputs[0])
         self._input_index: int = inputs[0]["index"]
         self._output_index: int = outputs[0]["index"]
-        self.name = f"{package} {version(package)}, cpu, {threads} thread{'s' if threads > 1 else ''}"
+        self.name = f"{package} {version(package)}, {chip}, {threads} thread{'s' if threads > 1 else ''}"
 
     def run(self, tensor: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
         """One inference; a copy of the output, shaped as ``output`` says."""

@@ -169,9 +169,8 @@ class Mqtt(_Table):
 class Model(_Table):
     file: ExistingFile = Field(default=MODEL_FILE, description="the name of a file in quotes")
     threads: int = Field(default=1, ge=1, le=4)
-    runtime: Literal["auto", "cpu"] = Field(
-        default="auto", description='"auto" or "cpu"; edgetpu and onnx are not built yet'
-    )
+    runtime: Literal["auto", "cpu", "edgetpu", "onnx"] = "auto"
+    provider: Literal["cpu", "cuda", "tensorrt"] = "cpu"
 
 
 class Detector(_Table):

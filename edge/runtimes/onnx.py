@@ -1,0 +1,129 @@
+"""ONNX models by ONNX Runtime: on any CPU, and on NVIDIA's chips (Jetson) by CUDA or TensorRT.
+
+Run here on CPUs only; what is said of CUDA and TensorRT follows ONNX Runtime's documentation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.places import state_directory
+from edge.quiet import quiet
+from edge.types import EdgeError, TensorSpec
+
+log = logging.getLogger(__name__)
+
+# What is asked for, and what may take the operators that it leaves.
+PROVIDERS = {
+    "cpu": ("CPUExecutionProvider",),
+    "cuda": ("CUDAExecutionProvider", "CPUExecutionProvider"),
+    "tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"),
+}
+_DTYPES = {
+    "tensor(float)": np.float32, "tensor(float16)": np.float16,
+    "tensor(uint8)": np.uint8, "tensor(int8)": np.int8,
+}  # fmt: skip
+
+
+def names_of(providers: list[str]) -> list[str]:
+    """Those of ONNX Runtime's *providers* that can be asked for, as model.provider says them."""
+    return [name for name, (first, *_) in PROVIDERS.items() if first in providers]
+
+
+class OnnxRuntime:
+    """One session."""
+
+    def __init__(self, content: bytes, *, threads: int = 1, provider: str = "cpu") -> None:
+        """EdgeError where ONNX Runtime is not installed, cannot run *content*, or lacks *provider*."""
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise EdgeError(
+                "no ONNX Runtime installed; `pip install 'emotion-edge[onnx]'` would do"
+            ) from error
+        package = f"onnxruntime {onnxruntime.__version__}"
+        wanted, available = PROVIDERS[provider], onnxruntime.get_available_providers()
+        if wanted[0] not in available:
+            raise _missing(package, provider, available)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors; and those are raised
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        # Waiting threads would burn what a small board has, for microseconds.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        settings = _tensorrt(content) if provider == "tensorrt" else {}
+        try:
+            with quiet(show_on_error=False):
+                self._session: Any = onnxruntime.InferenceSession(
+                    content, options,
+                    providers=[name for name in wanted if name in available],
+                    provider_options=[
+                        settings if name == "TensorrtExecutionProvider" else {}
+                        for name in wanted if name in available
+                    ],
+                )  # fmt: skip
+        except Exception as error:  # its errors have no base of their own
+            reason = " ".join(str(error).split())[:200]
+            raise EdgeError(f"{package}: cannot run this model: {reason}") from error
+        # A provider whose libraries are missing is listed as available, and silently replaced by the CPU.
+        if wanted[0] not in self._session.get_providers():
+            raise _missing(package, provider, self._session.get_providers())
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        if len(inputs) != 1 or len(outputs) != 1:
+            raise EdgeError(
+                f"{package}: model has {len(inputs)} inputs and {len(outputs)} outputs; one of each would do"
+            )
+        self.input, self.output = _spec(inputs[0]), _spec(outputs[0])
+        self._input_name: str = inputs[0].name
+        self.name = f"{package}, {provider}, {threads} thread{'s' if threads > 1 else ''}"
+
+    def run(self, tensor: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+        """One inference; the output, shaped as ``output`` says."""
+        result: npt.NDArray[np.generic] = self._session.run(None, {self._input_name: tensor})[0]
+        return result
+
+
+def _tensorrt(content: bytes) -> dict[str, str]:
+    """TensorRT's options: 16-bit kernels, 8-bit ones where the model says how, built engines kept."""
+    options = {
+        "trt_fp16_enable": "1",
+        "trt_int8_enable": "1" if b"QuantizeLinear" in content else "0",
+    }
+    # Building an engine takes minutes. Each model has a folder of its own: ONNX Runtime names an engine
+    # after the graph without its weights, and would run an older network's (its issue 6455).
+    folder = state_directory() / "engines" / hashlib.sha256(content).hexdigest()[:16]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = (error.strerror or "").lower()
+        log.warning("%s: %s; TensorRT builds its engine at every start", folder, reason)
+        return options
+    return options | {
+        "trt_engine_cache_enable": "1", "trt_engine_cache_path": str(folder),
+        "trt_timing_cache_enable": "1", "trt_timing_cache_path": str(folder),
+    }  # fmt: skip
+
+
+def _missing(package: str, provider: str, found: list[str]) -> EdgeError:
+    return EdgeError(
+        f'{package}: provider "{provider}" is not there or does not load, only {", ".join(names_of(found))}; '
+        "install onnxruntime-gpu (on a Jetson the wheel that NVIDIA makes for its JetPack) or set "
+        'model.provider = "cpu"'
+    )
+
+
+def _spec(tensor: Any) -> TensorSpec:
+    batch, *sides = tensor.shape
+    # A batch that may have any size may have one.
+    shape = (batch if isinstance(batch, int) else 1, *sides)
+    if tensor.type not in _DTYPES or not all(isinstance(side, int) for side in shape):
+        raise EdgeError(
+            f"onnxruntime: tensor {tensor.name!r} is {tensor.type} {tensor.shape}; float or 8-bit "
+            "of a fixed shape would do"
+        )
+    return TensorSpec(shape, np.dtype(_DTYPES[tensor.type]))

@@ -1,0 +1,73 @@
+"""What the tensors of a network reach: the ranges that their eight bits are spread over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.quiet import quiet
+from edge.types import Floats, Image
+
+Key = TypeVar("Key")
+PIXELS = 0.0, 255.0  # the input's, whatever the pictures at hand show
+# The share of pictures whose largest (and smallest) value of a tensor lies within its range. A range that
+# holds what the one most extreme picture reaches makes every step coarser. Three networks, PublicTest:
+# with 1.0 int8 chooses as float does on 97.9 %, with 0.95 on 98.7 %, 0.9 on 98.8 %, 0.7 on 98.1 %.
+WITHIN = 0.9
+
+
+def ranges_of(
+    pictures: Iterable[Mapping[Key, Floats]], within: float = WITHIN
+) -> dict[Key, tuple[float, float]]:
+    """(low, high) for each tensor, from what it held for each of *pictures*; zero always lies within."""
+    lowest: dict[Key, list[np.float32]] = {}
+    highest: dict[Key, list[np.float32]] = {}
+    for tensors in pictures:
+        for key, tensor in tensors.items():
+            lowest.setdefault(key, []).append(tensor.min())
+            highest.setdefault(key, []).append(tensor.max())
+    return {
+        key: (
+            min(0.0, float(np.quantile(lowest[key], 1 - within))),
+            max(0.0, float(np.quantile(highest[key], within))),
+        )
+        for key in lowest
+    }
+
+
+def with_ranges(content: bytes, images: Image) -> bytes:
+    """The float TFLite file *content* with the range of each tensor noted in it, for TFLite's quantizer.
+
+    *images* (m, height, width) uint8 are what it is shown.
+    """
+    from tensorflow.lite.python import schema_py_generated as schema
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    graph = model.subgraphs[0]
+    computed = sorted({int(index) for operator in graph.operators for index in operator.outputs})
+    floats = [index for index in computed if graph.tensors[index].type == schema.TensorType.FLOAT32]
+    found = ranges_of(_run(content, floats, images)) | {int(graph.inputs[0]): PIXELS}
+    for index, (low, high) in found.items():
+        noted = schema.QuantizationParametersT()
+        noted.min, noted.max = [low], [high]
+        graph.tensors[index].quantization = noted
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def _run(content: bytes, tensors: list[int], images: Image) -> Iterator[dict[int, npt.NDArray[np.float32]]]:
+    from ai_edge_litert.interpreter import Interpreter
+
+    with quiet():
+        interpreter = Interpreter(
+            model_content=content, num_threads=1, experimental_preserve_all_tensors=True
+        )
+        interpreter.allocate_tensors()
+    pixels = interpreter.get_input_details()[0]["index"]
+    for image in images:
+        interpreter.set_tensor(pixels, image[np.newaxis, ..., np.newaxis].astype(np.float32))
+        interpreter.invoke()
+        yield {index: interpreter.get_tensor(index) for index in tensors}

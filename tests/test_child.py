@@ -1,0 +1,30 @@
+"""What a foreign library does in a process of its own, told in one line."""
+
+import pytest
+
+from edge import child
+
+
+@pytest.mark.parametrize(
+    ("statement", "failure"),
+    [
+        ("print('noise')", ""),
+        ("import no_such_thing", "No module named 'no_such_thing'"),
+        ("import os; os.abort()", "crashes (SIGABRT)"),
+        ("raise SystemExit(3)", "exit code 3"),
+        ("raise SystemExit('said so')", "said so"),
+    ],
+)
+def test_what_fails_in_a_process_of_its_own_is_told_in_one_line(statement: str, failure: str) -> None:
+    assert child.failure_of(statement) == failure
+
+
+def test_what_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child, "TIMEOUT_S", 0.2)
+    assert child.failure_of("import time; time.sleep(30)") == "no answer within 0.2 s"
+
+
+def test_it_is_given_bytes_to_work_on() -> None:
+    statement = "import sys; sys.exit(sys.stdin.buffer.read() != bytes(range(256)))"
+    assert child.failure_of(statement, bytes(range(256))) == ""
+    assert child.failure_of(statement, b"other") == "exit code 1"

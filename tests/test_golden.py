@@ -1,0 +1,68 @@
+"""Golden vectors: what a model made of eight pictures, made of them again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.assembly import open_engine
+from edge.card import Model, read_model
+from edge.classify import FaceClassifier
+from edge.golden import deviations, read_golden
+from edge.runtimes import open_runtime
+from edge.settings import Settings
+from edge.settings.tables import MODEL_FILE
+from edge.types import EdgeError
+from tests.fakes import EchoRuntime
+
+FILES = ("emotion.tflite", "emotion.onnx", "emotion.fp16.onnx", "emotion.int8.onnx")
+
+
+def classifier(model: Model) -> FaceClassifier:
+    return FaceClassifier(open_runtime("auto", model.content), model.card, model.path.name)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_each_file_makes_of_its_pictures_what_it_did(squares_files: Path, name: str) -> None:
+    model = read_model(squares_files / name)
+    golden = read_golden(model)
+    assert golden.pictures.shape == (8, 48, 48)
+    assert golden.scores.sum(1) == pytest.approx(np.ones(8), abs=1e-5)
+    assert golden.tolerance == (24 / 256 if "fp16" not in name and name != "emotion.onnx" else 0.02)
+    assert max(deviations(golden, classifier(model))) < 1e-4
+
+
+def test_the_pictures_reach_black_and_white_and_are_told_apart(squares_files: Path) -> None:
+    golden = read_golden(read_model(squares_files / "emotion.tflite"))
+    assert (golden.pictures.min(), golden.pictures.max()) == (0, 255)
+    assert len({picture.tobytes() for picture in golden.pictures}) == 8
+
+
+def test_a_runtime_that_mixes_up_its_outputs_is_far_off() -> None:
+    model = read_model(MODEL_FILE)
+    golden = read_golden(model)
+    honest = open_runtime("cpu", model.content)
+
+    class Mixed(EchoRuntime):
+        def run(self, tensor: np.ndarray) -> np.ndarray:
+            return honest.run(tensor)[:, ::-1]
+
+    mixed = FaceClassifier(Mixed(honest.input, honest.output, np.empty(0)), model.card, "mixed")
+    assert max(deviations(golden, mixed)) > 2 * golden.tolerance
+
+
+def test_the_shipped_model_has_golden_vectors_and_keeps_to_them() -> None:
+    engine = open_engine(Settings())
+    golden = read_golden(engine.model)
+    assert max(deviations(golden, engine.classifier)) <= golden.tolerance
+    # They tell something: not all pictures look alike to the network.
+    assert len(set(golden.scores.argmax(1).tolist())) >= 3
+
+
+def test_a_file_that_the_vectors_do_not_know_is_named(squares_files: Path) -> None:
+    model = read_model(squares_files / "emotion.tflite")
+    other = model._replace(path=model.path.with_name("other.tflite"))
+    with pytest.raises(EdgeError, match=r"emotion\.golden\.npz: no golden vectors of other\.tflite in it"):
+        read_golden(other)

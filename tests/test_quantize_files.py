@@ -1,0 +1,100 @@
+"""All files in place or none: full disks, folders that cannot be written, names that are taken."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edge.types import EdgeError
+from quantize.files import check_writable, write
+from tests.squares import quantize
+
+FILES = {"emotion.tflite": b"x" * 5000, "emotion.golden.npz": b"y" * 200, "emotion.json": b"{}"}
+
+
+def told(out: Path) -> str:
+    with pytest.raises(EdgeError) as caught:
+        write(out, FILES)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_files_appear_with_their_content_and_nothing_beside_them(tmp_path: Path) -> None:
+    write(tmp_path / "new" / "out", FILES)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "new/out").iterdir()} == FILES
+
+
+def test_the_card_comes_last_so_that_an_old_one_refuses_new_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    placed: list[str] = []
+    replace = os.replace
+
+    def watched(source: Path, target: Path) -> None:
+        placed.append(target.name)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", watched)
+    write(tmp_path, FILES)
+    assert placed == ["emotion.tflite", "emotion.golden.npz", "emotion.json"]
+
+
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """No file of this process may grow over 4096 bytes: the system refuses as it does when a disk is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.usefixtures("small_files")
+def test_a_file_that_does_not_fit_leaves_what_was_there(tmp_path: Path) -> None:
+    (tmp_path / "emotion.json").write_bytes(b"old")
+    assert told(tmp_path) == f"{tmp_path}: File too large; nothing was written"
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("emotion.json", b"old")]
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_the_whole_command_on_a_full_disk_ends_with_1_and_one_line(
+    squares_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12k", "none", disk], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("only root can mount a small disk")
+    try:
+        assert quantize(squares_run, disk) == 1
+        assert capsys.readouterr().err == f"{disk}: No space left on device; nothing was written\n"
+        assert list(disk.iterdir()) == []
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_a_name_that_is_taken_by_a_folder_brings_back_what_was_replaced(tmp_path: Path) -> None:
+    (tmp_path / "emotion.tflite").write_bytes(b"old")
+    (tmp_path / "emotion.json").mkdir()
+    (tmp_path / "emotion.json" / "mine").touch()
+    assert told(tmp_path) == f"{tmp_path}: emotion.json is a folder; nothing was written"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["emotion.json", "emotion.tflite"]
+    assert (tmp_path / "emotion.tflite").read_bytes() == b"old"
+    assert (tmp_path / "emotion.json" / "mine").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_work(tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may write anywhere")
+    tmp_path.chmod(0o500)
+    with pytest.raises(EdgeError, match="not writable; --out needs a folder that is"):
+        check_writable(tmp_path / "out")
+
+
+def test_where_even_root_may_not_write_it_is_one_line() -> None:
+    out = Path("/proc/emotion-edge")
+    assert told(out) == f"{out}: No such file or directory; nothing was written"

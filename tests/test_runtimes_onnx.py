@@ -1,0 +1,114 @@
+"""What is ONNX Runtime's own: missing, without the provider asked for, TensorRT's options and engines."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from edge.runtimes.onnx import OnnxRuntime
+from edge.types import EdgeError
+
+TENSORRT, CUDA, CPU = (f"{name}ExecutionProvider" for name in ("Tensorrt", "CUDA", "CPU"))
+MODEL = b"\x08\x08 no weights"
+
+
+class Session:
+    """As onnxruntime's: it falls back to the CPU without a word where a provider does not load."""
+
+    loads: tuple[str, ...] = ()
+    asked: dict[str, dict[str, str]] = {}  # noqa: RUF012
+
+    def __init__(self, content: bytes, _: Any, providers: list[str], provider_options: list[Any]) -> None:
+        Session.asked = dict(zip(providers, provider_options, strict=True))
+        self._providers = [name for name in providers if name in Session.loads]
+
+    def get_providers(self) -> list[str]:
+        return self._providers
+
+    def get_inputs(self) -> list[Any]:
+        return [SimpleNamespace(name="pixels", shape=["batch", 48, 48, 1], type="tensor(float)")]
+
+    def get_outputs(self) -> list[Any]:
+        return [SimpleNamespace(name="probabilities", shape=["batch", 7], type="tensor(float)")]
+
+
+@pytest.fixture
+def jetson(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[Session]:
+    """An onnxruntime that lists TensorRT and CUDA; what really loads is Session.loads."""
+    options = SimpleNamespace(add_session_config_entry=lambda key, value: None)
+    fake = SimpleNamespace(
+        __version__="1.2.3",
+        get_available_providers=lambda: [TENSORRT, CUDA, CPU],
+        SessionOptions=lambda: options,
+        InferenceSession=Session,
+    )
+    monkeypatch.setitem(sys.modules, "onnxruntime", fake)
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
+    monkeypatch.setattr(Session, "loads", (TENSORRT, CUDA, CPU))
+    return Session
+
+
+def test_where_it_is_not_installed_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(EdgeError) as caught:
+        OnnxRuntime(MODEL)
+    assert str(caught.value) == "no ONNX Runtime installed; `pip install 'emotion-edge[onnx]'` would do"
+
+
+def test_a_provider_that_is_not_built_in_is_one_line() -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    if TENSORRT in onnxruntime.get_available_providers():
+        pytest.skip("this machine's ONNX Runtime has TensorRT")
+    with pytest.raises(EdgeError) as caught:
+        OnnxRuntime(MODEL, provider="tensorrt")
+    assert str(caught.value) == (
+        f'onnxruntime {onnxruntime.__version__}: provider "tensorrt" is not there or does not load, only '
+        "cpu; install onnxruntime-gpu (on a Jetson the wheel that NVIDIA makes for its JetPack) or set "
+        'model.provider = "cpu"'
+    )
+
+
+def test_a_provider_that_is_listed_and_does_not_load_is_not_passed_over(jetson: type[Session]) -> None:
+    jetson.loads = (CPU,)
+    with pytest.raises(EdgeError, match='provider "cuda" is not there or does not load, only cpu; install'):
+        OnnxRuntime(MODEL, provider="cuda")
+
+
+def test_cuda_asks_for_cuda_and_the_cpu_behind_it(jetson: type[Session]) -> None:
+    runtime = OnnxRuntime(MODEL, provider="cuda", threads=2)
+    assert jetson.asked == {CUDA: {}, CPU: {}}
+    assert runtime.name == "onnxruntime 1.2.3, cuda, 2 threads"
+    assert runtime.input.shape == (1, 48, 48, 1)  # a batch of any size is one here
+
+
+def test_tensorrt_keeps_the_engines_of_each_model_apart(jetson: type[Session], tmp_path: Path) -> None:
+    folders = []
+    for content in (MODEL, MODEL + b" but others"):
+        OnnxRuntime(content, provider="tensorrt")
+        options = jetson.asked[TENSORRT]
+        assert (options["trt_fp16_enable"], options["trt_int8_enable"]) == ("1", "0")
+        assert options["trt_engine_cache_enable"] == "1"
+        folders.append(Path(options["trt_engine_cache_path"]))
+    assert list(jetson.asked) == [TENSORRT, CUDA, CPU]
+    assert folders[0] != folders[1]
+    assert all(folder.is_dir() and folder.parent == tmp_path / "state" / "engines" for folder in folders)
+
+
+def test_tensorrt_computes_in_eight_bits_where_the_model_says_how(jetson: type[Session]) -> None:
+    OnnxRuntime(MODEL + b"QuantizeLinear", provider="tensorrt")
+    assert jetson.asked[TENSORRT]["trt_int8_enable"] == "1"
+
+
+def test_without_a_place_for_engines_tensorrt_runs_all_the_same(
+    jetson: type[Session], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "state").write_text("a file where the folder should be")
+    with caplog.at_level(logging.WARNING):
+        OnnxRuntime(MODEL, provider="tensorrt")
+    assert "trt_engine_cache_enable" not in jetson.asked[TENSORRT]
+    assert "not a directory; TensorRT builds its engine at every start" in caplog.text
