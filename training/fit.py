@@ -90,6 +90,8 @@ def fit(
                 _say(f"stopped: epoch {schedule.best(accuracies) + 1} was the best of {epoch}")
                 break
             began, losses = time.monotonic(), []
+            # Torch's dropout draws from a generator that no checkpoint holds.
+            keras.utils.set_random_seed(recipe.seed + epoch)
             if recipe.schedule == "plateau":
                 optimizer.learning_rate.assign(schedule.plateau(accuracies, recipe))
             title = f"epoch {epoch + 1}/{recipe.epochs}"
