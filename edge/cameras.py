@@ -85,10 +85,10 @@ class Cameras:
         for topic in retained_topics(self._topics, name):
             self._sink.forget(topic)
 
-    def turn(self, name: str, switch: str, value: bool | float) -> None:
-        """Let *switch* of the camera be at *value*, and tell its state even if it was there."""
+    def turn(self, name: str, switch: str, switches: Switches) -> None:
+        """Let *switches* hold for the camera, and tell the state of *switch* even if it is as it was."""
         camera = self._cameras[name]
-        camera.switches = camera.switches.turned(switch, value, camera.configured)
+        camera.switches = switches
         camera.told.pop(switch, None)
         self._apply(camera)
 

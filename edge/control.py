@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from edge.inbox import Inbox
 from edge.live import Live, Reloaded
 from edge.mqtt import messages
 from edge.requests import COMMANDS, RefusedRequest, Request, parse_request
-from edge.switches import NAMES, Refused, parse, text, write_switches
+from edge.switches import NAMES, Refused, Switches, parse, text, write_switches
 from edge.types import Duplex
 
 log = logging.getLogger(__name__)
@@ -97,16 +98,17 @@ class Control:
         except Refused as refused:
             self.inbox.refuse(topic, str(refused))
             return
-        before = self._cameras[camera].switches
-        self._cameras.turn(camera, switch, value)
-        if self._cameras[camera].switches != before:
-            self._save()
+        served = self._cameras[camera]
+        switches = served.switches.turned(switch, value, served.configured)
+        if switches != served.switches:
+            self._save({camera: switches})  # before it is told: what was told must outlast a power cut
+        self._cameras.turn(camera, switch, switches)
         self.inbox.accept(f"camera {camera}: {switch} {text(value)}, by command")
 
-    def _save(self) -> None:
-        """Write the switches down; where that fails, again after a while, so that a restart keeps them."""
+    def _save(self, turned: Mapping[str, Switches] = MappingProxyType({})) -> None:
+        """Write the switches down, *turned* among them; where that fails, again after a while."""
         try:
-            switches = {camera.name: camera.switches for camera in self._cameras}
+            switches = {**{camera.name: camera.switches for camera in self._cameras}, **turned}
             write_switches(self._switches_file, self._topics.node, switches)
         except OSError as error:
             self._save_at = time.monotonic() + SAVE_AGAIN_S

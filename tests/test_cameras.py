@@ -73,6 +73,11 @@ class House:
             )
         )  # fmt: skip
 
+    def turn(self, switch: str, value: bool | float) -> None:
+        """As a command does."""
+        hall = self.cameras["hall"]
+        self.cameras.turn("hall", switch, hall.switches.turned(switch, value, hall.configured))
+
     def look(self, seconds: float) -> None:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -102,7 +107,7 @@ def house(monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
 def test_a_camera_switched_off_is_closed_and_its_faces_leave(house: House) -> None:
     house.add("hall", Switches())
     house.until(f"{HALL}/state", '"present":"ON"')
-    house.cameras.turn("hall", "enabled", False)
+    house.turn("enabled", False)
     assert house.open == 0
     assert house.sink.payloads(f"{HALL}/status")[-1] == "disabled"
     assert house.sink.payloads(f"{HALL}/enabled/state") == ["ON", "OFF"]
@@ -120,7 +125,7 @@ def test_switched_on_again_it_goes_on(house: House) -> None:
     assert (house.opened, house.sink.payloads(f"{HALL}/status")) == (0, ["disabled"])
     house.look(0.1)
     assert '"emotion":"none"' in house.sink.payloads(f"{HALL}/state")[-1]
-    house.cameras.turn("hall", "enabled", True)
+    house.turn("enabled", True)
     house.until(f"{HALL}/state", '"present":"ON"')
     assert house.opened == 1
     assert house.sink.payloads(f"{HALL}/status")[-1] == "offline"  # until its first picture says otherwise
@@ -133,7 +138,7 @@ def test_every_switch_s_state_is_told_once_and_when_it_is_set(house: House) -> N
     assert {name: house.sink.payloads(topic) for name, topic in states.items()} == {
         "enabled": ["ON"], "min_confidence": ["0.5"], "hold": ["2"],
     }  # fmt: skip
-    house.cameras.turn("hall", "hold", 2.0)
+    house.turn("hold", 2.0)
     assert house.sink.payloads(states["hold"]) == ["2", "2"]  # whoever asked gets an answer
     assert house.sink.payloads(states["enabled"]) == ["ON"]
 
@@ -143,7 +148,7 @@ def test_rules_follow_the_configuration_where_no_switch_says_otherwise(house: Ho
     house.cameras.configure("hall", Rules(min_confidence=0.7, hold_s=1.0, margin=0.1))
     assert house.cameras["hall"].pipeline.rules == Rules(min_confidence=0.7, hold_s=2.0, margin=0.1)
     assert house.sink.payloads(f"{HALL}/min_confidence/state") == ["0.5", "0.7"]
-    house.cameras.turn("hall", "hold", 1.0)
+    house.turn("hold", 1.0)
     house.cameras.configure("hall", Rules(hold_s=3.0))
     assert house.cameras["hall"].pipeline.rules == Rules(hold_s=3.0)
     assert house.sink.payloads(f"{HALL}/hold/state") == ["2", "1", "3"]
@@ -182,8 +187,8 @@ def test_however_often_it_is_asked_for_a_camera_is_not_opened_more_often_than_ag
     monkeypatch.setattr(cameras, "REOPEN_S", 1.0)
     for _ in range(10):
         house.cameras.restart("hall")
-        house.cameras.turn("hall", "enabled", False)
-        house.cameras.turn("hall", "enabled", True)
+        house.turn("enabled", False)
+        house.turn("enabled", True)
     house.look(0.2)
     assert house.opened == 1
     house.look(1.0)

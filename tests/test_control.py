@@ -20,7 +20,7 @@ from edge.mqtt.discovery.keeper import Keeper
 from edge.mqtt.messages import CommandHealth
 from edge.settings import Settings
 from edge.switches import Switches, read_switches
-from edge.types import ConfigError
+from edge.types import ConfigError, Message
 from tests.fakes import TwoWaySink
 from tests.hostile import payloads
 
@@ -125,6 +125,18 @@ def test_a_switch_that_is_as_it_was_is_answered_and_wears_no_card_out(node: Node
     assert node.sink.payloads(f"{HALL}/hold/state") == ["0.6", "0.6"]
     assert node.counts == CommandHealth(1, 0)
     assert not node.file.exists()
+
+
+def test_a_switch_is_remembered_before_it_is_told(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    remembered = []
+
+    def publish(message: Message) -> None:
+        if message.topic == f"{HALL}/hold/state":
+            remembered.append(read_switches(node.file, "pi"))
+
+    monkeypatch.setattr(node.sink, "publish", publish)
+    node.send("hall/hold/set", b"2")
+    assert remembered == [{"hall": Switches(hold=2.0), "porch": Switches(enabled=False)}]
 
 
 def test_a_switch_that_is_refused_changes_and_tells_nothing(
