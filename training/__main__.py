@@ -1,11 +1,13 @@
-"""``emotion-train``: fit, average, evaluate, compare, predict, curves, portraits, framing."""
+"""``emotion-train``: fit, campaign, average, evaluate, compare, predict, curves, portraits, framing."""
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import math
 import os
 import sys
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -65,6 +67,17 @@ def _use(backend: str) -> None:
     if os.environ.get("OMP_NUM_THREADS") == "1":  # which JAX does not read
         one = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
         os.environ.setdefault("XLA_FLAGS", one)
+
+
+def _campaign(options: argparse.Namespace) -> None:
+    from training.campaign import campaign, read_plan
+
+    end = math.inf if options.minutes is None else time.monotonic() + 60 * options.minutes
+    runs = read_plan(options.plan)
+    if not campaign(
+        runs, options.out, options.fit, parallel=options.parallel, time_is_up=lambda: time.monotonic() > end
+    ):
+        raise EdgeError(f"{options.minutes:g} minutes are over; the same command goes on with the rest")
 
 
 def _average(options: argparse.Namespace) -> None:
@@ -194,6 +207,24 @@ def _parser() -> argparse.ArgumentParser:
         "--backend", choices=("tensorflow", "jax", "torch"), help="default: $KERAS_BACKEND, or keras's own"
     )
     fit.set_defaults(run=_fit)
+
+    campaign = commands.add_parser(
+        "campaign", help="many runs: teachers before students, several at a time, within a time limit"
+    )
+    campaign.add_argument(
+        "plan", type=Path, metavar="TOML", help="tables [[run]]; training/plans has examples"
+    )
+    campaign.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="the folder of the runs' own"
+    )
+    campaign.add_argument(
+        "--minutes", type=float, metavar="N", help="stop then; the same command goes on later"
+    )
+    campaign.add_argument("--parallel", type=int, default=1, metavar="N", help="runs at a time (default: 1)")
+    campaign.add_argument(
+        "fit", nargs="*", metavar="-- ARGUMENT", help="what each fit gets: --data, --threads, --workers …"
+    )
+    campaign.set_defaults(run=_campaign, threads=None)
 
     average = commands.add_parser("average", help="one network out of several: the mean of their weights")
     average.add_argument("models", type=Path, nargs="+", metavar="KERAS", help="model.keras of each run")

@@ -1,0 +1,126 @@
+"""A plan of several runs on made-up pictures: their order, one that fails, and time that runs out."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.types import EdgeError
+from training.campaign import Run, campaign, read_plan
+
+QUICK = "epochs = 1\nbatch = 7\nferplus = 0.0\n"
+ENDLESS = "epochs = 100000\nbatch = 7\nferplus = 0.0\n"
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """What every fit gets: 28 Training and 7 PublicTest pictures."""
+    random = np.random.default_rng(0)
+    path = tmp_path_factory.mktemp("data") / "made_up.npz"
+    usage = (np.arange(35) >= 28).astype(np.uint8)
+    np.savez(
+        path, images=random.integers(0, 256, (35, 48, 48), np.uint8), labels=np.arange(35) % 7, usage=usage
+    )
+    return ["--data", str(path), "--threads", "1"]
+
+
+def recipe(folder: Path, text: str) -> Path:
+    path = folder / f"{len(list(folder.glob('*.toml')))}.toml"
+    path.write_text(text)
+    return path
+
+
+def test_a_run_waits_for_the_one_it_starts_from_and_a_second_call_finds_nothing_to_do(
+    tmp_path: Path, given: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    quick = recipe(tmp_path, QUICK)
+    runs = [Run("first", "plain", quick), Run("second", "plain", quick, start_from="first")]
+    assert campaign(runs, tmp_path / "runs", given, parallel=2)
+    begun = [line for line in capsys.readouterr().err.splitlines() if line.endswith("begins")]
+    assert begun == ["first: begins", "second: begins"]
+    first, second = (os.path.getmtime(tmp_path / "runs" / name / "finished") for name in ("first", "second"))
+    assert first < second
+    assert campaign(runs, tmp_path / "runs", given)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_failed_run_is_named_with_its_reason_and_only_those_that_need_it_are_left_out(
+    tmp_path: Path, given: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    quick = recipe(tmp_path, QUICK)
+    runs = [
+        Run("wrong", "no-such-network", quick),
+        Run("needs-it", "plain", quick, start_from="wrong"),
+        Run("good", "plain", quick),
+    ]
+    with pytest.raises(EdgeError, match="2 of 3 runs failed: wrong, needs-it"):
+        campaign(runs, tmp_path / "runs", given)
+    told = capsys.readouterr().err
+    assert "wrong: failed: --model no-such-network: unknown network" in told
+    assert "needs-it: left out: needs wrong" in told
+    assert (tmp_path / "runs" / "good" / "finished").exists()
+
+
+def test_time_that_runs_out_stops_the_runs_and_the_next_call_goes_on_with_them(
+    tmp_path: Path, given: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs, history = (
+        [Run("long", "plain", recipe(tmp_path, ENDLESS))],
+        tmp_path / "runs" / "long" / "history.csv",
+    )
+
+    def lines() -> int:
+        return history.read_text().count("\n") if history.exists() else 0
+
+    assert not campaign(runs, tmp_path / "runs", given, time_is_up=lambda: lines() > 1)
+    before = lines()
+    assert not campaign(runs, tmp_path / "runs", given, time_is_up=lambda: lines() > before)
+    assert "long: goes on" in capsys.readouterr().err
+    assert not (tmp_path / "runs" / "long" / "finished").exists()
+
+
+def test_a_plan_names_a_run_a_seed_and_finds_recipes_beside_itself(tmp_path: Path) -> None:
+    quick = recipe(tmp_path, QUICK)
+    plan = tmp_path / "plan"
+    plan.write_text(
+        '[[run]]\nname = "big"\nmodel = "edge-s"\nrecipe = "0.toml"\nseeds = [1, 2]\n'
+        '[[run]]\nname = "small"\nmodel = "plain"\nrecipe = "0.toml"\nteachers = ["big-1", "big-2"]\n'
+    )
+    assert read_plan(plan) == [
+        Run("big-1", "edge-s", quick, 1),
+        Run("big-2", "edge-s", quick, 2),
+        Run("small", "plain", quick, None, ("big-1", "big-2")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "nothing; tables [[run]] and nothing else would do"),
+        ("[run]\n", "run; tables [[run]] and nothing else would do"),
+        ('[[run]]\nname = "a"\nmodel = "plain"\n', "run 1: no recipe"),
+        ('[[run]]\nname = "a"\nmodel = 3\n', "run 1: model: 3; a str would do"),
+        ('[[run]]\nnom = "a"\n', "run 1: nom: unknown key; name, model, recipe"),
+        ('[[run]]\nname = "a"\nmodel = "plain"\nrecipe = "x.toml"\n', "x.toml: no such file"),
+        (
+            '[[run]]\nname = "a"\nmodel = "p"\nrecipe = "0.toml"\nseeds = []\n',
+            "seeds: []; whole numbers would do",
+        ),
+        (
+            '[[run]]\nname = "a"\nmodel = "p"\nrecipe = "0.toml"\nteachers = ["b"]\n',
+            "a: no run b stands before it",
+        ),
+        (2 * '[[run]]\nname = "a"\nmodel = "p"\nrecipe = "0.toml"\n', "a: named twice"),
+    ],
+)
+def test_a_plan_with_a_mistake_gets_one_line(tmp_path: Path, text: str, told: str) -> None:
+    recipe(tmp_path, QUICK)
+    plan = tmp_path / "plan"
+    plan.write_text(text)
+    with pytest.raises(EdgeError) as raised:
+        read_plan(plan)
+    assert told in str(raised.value)
+    assert "\n" not in str(raised.value)

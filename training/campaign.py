@@ -1,0 +1,191 @@
+"""Many runs in one go: teachers before their students, several at a time, within a time limit.
+
+A plan is a TOML file of [[run]] tables. Each run is `emotion-train fit` in a process of its own, so one that
+fails or is stopped leaves the others alone, and the same command later goes on where this one ended.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge.types import EdgeError
+
+FINISHED = "finished"  # the file that a run's folder holds once its last epoch is done
+_TURN_S = 0.2
+_GRACE_S = 20.0  # for what was asked to stop: at most a file being written
+_TYPES: dict[str, type] = {
+    "name": str, "model": str, "recipe": str, "seeds": list, "teachers": list, "start_from": str,
+}  # fmt: skip
+_NEEDED = {"name", "model", "recipe"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One call of `emotion-train fit`."""
+
+    name: str  # of its folder
+    model: str
+    recipe: Path
+    seed: int | None = None  # None: the recipe's
+    teachers: tuple[str, ...] = ()  # names of runs whose networks it learns from
+    start_from: str | None = None  # name of the run whose weights are its first
+
+    @property
+    def after(self) -> set[str]:
+        """Runs that must be finished before this one can begin."""
+        return {*self.teachers, *([self.start_from] if self.start_from else [])}
+
+
+def read_plan(path: Path) -> list[Run]:
+    """The runs of the plan at *path*, in its order; one with ``seeds`` becomes as many, named ``name-seed``.
+
+    Recipes are named from the plan's folder. EdgeError, in one line, for what is not right.
+    """
+    try:
+        import tomllib
+    except ModuleNotFoundError:  # Python 3.10
+        import tomli as tomllib
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise EdgeError(f"{path}: {error.strerror}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise EdgeError(f"{path}: {error}") from error
+    tables = values.get("run")
+    whole = isinstance(tables, list) and all(isinstance(table, dict) for table in tables)
+    if values.keys() != {"run"} or not whole:
+        raise EdgeError(f"{path}: {', '.join(values) or 'nothing'}; tables [[run]] and nothing else would do")
+    runs: list[Run] = []
+    for number, table in enumerate(tables, 1):
+        runs += _runs(table, f"{path}: run {number}", path.parent)
+    names: set[str] = set()
+    for run in runs:
+        if run.name in names:
+            raise EdgeError(f"{path}: {run.name}: named twice")
+        if missing := run.after - names:
+            raise EdgeError(f"{path}: {run.name}: no run {', '.join(sorted(missing))} stands before it")
+        names.add(run.name)
+    return runs
+
+
+def _runs(table: dict[str, Any], place: str, folder: Path) -> list[Run]:
+    for key, value in table.items():
+        if key not in _TYPES:
+            raise EdgeError(f"{place}: {key}: unknown key; {', '.join(_TYPES)} would do")
+        if not isinstance(value, _TYPES[key]):
+            raise EdgeError(f"{place}: {key}: {value!r}; a {_TYPES[key].__name__} would do")
+    if missing := _NEEDED - table.keys():
+        raise EdgeError(f"{place}: no {', '.join(sorted(missing))}")
+    recipe = folder / table["recipe"]
+    if not recipe.is_file():
+        raise EdgeError(f"{place}: recipe: {recipe}: no such file")
+    if not all(isinstance(name, str) for name in table.get("teachers", [])):
+        raise EdgeError(f"{place}: teachers: {table['teachers']!r}; names of runs would do")
+    seeds = table.get("seeds")
+    if seeds is not None and (not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds)):
+        raise EdgeError(f"{place}: seeds: {seeds!r}; whole numbers would do")
+
+    def run(name: str, seed: int | None) -> Run:
+        teachers = tuple(table.get("teachers", []))
+        return Run(name, table["model"], recipe, seed, teachers, table.get("start_from"))
+
+    if seeds is None:
+        return [run(table["name"], None)]
+    return [run(f"{table['name']}-{seed}", seed) for seed in seeds]
+
+
+def campaign(
+    runs: Sequence[Run],
+    out: Path,
+    given: Sequence[str],
+    *,
+    parallel: int = 1,
+    time_is_up: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Bring every run in *out* to its end; False where time was up first, EdgeError where a run failed.
+
+    *given* is what every `fit` gets besides (its --data and so on). A failed run does not stop those that
+    do not need it.
+    """
+    waiting = [run for run in runs if not (out / run.name / FINISHED).exists()]
+    done = {run.name for run in runs} - {run.name for run in waiting}
+    failed: dict[str, str] = {}
+    going: dict[str, subprocess.Popen[bytes]] = {}
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        while waiting or going:
+            if time_is_up():
+                return False
+            for run in [run for run in waiting if run.after & failed.keys()]:
+                waiting.remove(run)
+                failed[run.name] = f"needs {', '.join(sorted(run.after & failed.keys()))}"
+                _say(f"{run.name}: left out: {failed[run.name]}")
+            for run in [run for run in waiting if run.after <= done][: parallel - len(going)]:
+                waiting.remove(run)
+                going[run.name] = _begin(run, out, given)
+            for name, process in list(going.items()):
+                if process.poll() is not None:
+                    del going[name]
+                    if process.returncode == 0:
+                        (out / name / FINISHED).touch()
+                        done.add(name)
+                        _say(f"{name}: finished: {_last_line(out, name)}")
+                    else:
+                        failed[name] = _last_line(out, name)
+                        _say(f"{name}: failed: {failed[name]}")
+            time.sleep(_TURN_S)
+    finally:
+        _stop(list(going.values()))
+    if failed:
+        raise EdgeError(f"{len(failed)} of {len(runs)} runs failed: {', '.join(failed)}; see {out}/NAME.log")
+    return True
+
+
+def _begin(run: Run, out: Path, given: Sequence[str]) -> subprocess.Popen[bytes]:
+    folder = out / run.name
+    command = [sys.executable, "-m", "training", "fit", "--model", run.model, "--recipe", str(run.recipe)]
+    command += ["--out", str(folder), *given]
+    if run.seed is not None:
+        command += ["--seed", str(run.seed)]
+    if run.teachers:
+        command += ["--teachers", ",".join(str(out / name) for name in run.teachers)]
+    if run.start_from:
+        command += ["--start-from", str(out / run.start_from / "model.keras")]
+    if (folder / "recipe.json").exists():
+        command.append("--resume")
+    _say(f"{run.name}: {'goes on' if command[-1] == '--resume' else 'begins'}")
+    with (out / f"{run.name}.log").open("ab") as log:
+        # A session of its own: Ctrl-C reaches it through _stop alone, once.
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
+
+
+def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        process.send_signal(signal.SIGINT)
+    end = time.monotonic() + _GRACE_S
+    for process in processes:
+        try:
+            process.wait(max(0.0, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            # Its group: whatever processes vary its pictures go with it.
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _last_line(out: Path, name: str) -> str:
+    lines = (out / f"{name}.log").read_text(errors="replace").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "said nothing")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
