@@ -160,7 +160,7 @@ def broker_frozen(folder: Path, keepalive_s: int) -> list[Figure]:
         subscriber(mosquitto.port, LOG) as listening,
         publishing(mosquitto.port, folder, 20, **patience) as (sink, feeder),
     ):
-        assert eventually(lambda: len(listening.messages) >= 10)
+        assert eventually(lambda: len(listening.messages) >= 10, 30)
         mosquitto.freeze()
         began = time.monotonic()
         try:
@@ -195,7 +195,7 @@ def bad_network(folder: Path, bad_s: float) -> list[Figure]:
         assert publisher.stdout is not None
         boot = publisher.stdout.readline().decode().strip()
         try:
-            assert eventually(lambda: len(listening.messages) >= 20, 10)
+            assert eventually(lambda: len(listening.messages) >= 20, 30)
             process = psutil.Process(publisher.pid)
             began = most = process.memory_info().rss
             network.resets, network.rate, network.slice_bytes = 0.3, 1000.0, 500

@@ -36,7 +36,7 @@ def test_a_clock_that_jumps_ten_years_costs_no_event(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # paho leaves closing a failed handshake to Python
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_broker_that_never_answers_costs_no_frame() -> None:
-    chaos.check(chaos_daemon.silent_broker(seconds=1.5, limit=25))
+    chaos.check(chaos_daemon.silent_broker(seconds=1.5, limit=60))
 
 
 def test_a_full_disk_costs_no_event_and_health_tells_of_it(tmp_path: Path) -> None:
