@@ -1,10 +1,26 @@
-"""Payloads as nobody should send them."""
+"""Commands as nobody should send them, and what a flood of them does to the daemon."""
 
 from __future__ import annotations
 
 import json
 import random
+import time
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import paho.mqtt.client as paho
+import psutil
+from paho.mqtt.enums import CallbackAPIVersion
+
+from edge.requests import COMMANDS
+from tests.broker import Mosquitto, Subscriber, eventually, subscriber
+from tests.chaos import Figure
+from tests.process import Process
+
+NODE = "emotion-edge/pi"
+HALL = f"{NODE}/hall"
 
 LARGEST = 65_400  # of larger ones the broker drops the packet, as our CONNECT asked it to (64 KiB)
 
@@ -37,6 +53,78 @@ def payloads(random_: random.Random, count: int) -> Iterator[bytes]:
             yield json.dumps(_value(random_, 4)).encode("utf-8", "surrogatepass")
         else:
             yield _mutant(random_)
+
+
+def flooded(folder: Path, count: int) -> list[Figure]:
+    """Row 19: *count* hostile payloads, as fast as a broker takes them, at the daemon as a process."""
+    switches = [f"{HALL}/{switch}/set" for switch in ("enabled", "min_confidence", "hold")]
+    topics = [*switches, *(f"{NODE}/request/{command}" for command in COMMANDS)]
+    mosquitto = Mosquitto(folder, "allow_anonymous true\nmax_queued_messages 0")  # it loses none itself
+    mosquitto.start()
+    text = (
+        f'[node]\nid = "pi"\n[mqtt]\nhost = "127.0.0.1"\nport = {mosquitto.port}\n'
+        '[[camera]]\nname = "hall"\nsource = "portraits"\nwidth = 320\nheight = 240\n'
+    )
+    try:
+        with subscriber(mosquitto.port, f"{NODE}/#") as heard, closing(Process(folder, text)) as daemon:
+            assert eventually(lambda: heard.last(f"{HALL}/status") == "online", 30)
+            _flood(mosquitto.port, topics, 200)  # what is made once is made now
+            before, lines = _calm(heard, "before"), len(daemon.log_so_far().splitlines())
+            process = psutil.Process(daemon.process.pid)
+            threads, memory = process.num_threads(), process.memory_info().rss
+            began = time.monotonic()
+            _flood(mosquitto.port, topics, count)
+            after = _calm(heard, "after")
+            seconds = time.monotonic() - began
+            # Beside the commands' own lines, the camera tells when it is there again.
+            said = [line for line in daemon.log_so_far().splitlines()[lines:] if "online" not in line]
+            grown = process.memory_info().rss - memory
+            died = abs(process.num_threads() - threads)
+            code, _ = daemon.stop()
+        counted = sum(after.values()) - sum(before.values())
+        return [
+            Figure("19", f"of {count} payloads not counted", max(0, count - counted), 0),
+            Figure("19", "threads died or born", died, 0),
+            Figure("19", "RSS grown, MiB", grown / 2**20, 10),
+            Figure("19", f"log lines in {seconds:.0f} s", len(said), seconds + 2),
+            Figure("19", "tracebacks", daemon.log.count("Traceback"), 0),
+            Figure("19", "exit code", code, 0),
+        ]
+    finally:
+        mosquitto.kill()
+
+
+def _flood(port: int, topics: list[str], count: int) -> None:
+    """Send *count* hostile payloads to *topics*, as fast as the broker takes them."""
+    random_ = random.Random(19)
+    client = paho.Client(CallbackAPIVersion.VERSION2)
+    client.connect("127.0.0.1", port)
+    client.loop_start()
+    for payload in payloads(random_, count):
+        last = client.publish(random_.choice(topics), payload, qos=1)
+        while not last.is_published() and last.mid % 20 == 0:
+            time.sleep(0.001)
+    last.wait_for_publish(60)
+    client.disconnect()
+    client.loop_stop()
+
+
+def _calm(heard: Subscriber, name: str) -> Any:
+    """What health says of commands once the node has worked off what it was sent, its camera being on."""
+
+    def answered(transaction: str) -> bool:
+        heard.publish(f"{NODE}/request/reload", b'{"transaction":"%s"}' % transaction.encode())
+        responses = f"{NODE}/response/reload"
+        return eventually(lambda: any(f'"{transaction}"' in text for text in heard.payloads(responses)), 1)
+
+    # While too much waits, a command is refused without an answer; they are answered in their order.
+    assert any(answered(f"{name} {number}") for number in range(30))
+    heard.publish(f"{HALL}/enabled/set", b"ON")
+    assert eventually(lambda: heard.last(f"{HALL}/status") == "online", 10)
+    told = len(heard.payloads(f"{NODE}/health"))
+    assert answered(f"{name} end")
+    assert eventually(lambda: len(heard.payloads(f"{NODE}/health")) > told)
+    return json.loads(heard.last(f"{NODE}/health") or "")["commands"]
 
 
 def _mutant(random_: random.Random) -> bytes:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import chaos, chaos_daemon
+from tests import chaos, chaos_daemon, hostile
 from tests.chaos import Figure
 
 Fault = Callable[[Path], list[Figure]]
@@ -32,6 +32,7 @@ SHORT: Mapping[str, Fault] = {
     "8": chaos_daemon.disk_full,
     "9": chaos_daemon.corrupt_file,
     "16": lambda folder: chaos.clock_jumps(folder, events_s=5),
+    "19": lambda folder: hostile.flooded(folder, 2_000),
     "22": lambda folder: chaos_daemon.soak(folder, frames=6000, broker_cycles=10, camera_cycles=10),
 }
 # What RELIABILITY's table asks for; some hours, nearly all of them row 22's.
@@ -44,6 +45,7 @@ FULL: Mapping[str, Fault] = {
     "5": lambda folder: chaos.killed(folder, kills=200),
     "6+7": lambda folder: chaos.backlog(folder, rows=10_000),
     "16": lambda folder: chaos.clock_jumps(folder, events_s=30),
+    "19": lambda folder: hostile.flooded(folder, 10_000),
     "22": lambda folder: chaos_daemon.soak(folder, frames=100_000, broker_cycles=500, camera_cycles=500),
 }
 
