@@ -1,0 +1,221 @@
+"""Why a network will not quantize well: the layer, what happens to it, what to use instead.
+
+What is said here of accuracy and speed is from TensorFlow Lite's 8-bit specification, Jacob et al. 2018
+(folding, fused activations), MobileNet-EdgeTPU and EfficientNet-Lite (which left out swish and
+squeeze-and-excite for these reasons), and the Edge TPU's table of ops.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
+
+import keras
+
+from quantize.fold import foldable
+from quantize.layers import consumers, networks, producers
+
+WIDEST_DENSE = 16_384  # inputs; 128 channels of 11x11 still fit
+_RELU = "ReLU or ReLU6, which are fused into the convolution before, would do"
+_OWN = "is an op of its own with a range of its own, not fused into the convolution before"
+_NO_TPU = "the Edge TPU has none and runs all that follows on the CPU"
+
+# activation -> what happens
+_ACTIVATIONS = {
+    "silu": "becomes LOGISTIC and MUL, each rounded again; its dip below zero gets few of the 256 steps",
+    "gelu": f"becomes several rounded ops or a float one; {_NO_TPU}",
+    "hard_silu": f"becomes HARD_SWISH or three rounded ops; {_NO_TPU}",
+    "mish": f"becomes several rounded ops or float ones; {_NO_TPU}",
+    "softplus": f"becomes float ops; {_NO_TPU}",
+    "softsign": f"becomes float ops; {_NO_TPU}",
+    "elu": f"{_OWN}; {_NO_TPU}",
+    "selu": f"{_OWN}; {_NO_TPU}",
+    "leaky_relu": f"{_OWN}; {_NO_TPU}",
+}
+_CALLED = {"silu": "swish (silu)", "hard_silu": "hard swish", "leaky_relu": "leaky ReLU"}
+_NORMALIZATIONS = ("LayerNormalization", "GroupNormalization", "RMSNormalization", "UnitNormalization")
+_ATTENTION = ("MultiHeadAttention", "GroupedQueryAttention", "Attention", "AdditiveAttention")
+_RECURRENT = ("LSTM", "GRU", "SimpleRNN", "Bidirectional", "ConvLSTM2D")
+_RESIZING = ("Resizing", "UpSampling2D")
+_SIGMOIDS = ("sigmoid", "hard_sigmoid")
+
+
+class Concern(NamedTuple):
+    """One thing about a network that eight bits do not go well with."""
+
+    layer: str
+    severity: Literal["stop", "warning", "note"]  # stop: it cannot be quantized at all
+    what: str
+    happens: str
+    instead: str
+
+
+def explain(model: Any) -> list[Concern]:
+    """Every concern about *model*, in the order of its layers; empty for one that quantizes well."""
+    concerns = [*_shapes(model)]
+    folded = {id(norm) for norm in foldable(model).values()}
+    odd: list[Any] = []
+    for network in networks(model):
+        before, after = producers(network), consumers(network)
+        for layer in network.operations:
+            concerns += _of_layer(layer, before, after, folded)
+            if type(layer) in (keras.layers.Conv2D, keras.layers.SeparableConv2D) and layer.filters % 8:
+                odd.append(layer)
+    odd = [layer for layer in odd if layer.filters != model.output_shape[-1]]  # one a label is meant
+    if odd:
+        more = f" and {len(odd) - 1} more" if len(odd) > 1 else ""
+        concerns.append(Concern(
+            odd[0].name, "note", f"{odd[0].filters} channels{more}",
+            "kernels work on eight or sixteen at once and fill up the rest", "multiples of 8 would do",
+        ))  # fmt: skip
+    return concerns
+
+
+def told(concerns: list[Concern]) -> list[str]:
+    """The concerns as lines for a person, the worst first; the same one of many layers in one line."""
+    order = ("stop", "warning", "note")
+    alike: dict[tuple[str, ...], list[Concern]] = {}
+    for concern in sorted(concerns, key=lambda concern: order.index(concern.severity)):
+        alike.setdefault(concern[1:], []).append(concern)
+    return [
+        f"{first.severity}: {first.layer}{f' and {len(more)} more' if more else ''}: "
+        f"{first.what}: {first.happens}; {first.instead}"
+        for first, *more in alike.values()
+    ]
+
+
+def _shapes(model: Any) -> Iterator[Concern]:
+    for tensor in model.inputs:
+        if None in tensor.shape[1:]:
+            yield Concern(
+                tensor.name, "stop", f"input {tuple(tensor.shape)} of no fixed size",
+                "accelerators' compilers and the memory plan need every size",
+                "keras.Input((height, width, 1)) would do",
+            )  # fmt: skip
+
+
+def _of_layer(
+    layer: Any, before: dict[str, list[Any]], after: dict[str, list[Any]], folded: set[int]
+) -> Iterator[Concern]:
+    kind = type(layer).__name__
+    activation = _activation(layer)
+    if activation in _ACTIVATIONS:
+        name = _CALLED.get(activation, activation)
+        yield Concern(layer.name, "warning", name, _ACTIVATIONS[activation], _RELU)
+    if kind == "PReLU":
+        yield Concern(layer.name, "warning", "PReLU", _OWN, _RELU)
+    if kind == "Multiply" and len(before[layer.name]) == 2:
+        yield from _gate(layer, before)
+    if kind in _NORMALIZATIONS:
+        yield Concern(
+            layer.name, "warning", kind,
+            "computes mean and variance anew for each picture, in float ops or coarse int8 ones that the "
+            "Edge TPU has not", "BatchNormalization after the convolution, which folds away, would do",
+        )  # fmt: skip
+    if kind == "BatchNormalization" and id(layer) not in folded:
+        yield _left_alone(layer, before[layer.name], after)
+    if kind in _ATTENTION:
+        yield Concern(
+            layer.name, "warning", kind,
+            "its softmax and products of two activations have ranges that move with each picture, and "
+            f"{_NO_TPU}", "convolutions and global average pooling would do",
+        )  # fmt: skip
+    if kind in _RECURRENT:
+        yield Concern(
+            layer.name, "warning", kind, "its state is rounded again at each step",
+            "convolutions would do: a face's crop is one picture",
+        )  # fmt: skip
+    if kind == "Lambda":
+        yield Concern(
+            layer.name, "stop", "Lambda", "Python code, which no file for a device can hold",
+            "Keras layers that do the same would do",
+        )  # fmt: skip
+    if kind in _RESIZING:
+        yield Concern(
+            layer.name, "warning", f"{kind} inside the network",
+            "interpolates in eight bits, and only some sizes run on the Edge TPU",
+            "an input of the right size would do: the daemon crops and scales",
+        )  # fmt: skip
+    if kind == "Dense" and layer.input.shape[-1] > WIDEST_DENSE:
+        weights = layer.count_params()
+        size = " and do not fit the Edge TPU's 8 MB" if weights > 8_000_000 else ""
+        yield Concern(
+            layer.name, "warning", f"dense layer of {layer.input.shape[-1]} inputs",
+            f"its {weights:,} weights share one scale, are read anew for every face{size}",
+            "GlobalAveragePooling2D in place of Flatten would do",
+        )  # fmt: skip
+
+
+def _activation(layer: Any) -> str:
+    """The name of the activation that *layer* is or has inside; empty for none."""
+    match type(layer).__name__:
+        case "LeakyReLU" | "LeakyRelu":
+            return "leaky_relu"
+        case "ReLU" if layer.negative_slope:
+            return "leaky_relu"
+        case "ELU":
+            return "elu"
+        case "Silu" | "Gelu" | "Mish" | "Softplus" | "Elu" | "Selu" as operation:  # keras.ops
+            return operation.lower()
+        case "HardSilu":
+            return "hard_silu"
+        case "Sigmoid":
+            return "sigmoid"
+        case "HardSigmoid":
+            return "hard_sigmoid"
+    return getattr(getattr(layer, "activation", None), "__name__", "")
+
+
+def _gate(layer: Any, before: dict[str, list[Any]]) -> Iterator[Concern]:
+    """Squeeze-and-excite, swish spelled out, or another product with a sigmoid."""
+    for factor, other in (before[layer.name], before[layer.name][::-1]):
+        gate = factor
+        while type(gate).__name__ in ("Reshape", "Permute") and before[gate.name]:
+            gate = before[gate.name][0]
+        is_sigmoid = _activation(gate) in ("sigmoid", "hard_sigmoid")
+        if is_sigmoid and before[gate.name][0] is other:
+            yield Concern(layer.name, "warning", "swish (silu)", _ACTIVATIONS["silu"], _RELU)
+            return
+        # One number a channel, computed from the whole picture, for a map of many pixels.
+        squeezed = _pixels(factor) == 1 < _pixels(other) and any(
+            type(above).__name__.startswith("GlobalAverage") for above in _above(gate, before)
+        )
+        if is_sigmoid or squeezed:
+            yield Concern(
+                layer.name, "warning", "squeeze-and-excite" if squeezed else "a product with a sigmoid",
+                "the gate has 256 steps and multiplies what is rounded already: the errors multiply, and "
+                "faint gates become 0", "without it, and with more channels instead, it would do",
+            )  # fmt: skip
+            return
+
+
+def _pixels(layer: Any) -> int:
+    shape = layer.output.shape
+    return math.prod(shape[1:-1]) if None not in shape[1:-1] else 1
+
+
+def _above(layer: Any, before: dict[str, list[Any]], depth: int = 12) -> Iterator[Any]:
+    """Those before *layer*, along first inputs, the nearest first."""
+    while depth and before.get(layer.name):
+        layer = before[layer.name][0]
+        yield layer
+        depth -= 1
+
+
+def _left_alone(layer: Any, before: list[Any], after: dict[str, list[Any]]) -> Concern:
+    source = before[0] if before else layer
+    kind = type(source).__name__
+    if _activation(source) not in ("", "linear") or kind in ("ReLU", "Softmax", "PReLU"):
+        why = f"batch normalization after the activation of {source.name!r}"
+    elif kind in ("Conv2D", "DepthwiseConv2D", "SeparableConv2D", "Dense"):
+        why = f"batch normalization after {source.name!r}, which others read as well"
+        if len(after[source.name]) == 1:
+            why = f"batch normalization of another axis than the channels of {source.name!r}"
+    else:
+        why = f"batch normalization after {source.name!r} ({kind})"
+    return Concern(
+        layer.name, "warning", why,
+        "cannot be folded into a kernel: stays as MUL and ADD, rounded twice, where one channel's scale sets "
+        "the steps of all", "directly after a convolution, before its activation, would do",
+    )  # fmt: skip

@@ -1,0 +1,179 @@
+"""Quantization-aware training: a network learns to be right in spite of its eight bits.
+
+What int8 will do is done in floating point while training (Jacob et al. 2018): each kernel is rounded to
+255 steps a channel, each activation to 256 steps of a range. Gradients pass the rounding as if it were
+not there. The network as it was is the teacher (its probabilities, Hinton et al. 2015), so no labels are
+needed. The ranges then go into the file: no calibration is run afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+from edge.types import EdgeError, Floats, Image
+from quantize.fold import WEIGHTED, equalize, fold
+from quantize.layers import consumers, copied, rebuilt
+from quantize.ranges import ranges_of
+
+RATE = 1e-4  # of Adam: the network is trained already
+BATCH = 64
+_SHOWN = 256  # pictures that the ranges to start with are taken from
+
+# These keep their input's range in a TFLite file, have a fixed one, or (a plain factor) go into a kernel.
+_RANGELESS = (
+    keras.layers.MaxPooling2D, keras.layers.AveragePooling2D, keras.layers.GlobalMaxPooling2D,
+    keras.layers.Flatten, keras.layers.Reshape, keras.layers.Rescaling, keras.layers.Softmax,
+)  # fmt: skip
+_RANGED = (
+    *WEIGHTED, keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.Add, keras.layers.Subtract,
+    keras.layers.Multiply, keras.layers.Concatenate, keras.layers.GlobalAveragePooling2D,
+)  # fmt: skip
+_RELUS = (keras.activations.relu, keras.activations.relu6)
+_FIXED = (keras.activations.sigmoid, keras.activations.tanh, keras.activations.softmax)
+
+
+class Range(keras.layers.Layer):  # type: ignore[misc]  # keras has no types
+    """Rounds to 256 steps from *low* to *high*; training moves both ends, each by a factor."""
+
+    def __init__(self, low: float, high: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.ends = np.array([low, high], np.float32)
+
+    def build(self, _: Any) -> None:
+        self.growth = self.add_weight(shape=(2,), initializer="zeros", name="growth")
+
+    def call(self, x: Any) -> Any:
+        # Sixteen steps of Adam's are one here: a range has further to go than a weight.
+        ends = keras.ops.exp(16 * self.growth) * self.ends
+        return keras.quantizers.fake_quant_with_min_max_vars(x, ends[0], ends[1])
+
+
+def train(model: Any, images: Image, epochs: int, *, rate: float = RATE, seed: int = 0) -> Any:
+    """A network for convert.to_int8 that does in eight bits what *model* does in floating point.
+
+    *images* (n, height, width) uint8 and their mirror images are what it learns by, *epochs* times over;
+    same *seed*, same result on one machine. EdgeError for a layer that has no eight-bit form here.
+    """
+    import tensorflow as tf
+    from tqdm import tqdm
+
+    folded = fold(model)
+    equalize(folded)
+    student = _ranged(folded, images)
+    pictures = np.concatenate([images, images[:, :, ::-1]])[..., np.newaxis].astype(np.float32)
+    wanted = model.predict(pictures, batch_size=256, verbose=0)
+    steps = epochs * -(-len(pictures) // BATCH)
+    optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(rate, steps))
+    optimizer.build(student.trainable_variables)
+
+    @tf.function  # type: ignore[untyped-decorator]  # tensorflow has no types
+    def step(x: Any, teacher: Any) -> Any:
+        with tf.GradientTape() as tape:
+            weights = [rounded(variable) for variable in student.trainable_variables]
+            given, _ = student.stateless_call(weights, student.non_trainable_variables, x)
+            loss = tf.reduce_mean(keras.losses.kl_divergence(teacher, given))
+        optimizer.apply(tape.gradient(loss, student.trainable_variables))
+        return loss
+
+    random = np.random.default_rng(seed)
+    with tqdm(total=steps, desc="quantization-aware training", unit="step", disable=None) as bar:
+        for _ in range(epochs):
+            order = random.permutation(len(pictures))
+            for start in range(0, len(order), BATCH):
+                rows = order[start : start + BATCH]
+                loss = step(tf.constant(pictures[rows]), tf.constant(wanted[rows]))
+                bar.set_postfix(divergence=f"{float(loss):.4f}", refresh=False)
+                bar.update()
+    for variable in student.trainable_variables:
+        variable.assign(rounded(variable))
+    return student
+
+
+def has_ranges(model: Any) -> bool:
+    """Whether *model* was made by train: its ranges are to be used, not a calibration's."""
+    return any(isinstance(layer, Range) for layer in model.layers)
+
+
+def without_ranges(model: Any) -> Any:
+    """*model* in plain floating point: the kernels that train rounded, activations not rounded."""
+
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        return args[0] if isinstance(layer, Range) else copied(layer, *args, **kwargs)
+
+    return rebuilt(model, call)
+
+
+def rounded(variable: Any) -> Any:
+    """*variable* as int8 will have it where it is a kernel, else itself; gradients go through unchanged.
+
+    255 steps, symmetric; one scale for each channel of a convolution's output, one for a dense layer:
+    TFLite's 8-bit specification.
+    """
+    value = keras.ops.convert_to_tensor(variable)
+    if variable.name not in ("kernel", "depthwise_kernel"):
+        return value
+    axes = (0, 1) if variable.name == "depthwise_kernel" or len(value.shape) == 2 else (0, 1, 2)
+    scale = keras.ops.max(keras.ops.abs(value), axes, keepdims=True) / 127
+    scale = keras.ops.where(scale > 0, scale, 1.0)
+    return value + keras.ops.stop_gradient(keras.ops.round(value / scale) * scale - value)
+
+
+def _ranged(model: Any, images: Image) -> Any:
+    """The folded *model* with a Range wherever a TFLite file keeps a tensor of int8."""
+    names = _places(model)
+    ranges = _first_ranges(model, names, images)
+
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        output = copied(layer, *args, **kwargs)
+        if layer.name in ranges:
+            return Range(*ranges[layer.name], name=f"{layer.name}_range")(output)
+        return output
+
+    return rebuilt(model, call, begin=Range(0.0, 255.0, name="pixels_range", trainable=False))
+
+
+def _places(model: Any) -> list[str]:
+    """Names of the layers whose outputs are kept: all but those that the next one's ReLU is fused into."""
+    places = []
+    takes = consumers(model)
+    for layer in model.layers:
+        if isinstance(layer, (keras.layers.InputLayer, *_RANGELESS)):
+            continue
+        activation = layer.activation if isinstance(layer, keras.layers.Activation) else None
+        if activation in _FIXED:
+            continue
+        if not isinstance(layer, _RANGED) and activation not in _RELUS:
+            raise EdgeError(
+                f"--qat: layer {layer.name!r} ({type(layer).__name__}) has no eight-bit form to train with; "
+                "convolutions, dense layers, batch normalization, ReLU, additions and pooling would do"
+            )
+        fusing = isinstance(layer, (*WEIGHTED, keras.layers.Add)) and all(map(_is_relu, takes[layer.name]))
+        if not fusing:
+            places.append(layer.name)
+    return places
+
+
+def _is_relu(layer: Any) -> bool:
+    """Whether *layer* is a ReLU that TFLite fuses into the op before it."""
+    if isinstance(layer, keras.layers.ReLU):
+        return not layer.negative_slope and not layer.threshold and layer.max_value in (None, 6)
+    return isinstance(layer, keras.layers.Activation) and layer.activation in _RELUS
+
+
+def _first_ranges(model: Any, names: list[str], images: Image) -> dict[str, tuple[float, float]]:
+    """The range of each named layer's output that a calibration would give it: training starts there."""
+    shown = keras.Model(model.input, [model.get_layer(name).output for name in names])
+
+    def one_by_one() -> Iterator[dict[str, Floats]]:
+        for start in range(0, min(len(images), _SHOWN), 16):
+            outputs = shown(images[start : start + 16, ..., np.newaxis].astype(np.float32))
+            yield from (
+                dict(zip(names, tensors, strict=True))
+                for tensors in zip(*(np.asarray(output) for output in outputs), strict=True)
+            )
+
+    return ranges_of(one_by_one())

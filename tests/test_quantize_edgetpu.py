@@ -1,0 +1,239 @@
+"""What the Edge TPU takes and what not, op by op; its compiler's log; a compiler that fails."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.types import EdgeError
+from quantize import edgetpu, tflite
+from quantize.graph import Graph, Op, Tensor
+
+SHIPPED = Path(__file__).resolve().parents[1] / "edge" / "models" / "emotion.tflite"
+
+# The form of compiler 16's output with -s: google-coral/edgetpu issues 427, 490 and 572.
+LOG = """Edge TPU Compiler version 16.0.384591198
+Started a compilation timeout timer of 180 seconds.
+
+Model compiled successfully in 542 ms.
+
+Input model: model.tflite
+Input size: 767.78KiB
+Output model: model_edgetpu.tflite
+Output size: 1.04MiB
+On-chip memory used for caching model parameters: 604.50KiB
+On-chip memory remaining for caching model parameters: 6.89MiB
+Off-chip memory used for streaming uncached model parameters: 1.25MiB
+Number of Edge TPU subgraphs: 1
+Total number of operations: 19
+Operation log: model_edgetpu.log
+
+Model successfully compiled but not all operations are supported by the Edge TPU. A percentage of the model \
+will instead run on the CPU, which is slower. If possible, consider updating your model to use only \
+operations supported by the Edge TPU. For details, visit g.co/coral/model-reqs.
+Number of operations that will run on Edge TPU: 17
+Number of operations that will run on CPU: 2
+
+Operator                       Count      Status
+
+CONV_2D                        12         Mapped to Edge TPU
+ADD                            4          Mapped to Edge TPU
+MEAN                           1          Mapped to Edge TPU
+LOGISTIC                       1          Operation is otherwise supported, but not mapped due to some \
+unspecified limitation
+SOFTMAX                        1          More than one subgraph is not supported
+Compilation child process completed within timeout period.
+Compilation succeeded!
+"""
+
+
+def tensor(name: str, *shape: int, dtype: str = "int8", **more: object) -> Tensor:
+    return Tensor(name, shape, dtype, scales=(0.1,), zero_points=(0,), **more)  # type: ignore[arg-type]
+
+
+def constant(*values: int) -> Tensor:
+    return Tensor("numbers", (len(values),), "int32", constant=True, data=np.int32(values).tobytes())
+
+
+def one_op(name: str, taken: list[Tensor], given: Tensor, version: int = 1, **options: object) -> Graph:
+    tensors = (*taken, given)
+    op = Op(name, tuple(range(len(taken))), (len(taken),), version, options)
+    return Graph(tensors, (op,), (0,), (len(taken),))
+
+
+def reasons(graph: Graph) -> list[str]:
+    return [finding.reason for finding in edgetpu.check(graph)]
+
+
+MAP = tensor("map", 1, 8, 8, 16)
+ROW = tensor("row", 1, 10)
+KERNEL = tensor("kernel", 16, 3, 3, 16, constant=True)
+CHANNELED = Tensor("weights", (7, 10), "int8", (0.1,) * 7, (0,) * 7, constant=True)
+WEIGHTS = tensor("weights", 7, 10, constant=True)
+
+TAKEN = [
+    one_op("ADD", [MAP, MAP], MAP),
+    one_op("CONV_2D", [MAP, KERNEL], MAP, 3, dilationWFactor=2, dilationHFactor=2),
+    one_op("MEAN", [MAP, constant(1, 2)], tensor("mean", 1, 16)),
+    one_op("FULLY_CONNECTED", [ROW, WEIGHTS], tensor("logits", 1, 7), 4),
+    one_op("SOFTMAX", [tensor("logits", 1, 16_000)], tensor("shares", 1, 16_000)),
+    one_op("PAD", [MAP, constant(0, 0, 1, 1, 1, 1, 0, 0)], tensor("padded", 1, 10, 10, 16)),
+    one_op("STRIDED_SLICE", [MAP, constant(0), constant(1), constant(1, 1, 1, 1)], MAP, ellipsisMask=0),
+    one_op("QUANTIZE", [MAP], MAP, 2),
+]  # fmt: skip
+
+REFUSED = [
+    (one_op("HARD_SWISH", [MAP], MAP), "HARD_SWISH is not in its table"),
+    (one_op("LEAKY_RELU", [MAP], MAP), "LEAKY_RELU is not in its table"),
+    (one_op("ADD", [tensor("f", 1, 4, dtype="float32")] * 2, ROW), "'f' is float32; int8 or uint8 would do"),
+    (one_op("ADD", [tensor("d", 1, -1)] * 2, ROW), "'d' has a size that is only known when run: (1, -1)"),
+    (
+        one_op("ADD", [tensor("batch", 8, 4, 4, 2)] * 2, MAP),
+        "'batch' is (8, 4, 4, 2); only the three inner sizes may be above 1",
+    ),
+    (
+        one_op("DEPTHWISE_CONV_2D", [MAP, WEIGHTS], MAP, dilationHFactor=2, dilationWFactor=1),
+        "dilation 2 down and 1 across; the same both ways would do",
+    ),
+    (one_op("CONV_2D", [MAP, MAP], MAP), "its parameters 'map' are computed when run; constants would do"),
+    (
+        one_op("MAX_POOL_2D", [MAP], MAP, fusedActivationFunction=1),
+        "it has an activation fused in (1); none would do",
+    ),
+    (
+        one_op("MEAN", [tensor("m", 1, 4, 4, 7), constant(3)], MAP),
+        "it takes the mean over 7 channels; a multiple of 4 would do",
+    ),
+    (one_op("SUM", [MAP, constant(0)], MAP), "it works along the batch"),
+    (
+        one_op("FULLY_CONNECTED", [ROW, WEIGHTS], tensor("logits", 3, 7)),
+        "its output is (3, 7); one of a single dimension would do",
+    ),
+    (
+        one_op(
+            "FULLY_CONNECTED",
+            [ROW, CHANNELED],
+            tensor("l", 1, 7),
+        ),
+        "its weights have a scale a channel, which came to dense layers after the compiler; one would do",
+    ),
+    (
+        one_op("SOFTMAX", [tensor("wide", 1, 16_001)], tensor("wide", 1, 16_001)),
+        "its input has 16,001 elements; up to 16,000 would do",
+    ),
+    (
+        one_op("SOFTMAX", [tensor("two", 1, 4, 7)], MAP),
+        "its input is (1, 4, 7); one of a single dimension would do",
+    ),
+    (one_op("PAD", [MAP, constant(1, 0, 0, 0, 0, 0, 0, 0)], MAP), "it pads the batch"),
+    (
+        one_op("PRELU", [MAP, tensor("slopes", 8, 8, 16, constant=True)], MAP),
+        "its slopes are (8, 8, 16); one a channel (shared_axes=[1, 2]) would do",
+    ),
+    (
+        one_op("STRIDED_SLICE", [MAP, constant(0), constant(1), constant(1, 2)], MAP),
+        "its strides are [1, 2]; ones would do",
+    ),
+    (
+        one_op("SQUEEZE", [tensor("s", 1, 5, 1, 10)], tensor("t", 1, 5, 10)),
+        "it squeezes (1, 5, 1, 10) to (1, 5, 10); leading ones only would do",
+    ),
+    (
+        one_op("QUANTIZE", [MAP], MAP, 3),
+        "version 3; its compiler knows up to 2 and refuses the whole file: convert with an older TensorFlow",
+    ),
+]
+
+
+@pytest.mark.parametrize("graph", TAKEN, ids=lambda graph: graph.ops[0].name)
+def test_what_the_table_lists_within_its_limits_is_taken(graph: Graph) -> None:
+    assert reasons(graph) == []
+
+
+@pytest.mark.parametrize(("graph", "reason"), REFUSED, ids=lambda value: "")
+def test_what_the_table_does_not_list_is_left_to_the_cpu_for_a_reason(graph: Graph, reason: str) -> None:
+    assert reasons(graph) == [reason]
+
+
+def test_every_op_from_the_first_that_is_not_taken_on_runs_on_the_cpu() -> None:
+    tensors = (MAP, MAP, MAP, MAP)
+    ops = (Op("RELU", (0,), (1,)), Op("HARD_SWISH", (1,), (2,)), Op("RELU", (2,), (3,)))
+    graph = Graph(tensors, ops, (0,), (3,))
+    assert edgetpu.told(graph, edgetpu.check(graph)) == [
+        "Edge TPU: op 2 of 3 is one that it does not take; from there on everything runs on the CPU "
+        "(2 of 3 ops)",
+        "Edge TPU: op 2 HARD_SWISH 'map': HARD_SWISH is not in its table",
+    ]
+
+
+def test_the_shipped_networks_convolutions_are_all_taken() -> None:
+    findings = edgetpu.check(tflite.read(SHIPPED.read_bytes()))
+    assert {finding.op for finding in findings} <= {"FULLY_CONNECTED"}
+
+
+def test_the_compilers_log_is_read() -> None:
+    compiled = edgetpu.parsed(LOG, b"TFL3")
+    assert compiled[:7] == (b"TFL3", "16.0.384591198", 17, 2, 1, 619_008, 1_310_720)
+    assert edgetpu.compiled_told(compiled) == [
+        "Edge TPU compiler 16.0.384591198: 17 ops on the Edge TPU, 2 on the CPU; parameters: 619,008 bytes "
+        "on the chip, 1,310,720 streamed a run",
+        "Edge TPU compiler: 1 LOGISTIC: Operation is otherwise supported, but not mapped due to some "
+        "unspecified limitation",
+        "Edge TPU compiler: 1 SOFTMAX: More than one subgraph is not supported",
+    ]
+
+
+def test_a_log_without_the_table_is_no_success() -> None:
+    with pytest.raises(EdgeError, match="its log has no table of ops"):
+        edgetpu.parsed("Edge TPU Compiler version 1.0\nModel compiled successfully in 11 ms.\n", b"")
+
+
+@pytest.fixture
+def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Puts a shell script in the compiler's place: *body* finds the folder in $3 and the file in $4."""
+
+    def install(body: str) -> None:
+        program = tmp_path / "edgetpu_compiler"
+        program.write_text(f"#!/bin/sh\n{body}\n")
+        program.chmod(program.stat().st_mode | stat.S_IXUSR)
+        monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+
+    return install
+
+
+def test_the_compiler_is_given_the_file_and_its_own_is_taken(
+    compiler: Callable[[str], None], tmp_path: Path
+) -> None:
+    (tmp_path / "log").write_text(LOG)
+    compiler(f'test "$1 $2" = "-s -o" && tr a b < "$4" > "$3/model_edgetpu.tflite" && cat {tmp_path}/log')
+    compiled = edgetpu.compile_file(b"abba")
+    assert compiled is not None
+    assert (compiled.content, compiled.mapped) == (b"bbbb", 17)
+
+
+def test_a_compiler_that_refuses_or_hangs_gets_one_line(compiler: Callable[[str], None]) -> None:
+    compiler("echo \"ERROR: Didn't find op for builtin opcode 'QUANTIZE' version '3'.\" >&2; echo no; exit 1")
+    with pytest.raises(
+        EdgeError, match=r"^edgetpu_compiler: exit 1: ERROR: Didn't find op .* version '3'\.$"
+    ):
+        edgetpu.compile_file(b"")
+    compiler("exec sleep 30")
+    with pytest.raises(EdgeError, match=r"^edgetpu_compiler: not done in 0\.2 s; stopped$"):
+        edgetpu.compile_file(b"", timeout_s=0.2)
+    compiler("exit 0")
+    with pytest.raises(EdgeError, match=r"^edgetpu_compiler: exit 0: it said nothing$"):
+        edgetpu.compile_file(b"")
+
+
+def test_without_the_compiler_it_is_said_where_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert edgetpu.compile_file(b"") is None
+    (line,) = edgetpu.compiled_told(None)
+    assert line.startswith("Edge TPU: edgetpu_compiler not found; install Coral's package edgetpu-compiler")
+    assert "coral.ai/docs/edgetpu/compiler" in line

@@ -1,0 +1,125 @@
+"""Training with eight bits in mind: what it mends, that its ranges reach the file, what it refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge.runtimes import open_runtime
+from edge.types import EdgeError, Floats, Image
+from quantize import convert, measure, tflite
+
+# Keras 3.15 on TensorFlow copies variables in a way that numpy 2 warns of.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+def pictures(n: int) -> tuple[Image, np.ndarray]:
+    """*n* pictures whose label is the place of a bright square, under noise."""
+    random = np.random.default_rng(n)
+    labels = np.arange(n) % 7
+    images = random.integers(0, 60, (n, 24, 24), np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        top, left = divmod(int(label), 3)
+        image[top * 8 : top * 8 + 8, left * 8 : left * 8 + 8] += 25
+    return images, labels
+
+
+@pytest.fixture(scope="module")
+def hostile() -> Any:
+    """A good network of which each channel was then made larger than the one before, and its reader smaller.
+
+    In floating point nothing changed (ReLU passes factors on); but the last channel is 10,000 times the
+    first, which is left not one of the 256 steps.
+    """
+    import keras
+
+    keras.utils.set_random_seed(1)
+    layers = keras.layers
+    pixels = keras.Input((24, 24, 1), name="pixels")
+    x = layers.Rescaling(1 / 255)(pixels)
+    x = layers.ReLU()(layers.BatchNormalization(momentum=0.8, name="norm")(layers.Conv2D(8, 3, 2, "same")(x)))
+    x = layers.ReLU()(layers.Conv2D(16, 3, padding="same", name="reader")(x))
+    x = layers.Flatten()(layers.AveragePooling2D(4)(x))
+    model = keras.Model(pixels, layers.Softmax()(layers.Dense(7, name="logits")(x)))
+    model.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy")
+    images, labels = pictures(350)
+    model.fit(images[..., None].astype(np.float32), labels, epochs=12, batch_size=35, verbose=0)
+
+    norm, reader = model.get_layer("norm"), model.get_layer("reader")
+    gamma, beta, mean, variance = norm.get_weights()
+    factors = np.geomspace(1, 10_000, 8)
+    norm.set_weights([gamma * factors, beta * factors, mean, variance])
+    kernel, bias = reader.get_weights()
+    reader.set_weights([kernel / factors[:, np.newaxis], bias])
+    return model
+
+
+@pytest.fixture(scope="module")
+def trained(hostile: Any) -> Any:
+    from quantize import qat
+
+    return qat.train(hostile, pictures(350)[0], 8)
+
+
+def by_int8(content: bytes, images: Image) -> Floats:
+    return measure.probabilities_of(open_runtime("cpu", content), images)
+
+
+def test_it_gives_back_what_calibration_alone_loses(hostile: Any, trained: Any) -> None:
+    images, labels = pictures(210)
+    calibration, _ = pictures(350)
+    calibrated = by_int8(convert.to_int8(hostile, calibration), images)
+    learned = by_int8(convert.to_int8(trained, calibration), images)
+    assert measure.accuracy(convert.predict(hostile, images), labels) > 0.98
+    assert measure.accuracy(calibrated, labels) < 0.5  # .26 here, little better than chance
+    assert measure.accuracy(learned, labels) > 0.98
+
+
+def test_the_file_has_the_ranges_that_were_learned_and_does_what_was_trained(trained: Any) -> None:
+    images, _ = pictures(70)
+    content = convert.to_int8(trained, images[:0])  # no picture is looked at
+    ranges = [layer for layer in trained.layers if type(layer).__name__ == "Range"]
+    learned = sorted(
+        float(np.exp(16 * np.asarray(layer.growth)[1])) * layer.ends[1] / 255 for layer in ranges
+    )
+    graph = tflite.read(content)
+    activations = [graph.tensors[op.outputs[0]] for op in graph.ops if op.name in ("CONV_2D", "MEAN")]
+    for tensor in activations:
+        assert min(abs(tensor.scales[0] / scale - 1) for scale in learned) < 1e-4
+    assert [op.name for op in graph.ops] == [
+        "CONV_2D", "CONV_2D", "AVERAGE_POOL_2D", "RESHAPE", "FULLY_CONNECTED", "SOFTMAX",
+    ]  # fmt: skip
+    assert np.abs(by_int8(content, images) - convert.predict(trained, images)).max() < 0.05
+
+
+def test_without_its_ranges_it_is_a_plain_network_of_the_rounded_kernels(trained: Any) -> None:
+    from quantize import qat
+
+    plain = qat.without_ranges(trained)
+    assert not qat.has_ranges(plain)
+    kernel = plain.get_layer("reader").get_weights()[0]
+    steps = kernel / (np.abs(kernel).max((0, 1, 2)) / 127)
+    assert np.abs(steps - np.round(steps)).max() < 1e-3
+
+
+def test_the_same_seed_gives_the_same_weights(hostile: Any) -> None:
+    from quantize import qat
+
+    images, _ = pictures(70)
+    first, second = (qat.train(hostile, images, 1, seed=3).get_weights() for _ in range(2))
+    assert all(np.array_equal(one, other) for one, other in zip(first, second, strict=True))
+
+
+def test_a_layer_that_has_no_eight_bit_form_is_named() -> None:
+    import keras
+
+    from quantize import qat
+
+    pixels = keras.Input((24, 24, 1))
+    x = keras.layers.LayerNormalization(name="norm")(keras.layers.Conv2D(8, 3)(pixels))
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(pixels, keras.layers.Dense(7, activation="softmax")(x))
+    with pytest.raises(EdgeError, match=r"--qat: layer 'norm' \(LayerNormalization\) has no eight-bit form"):
+        qat.train(model, pictures(7)[0], 1)
