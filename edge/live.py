@@ -124,7 +124,8 @@ class Live:
 
     def _apply(self, before: Settings) -> None:
         """Make the cameras what the settings say; *before* is what they said until now."""
-        logging.getLogger().setLevel(self._settings.log.level.upper())
+        if self._settings.log != before.log:
+            logging.getLogger().setLevel(self._settings.log.level.upper())
         old, new = ({part.name: part for part in settings.camera} for settings in (before, self._settings))
         for camera in list(self.cameras):
             if camera.name not in new:

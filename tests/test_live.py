@@ -258,7 +258,9 @@ def test_nothing_new_changes_nothing_and_tells_nothing(start: Start) -> None:
 
 
 def test_the_log_s_level_follows(start: Start) -> None:
+    before = logging.getLogger().level
     home = start(settings())
+    assert logging.getLogger().level == before  # whoever started it has chosen that one
     assert home.reload(settings(log={"level": "debug"})).changed == ("log",)
     assert logging.getLogger().level == logging.DEBUG
 
