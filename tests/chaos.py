@@ -57,11 +57,12 @@ def check(figures: Sequence[Figure]) -> None:
 
 def ids(listening: Subscriber, topic: str = LOG) -> list[Id]:
     """Boot and sequence of everything on *topic* so far, in the order of arrival."""
-    found = []
-    for payload in listening.payloads(topic):
-        boot, _, number = json.loads(payload)["id"].partition(":")
-        found.append((boot, int(number)))
-    return found
+    return [id_of(payload) for payload in listening.payloads(topic)]
+
+
+def id_of(payload: str | bytes) -> Id:
+    boot, _, number = json.loads(payload)["id"].partition(":")
+    return boot, int(number)
 
 
 def lost(heard: Sequence[Id], boot: str, count: int) -> int:
@@ -302,11 +303,7 @@ def committed_in(folder: Path) -> list[Id]:
             rows = connection.execute("SELECT payload FROM messages ORDER BY number").fetchall()
         except sqlite3.OperationalError:  # killed before there was a table
             return []
-    found = []
-    for (payload,) in rows:
-        boot, _, number = json.loads(payload)["id"].partition(":")
-        found.append((boot, int(number)))
-    return found
+    return [id_of(payload) for (payload,) in rows]
 
 
 # Rows 6 and 7: a backlog
@@ -389,9 +386,7 @@ def clock_jumps(folder: Path, events_s: float) -> list[Figure]:
                 publisher.kill()
                 publisher.wait()
                 publisher.stdout.close()
-            count[boot] = max(
-                [number for it, number in committed_in(folder) if it == boot], default=0
-            )
+            count[boot] = max((number for it, number in committed_in(folder) if it == boot), default=0)
         replay(mosquitto.port, folder)
         heard = ids(listening)
         with closing(sqlite3.connect(folder / FILE)) as file:

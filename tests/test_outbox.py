@@ -3,91 +3,23 @@
 from __future__ import annotations
 
 import json
-import shutil
-import sqlite3
-import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
-from edge.mqtt import outbox as outbox_module
 from edge.mqtt import store
 from edge.mqtt.messages import OutboxHealth
 from edge.mqtt.outbox import Outbox
-from edge.types import Message
 from tests.broker import Mosquitto, broker, eventually, subscriber  # noqa: F401
-from tests.disk import fill, small_disk
+from tests.outbox import FILE, Clock, append, message, outbox, send, stored
 from tests.sink import sink
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-FILE = "outbox.sqlite3"
-BODY = b'{"id":"%d","replayed":false}'
 HOUR = 3600.0
 YEAR = 365 * 24 * HOUR
-
-
-class Clock:
-    """s since boot, as a test wants them."""
-
-    def __init__(self, now: float = 1000.0) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@contextmanager
-def outbox(folder: Path, wake: Callable[[], None] = lambda: None, **keywords: object) -> Iterator[Outbox]:
-    keeping = Outbox(folder / FILE, **keywords)  # type: ignore[arg-type]
-    keeping.start(wake)
-    try:
-        yield keeping
-    finally:
-        keeping.close()
-
-
-def message(number: int, padding: int = 0) -> Message:
-    return Message("p/n/hall/log", BODY % number + b" " * padding, qos=1, durable=True)
-
-
-def append(keeping: Outbox, *numbers: int) -> None:
-    for number in numbers:
-        keeping.append(message(number))
-
-
-def send(keeping: Outbox, limit: int = 100_000) -> list[tuple[int, bool]]:
-    """Take everything, acknowledging at once: (number, replayed) in the order of sending."""
-    told: list[tuple[int, bool]] = []
-    while len(told) < limit and (keeping.health().depth or keeping.in_flight):
-        if (found := keeping.next(10)) is None:
-            time.sleep(0.002)
-            continue
-        entry, sending = found
-        body = json.loads(sending.payload)
-        told.append((int(body["id"]), body["replayed"]))
-        keeping.sent(len(told), entry)
-        keeping.acknowledged(len(told))
-    return told
-
-
-def stored(folder: Path) -> list[int]:
-    """The numbers that are committed right now: what a copy of the files says, as after a SIGKILL."""
-    copy = folder / "copy"
-    shutil.rmtree(copy, ignore_errors=True)
-    copy.mkdir()
-    for path in folder.glob(f"{FILE}*"):
-        shutil.copy(path, copy)
-    with closing(sqlite3.connect(copy / FILE)) as connection:
-        try:
-            rows = connection.execute("SELECT payload FROM messages ORDER BY number").fetchall()
-        except sqlite3.OperationalError:  # copied before the first commit
-            return []
-    return [int(json.loads(payload)["id"]) for (payload,) in rows]
 
 
 # Order, identity, replays
@@ -319,120 +251,6 @@ def test_a_wall_clock_that_jumps_ten_years_either_way_changes_nothing(
         assert send(keeping) == [(number, True) for number in range(4)]
 
 
-# The file
-
-
-def test_only_its_owner_may_read_the_file(tmp_path: Path) -> None:
-    folder = tmp_path / "new" / "state"
-    with outbox(folder) as keeping:
-        append(keeping, 1)
-        assert eventually(lambda: stored(folder) == [1])
-        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.glob(f"{FILE}*")}
-    assert modes == {FILE: 0o600, f"{FILE}-wal": 0o600}
-
-
-def whole(folder: Path) -> bytes:
-    """The bytes of an outbox with 200 messages."""
-    with outbox(folder) as keeping:
-        append(keeping, *range(200))
-    return (folder / FILE).read_bytes()
-
-
-def garbage(content: bytes) -> bytes:
-    return bytes(range(256)) * 100
-
-
-def truncated(content: bytes) -> bytes:
-    return content[: len(content) // 2]
-
-
-def holed(content: bytes) -> bytes:
-    return content[:4096] + bytes(4096) + content[8192:]
-
-
-def of_the_future(content: bytes) -> bytes:
-    return content[:60] + (99).to_bytes(4, "big") + content[64:]  # user_version
-
-
-@pytest.mark.parametrize("damage", [garbage, truncated, holed, of_the_future])
-def test_a_damaged_file_is_set_aside_and_counted_and_a_new_one_begun(
-    tmp_path: Path, damage: Callable[[bytes], bytes], caplog: pytest.LogCaptureFixture
-) -> None:
-    damaged = damage(whole(tmp_path))
-    (tmp_path / FILE).write_bytes(damaged)
-    began = time.monotonic()
-    with outbox(tmp_path) as keeping:
-        assert time.monotonic() - began < 10
-        assert keeping.health() == OutboxHealth(0, 0, 0, 1, "ok")
-        assert (tmp_path / f"{FILE}.1.corrupt").read_bytes() == damaged
-        append(keeping, 1)
-    assert stored(tmp_path) == [1]
-    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
-    with outbox(tmp_path) as keeping:
-        assert keeping.health().corrupt == 1
-
-
-def test_of_many_damaged_files_three_are_kept_and_all_counted(tmp_path: Path) -> None:
-    for number in range(1, 6):
-        (tmp_path / FILE).write_bytes(b"no database %d" % number)
-        with outbox(tmp_path) as keeping:
-            assert keeping.health().corrupt == number
-    kept = sorted(path.name for path in tmp_path.glob("*.corrupt*"))
-    assert kept == [f"{FILE}.{number}.corrupt" for number in (3, 4, 5)]
-
-
-def test_a_database_of_somebody_else_is_set_aside(tmp_path: Path) -> None:
-    other = sqlite3.connect(tmp_path / FILE)
-    other.execute("CREATE TABLE messages (text)")
-    other.commit()
-    other.close()
-    with outbox(tmp_path) as keeping:
-        assert keeping.health() == OutboxHealth(0, 0, 0, 1, "ok")
-
-
-def test_a_file_damaged_under_the_daemon_costs_nothing_that_memory_holds(tmp_path: Path) -> None:
-    with outbox(tmp_path) as keeping:
-        append(keeping, *range(100))
-        assert eventually(lambda: len(stored(tmp_path)) == 100)
-        # What sqlite says on the next write when a page it needs is damaged.
-        assert keeping._store is not None
-        keeping._store._connection.execute("DROP TABLE messages")
-        append(keeping, 100)
-        assert eventually(lambda: keeping.health().corrupt == 1)
-        assert eventually(lambda: stored(tmp_path) == list(range(101)))
-        assert keeping.health() == OutboxHealth(101, keeping.health().bytes, 0, 1, "ok")
-
-
-def test_a_folder_that_cannot_be_written_leaves_memory_and_heals(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(outbox_module, "RETRY_S", 0.1)
-    (tmp_path / "state").write_text("a file where a folder should be")
-    with outbox(tmp_path / "state") as keeping:
-        assert keeping.health().storage == "file exists; kept in memory"
-        append(keeping, 1, 2)
-        (tmp_path / "state").unlink()
-        assert eventually(lambda: keeping.health().storage == "ok")
-        assert eventually(lambda: stored(tmp_path / "state") == [1, 2])
-    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert warnings == [f"{tmp_path / 'state' / FILE}: file exists; kept in memory"]
-
-
-def test_a_second_daemon_leaves_the_file_alone_until_the_first_has_ended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(outbox_module, "RETRY_S", 0.1)
-    with outbox(tmp_path) as first:
-        append(first, 1)
-        with outbox(tmp_path) as second:
-            assert second.health().storage == "in use by another process; kept in memory"
-            append(second, 2)
-            first.close()
-            assert eventually(lambda: second.health().storage == "ok")
-            second.begin()
-            assert send(second) == [(1, True), (2, True)]
-
-
 def test_without_a_path_everything_is_in_memory() -> None:
     keeping = Outbox(None, max_rows=3)
     keeping.start(lambda: None)
@@ -441,67 +259,6 @@ def test_without_a_path_everything_is_in_memory() -> None:
     assert send(keeping) == [(2, True), (3, True), (4, True)]
     assert keeping.health() == OutboxHealth(0, 0, 1, 0, "memory only")
     keeping.close()
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 1 MiB."""
-    with small_disk(tmp_path / "disk"):
-        yield tmp_path / "disk"
-
-
-def test_a_full_disk_is_told_and_costs_nothing(disk: Path) -> None:
-    with outbox(disk) as keeping:
-        append(keeping, *range(500))
-        assert eventually(lambda: len(stored_on(disk)) == 500)
-        foreign = fill(disk)
-        began = time.monotonic()
-        append(keeping, *range(500, 1500))
-        assert eventually(lambda: keeping.health().storage != "ok", 10)
-        print(f"told after {time.monotonic() - began:.1f} s: {keeping.health().storage}")
-        assert keeping.health().storage.endswith("full; kept in memory")
-        assert keeping.health().depth == 1500
-        foreign.unlink()
-        assert eventually(lambda: keeping.health().storage == "ok", 10)
-        assert eventually(lambda: stored_on(disk) == list(range(1500)))
-    assert stored_on(disk) == list(range(1500))
-
-
-def test_a_disk_that_fills_up_is_told_though_nothing_needs_writing(
-    disk: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(outbox_module, "PROBE_S", 0.2)
-    with outbox(disk) as keeping:
-        foreign = fill(disk)
-        assert eventually(lambda: keeping.health().storage == "disk full")
-        foreign.unlink()
-        assert eventually(lambda: keeping.health().storage == "ok")
-
-
-def test_a_daemon_started_on_a_full_disk_finds_what_it_left_once_there_is_room(
-    disk: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(outbox_module, "RETRY_S", 0.1)
-    with outbox(disk) as keeping:
-        append(keeping, *range(100))
-    foreign = fill(disk)
-    with outbox(disk) as keeping:
-        append(keeping, *range(100, 1500))
-        assert eventually(lambda: keeping.health().storage.endswith("full; kept in memory"))
-        foreign.unlink()
-        assert eventually(lambda: keeping.health().storage == "ok")
-        keeping.begin()
-        assert [number for number, _ in send(keeping, 300)] == list(range(300))
-
-
-def stored_on(disk: Path) -> list[int]:
-    """As stored(), copied to where there is room."""
-    elsewhere = disk.parent / "elsewhere"
-    shutil.rmtree(elsewhere, ignore_errors=True)
-    elsewhere.mkdir()
-    for path in disk.glob(f"{FILE}*"):
-        shutil.copy(path, elsewhere)
-    return stored(elsewhere)
 
 
 # Through the sink

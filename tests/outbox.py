@@ -1,0 +1,76 @@
+"""An outbox in a folder, and what a test does with it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from edge.mqtt.outbox import Outbox
+from edge.types import Message
+
+FILE = "outbox.sqlite3"
+BODY = b'{"id":"%d","replayed":false}'
+
+
+class Clock:
+    """s since boot, as a test wants them."""
+
+    def __init__(self, now: float = 1000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@contextmanager
+def outbox(folder: Path, wake: Callable[[], None] = lambda: None, **keywords: object) -> Iterator[Outbox]:
+    keeping = Outbox(folder / FILE, **keywords)  # type: ignore[arg-type]
+    keeping.start(wake)
+    try:
+        yield keeping
+    finally:
+        keeping.close()
+
+
+def message(number: int, padding: int = 0) -> Message:
+    return Message("p/n/hall/log", BODY % number + b" " * padding, qos=1, durable=True)
+
+
+def append(keeping: Outbox, *numbers: int) -> None:
+    for number in numbers:
+        keeping.append(message(number))
+
+
+def send(keeping: Outbox, limit: int = 100_000) -> list[tuple[int, bool]]:
+    """Take everything, acknowledging at once: (number, replayed) in the order of sending."""
+    told: list[tuple[int, bool]] = []
+    while len(told) < limit and (keeping.health().depth or keeping.in_flight):
+        if (found := keeping.next(10)) is None:
+            time.sleep(0.002)
+            continue
+        entry, sending = found
+        body = json.loads(sending.payload)
+        told.append((int(body["id"]), body["replayed"]))
+        keeping.sent(len(told), entry)
+        keeping.acknowledged(len(told))
+    return told
+
+
+def stored(folder: Path) -> list[int]:
+    """The numbers that are committed right now: what a copy of the files says, as after a SIGKILL."""
+    copy = folder / "copy"
+    shutil.rmtree(copy, ignore_errors=True)
+    copy.mkdir()
+    for path in folder.glob(f"{FILE}*"):
+        shutil.copy(path, copy)
+    with closing(sqlite3.connect(copy / FILE)) as connection:
+        try:
+            rows = connection.execute("SELECT payload FROM messages ORDER BY number").fetchall()
+        except sqlite3.OperationalError:  # copied before the first commit
+            return []
+    return [int(json.loads(payload)["id"]) for (payload,) in rows]
