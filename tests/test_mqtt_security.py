@@ -139,6 +139,25 @@ def test_insecure_takes_any_certificate_and_says_so(
     ]
 
 
+def test_a_ca_file_that_was_put_right_is_read_without_a_restart(
+    tmp_path: Path, authority: Authority, stranger: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    trusted = tmp_path / "ca.pem"
+    trusted.write_text(stranger.certificate.read_text())
+    with (
+        mosquitto(tmp_path, authority.sign("broker")) as secure,
+        sink(secure.port, tls=True, ca_file=str(trusted)) as publishing,
+    ):
+        assert eventually(lambda: "certificate not accepted" in caplog.text)
+        trusted.write_text(authority.certificate.read_text())
+        assert eventually(lambda: publishing.connected)
+
+
+def test_trust_is_read_once_for_many_connections() -> None:
+    assert broker("h", tls=True).context() is broker("h", tls=True).context()
+    assert broker("h", tls=True).context() is not broker("h", tls=True, insecure=True).context()
+
+
 # Who we are
 
 

@@ -52,7 +52,7 @@ def test_messages_of_every_size_go_both_ways_in_order(broker: WebMosquitto) -> N
         sink(broker.web_port, transport="websockets", keepalive_s=2) as publishing,
     ):
         publishing.subscribe("p/n/hall/enabled/set", heard.append)
-        assert eventually(lambda: house.last(STATUS) == "online")
+        assert eventually(lambda: house.last(STATUS) == "online" and publishing.idle)
         for size in sizes:
             publishing.publish(event(b"x" * size))
             house.publish("p/n/hall/enabled/set", b"y" * size)

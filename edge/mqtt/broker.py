@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import socket
 import ssl
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from edge.types import EdgeError
@@ -32,7 +34,7 @@ class TakenOverError(BrokerError):
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """Where to connect and as whom. Files are PEM and read anew for every connection."""
+    """Where to connect and as whom. Files are PEM."""
 
     host: str
     port: int
@@ -61,30 +63,12 @@ class Broker:
             return self.host.lower().rstrip(".") in ("localhost", "ip6-localhost")
 
     def context(self) -> ssl.SSLContext:
-        """TLS 1.2 or newer as configured; BrokerError where a file is not right."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if self.insecure:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        elif self.ca_file is None:
-            context.load_default_certs()
-        else:
-            try:
-                context.load_verify_locations(self.ca_file)
-            except OSError as error:
-                raise _unfit(error, self.ca_file, "no certificate", "mqtt.ca_file") from error
-        if self.cert_file is not None:
-            try:
-                # OpenSSL would ask for a passphrase on the terminal.
-                context.load_cert_chain(self.cert_file, self.key_file, password=lambda: "")
-            except (OSError, ValueError) as error:
-                places, what = self.cert_file, "no certificate with its key (without a passphrase)"
-                if self.key_file is not None:
-                    places = f"{self.cert_file} or {self.key_file}"
-                    what = "no certificate, or not its key (without a passphrase)"
-                raise _unfit(error, places, what, "mqtt.cert_file and mqtt.key_file") from error
-        return context
+        """TLS 1.2 or newer as configured, with files that are read anew once they changed.
+
+        BrokerError where a file is not right.
+        """
+        files = (self.ca_file, self.cert_file, self.key_file)
+        return _context(files, self.insecure, tuple(_changed(file) for file in files))
 
     def explain(self, error: Exception) -> str:
         """Why there is no connection and what would do."""
@@ -130,6 +114,46 @@ class Broker:
         if self.ca_file is None:
             return "put the certificate of its authority in mqtt.ca_file"
         return "check that mqtt.ca_file holds the authority that signed it"
+
+
+# One for many connections: with the system's certificates, each new one cost 60 KiB for good (measured).
+@lru_cache(maxsize=1)
+def _context(
+    files: tuple[str | None, str | None, str | None], insecure: bool, changed: tuple[object, ...]
+) -> ssl.SSLContext:
+    ca_file, cert_file, key_file = files
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    elif ca_file is None:
+        context.load_default_certs()
+    else:
+        try:
+            context.load_verify_locations(ca_file)
+        except OSError as error:
+            raise _unfit(error, ca_file, "no certificate", "mqtt.ca_file") from error
+    if cert_file is not None:
+        try:
+            # OpenSSL would ask for a passphrase on the terminal.
+            context.load_cert_chain(cert_file, key_file, password=lambda: "")
+        except (OSError, ValueError) as error:
+            places, what = cert_file, "no certificate with its key (without a passphrase)"
+            if key_file is not None:
+                places = f"{cert_file} or {key_file}"
+                what = "no certificate, or not its key (without a passphrase)"
+            raise _unfit(error, places, what, "mqtt.cert_file and mqtt.key_file") from error
+    return context
+
+
+def _changed(file: str | None) -> tuple[int, int] | None:
+    """What tells a file from what it was before; None where there is none."""
+    try:
+        status = os.stat(file) if file else None
+    except OSError:
+        return None
+    return status and (status.st_mtime_ns, status.st_size)
 
 
 def _unfit(error: Exception, places: str, what: str, keys: str) -> BrokerError:
