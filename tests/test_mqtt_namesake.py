@@ -132,11 +132,10 @@ def test_a_daemon_on_another_machine_is_noticed_by_what_it_says(
 ) -> None:
     with sink(broker.port, client_id="here") as here:
         here.publish(info(b"here"))
-        assert eventually(lambda: here.connected)
-        time.sleep(0.2)  # its subscriptions
+        assert eventually(lambda: here.idle)
         with sink(broker.port, client_id="there") as there:
             there.publish(info(b"there"))
-            assert eventually(lambda: here.health().duplicate_id)
+            assert eventually(lambda: here.health().duplicate_id and there.idle)
             here.publish(health(b"of here"))
             assert eventually(lambda: there.health().duplicate_id)
     end = "; give each its own node.id, also where a card was copied"
@@ -153,7 +152,7 @@ def test_one_daemon_alone_gives_no_alarm(broker: Mosquitto, protocol: int) -> No
         alone.publish(info(b"mine"))
         for number in range(20):
             alone.publish(health(b"%d" % number))
-            assert eventually(lambda number=number: listening.last("p/n/health") == str(number))
+            assert eventually(lambda last=str(number): listening.last("p/n/health") == last)
         alone.tell_again()
         assert eventually(lambda: len(listening.payloads("p/n/info")) == 2)
         broker.restart()
@@ -200,8 +199,7 @@ def test_mqtt_5_brokers_that_say_so_are_believed_at_once(caplog: pytest.LogCaptu
 
 def test_a_last_will_that_comes_late_is_answered_with_online(broker: Mosquitto) -> None:
     with subscriber(broker.port) as house, sink(broker.port) as alive:
-        assert eventually(lambda: alive.connected)
-        time.sleep(0.2)  # its subscriptions
+        assert eventually(lambda: alive.idle)
         house.publish(STATUS, b"offline")
         assert eventually(lambda: house.payloads(STATUS) == ["online", "offline", "online"])
 
