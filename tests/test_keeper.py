@@ -1,0 +1,325 @@
+"""How discovery is taken back and told again: with a real broker, with a clock of the test's own, on disk."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge.mqtt import discovery, messages
+from edge.mqtt.client import MqttSink
+from edge.mqtt.discovery.keeper import Keeper
+from edge.mqtt.discovery.memory import read_told, write_told
+from edge.mqtt.messages import Topics
+from edge.types import Incoming, Message
+from tests.broker import Mosquitto, broker, eventually, subscriber  # noqa: F401
+from tests.process import Process
+
+TOPICS = Topics("emotion-edge", "kitchen-pi")
+
+
+def devices(*cameras: str) -> list[discovery.Device]:
+    return discovery.devices(TOPICS, cameras, "0.1.0", temperature=False)
+
+
+Run = Callable[..., tuple[MqttSink, Keeper]]
+
+
+@pytest.fixture
+def run(broker: Mosquitto, tmp_path: Path) -> Iterator[Run]:  # noqa: F811
+    """A run of a node: connected, its cameras announced."""
+    running: list[MqttSink] = []
+
+    def begin(
+        *cameras: str, form: discovery.Format = "device", enabled: bool = True, node: str = "kitchen-pi",
+        prefix: str = "homeassistant", port: int | None = None, settled: bool = True,
+        jitter: Callable[[float], float] = lambda longest: 0.0,
+    ) -> tuple[MqttSink, Keeper]:  # fmt: skip
+        topics = Topics("emotion-edge", node)
+        sink = MqttSink(
+            broker.host, port=port or broker.port, client_id=node, status_topic=topics.of("status"),
+            retry_s=(0.05, 0.2),
+        )  # fmt: skip
+        running.append(sink)
+        keeper = Keeper(sink, node, tmp_path / "state" / "discovery.json", jitter=jitter)
+        found = discovery.devices(topics, cameras, "0.1.0", temperature=False) if enabled else []
+        own = [messages.camera_status(topics, camera, "offline") for camera in cameras]
+        keeper.announce(found, prefix, form, [message.topic for message in own])
+        for message in own:
+            sink.publish(message)
+        sink.start()
+        if settled:
+            assert eventually(lambda: sink.idle)
+            keeper.tick(time.monotonic())
+        return sink, keeper
+
+    yield begin
+    for sink in running:
+        sink.stop()
+
+
+def retained(port: int) -> set[str]:
+    """The topics that the broker tells a newcomer, without the nodes' own status."""
+    with subscriber(port) as late:
+        assert eventually(lambda: late.messages)
+        assert not eventually(lambda: not all(kept for *_, kept in late.messages), 0.2)
+        return {topic for topic, *_ in late.messages if topic.count("/") > 2 or "status" not in topic}
+
+
+def device_topics(*cameras: str, node: str = "kitchen-pi") -> set[str]:
+    names = [node, *(f"{node}_{camera}" for camera in cameras)]
+    own = {f"emotion-edge/{node}/{camera}/status" for camera in cameras}
+    return {f"homeassistant/device/{name}/config" for name in names} | own
+
+
+def component_topics(*cameras: str) -> set[str]:
+    found = devices(*cameras)
+    own = {f"emotion-edge/kitchen-pi/{camera}/status" for camera in cameras}
+    return set(discovery.told(found, "homeassistant", "component")) | own
+
+
+def test_a_camera_renamed_while_the_daemon_was_off_is_taken_back(
+    broker: Mosquitto, run: Run, tmp_path: Path  # noqa: F811
+) -> None:
+    sink, _ = run("hall", "cellar")
+    assert retained(broker.port) == device_topics("hall", "cellar")
+    sink.stop()
+    run("hall", "attic")
+    assert retained(broker.port) == device_topics("hall", "attic")
+    file = json.loads((tmp_path / "state" / "discovery.json").read_text())
+    assert set(file["nodes"]["kitchen-pi"]) == device_topics("hall", "attic")
+
+
+def test_a_change_of_format_leaves_nothing_of_the_other(broker: Mosquitto, run: Run) -> None:  # noqa: F811
+    forms: list[discovery.Format] = ["device", "component", "device"]
+    for form in forms:
+        sink, _ = run("hall", form=form)
+        assert retained(broker.port) == {"device": device_topics, "component": component_topics}[form]("hall")
+        sink.stop()
+
+
+def test_discovery_switched_off_or_moved_leaves_nothing_behind(broker: Mosquitto, run: Run) -> None:  # noqa: F811
+    sink, keeper = run("hall")
+    camera = {"emotion-edge/kitchen-pi/hall/status"}
+    keeper.announce(devices("hall"), "elsewhere", "device", camera)
+    assert eventually(lambda: sink.idle)
+    moved = {topic.replace("homeassistant", "elsewhere") for topic in device_topics("hall")}
+    assert retained(broker.port) == moved
+    sink.stop()
+    run("hall", enabled=False)
+    assert retained(broker.port) == camera
+
+
+def test_what_goes_while_the_broker_is_away_goes_in_a_later_run(
+    broker: Mosquitto, run: Run  # noqa: F811
+) -> None:
+    first, _ = run("hall", "cellar")
+    first.stop()
+    nowhere, _ = run("hall", port=1, settled=False)  # stopped before it ever connected
+    nowhere.stop()
+    assert retained(broker.port) == device_topics("hall", "cellar")
+    run("hall")
+    assert retained(broker.port) == device_topics("hall")
+
+
+def test_two_nodes_of_one_user_do_not_take_each_other_back(broker: Mosquitto, run: Run) -> None:  # noqa: F811
+    first, _ = run("hall", node="kitchen-pi")
+    run("hall", node="kitchen-pi_2")
+    first.stop()
+    run("attic", node="kitchen-pi")
+    expected = device_topics("attic") | device_topics("hall", node="kitchen-pi_2")
+    assert retained(broker.port) == expected
+
+
+def test_a_birth_brings_everything_retained_again(broker: Mosquitto, run: Run) -> None:  # noqa: F811
+    _, keeper = run("hall")
+    with subscriber(broker.port) as heard:
+        assert eventually(lambda: len(heard.messages) >= len(device_topics("hall")))
+        heard.messages.clear()
+        heard.publish("homeassistant/status", b"offline")
+        heard.publish("homeassistant/status", b"online")
+
+        def again() -> bool:
+            keeper.tick(time.monotonic())
+            return device_topics("hall") <= {topic for topic, *_ in heard.messages}
+
+        assert eventually(again)
+
+
+def test_a_retained_birth_counts_too(broker: Mosquitto, run: Run) -> None:  # noqa: F811
+    with subscriber(broker.port) as heard:
+        heard.publish("homeassistant/status", b"online", retain=True)
+        assert eventually(lambda: heard.messages)
+        _, keeper = run("hall", settled=False)
+        topic = "homeassistant/device/kitchen-pi_hall/config"
+
+        def twice() -> bool:
+            keeper.tick(time.monotonic())
+            return len(heard.payloads(topic)) == 2
+
+        assert eventually(twice)
+
+
+def test_the_daemon_answers_a_birth_and_follows_a_reload(broker: Mosquitto, tmp_path: Path) -> None:  # noqa: F811
+    def configuration(*cameras: str) -> str:
+        tables = [f'[[camera]]\nname = "{name}"\nsource = "portraits"\n' for name in cameras]
+        return f'[node]\nid = "pi"\n[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\n' + "".join(tables)
+
+    hall, cellar, attic = (f"homeassistant/device/pi_{name}/config" for name in ("hall", "cellar", "attic"))
+    with subscriber(broker.port) as heard:
+        daemon = Process(tmp_path, configuration("hall", "cellar"))
+        try:
+            assert eventually(lambda: heard.last(hall) and heard.last(cellar), 20)
+            heard.publish("homeassistant/status", b"online")
+            assert eventually(lambda: len(heard.payloads(hall)) == 2, 10)
+            assert len(heard.payloads("emotion-edge/pi/cellar/status")) >= 2
+            (tmp_path / "config.toml").write_text(configuration("hall", "attic"))
+            daemon.process.send_signal(signal.SIGHUP)
+            assert eventually(lambda: heard.last(attic) and heard.last(cellar) == "", 20)
+            assert heard.last("emotion-edge/pi/cellar/state") == ""
+        finally:
+            daemon.close()
+
+
+# When, with a clock of the test's own.
+
+
+class Teller:
+    """In the place of the sink: counts."""
+
+    def __init__(self) -> None:
+        self.again = 0
+        self.idle = False
+        self.hear: Callable[[Incoming], None] | None = None
+
+    def publish(self, message: Message) -> None: ...
+    def forget(self, topic: str) -> None: ...
+    def unsubscribe(self, topic: str) -> None:
+        self.hear = None
+
+    def subscribe(self, topic: str, handler: Callable[[Incoming], None]) -> None:
+        assert topic == "homeassistant/status"
+        self.hear = handler
+
+    def tell_again(self) -> None:
+        self.again += 1
+
+
+def keeper_of(teller: Any, path: Path, **options: Any) -> Keeper:
+    keeper = Keeper(teller, "kitchen-pi", path / "discovery.json", **options)
+    keeper.announce(devices("hall", "porch"), "homeassistant", "device")
+    return keeper
+
+
+def birth(teller: Teller, payload: bytes = b"online") -> None:
+    assert teller.hear
+    teller.hear(Incoming("homeassistant/status", payload, False))
+
+
+def test_births_are_answered_after_a_jitter_and_at_most_once_in_ten_seconds(tmp_path: Path) -> None:
+    teller = Teller()
+    keeper = keeper_of(teller, tmp_path, jitter=lambda longest: 0.8 * longest)
+    answered = []
+    for tenth in range(400):  # a birth every 0.7 s, for 40 s
+        if tenth % 7 == 0:
+            birth(teller)
+        before = teller.again
+        keeper.tick(1000 + tenth / 10)
+        if teller.again > before:
+            answered.append(tenth / 10)
+    assert answered == [4.0, 14.0, 24.0, 34.0]
+
+
+def test_a_birth_right_after_an_answer_is_not_lost(tmp_path: Path) -> None:
+    teller = Teller()
+    keeper = keeper_of(teller, tmp_path, jitter=lambda longest: 0.0)
+    birth(teller)
+    keeper.tick(1000.0)
+    birth(teller)
+    for now, told in ((1000.1, 1), (1009.9, 1), (1010.0, 2), (1030.0, 2)):
+        keeper.tick(now)
+        assert teller.again == told
+
+
+def test_jitter_is_drawn_between_zero_and_five_seconds(tmp_path: Path) -> None:
+    waits = []
+    for number in range(200):
+        teller = Teller()
+        keeper = keeper_of(teller, tmp_path / str(number))
+        birth(teller)
+        for tenth in range(60):
+            keeper.tick(1000 + tenth / 10)
+            if teller.again:
+                waits.append(tenth / 10)
+                break
+    assert len(waits) == 200
+    assert min(waits) < 0.5
+    assert 4.5 < max(waits) <= 5.0
+
+
+def test_what_stays_is_told_once_more_when_something_was_taken_back(tmp_path: Path) -> None:
+    """Home Assistant takes no news of an entity that it is still removing."""
+    teller = Teller()
+    keeper = keeper_of(teller, tmp_path)
+    keeper.announce(devices("hall"), "homeassistant", "component")
+    for now, told in ((1000, 0), (1001, 0), (1005.9, 0), (1006, 1), (1100, 1)):
+        teller.idle = now > 1000  # the broker took it all
+        keeper.tick(now)
+        assert teller.again == told
+    keeper.announce(devices("hall"), "homeassistant", "component")  # and not where nothing was
+    for now in (1200, 1210):
+        keeper.tick(now)
+    assert teller.again == 1
+
+
+def test_only_online_is_a_birth_and_only_while_there_is_discovery(tmp_path: Path) -> None:
+    teller = Teller()
+    keeper = keeper_of(teller, tmp_path, jitter=lambda longest: 0.0)
+    birth(teller, b"offline")
+    keeper.tick(1000.0)
+    assert teller.again == 0
+    keeper.announce([], "homeassistant", "device")
+    assert teller.hear is None
+
+
+# The file.
+
+
+def test_a_folder_that_cannot_be_written_costs_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "discovery.json").mkdir()
+    keeper_of(Teller(), tmp_path)
+    assert "is a directory" in caplog.text
+    assert "stay in Home Assistant" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b'{"v":2,"nodes":{}}', b'{"v":1,"nodes":{"n":[]}}', b"\xff", b"[" * 100_000,
+     b'{"v":1,"nodes":{"n":{"a/#":{}}}}', b'{"v":1,"nodes":{"n":{"":{}}}}',
+     b'{"v":1,"nodes":{"n":{"a":{"b":1}}}}'],
+)  # fmt: skip
+def test_a_damaged_file_is_told_of_and_replaced(
+    content: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "discovery.json"
+    path.write_bytes(content)
+    assert read_told(path, "n") == {}
+    assert f"{path}: damaged" in caplog.text
+    write_told(path, "n", {"a": {"b": "sensor"}})
+    assert read_told(path, "n") == {"a": {"b": "sensor"}}
+
+
+def test_an_unchanged_configuration_writes_nothing(tmp_path: Path) -> None:
+    keeper_of(Teller(), tmp_path)
+    path = tmp_path / "discovery.json"
+    path.chmod(0o400)
+    before = path.stat()
+    keeper_of(Teller(), tmp_path)
+    assert path.stat() == before
