@@ -15,7 +15,7 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 def add_engine(parser: argparse.ArgumentParser) -> None:
     """--config, and what a tool may want to try without changing it."""
     add_config(parser)
-    parser.add_argument("--model", type=Path, metavar="F", help="a .tflite file with its card beside it")
+    parser.add_argument("--model", type=Path, metavar="F", help="a .tflite or .onnx file, its card beside it")
     parser.add_argument("--threads", type=int, choices=range(1, 5), metavar="N", help="1 to 4")
     parser.add_argument("--detector", choices=("auto", "haar", "yunet"), help="how faces are found")
     parser.add_argument("--detector-file", type=Path, metavar="F", help="the detector's own file")
