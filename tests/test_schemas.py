@@ -1,0 +1,291 @@
+"""Every message the daemon sends, against the schemas it ships; and the schemas themselves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from edge.announce import Announcer, EventIds
+from edge.mqtt import messages, schemas
+from edge.mqtt.messages import CameraHealth, ConfigHealth, Health, Info, MqttHealth, OutboxHealth, Topics
+from edge.requests import COMMANDS, parse_request
+from edge.settings.tables import TOPIC_WORDS
+from edge.switches import NAMES, Refused, parse
+from edge.types import LABELS, Box, Event, Face, Message, Track
+from tests.broker import Mosquitto, Subscriber, broker, eventually, subscriber  # noqa: F401
+from tests.contract import MAX_BYTES, breach, breaches
+from tests.fakes import frame
+from tests.process import Start, start  # noqa: F401
+
+SCHEMAS = sorted(set(schemas.TOPICS.values()))
+FILES = Path(schemas.__file__).parent
+NODE = "emotion-edge/pi"
+NOON = 1772366400.123
+
+# The daemon as a process
+
+
+def configuration(port: int, *more: str) -> str:
+    camera = '[[camera]]\nname = "{}"\nsource = "{}"\nwidth = 320\nheight = 240\nfps = 8\n'
+    cameras = camera.format("hall", "portraits") + "faces = 3\n" + camera.format("porch", "/dev/video99")
+    return f'[node]\nid = "pi"\n[mqtt]\nhost = "127.0.0.1"\nport = {port}\n' + cameras + "".join(more)
+
+
+ATTIC = '[[camera]]\nname = "attic"\nsource = "portraits"\nwidth = 320\nheight = 240\nfps = 2\n'
+
+
+def said(heard: Subscriber) -> list[tuple[str, str]]:
+    """What the daemon published so far, not what was asked of it."""
+    asked = ("/set", *(f"/request/{command}" for command in COMMANDS))
+    return [(topic, payload) for topic, payload, _ in list(heard.messages) if not topic.endswith(asked)]
+
+
+def kinds(heard: Subscriber) -> set[str]:
+    return {
+        json.loads(payload)["event_type"]
+        for topic, payload, _ in list(heard.messages)
+        if topic.endswith("/event")
+    }
+
+
+def ask(heard: Subscriber, command: str, payload: bytes, status: str) -> None:
+    topic = f"{NODE}/response/{command}"
+    before = len(heard.payloads(topic))
+    heard.publish(f"{NODE}/request/{command}", payload)
+    assert eventually(lambda: len(heard.payloads(topic)) > before, 20), f"no answer to {command}"
+    assert json.loads(heard.payloads(topic)[-1])["status"] == status
+
+
+def test_everything_the_daemon_says_in_a_day_keeps_to_the_contract(
+    broker: Mosquitto, start: Start  # noqa: F811
+) -> None:
+    with subscriber(broker.port) as heard:
+        daemon = start(configuration(broker.port, ATTIC))
+        assert eventually(lambda: {"face_appeared", "emotion_changed"} <= kinds(heard), 40)
+        ask(heard, "info", b'{"transaction":"one"}', "ok")
+        ask(heard, "info", b"[", "error")
+        ask(heard, "clear_outbox", b'{"transaction":2.5}', "ok")
+        ask(heard, "clear_outbox", b'{"path":"/etc/passwd","transaction":true}', "error")
+        ask(heard, "restart_camera", b'{"camera":"hall"}', "ok")
+        ask(heard, "restart_camera", b'{"camera":"cellar","transaction":1}', "error")
+        for switch, payload in (("enabled", b"OFF"), ("min_confidence", b"0.95"), ("hold", b"2")):
+            heard.publish(f"{NODE}/hall/{switch}/set", payload)
+        heard.publish(f"{NODE}/hall/hold/set", b"for ever")
+        assert eventually(lambda: heard.last(f"{NODE}/hall/hold/state") == "2", 20)
+        assert eventually(lambda: heard.last(f"{NODE}/hall/status") == "disabled", 20)
+        daemon.config.write_text("[mqtt]\nprot = 1\n")
+        ask(heard, "reload", b"{}", "error")
+        # The attic goes; another keepalive waits for the next start.
+        daemon.config.write_text(configuration(broker.port).replace("[mqtt]", "[mqtt]\nkeepalive_s = 20"))
+        ask(heard, "reload", b'{"transaction":"again"}', "ok")
+        assert eventually(lambda: heard.last(f"{NODE}/attic/state") == "", 20)
+        assert daemon.stop()[0] == 0
+        assert eventually(lambda: heard.last(f"{NODE}/status") == "offline")
+        told = said(heard)
+    assert breaches(told) == []
+    assert kinds(heard) == {"face_appeared", "emotion_changed", "face_left"}
+    # All that can be said was said.
+    found = {schemas.name_for(topic, "emotion-edge") for topic, _ in told} - {None}
+    assert found == {name for name in SCHEMAS if not name.startswith(("set-", "request-"))}
+    healths = [json.loads(payload) for topic, payload in told if topic == f"{NODE}/health"]
+    assert {health["config"]["ok"] for health in healths} == {True, False}
+    (restart,) = [health["config"]["restart"] for health in healths if "restart" in health["config"]]
+    assert restart == ["mqtt.keepalive_s"]
+    assert "Traceback" not in daemon.log
+
+
+# The extremes, straight from the code that makes messages
+
+TOPICS = Topics("emotion-edge", "n" * 64)
+CAMERA = "c" * 64
+WORDS = "the reason in as many words as there may be of it, and not one of them more than that"
+
+
+def tracks(count: int, emotion: str = "surprise") -> list[Track]:
+    face = Face(Box(123.456, 67.89, 111.111, 99.999), 0.98765)
+    scores = tuple(0.1234 for _ in LABELS)
+    return [
+        Track(100_000 + number, face, 3.0, 7.0, announced=True, scores=scores, emotion=emotion)
+        for number in range(count)
+    ]
+
+
+def extremes() -> Iterator[Message]:
+    ids = EventIds()
+    eight = tracks(8)
+    announcer = Announcer(CAMERA, TOPICS, 10.0, ids, started=0.0)
+    events = [
+        Event("emotion_changed", CAMERA, track.number, "disgust", "surprise", 0.12345, NOON)
+        for track in eight
+    ]
+    yield from announcer.frame(frame(10.0, seq=10**9, camera=CAMERA), eight, events)
+    yield from announcer.state([], [], 30.0, NOON)
+    yield from announcer.frame(frame(40.0, camera=CAMERA), tracks(8, "uncertain"), [])
+    for state in ("online", "offline", "stale", "disabled"):
+        yield messages.camera_status(TOPICS, CAMERA, state)
+    names = [f"camera-at-the-back-{number}" for number in range(3)]
+    yield messages.info(
+        TOPICS,
+        Info("0.1.0", WORDS, "ab" * 32, LABELS, WORDS, WORDS, WORDS, WORDS, names),
+        NOON,
+    )
+    percentiles = (1234.567, 12345.678)
+    stages = dict.fromkeys(("detect", "track", "classify", "report"), percentiles)
+    camera = CameraHealth(119.94, 1234.567, stages, 10**9, percentiles)
+    outbox = OutboxHealth(100_000, 64 * 2**20, 10**9, 10**3, f"{WORDS}; kept in memory")
+    yield messages.health(
+        TOPICS,
+        Health(
+            1e9, 4096.04, 101.23, ("under-voltage", "frequency capped", "throttled"),
+            dict.fromkeys(names, camera), MqttHealth(10**6, 1000, 10**9, outbox, True, True),
+            config=ConfigHealth("e" * 300, ("mqtt.host", "mqtt.port", "outbox.max_rows")),
+        ),
+        NOON,
+    )  # fmt: skip
+    yield messages.health(TOPICS, Health(0.0, 0.0, cameras={CAMERA: CameraHealth(0, None, {}, 0)}), NOON)
+    for name, value in (("enabled", "OFF"), ("min_confidence", "0.123"), ("hold", "59.999")):
+        yield messages.switch(TOPICS, CAMERA, name, value)
+
+
+def test_the_largest_messages_of_eight_faces_and_three_cameras_keep_to_the_contract() -> None:
+    told = [(message.topic, message.payload.decode()) for message in extremes()]
+    assert breaches(told) == []
+    largest: dict[str, int] = {}
+    for topic, payload in told:
+        name = str(schemas.name_for(topic, "emotion-edge"))
+        largest[name] = max(largest.get(name, 0), len(payload.encode()))
+    print(f"largest payloads in bytes, {MAX_BYTES} allowed: {largest}")
+    assert max(largest.values()) <= MAX_BYTES
+
+
+# What is asked
+
+
+@pytest.mark.parametrize("switch", NAMES)
+@pytest.mark.parametrize(
+    "payload",
+    ["ON", "off", "oN", "", "0", "1", "1.0", "1.001", "001.000", "0.5", "0000", "60", "60.0", "60.1", "59.9",
+     "061", "059", "07", "-1", "+1", "1e1", " 1", "0x1", "NaN", "true", "١", ".5", "5.", "120"],
+)  # fmt: skip
+def test_a_switch_takes_what_its_schema_allows(switch: str, payload: str) -> None:
+    assert (breach(f"set-{switch}", payload) is None) == _taken(lambda: parse(switch, payload.encode()))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    "payload",
+    ["{}", '{"transaction":"a"}', '{"transaction":null}', '{"transaction":1e15}', '{"transaction":1e17}',
+     '{"transaction":[]}', '{"transaction":true,"camera":"hall"}', '{"camera":"hall"}', '{"camera":1}',
+     '{"camera":"hall","path":"/"}', "[]", "1", '"info"', "", "{", '{"transaction":"' + "x" * 129 + '"}'],
+)  # fmt: skip
+def test_a_request_takes_what_its_schema_allows(command: str, payload: str) -> None:
+    taken = _taken(lambda: parse_request(command, payload.encode()))
+    assert (breach(f"request-{command}", payload) is None) == taken
+
+
+def _taken(read: Callable[[], object]) -> bool:
+    try:
+        read()
+    except Refused:
+        return False
+    return True
+
+
+# The schemas
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_a_schema_is_valid_strict_and_needs_no_other(name: str) -> None:
+    body = schemas.schema(name)
+    Draft202012Validator.check_schema(body)
+    assert body["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    for part in _parts(body):
+        if "properties" in part and part.get("type") == "object":
+            assert part["additionalProperties"] is False
+        assert part.get("$ref", "#").startswith("#")
+
+
+def test_every_file_has_its_topic_and_every_command_its_files() -> None:
+    assert sorted(path.stem for path in FILES.glob("*.json")) == SCHEMAS
+    for command in COMMANDS:
+        assert {f"request-{command}", f"response-{command}"} <= set(SCHEMAS)
+    for switch in NAMES:
+        assert {f"set-{switch}", f"switch-{switch}"} <= set(SCHEMAS)
+
+
+def test_what_stands_in_several_schemas_is_the_same_in_all() -> None:
+    info, event, log = (schemas.schema(name) for name in ("info", "event", "log"))
+    shared: dict[str, Any] = {"ts": info["$defs"]["ts"]}
+    for name in SCHEMAS:
+        for key, part in schemas.schema(name).get("$defs", {}).items():
+            if (name.startswith("request-"), key) != (True, "transaction"):  # which takes null besides
+                assert shared.setdefault(key, part) == part, (name, key)
+    assert shared["info"] == {key: info[key] for key in shared["info"]}
+    replayed = log["properties"].pop("replayed")
+    log["required"].remove("replayed")
+    assert replayed["type"] == "boolean"
+    rest = set(event) - {"title", "description"}
+    assert {key: log[key] for key in rest} == {key: event[key] for key in rest}
+
+
+@pytest.mark.parametrize(
+    ("topic", "name"),
+    [
+        ("emotion-edge/pi/status", "node-status"),
+        ("emotion-edge/pi/hall/status", "camera-status"),
+        ("emotion-edge/pi/hall/hold/set", "set-hold"),
+        ("emotion-edge/pi/response/reload", "response-reload"),
+        ("emotion-edge/pi/response/reboot", None),
+        ("emotion-edge/pi", None),
+        ("emotion-edge/pi/hall", None),
+        ("emotion-edge/pi/hall/frame", None),
+        ("emotion-edge/pi/hall/state/more", None),
+        ("other/pi/status", None),
+        ("emotion-edges/pi/status", None),
+    ],
+)  # fmt: skip
+def test_a_topic_has_its_schema(topic: str, name: str | None) -> None:
+    assert schemas.name_for(topic, "emotion-edge") == name
+
+
+def test_a_prefix_may_have_several_levels() -> None:
+    assert schemas.name_for("house/1/pi/health", "house/1") == "health"
+
+
+@pytest.mark.parametrize("word", TOPIC_WORDS)
+def test_no_camera_is_where_the_node_s_own_topics_are(word: str) -> None:
+    assert schemas.name_for(f"emotion-edge/pi/{word}/state", "emotion-edge") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "payload"),
+    [
+        ("state", '{"v":1,"ts":"2026-03-01T12:00:00.123+00:00","present":"OFF","faces":0,"emotion":"happy",'
+                  '"confidence":0,"track":null,"since":"2026-03-01T12:00:00.123+00:00"}'),
+        ("event", '{"event_type":"face_left","id":"' + "a" * 32 + ':1","ts":"2026-03-01T12:00:00.123+00:00",'
+                  '"track":1,"from":"happy","to":"sad","confidence":0.5}'),
+        ("node-status", "on"),
+        ("switch-hold", "1.50"),
+        ("switch-min_confidence", "1.5"),
+        ("response-reload", '{"status":"ok","error":"no"}'),
+        ("response-reload", '{"status":"error"}'),
+        ("health", "{}"),
+    ],
+)  # fmt: skip
+def test_what_contradicts_itself_is_found(name: str, payload: str) -> None:
+    assert breach(name, payload)
+
+
+def _parts(part: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(part, dict):
+        yield part
+        for inner in part.values():
+            yield from _parts(inner)
+    elif isinstance(part, list):
+        for inner in part:
+            yield from _parts(inner)
