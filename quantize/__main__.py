@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import sys
 import time
@@ -25,11 +26,21 @@ class DropError(EdgeError):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """0 with all files in place; else nothing is written: 1 wrong input, 3 too large a loss."""
-    options = _parser().parse_args(argv)
+    """0 with all files in place; else nothing is written: 1 wrong input, 3 too large a loss.
+
+    ``quantize inspect FILE`` prints what a file holds: 0, or 1 where it is not whole.
+    """
+    given = sys.argv[1:] if argv is None else argv
+    inspecting = given[:1] == ["inspect"]
+    options = _inspect_parser().parse_args(given[1:]) if inspecting else _parser().parse_args(given)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        _quantize(options)
+        if inspecting:
+            from quantize.inspect import inspect
+
+            print(inspect(options.file))
+        else:
+            _quantize(options)
     except EdgeError as error:
         print(error, file=sys.stderr)
         return error.exit_code
@@ -41,22 +52,30 @@ def main(argv: list[str] | None = None) -> int:
 
 def _quantize(options: argparse.Namespace) -> None:
     from quantize.files import check_writable, package, write
-    from quantize.make import make, worst
+    from quantize.make import concerns, make, worst
 
     began = time.monotonic()
     check_writable(options.out)  # now rather than after a minute's work
     with_onnx, with_edgetpu = TARGETS[options.target]
-    made = make(
-        options.model, options.data,
+    made_with = functools.partial(
+        make, options.model, options.data,
         name=options.name, calibrate=options.calibrate, seed=options.seed,
         with_onnx=with_onnx or options.onnx, with_edgetpu=with_edgetpu or options.edgetpu,
     )  # fmt: skip
+    made = made_with()
     print(table(made))
     most = worst(made)
+    if most.drop > options.max_drop and options.qat:
+        print(f"{most.file} loses {most.drop:.2f} points; training it to bear eight bits …", flush=True)
+        made = made_with(qat=options.qat)
+        print(table(made))
+        most = worst(made)
     if most.drop > options.max_drop:
+        for line in concerns(made.model):
+            print(line, file=sys.stderr)
         raise DropError(
             f"{options.model}: {most.file} loses {most.drop:.2f} points on {most.data}, --max-drop allows "
-            f"{options.max_drop:g}; nothing was written"
+            f"{options.max_drop:g}; nothing was written" + ("" if options.qat else "; --qat 10 may mend it")
         )
     calibration = {"data": options.data.name, "pictures": len(made.data.rows), "seed": options.seed}
     files = package(made, options.name, options.model_version, options.model, calibration)
@@ -85,8 +104,11 @@ def table(made: Made) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("quantize", description="A trained network to a device's files.")
-    parser.add_argument("model", type=Path, metavar="MODEL.keras")
+    parser = argparse.ArgumentParser(
+        "quantize", description="A trained network to a device's files.",
+        epilog="quantize inspect FILE prints what is inside a model file",
+    )  # fmt: skip
+    parser.add_argument("model", type=Path, metavar="MODEL", help=".keras, .h5 or a SavedModel folder")
     parser.add_argument("--data", type=Path, required=True, metavar="NPZ", help="the run's calibration.npz")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument(
@@ -104,10 +126,20 @@ def _parser() -> argparse.ArgumentParser:
         "--max-drop", type=float, default=0.5, metavar="POINTS",
         help="accuracy that int8 may cost; beyond: exit 3, nothing written (default 0.5)",
     )  # fmt: skip
+    parser.add_argument(
+        "--qat", type=int, default=0, metavar="EPOCHS",
+        help="train the network to bear eight bits where they cost more than that (default 0: never)",
+    )  # fmt: skip
     parser.add_argument("--calibrate", type=int, default=1000, metavar="N", help="pictures (default 1000)")
     parser.add_argument("--seed", type=int, default=0, help="chooses them (default 0)")
     parser.add_argument("--name", default="emotion", help="of the files (default emotion)")
     parser.add_argument("--model-version", default="1", metavar="V", help="for the card (default 1)")
+    return parser
+
+
+def _inspect_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("quantize inspect", description="What is inside a model file.")
+    parser.add_argument("file", type=Path, metavar="FILE", help=".tflite, .onnx, .keras or .h5")
     return parser
 
 

@@ -110,8 +110,9 @@ def _of_layer(
     if kind in _NORMALIZATIONS:
         yield Concern(
             layer.name, "warning", kind,
-            "computes mean and variance anew for each picture, in float ops or coarse int8 ones that the "
-            "Edge TPU has not", "BatchNormalization after the convolution, which folds away, would do",
+            "computes mean and variance anew for each picture, by ops of which one (NEG) has no int8 form and "
+            "stays float",
+            "BatchNormalization after the convolution, which folds away, would do",
         )  # fmt: skip
     if kind == "BatchNormalization" and id(layer) not in folded:
         yield _left_alone(layer, before[layer.name], after)

@@ -103,9 +103,11 @@ def _card(path: Path) -> list[str]:
 
 
 def _keras(path: Path) -> str:
-    from quantize import convert, explain
+    from quantize import convert
 
     model = convert.opened(path)
+    from quantize import explain  # only now: it imports keras, which opened does without its noise
+
     lines = [f"{path}"]
     lines += [_row("input", f"{tensor.name} {tensor.dtype} {_shape(tensor)}") for tensor in model.inputs]
     lines += [_row("output", f"{tensor.name} {tensor.dtype} {_shape(tensor)}") for tensor in model.outputs]

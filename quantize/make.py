@@ -54,14 +54,26 @@ class Made:
 
 
 def make(
-    path: Path, data_path: Path, *, name: str, calibrate: int, seed: int, with_onnx: bool, with_edgetpu: bool
+    path: Path,
+    data_path: Path,
+    *,
+    name: str,
+    calibrate: int,
+    seed: int,
+    with_onnx: bool,
+    with_edgetpu: bool,
+    qat: int = 0,
 ) -> Made:
     """The files called *name* of the network at *path*; EdgeError for what it, or the data, is not right for.
 
     ``name.tflite`` always; ``name.onnx``, ``name.fp16.onnx`` and ``name.int8.onnx``; and
-    ``name.edgetpu.tflite`` where the compiler is installed. Says on the terminal what it is at.
+    ``name.edgetpu.tflite`` where the compiler is installed. With *qat* the network is first trained for that
+    many epochs to bear eight bits. Says on the terminal what it is at, and what it dislikes of the network.
     """
     model = convert.load(path)
+    if not qat:  # else this was said the first time
+        for line in concerns(model):
+            print(line)
     _, height, width, _ = model.input_shape
     data = read_data(data_path, height, width, calibrate, seed)
     known = data.majority >= 0
@@ -71,6 +83,10 @@ def make(
     temperature = convert.fold_temperature(model, measure.fit_temperature(before[rows], truth), path)
     print(f"temperature {temperature:.3f}, folded in; quantizing by {len(data.rows)} pictures …", flush=True)
 
+    if qat:
+        from quantize.qat import train
+
+        model = train(model, data.calibration, qat, seed=seed)
     float_tflite = convert.to_float(model)
     tflite_name = f"{name}.tflite"
     files = {tflite_name: convert.to_int8(model, data.calibration)}
@@ -119,6 +135,13 @@ def _costs(probabilities: dict[str, Floats], before: Floats, data: Data) -> list
         for file, after in probabilities.items()
         for name, rows, labels in label_sets
     ]  # fmt: skip
+
+
+def concerns(model: Any) -> list[str]:
+    """What about the Keras network *model* does not go well with eight bits, a line each."""
+    from quantize import explain
+
+    return explain.told(explain.explain(model))
 
 
 def worst(made: Made) -> Cost:

@@ -173,16 +173,17 @@ def test_the_plain_form_predicts_what_the_network_does_without_normalization_or_
         [x, layers.BatchNormalization()(layers.SeparableConv2D(16, 3, padding="same", activation="tanh")(x))]
     )
     x = layers.Dropout(0.3)(layers.BatchNormalization(center=False)(layers.Dense(32)(layers.Flatten()(x))))
-    model = scrambled(keras.Model(pixels, layers.Dense(7, activation="softmax")(x)))
-    images = np.stack([image // dark for dark, image in enumerate(pictures(8), start=1)])
+    x = layers.Activation("relu")(x)
+    model = scrambled(keras.Model(pixels, layers.Dense(7)(x)))
+    images = pictures(8)
     wanted = convert.predict(model, images)
-    assert wanted.std(0).max() > 0.02  # the pictures are told apart: equal outputs would prove nothing
+    near = 1e-3 * wanted.std(0).max()  # of what tells the pictures apart: the same for all proves nothing
 
     plain = fold(model)
     kinds = {type(layer).__name__ for layer in plain.layers}
     assert kinds == {
-        "InputLayer", "Conv2D", "DepthwiseConv2D", "Dense", "ReLU", "Activation", "Add", "Flatten", "Softmax",
+        "InputLayer", "Conv2D", "DepthwiseConv2D", "Dense", "ReLU", "Activation", "Add", "Flatten",
     }  # fmt: skip
-    assert np.abs(convert.predict(plain, images) - wanted).max() < 1e-5
+    assert np.abs(convert.predict(plain, images) - wanted).max() < near
     equalize(plain)
-    assert np.abs(convert.predict(plain, images) - wanted).max() < 1e-5
+    assert np.abs(convert.predict(plain, images) - wanted).max() < near

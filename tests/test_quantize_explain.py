@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from quantize.__main__ import main
 from quantize.explain import Concern, explain, told
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -102,6 +105,40 @@ def test_the_bad_networks_layers_are_named_with_what_happens_and_what_would_do()
         "warning: swished: swish (silu): becomes LOGISTIC and MUL, each rounded again; its dip below zero "
         "gets few of the 256 steps; ReLU or ReLU6, which are fused into the convolution before, would do"
     )
+
+
+def quantized(model: Any, folder: Path) -> int:
+    """The command's exit code for *model* and noise, where any loss is too large."""
+    model.save(folder / "model.keras")
+    labels = np.arange(140) % 7
+    images = np.random.default_rng(0).integers(0, 256, (140, 48, 48), np.uint8)
+    np.savez(folder / "data.npz", images=images, labels=labels, usage=np.arange(140) // 70)
+    given = [str(folder / "model.keras"), "--data", str(folder / "data.npz"), "--out", str(folder / "out")]
+    return main([*given, "--max-drop", "-100"])
+
+
+def test_the_command_names_a_bad_networks_layers_before_it_quantizes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert quantized(bad(), tmp_path) in (1, 3)  # 1 where the converter leaves some of it in float
+    lines = capsys.readouterr().out.splitlines()
+    (quantizing,) = [number for number, line in enumerate(lines) if "quantizing by" in line]
+    for named in ("swished: swish (silu)", "excite: squeeze-and-excite", "norm: LayerNormalization"):
+        assert any(line.startswith(f"warning: {named}: ") for line in lines[:quantizing])
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_names_them_again_beside_a_loss_that_is_too_large(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from keras import layers
+
+    swish = layers.Conv2D(8, 3, 4, activation="swish", name="swished")
+    model = network(swish, layers.GlobalAveragePooling2D(), layers.Dense(7, activation="softmax"))
+    assert quantized(model, tmp_path) == 3
+    warning, line = capsys.readouterr().err.splitlines()[-2:]
+    assert warning.startswith("warning: swished: swish (silu): ")
+    assert line.endswith("--max-drop allows -100; nothing was written; --qat 10 may mend it")
 
 
 def whats(*stack: Any, shape: tuple[int | None, ...] = (48, 48, 1)) -> list[tuple[str, str]]:

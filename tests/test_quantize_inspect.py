@@ -14,6 +14,7 @@ import pytest
 from edge.types import EdgeError
 from quantize import graph as graphs
 from quantize import onnx_graph, tflite
+from quantize.__main__ import main
 from quantize.graph import Graph, Op, Tensor
 from quantize.inspect import inspect
 
@@ -56,6 +57,19 @@ def test_its_tensors_are_those_that_the_interpreter_sees() -> None:
         if tensor.constant:
             assert tensor.data == interpreter.get_tensor(index).tobytes()
     assert sum(op.name == "CONV_2D" for op in graph.ops) > 0
+
+
+def test_the_command_prints_it_or_one_line_and_exits_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["inspect", str(SHIPPED)]) == 0
+    assert capsys.readouterr().out == f"{inspect(SHIPPED)}\n"
+    (tmp_path / "cut.tflite").write_bytes(SHIPPED.read_bytes()[:100_000])
+    assert main(["inspect", str(tmp_path / "cut.tflite")]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"{tmp_path}/cut.tflite: ")
+    assert len(captured.err.splitlines()) == 1
 
 
 def chain() -> Graph:

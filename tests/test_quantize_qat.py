@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from edge.runtimes import open_runtime
 from edge.types import EdgeError, Floats, Image
 from quantize import convert, measure, tflite
+from quantize.__main__ import main
 
 # Keras 3.15 on TensorFlow copies variables in a way that numpy 2 warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -92,6 +94,27 @@ def test_the_file_has_the_ranges_that_were_learned_and_does_what_was_trained(tra
         "CONV_2D", "CONV_2D", "AVERAGE_POOL_2D", "RESHAPE", "FULLY_CONNECTED", "SOFTMAX",
     ]  # fmt: skip
     assert np.abs(by_int8(content, images) - convert.predict(trained, images)).max() < 0.05
+
+
+def test_the_command_trains_only_where_calibration_alone_loses_too_much(
+    hostile: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hostile.save(tmp_path / "hostile.keras")
+    (images, labels), (public, truth) = pictures(350), pictures(210)
+    np.savez(
+        tmp_path / "calibration.npz",
+        images=np.concatenate([images, public]),
+        labels=np.concatenate([labels, truth]),
+        usage=np.repeat(np.array([0, 1], np.uint8), [350, 210]),
+    )
+    data, out = tmp_path / "calibration.npz", tmp_path / "out"
+    command = [str(tmp_path / "hostile.keras"), "--data", str(data), "--out", str(out)]
+    assert main(command) == 3
+    assert capsys.readouterr().err.endswith("nothing was written; --qat 10 may mend it\n")
+    assert not out.exists()
+    assert main([*command, "--qat", "4"]) == 0
+    assert "training it to bear eight bits" in capsys.readouterr().out
+    assert measure.accuracy(by_int8((out / "emotion.tflite").read_bytes(), public), truth) > 0.98
 
 
 def test_without_its_ranges_it_is_a_plain_network_of_the_rounded_kernels(trained: Any) -> None:
