@@ -110,8 +110,8 @@ def _of_layer(
     if kind in _NORMALIZATIONS:
         yield Concern(
             layer.name, "warning", kind,
-            "computes mean and variance anew for each picture, by ops of which one (NEG) has no int8 form and "
-            "stays float",
+            "computes mean and variance anew for each picture, by ops of which one (NEG) has no int8 form "
+            "and stays float",
             "BatchNormalization after the convolution, which folds away, would do",
         )  # fmt: skip
     if kind == "BatchNormalization" and id(layer) not in folded:
