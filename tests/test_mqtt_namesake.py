@@ -65,6 +65,13 @@ def test_what_we_said_ourselves_and_what_is_retained_is_no_sign(namesake: Namesa
     assert not namesake.alarmed
 
 
+def test_what_we_said_half_an_hour_ago_and_a_bad_network_delivers_now_is_no_sign(namesake: Namesake) -> None:
+    for number in range(60):
+        namesake.said(health(b"%d" % number))
+    namesake.heard(Incoming("p/n/health", b"0", retained=False))
+    assert not namesake.alarmed
+
+
 def test_an_alarm_is_told_once_and_ends_two_minutes_after_the_last_sign(
     namesake: Namesake, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:

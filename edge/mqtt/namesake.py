@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ log = logging.getLogger(__name__)
 
 SOON_S = 60.0  # of two daemons that push each other out, none stays longer: the other tries every 1 to 30 s
 ENOUGH = 2  # connections in a row that ended so; one may be a broker that restarts
+REMEMBERED = 100  # of our own payloads on a topic: 50 minutes of health
 LASTS_S = 120.0  # that an alarm outlives its last sign; the other's health is a sign every 30 s
 
 
@@ -37,7 +39,8 @@ class Namesake:
         self._aside = replace(broker, client_id=f"{broker.client_id}-{uuid.uuid4().hex[:6]}")
         self._node = node.rpartition("/")[2]
         self._clock = clock
-        self._said: dict[str, tuple[bytes, ...]] = dict.fromkeys(self.topics, ())  # what MQTT 3.1.1 echoes
+        # MQTT 3.1.1 echoes it, and over a bad network what an earlier connection sent comes late.
+        self._said = {topic: deque[int](maxlen=REMEMBERED) for topic in self.topics}  # hashes of payloads
         self._pushed = 0  # connections in a row that ended soon and without another reason
         self._until: float | None = None  # when the alarm ends
 
@@ -52,11 +55,12 @@ class Namesake:
     def said(self, message: Message) -> None:
         """Keep what we publish ourselves on the topics."""
         if message.topic in self._said:
-            self._said[message.topic] = (*self._said[message.topic][-3:], message.payload)
+            self._said[message.topic].append(hash(message.payload))
 
     def heard(self, message: Incoming) -> None:
         """Judge what came on the topics."""
-        if message.payload and not message.retained and message.payload not in self._said[message.topic]:
+        live = message.payload and not message.retained
+        if live and hash(message.payload) not in self._said[message.topic]:
             self._alarm(f"it speaks on {message.topic}")
 
     def ended(self, error: Exception, lasted_s: float) -> None:
