@@ -8,7 +8,7 @@ import os
 import sys
 
 from edge import __version__
-from edge.commands import bench, check, classify, demo, models, probe, run
+from edge.commands import bench, check, classify, demo, fleet, models, probe, run
 from edge.types import EdgeError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells say it
@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"emotion-edge {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (run, demo, check, classify, bench, probe, models):
+    for command in (run, demo, check, classify, bench, probe, models, fleet):
         command.add_parser(subparsers)
     options = parser.parse_args(arguments)
     try:

@@ -49,7 +49,12 @@ class Connection:
     """
 
     def __init__(
-        self, broker: Broker, protocol: int, will: Message, wake: socket.socket, stopping: threading.Event
+        self,
+        broker: Broker,
+        protocol: int,
+        will: Message | None,
+        wake: socket.socket,
+        stopping: threading.Event,
     ) -> None:
         self.in_flight = IN_FLIGHT  # messages that the broker takes at a time
         self._broker = broker
@@ -124,7 +129,7 @@ class Connection:
             self._client.disconnect()
         self._drop()
 
-    def _make_client(self, protocol: int, will: Message) -> paho.Client:
+    def _make_client(self, protocol: int, will: Message | None) -> paho.Client:
         client = paho.Client(
             CallbackAPIVersion.VERSION2,
             client_id=self._broker.client_id,
@@ -135,7 +140,8 @@ class Connection:
         )
         client.suppress_exceptions = True
         client.connect_timeout = self._broker.connect_timeout_s
-        client.will_set(will.topic, will.payload, will.qos, will.retain)
+        if will is not None:
+            client.will_set(will.topic, will.payload, will.qos, will.retain)
         client.username_pw_set(self._broker.username, self._broker.password)
         client.on_connect = self._note_connack
         client.on_publish = self._note_ack

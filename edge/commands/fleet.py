@@ -1,0 +1,151 @@
+"""`emotion-edge fleet`: the nodes on a broker, as their retained messages tell of them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import socket
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from edge.commands.fleet_view import Fleet, table
+from edge.commands.options import add_config
+from edge.types import EdgeError, Incoming
+
+if TYPE_CHECKING:
+    from edge.mqtt.broker import Broker
+    from edge.mqtt.connection import Connection
+    from edge.settings.tables import Mqtt
+
+TOPICS = ("+/status", "+/info", "+/health", "+/+/status")  # below the prefix
+QUIET_S = 1.0  # without anything retained: then the broker has told all
+PATIENCE_S = 10.0  # at most until then
+REFRESH_S = 2.0  # with --watch
+CLEAR = "\x1b[H\x1b[2J"
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser(
+        "fleet",
+        help="list the nodes on a broker",
+        description="Shows what the nodes on the broker of the [mqtt] table tell of themselves. It only"
+        " listens, and comes under a name of its own.",
+    )
+    add_config(parser)
+    parser.add_argument("--host", metavar="H", help="another broker than the configured one")
+    parser.add_argument("--port", type=_port, metavar="N", help="another port")
+    parser.add_argument("--json", action="store_true", help="for programs; with --watch a line each time")
+    parser.add_argument("--watch", action="store_true", help=f"show it anew each {REFRESH_S:g} s")
+    parser.set_defaults(run=run)
+
+
+def _port(text: str) -> int:
+    if not (text.isdecimal() and 1 <= int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"found {text!a}, 1 to 65535 would do")
+    return int(text)
+
+
+def run(options: argparse.Namespace) -> int:
+    from edge.settings import load
+
+    where = {"host": options.host, "port": options.port}
+    given = {key: it for key, it in where.items() if it is not None}
+    part = load(options.config).mqtt.model_copy(update=given)
+    broker = _broker(part)
+    fleet = Fleet(part.prefix)
+    try:
+        with _connected(broker) as connection:
+            _gather(connection, fleet, part.prefix)
+            _show(fleet, broker, part.prefix, options)
+            while options.watch:
+                _listen(connection, fleet, REFRESH_S)
+                _show(fleet, broker, part.prefix, options)
+    except EdgeError as error:
+        raise EdgeError(f"mqtt {broker}: {error}") from error
+    return 0
+
+
+def _show(fleet: Fleet, broker: Broker, prefix: str, options: argparse.Namespace) -> None:
+    rows = fleet.rows(time.time())
+    if options.json:
+        told = json.dumps([asdict(row) for row in rows], indent=None if options.watch else 2)
+    else:
+        told = table(rows) if rows else f"mqtt {broker}: no nodes below {prefix}/"
+    clear = CLEAR if options.watch and not options.json and sys.stdout.isatty() else ""
+    print(clear + told, flush=True)
+
+
+def _broker(part: Mqtt) -> Broker:
+    """The configured broker, to which we come under a name that no node has: theirs begin otherwise."""
+    from edge.mqtt.broker import Broker
+
+    return Broker(
+        host=part.host,
+        port=part.port,
+        client_id=f"fleet-{uuid.uuid4().hex[:12]}",
+        username=part.username,
+        password=part.password.get_secret_value() if part.password else None,
+        keepalive_s=part.keepalive_s,
+        connect_timeout_s=PATIENCE_S,
+        tls=part.tls,
+        ca_file=str(part.ca_file) if part.ca_file else None,
+        cert_file=str(part.cert_file) if part.cert_file else None,
+        key_file=str(part.key_file) if part.key_file else None,
+        insecure=part.insecure,
+        transport=part.transport,
+        path=part.path,
+    )
+
+
+@contextmanager
+def _connected(broker: Broker) -> Iterator[Connection]:
+    from edge.mqtt.broker import UnansweredError
+    from edge.mqtt.client import MQTT_3_1_1, MQTT_5
+    from edge.mqtt.connection import Connection
+
+    wake, other = socket.socketpair()  # nobody wakes us
+    with wake, other:
+        try:
+            connection = Connection(broker, MQTT_5, None, wake, threading.Event())
+        except UnansweredError:
+            connection = Connection(broker, MQTT_3_1_1, None, wake, threading.Event())
+        try:
+            yield connection
+        finally:
+            connection.close(goodbye=True)
+
+
+def _gather(connection: Connection, fleet: Fleet, prefix: str) -> None:
+    """Ask for everything and take in what the broker retains."""
+    for topic in TOPICS:
+        connection.subscribe(f"{prefix}/{topic}")
+    began = last = time.monotonic()
+    while time.monotonic() < min(last + QUIET_S, began + PATIENCE_S):
+        if _take(connection, fleet):
+            last = time.monotonic()
+
+
+def _listen(connection: Connection, fleet: Fleet, seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        _take(connection, fleet)
+
+
+def _take(connection: Connection, fleet: Fleet) -> bool:
+    """Take in what comes next, if anything does soon; whether something retained or an answer did."""
+    news = False
+    for it in connection.turn(0.2):
+        if isinstance(it, Incoming):
+            fleet.hear(it)
+            news |= it.retained
+        elif it.refusal is not None:
+            raise EdgeError(f"refuses to tell of the nodes ({it.refusal}); allow it in its access list")
+        else:
+            news = True
+    return news

@@ -1,0 +1,286 @@
+"""Several nodes on one broker: beside each other, in a list, over a bridge, and many of them."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from edge.__main__ import main
+from edge.commands.fleet_view import Fleet, table
+from edge.mqtt import messages
+from edge.mqtt.messages import CameraHealth, Health, Info, MqttHealth, OutboxHealth, Topics
+from edge.types import LABELS, Incoming, Message
+from tests.broker import Mosquitto, Subscriber, broker, eventually, free_port, subscriber  # noqa: F401
+from tests.passwords import password_file
+from tests.process import Process, environment
+
+NOON = 1772366400.0
+PREFIX = "emotion-edge"
+
+
+def configuration(port: int, node: str, *cameras: str) -> str:
+    camera = '[[camera]]\nname = "{}"\nsource = "portraits"\nwidth = 320\nheight = 240\nfps = 5\n'
+    tables = "".join(map(camera.format, cameras))
+    return f'[node]\nid = "{node}"\n[mqtt]\nhost = "127.0.0.1"\nport = {port}\n{tables}'
+
+
+Nodes = Callable[..., Process]
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Nodes]:
+    """Starts daemons, each in a folder of its own."""
+    running: list[Process] = []
+
+    def begin(port: int, name: str, *cameras: str) -> Process:
+        folder = tmp_path / f"{name}-{len(running)}"
+        folder.mkdir()
+        running.append(Process(folder, configuration(port, name, *cameras)))
+        return running[-1]
+
+    yield begin
+    for process in running:
+        process.close()
+
+
+def present(heard: Subscriber, node: str, camera: str = "hall") -> bool:
+    return '"present":"ON"' in (heard.last(f"{PREFIX}/{node}/{camera}/state") or "")
+
+
+class Told(NamedTuple):
+    code: int
+    out: str
+    errors: str
+
+
+@pytest.fixture
+def fleet(capsys: pytest.CaptureFixture[str]) -> Callable[..., Told]:
+    """Runs `emotion-edge fleet` towards a port; in this process, to spare its start."""
+
+    def run(port: int | str, *options: str) -> Told:
+        capsys.readouterr()
+        code = main(["fleet", "--host", "127.0.0.1", "--port", str(port), *options])
+        return Told(code, *capsys.readouterr())
+
+    return run
+
+
+RunFleet = Callable[..., Told]
+
+
+# Beside each other
+
+
+def test_two_nodes_on_one_broker_do_not_disturb_each_other(
+    broker: Mosquitto, node: Nodes, fleet: RunFleet  # noqa: F811
+) -> None:
+    with subscriber(broker.port) as heard:
+        attic, cellar = (node(broker.port, name, "hall") for name in ("attic", "cellar"))
+        assert eventually(lambda: present(heard, "attic") and present(heard, "cellar"), 60)
+        mark = len(heard.messages)
+        for _ in range(2):  # somebody looks at them meanwhile
+            done = fleet(broker.port, "--json")
+            assert done.code == 0, done.errors
+        rows = {row["node"]: row for row in json.loads(done.out)}
+        assert list(rows) == ["attic", "cellar"]
+        for row in rows.values():
+            assert (row["status"], row["version"]) == ("online", "0.1.0")
+            assert [(camera["name"], camera["status"]) for camera in row["cameras"]] == [("hall", "online")]
+            assert 0 <= row["health_age_s"] < 60
+        # A command for one is none for the other, whose camera has the same name.
+        heard.publish(f"{PREFIX}/attic/hall/enabled/set", b"OFF")
+        heard.publish(f"{PREFIX}/attic/request/info", b"{}")
+        assert eventually(lambda: heard.last(f"{PREFIX}/attic/hall/status") == "disabled", 20)
+        assert eventually(lambda: heard.payloads(f"{PREFIX}/attic/response/info"), 20)
+        pictures = len(heard.payloads(f"{PREFIX}/cellar/hall/faces"))
+        assert eventually(lambda: len(heard.payloads(f"{PREFIX}/cellar/hall/faces")) > pictures, 20)
+        assert heard.payloads(f"{PREFIX}/cellar/response/info") == []
+        assert heard.payloads(f"{PREFIX}/cellar/hall/enabled/state") == ["ON"]
+        # One that dies takes nothing of the other along.
+        attic.stop(signal.SIGKILL)
+        assert eventually(lambda: heard.last(f"{PREFIX}/attic/status") == "offline", 20)
+        lines = fleet(broker.port).out.splitlines()
+        assert [line.split()[:2] for line in lines[1:]] == [["attic", "offline"], ["cellar", "online"]]
+        pictures = len(heard.payloads(f"{PREFIX}/cellar/hall/faces"))
+        assert eventually(lambda: len(heard.payloads(f"{PREFIX}/cellar/hall/faces")) > pictures, 20)
+        # Neither was thrown out nor taken for the other.
+        statuses = [(topic, it) for topic, it, _ in heard.messages[mark:] if topic.endswith("/cellar/status")]
+        assert statuses == []
+        assert cellar.stop()[0] == 0
+        for log in (attic.log, cellar.log):
+            assert "another daemon" not in log
+            assert log.count("connected") == 1
+        health = json.loads(heard.last(f"{PREFIX}/cellar/health") or "")
+        assert (health["mqtt"]["duplicate_id"], health["mqtt"]["reconnects"]) == (False, 0)
+        # All that is retained belongs to one of them by name.
+        with subscriber(broker.port) as late:
+            assert eventually(lambda: len(late.messages) >= 2 * 10)
+            names = {topic for topic, _, _ in late.messages}
+        counts = {name: len([topic for topic in names if name in topic]) for name in ("attic", "cellar")}
+        assert counts == {"attic": 10, "cellar": 10}
+
+
+# Retained
+
+
+def test_who_comes_late_knows_all_and_a_broker_that_lost_its_store_is_told_within_5_s(
+    broker: Mosquitto, node: Nodes  # noqa: F811
+) -> None:
+    with subscriber(broker.port) as heard:
+        node(broker.port, "attic", "hall", "porch")
+        assert eventually(lambda: all(present(heard, "attic", it) for it in ("hall", "porch")), 60)
+        assert eventually(lambda: heard.last(f"{PREFIX}/attic/health"))
+    with subscriber(broker.port) as late:
+        assert eventually(lambda: late.last(f"{PREFIX}/attic/porch/hold/state"))
+        known = {topic for topic, _, old in late.messages if old}
+    own = {"status", "info", "health"}
+    for camera in ("hall", "porch"):
+        own |= {f"{camera}/{it}" for it in ("status", "state", "enabled/state", "min_confidence/state",
+                                            "hold/state")}  # fmt: skip
+    discovered = {f"homeassistant/device/{it}/config" for it in ("attic", "attic_hall", "attic_porch")}
+    assert known == {f"{PREFIX}/attic/{it}" for it in own} | discovered
+    broker.restart()  # it has no store: all is lost
+    with subscriber(broker.port) as heard:
+        assert eventually(lambda: known <= {topic for topic, _, _ in heard.messages}, 60)
+        when: dict[str, float] = {}
+        for (topic, _, _), at in zip(list(heard.messages), heard.times, strict=False):
+            when.setdefault(topic, at)
+        back = max(when[topic] for topic in known) - when[f"{PREFIX}/attic/status"]
+    print(f"{len(known)} retained topics back {back * 1000:.0f} ms after the reconnect, 5000 allowed")
+    assert back <= 5.0
+
+
+# The list
+
+
+def test_a_broker_without_nodes_is_told(broker: Mosquitto, fleet: RunFleet) -> None:  # noqa: F811
+    told = f"mqtt 127.0.0.1:{broker.port}: no nodes below {PREFIX}/\n"
+    assert fleet(broker.port) == (0, told, "")
+    assert fleet(broker.port, "--json") == (0, "[]\n", "")
+
+
+def test_a_broker_that_is_away_costs_one_line(fleet: RunFleet) -> None:
+    port = free_port()
+    told = f"mqtt 127.0.0.1:{port}: connection refused; is a broker running there?\n"
+    assert fleet(port) == (1, "", told)
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "mqtt"])
+def test_a_port_that_is_none_is_refused(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["fleet", "--port", port])
+    assert f"found '{port}', 1 to 65535 would do" in capsys.readouterr().err
+
+
+def test_a_broker_that_wants_a_password_gets_the_configured_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    passwords = password_file(tmp_path, me="secret")
+    mosquitto = Mosquitto(tmp_path, f"allow_anonymous false\npassword_file {passwords}")
+    mosquitto.start()
+    try:
+        config = tmp_path / "config.toml"
+        config.write_text(f'[mqtt]\nhost = "127.0.0.1"\nport = {mosquitto.port}\n')
+        assert main(["fleet", "--config", str(config)]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "check mqtt.username, its password" in line
+        config.write_text(config.read_text() + 'username = "me"\npassword = "secret"\n')
+        assert main(["fleet", "--config", str(config)]) == 0
+    finally:
+        mosquitto.kill()
+
+
+def test_watch_shows_what_changes_until_it_is_interrupted(broker: Mosquitto) -> None:  # noqa: F811
+    watching = subprocess.Popen(
+        [sys.executable, "-m", "edge", "fleet", "--host", "127.0.0.1", "--port", str(broker.port),
+         "--json", "--watch"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(),
+    )  # fmt: skip
+    assert watching.stdout is not None
+    try:
+        assert json.loads(watching.stdout.readline()) == []
+        with subscriber(broker.port) as other:
+            other.publish(f"{PREFIX}/attic/status", b"online", retain=True)
+            assert eventually(lambda: other.last(f"{PREFIX}/attic/status"))
+        rows = next(rows for line in watching.stdout if (rows := json.loads(line)))
+        assert (rows[0]["node"], rows[0]["status"]) == ("attic", "online")
+        watching.send_signal(signal.SIGINT)
+        _, errors = watching.communicate(timeout=20)
+        assert (watching.returncode, errors) == (130, "")
+    finally:
+        watching.kill()
+        watching.communicate()
+
+
+# What it makes of messages
+
+
+def gathered(*told: Message, prefix: str = PREFIX) -> Fleet:
+    found = Fleet(prefix)
+    for message in told:
+        found.hear(Incoming(message.topic, message.payload, True))
+    return found
+
+
+def full(topics: Topics) -> list[Message]:
+    camera = CameraHealth(9.84, 0.1, {}, 0)
+    about = Info("0.1.0", "plain 1", "ab" * 32, LABELS, "litert", "auto", "haar", "auto", ["hall", "porch"])
+    cameras, waiting = dict.fromkeys(about.cameras, camera), MqttHealth(queued=2, outbox=OutboxHealth(7))
+    return [
+        messages.node_status(topics, True),
+        messages.info(topics, about, NOON),
+        messages.health(topics, Health(60, 100, 51.66, cameras=cameras, mqtt=waiting), NOON),
+        messages.camera_status(topics, "hall", "online"),
+        messages.camera_status(topics, "porch", "stale"),
+    ]
+
+
+def test_a_table_has_a_line_for_each_camera() -> None:
+    bare = messages.node_status(Topics(PREFIX, "attic"), False)
+    assert table(gathered(*full(Topics(PREFIX, "kitchen-pi")), bare).rows(NOON + 12)).splitlines() == [
+        "NODE        STATUS   VERSION  MODEL    RUNTIME  CAMERAS              TEMP   QUEUE  HEALTH",
+        "attic       offline                                                                never",
+        "kitchen-pi  online   0.1.0    plain 1  litert   hall online 9.8 fps  52 °C  2+7    12 s ago",
+        "                                                porch stale 9.8 fps",
+    ]
+
+
+def test_a_node_whose_retained_messages_were_deleted_is_gone() -> None:
+    topics = Topics("house/1", "attic")
+    told = full(topics)
+    found = gathered(*told, prefix="house/1")
+    assert [row.node for row in found.rows(NOON)] == ["attic"]
+    found.hear(Incoming(topics.of("porch", "status"), b"", False))
+    assert [camera.status for camera in found.rows(NOON)[0].cameras] == ["online", None]
+    for message in told:
+        found.hear(Incoming(message.topic, b"", False))
+    assert found.rows(NOON) == []
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b"\xff\xfe", b"[]", b"1", b'{"version":1,"model":"x","cameras":5,"ts":"soon","mqtt":[1]}', b"[" * 50_000,
+     b'{"cameras":[1,{}],"model":{"name":{}},"temperature_c":true,"mqtt":{"outbox":{"depth":"9"}}}',
+     b'{"ts":"9999-12-31T23:59:59.999-23:59","temperature_c":1e999}'],
+)  # fmt: skip
+def test_nonsense_on_a_topic_harms_nobody(payload: bytes) -> None:
+    topics = Topics(PREFIX, "attic")
+    status = messages.node_status(topics, True)
+    found = gathered(status, *(Message(topics.of(it), payload) for it in ("info", "health")))
+    (row,) = found.rows(NOON)
+    assert (row.status, row.version, row.model, row.cameras, row.outbox) == ("online", None, None, (), None)
+    assert table([row])
+
+
+def test_a_payload_does_not_move_the_terminal_s_cursor() -> None:
+    topics = Topics(PREFIX, "attic")
+    shown = table(gathered(Message(topics.of("status"), b"\x1b[2Jonline")).rows(NOON))
+    assert "\x1b" not in shown
+    assert r"'\x1b[2Jonline'" in shown
