@@ -18,8 +18,8 @@ from edge.capture import Capture, Slots
 from edge.mqtt import messages
 from edge.mqtt.messages import CameraHealth, Topics
 from edge.pipeline import Pipeline
+from edge.remote.switches import NAMES, Switches
 from edge.report import Rules
-from edge.switches import NAMES, Switches
 from edge.types import Duplex, Event, Frame, Message
 
 log = logging.getLogger(__name__)

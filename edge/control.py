@@ -11,11 +11,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from edge.inbox import Inbox
 from edge.live import Live, Reloaded
 from edge.mqtt import messages
-from edge.requests import COMMANDS, RefusedRequest, Request, parse_request
-from edge.switches import NAMES, Refused, Switches, parse, text, write_switches
+from edge.remote.inbox import Inbox
+from edge.remote.requests import COMMANDS, RefusedRequest, Request, parse_request
+from edge.remote.switches import NAMES, Refused, Switches, parse, text, write_switches
 from edge.types import Duplex
 
 log = logging.getLogger(__name__)

@@ -13,15 +13,15 @@ from collections.abc import Callable
 from edge import health
 from edge.assembly import Engine
 from edge.control import Control
-from edge.inbox import Inbox
 from edge.live import Live
 from edge.mqtt import messages
 from edge.mqtt.client import MqttSink
 from edge.mqtt.discovery.keeper import Keeper
 from edge.mqtt.messages import Health
 from edge.places import state_directory
+from edge.remote.inbox import Inbox
+from edge.remote.switches import read_switches
 from edge.settings import Settings
-from edge.switches import read_switches
 
 TICK_S = 0.1  # how often what is due without a frame (a state held back, a face that left) is looked for
 HEALTH_S = 30.0

@@ -31,9 +31,9 @@ from edge.health import temperature_c
 from edge.mqtt import discovery, messages
 from edge.mqtt.discovery.keeper import Keeper
 from edge.mqtt.messages import ConfigHealth, Info
+from edge.remote.switches import Switches
 from edge.settings import Settings
 from edge.settings.tables import Camera as CameraSettings
-from edge.switches import Switches
 from edge.types import Duplex, EdgeError
 
 MAX_ERROR = 300  # characters of a mistake in health

@@ -15,8 +15,8 @@ from edge.cameras import Camera, Cameras, retained_topics
 from edge.capture import Capture, Slots
 from edge.mqtt.messages import Topics
 from edge.pipeline import Pipeline
+from edge.remote.switches import Switches
 from edge.report import Rules
-from edge.switches import Switches
 from edge.track import Tracker
 from edge.types import Image
 from tests.broker import eventually

@@ -14,12 +14,12 @@ import pytest
 from edge import cameras, control
 from edge.assembly import Engine, open_engine
 from edge.control import Control
-from edge.inbox import Inbox
 from edge.live import Live
 from edge.mqtt.discovery.keeper import Keeper
 from edge.mqtt.messages import CommandHealth
+from edge.remote.inbox import Inbox
+from edge.remote.switches import Switches, read_switches
 from edge.settings import Settings
-from edge.switches import Switches, read_switches
 from edge.types import ConfigError, Message
 from tests.fakes import TwoWaySink
 from tests.hostile import payloads
@@ -86,7 +86,7 @@ def node(engine: Engine, tmp_path: Path) -> Iterator[Node]:
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [text for name, _, text in caplog.record_tuples if name in ("edge.inbox", "edge.control")]
+    return [text for name, _, text in caplog.record_tuples if name in ("edge.remote.inbox", "edge.control")]
 
 
 def commands(node: Node) -> set[str]:

@@ -12,8 +12,8 @@ import pytest
 
 from edge.mqtt import discovery, messages
 from edge.mqtt.messages import CameraHealth, Health, Info, Topics
-from edge.requests import Request, parse_request
-from edge.switches import parse
+from edge.remote.requests import Request, parse_request
+from edge.remote.switches import parse
 from edge.types import LABELS, Box, Event, Face, Frame, Message, Track
 from tests.home_assistant_rules import Config, entities
 

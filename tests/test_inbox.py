@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
-from edge.inbox import Inbox
 from edge.mqtt.messages import CommandHealth
+from edge.remote.inbox import Inbox
 from edge.types import Incoming
 
 RELOAD = "emotion-edge/pi/request/reload"
@@ -30,7 +30,7 @@ def taken(inbox: Inbox) -> list[bytes]:
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:
-    return [(level, text) for name, level, text in caplog.record_tuples if name == "edge.inbox"]
+    return [(level, text) for name, level, text in caplog.record_tuples if name == "edge.remote.inbox"]
 
 
 def test_commands_come_out_in_their_order() -> None:

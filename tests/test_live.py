@@ -16,10 +16,10 @@ from edge.assembly import Engine, open_engine
 from edge.live import Live, Reloaded
 from edge.mqtt.discovery.keeper import Keeper
 from edge.mqtt.messages import ConfigHealth
+from edge.remote.switches import Switches
 from edge.report import Rules
 from edge.settings import Settings
 from edge.settings.tables import MODEL_FILE
-from edge.switches import Switches
 from edge.types import ConfigError
 from tests.fakes import TwoWaySink
 

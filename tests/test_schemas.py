@@ -13,9 +13,9 @@ from jsonschema import Draft202012Validator
 from edge.announce import Announcer, EventIds
 from edge.mqtt import messages, schemas
 from edge.mqtt.messages import CameraHealth, ConfigHealth, Health, Info, MqttHealth, OutboxHealth, Topics
-from edge.requests import COMMANDS, parse_request
+from edge.remote.requests import COMMANDS, parse_request
+from edge.remote.switches import NAMES, Refused, parse
 from edge.settings.tables import TOPIC_WORDS
-from edge.switches import NAMES, Refused, parse
 from edge.types import LABELS, Box, Event, Face, Message, Track
 from tests.broker import Mosquitto, Subscriber, broker, eventually, subscriber  # noqa: F401
 from tests.contract import MAX_BYTES, breach, breaches

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from edge.remote.switches import Refused, Switches, parse, read_switches, text, write_switches
 from edge.report import Rules
-from edge.switches import Refused, Switches, parse, read_switches, text, write_switches
 
 CONFIGURED = Rules(min_confidence=0.5, hold_s=0.6)
 
@@ -120,7 +120,7 @@ def test_a_damaged_file_is_told_and_left_out(
     path.write_bytes(content)
     assert read_switches(path, "pi") == {}
     assert caplog.record_tuples == [
-        ("edge.switches", logging.WARNING, f"{path}: damaged; every switch is as config.toml says")
+        ("edge.remote.switches", logging.WARNING, f"{path}: damaged; every switch is as config.toml says")
     ]
 
 

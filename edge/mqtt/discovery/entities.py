@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from edge.mqtt.messages import Topics
-from edge.switches import LIMITS
+from edge.remote.switches import LIMITS
 from edge.types import LABELS, NONE, UNCERTAIN, EventType
 
 MAKER = "emotion-edge"

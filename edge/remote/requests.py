@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edge.switches import Refused, shown
+from edge.remote.switches import Refused, shown
 
 # Command -> the keys it takes beside "transaction"; all of them must be given.
 COMMANDS: Mapping[str, tuple[str, ...]] = {
