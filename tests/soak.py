@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from tests import chaos, chaos_daemon, hostile
+from tests import chaos, chaos_daemon, hostile, many_nodes
 from tests.chaos import Figure
 
 Fault = Callable[[Path], list[Figure]]
 
-# Row -> the fault; a few minutes in all.
+# Row, or "fleet" for a house full of nodes -> the fault; a few minutes in all.
 SHORT: Mapping[str, Fault] = {
     "1": lambda folder: chaos.broker_killed(folder, outage_s=10),
     "2": lambda folder: chaos.broker_frozen(folder, keepalive_s=5),
@@ -34,6 +34,7 @@ SHORT: Mapping[str, Fault] = {
     "16": lambda folder: chaos.clock_jumps(folder, events_s=5),
     "19": lambda folder: hostile.flooded(folder, 2_000),
     "22": lambda folder: chaos_daemon.soak(folder, frames=6000, broker_cycles=10, camera_cycles=10),
+    "fleet": lambda folder: many_nodes.crowd(folder, nodes=20, seconds=15),
 }
 # What RELIABILITY's table asks for; some hours, nearly all of them row 22's.
 FULL: Mapping[str, Fault] = {
@@ -47,6 +48,7 @@ FULL: Mapping[str, Fault] = {
     "16": lambda folder: chaos.clock_jumps(folder, events_s=30),
     "19": lambda folder: hostile.flooded(folder, 10_000),
     "22": lambda folder: chaos_daemon.soak(folder, frames=100_000, broker_cycles=500, camera_cycles=500),
+    "fleet": lambda folder: many_nodes.crowd(folder, nodes=20, seconds=300),
 }
 
 

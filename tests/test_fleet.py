@@ -17,6 +17,7 @@ from edge.commands.fleet_view import Fleet, table
 from edge.mqtt import messages
 from edge.mqtt.messages import CameraHealth, Health, Info, MqttHealth, OutboxHealth, Topics
 from edge.types import LABELS, Incoming, Message
+from tests import chaos, many_nodes
 from tests.broker import Mosquitto, Subscriber, broker, eventually, free_port, subscriber  # noqa: F401
 from tests.passwords import password_file
 from tests.process import Process, environment
@@ -155,6 +156,14 @@ def test_who_comes_late_knows_all_and_a_broker_that_lost_its_store_is_told_withi
         back = max(when[topic] for topic in known) - when[f"{PREFIX}/attic/status"]
     print(f"{len(known)} retained topics back {back * 1000:.0f} ms after the reconnect, 5000 allowed")
     assert back <= 5.0
+
+
+# Many
+
+
+def test_a_house_full_of_nodes_loses_nothing(tmp_path: Path) -> None:
+    # The limit of 200 ms is for a machine that has nothing else to do: `python -m tests.soak fleet`.
+    chaos.check(many_nodes.crowd(tmp_path, nodes=5, seconds=5, limit_ms=5000))
 
 
 # The list

@@ -1,0 +1,136 @@
+"""A house full of nodes on one broker: what gets lost, and how long a face takes to whoever listens.
+
+Each node publishes with the daemon's own code, from frames that were made up: its sink, outbox, and an
+announcer for each camera. tests/test_fleet.py runs a few of them, tests/soak.py all.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+
+from edge.announce import Announcer, EventIds
+from edge.mqtt import messages
+from edge.mqtt.client import MqttSink
+from edge.mqtt.messages import Topics
+from edge.mqtt.outbox import Outbox
+from edge.types import LABELS, Box, Event, Face, Frame, Track
+from tests.broker import Subscriber, eventually, subscriber
+from tests.chaos import Figure, running
+
+CAMERAS, FACES = 3, 4
+FPS = 5.0
+CHANGE_S = 4.0  # from one emotion of a face to the next, in the mean
+PREFIX = "house"
+PICTURE = np.zeros((480, 640), np.uint8)
+
+
+class Camera:
+    """Faces that change their emotion now and then, and what is told of them."""
+
+    def __init__(self, name: str, topics: Topics, ids: EventIds, chance: random.Random) -> None:
+        now = time.monotonic()
+        self._name = name
+        self._chance = chance
+        self._announcer = Announcer(name, topics, 2.0, ids, started=now)
+        self._seq = 0
+        self._tracks = [
+            Track(number, Face(Box(10.0 * number, 20.0, 200.0 - number, 200.0), 0.9), now, now,
+                  announced=True, scores=(0.1,) * 3 + (0.6,) + (0.1,) * 3, emotion="happy", emotion_since=now)
+            for number in range(1, FACES + 1)
+        ]  # fmt: skip
+
+    def look(self, sink: MqttSink) -> int:
+        """Take a picture and publish what it shows; how many events that were."""
+        self._seq += 1
+        frame = Frame(PICTURE, time.monotonic(), time.time(), self._seq, self._name)
+        events = []
+        for index, track in enumerate(self._tracks):
+            if self._chance.random() < 1 / (FPS * CHANGE_S):
+                other = self._chance.choice([label for label in LABELS if label != track.emotion])
+                events.append(Event("emotion_changed", self._name, track.number, track.emotion, other, 0.8,
+                                    frame.wall))  # fmt: skip
+                self._tracks[index] = replace(track, emotion=other, emotion_since=frame.taken)
+        for message in self._announcer.frame(frame, self._tracks, events):
+            sink.publish(message)
+        return len(events)
+
+
+class Node:
+    """CAMERAS cameras and a sink; told counts the events."""
+
+    def __init__(self, number: int, port: int, folder: Path) -> None:
+        topics = Topics(PREFIX, f"node-{number}")
+        self._chance = random.Random(number)
+        self._ids = EventIds()
+        self.boot, self.told = self._ids.boot, 0
+        self.sink = MqttSink(
+            "127.0.0.1", port=port, status_topic=topics.of("status"), client_id=topics.node,
+            outbox=Outbox(folder / f"{topics.node}.sqlite3"),
+        )  # fmt: skip
+        self._cameras = [
+            Camera(f"camera-{index}", topics, self._ids, self._chance) for index in range(CAMERAS)
+        ]
+        for camera in range(CAMERAS):
+            self.sink.publish(messages.camera_status(topics, f"camera-{camera}", "online"))
+
+    def look(self, until: float) -> None:
+        """Serve the cameras until *until*, monotonic s."""
+        due = time.monotonic() + self._chance.uniform(0, 1 / FPS)
+        while due < until:
+            time.sleep(max(0.0, due - time.monotonic()))
+            self.told += sum(camera.look(self.sink) for camera in self._cameras)
+            due += 1 / FPS
+
+
+def crowd(folder: Path, nodes: int, seconds: float, limit_ms: float = 200) -> list[Figure]:
+    """*nodes* times CAMERAS cameras with FACES faces each, for *seconds*, and one who listens to it all."""
+    with ExitStack() as stack:
+        broker = stack.enter_context(running(folder))
+        recorder = stack.enter_context(subscriber(broker.port, f"{PREFIX}/#"))
+        served = [Node(number, broker.port, folder) for number in range(nodes)]
+        for node in served:
+            node.sink.start()
+            stack.callback(node.sink.stop)
+        assert eventually(lambda: all(node.sink.connected for node in served), 30)
+        until = time.monotonic() + seconds
+        threads = [threading.Thread(target=node.look, args=(until,)) for node in served]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert eventually(lambda: all(node.sink.idle and node.sink.health().outbox.depth == 0
+                                      for node in served), 60)  # fmt: skip
+        told = sum(node.told for node in served)
+        wanted = {f"{node.boot}:{number}" for node in served for number in range(1, node.told + 1)}
+        eventually(lambda: len(_ids(recorder, "log")) >= told, 10)
+        logged = _ids(recorder, "log")
+        heard = list(zip(list(recorder.messages), recorder.times, strict=False))
+    latencies = sorted(
+        (when - datetime.fromisoformat(json.loads(payload)["ts"]).timestamp()) * 1000
+        for (topic, payload, _), when in heard
+        if topic.endswith("/event")
+    )
+    rate = len(heard) / seconds
+    what = f"{nodes} x {CAMERAS} x {FACES}"
+    print(f"{what}: {len(heard)} messages, {rate:.0f}/s; event in ms: "
+          f"p50 {latencies[len(latencies) // 2]:.1f}, most {latencies[-1]:.1f}")  # fmt: skip
+    return [
+        Figure("fleet", f"{what}: lost of {told} on log", len(wanted - set(logged)), 0),
+        Figure("fleet", f"{what}: lost of {told} on event", told - len(latencies), 0),
+        Figure("fleet", f"{what}: p95 in ms from face to subscriber",
+               latencies[int(0.95 * len(latencies))], limit_ms),
+    ]  # fmt: skip
+
+
+def _ids(heard: Subscriber, topic: str) -> list[str]:
+    told = list(heard.messages)
+    return [json.loads(payload)["id"] for name, payload, _ in told if name.endswith(f"/{topic}")]
