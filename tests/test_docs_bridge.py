@@ -1,0 +1,156 @@
+"""docs/examples/bridge.conf between two real mosquittos."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from edge.announce import Announcer, EventIds
+from edge.mqtt import messages
+from edge.mqtt.messages import Topics
+from edge.types import Event
+from tests.broker import Mosquitto, Subscriber, eventually, free_port, subscriber
+from tests.fakes import frame
+from tests.proxy import Proxy
+from tests.sink import sink
+
+EXAMPLE = Path(__file__).resolve().parents[1] / "docs" / "examples" / "bridge.conf"
+TOPICS = Topics("emotion-edge", "pi")
+HALL = "emotion-edge/pi/hall"
+NOON = 1772366400.0
+
+
+class Bridged(NamedTuple):
+    house: Mosquitto
+    centre: Mosquitto
+
+
+def bridged(folder: Path, *, commands: bool = False, way: int | None = None) -> Bridged:
+    """Two brokers, not yet started, the first with the example's bridge to the second, or to port *way*."""
+    port = free_port()
+    text = EXAMPLE.read_text().replace("central.example.org:1883", f"127.0.0.1:{way or port}")
+    lines = text.splitlines()
+    if commands:
+        lines = [line.removeprefix("#") if line.startswith("#topic") else line for line in lines]
+    # By itself mosquitto waits 5 to 30 s before it tries again.
+    lines.insert(lines.index("connection central") + 1, "restart_timeout 1")
+    centre = Mosquitto(folder, port=port)
+    return Bridged(Mosquitto(folder, "\n".join(["allow_anonymous true", *lines])), centre)
+
+
+@pytest.fixture
+def one_way(tmp_path: Path) -> Iterator[Bridged]:
+    yield from _running(bridged(tmp_path))
+
+
+@pytest.fixture
+def both_ways(tmp_path: Path) -> Iterator[Bridged]:
+    yield from _running(bridged(tmp_path, commands=True))
+
+
+def _running(brokers: Bridged) -> Iterator[Bridged]:
+    brokers.centre.start()
+    brokers.house.start()
+    yield brokers
+    brokers.house.kill()
+    brokers.centre.kill()
+
+
+def crossed(at_home: Subscriber, afar: Subscriber) -> bool:
+    """Whether what was told at home so far has reached the centre: the bridge keeps the order."""
+    mark = f"mark {time.monotonic()}"
+    at_home.publish(f"{HALL}/log", mark.encode())
+    return eventually(lambda: mark in afar.payloads(f"{HALL}/log"), 20)
+
+
+def counts(heard: Subscriber) -> dict[str, int]:
+    """How often each topic came, without the marks."""
+    told = [topic for topic, payload, _ in list(heard.messages) if not payload.startswith("mark")]
+    return dict(Counter(told))
+
+
+def test_what_nodes_tell_crosses_once_and_commands_do_not(one_way: Bridged) -> None:
+    with subscriber(one_way.house.port) as at_home, subscriber(one_way.centre.port) as afar:
+        assert crossed(at_home, afar)
+        with sink(one_way.house.port, status_topic=TOPICS.of("status"), client_id="pi") as node:
+            assert eventually(lambda: node.connected)
+            announcer = Announcer("hall", TOPICS, 2.0, EventIds(), started=0.0)
+            change = Event("face_appeared", "hall", 1, "none", "happy", 0.8, time.time())
+            told = [
+                *announcer.frame(frame(1.0), [], [change]),
+                messages.camera_status(TOPICS, "hall", "online"),
+                messages.health(TOPICS, messages.Health(1, 1), NOON),
+                messages.switch(TOPICS, "hall", "enabled", "ON"),
+            ]
+            for message in told:
+                node.publish(message)
+            node.publish(messages.Message(f"{HALL}/faces", b'{"v":1}'))
+            assert eventually(lambda: at_home.payloads(f"{HALL}/faces"))
+            afar.publish(f"{HALL}/enabled/set", b"OFF")
+            afar.publish("emotion-edge/pi/request/reload", b"{}")
+            assert crossed(at_home, afar)
+        assert eventually(lambda: afar.last(f"{TOPICS.of('status')}") == "offline", 20)
+        assert crossed(at_home, afar)
+        once = {f"{HALL}/{it}": 1 for it in ("event", "log", "state", "status")}
+        expected = {**once, "emotion-edge/pi/health": 1, "emotion-edge/pi/status": 2}
+        own = {f"{HALL}/enabled/set": 1, "emotion-edge/pi/request/reload": 1}
+        assert counts(afar) == {**expected, **own}
+        assert counts(at_home) == {**expected, f"{HALL}/faces": 1, f"{HALL}/enabled/state": 1}
+    with subscriber(one_way.centre.port) as late:
+        assert eventually(lambda: late.last(f"{HALL}/state"))
+        assert {topic for topic, _, old in late.messages if old} == {
+            f"{HALL}/state", f"{HALL}/status", "emotion-edge/pi/health", "emotion-edge/pi/status"
+        }  # fmt: skip
+
+
+def test_commands_that_are_let_in_come_once_and_their_answers_go_back(both_ways: Bridged) -> None:
+    with subscriber(both_ways.house.port) as at_home, subscriber(both_ways.centre.port) as afar:
+        assert crossed(at_home, afar)
+        afar.publish(f"{HALL}/enabled/set", b"OFF")
+        afar.publish("emotion-edge/pi/request/info", b"{}")
+        assert eventually(lambda: at_home.payloads("emotion-edge/pi/request/info"), 20)
+        at_home.publish(f"{HALL}/enabled/state", b"OFF")
+        at_home.publish("emotion-edge/pi/response/info", b"{}")
+        assert eventually(lambda: afar.payloads("emotion-edge/pi/response/info"), 20)
+        assert crossed(at_home, afar)
+        assert crossed(at_home, afar)  # what went round once would be here by now
+        pi = "emotion-edge/pi"
+        once = dict.fromkeys(
+            (f"{HALL}/enabled/set", f"{HALL}/enabled/state", f"{pi}/request/info", f"{pi}/response/info"), 1
+        )
+        assert counts(afar) == counts(at_home) == once
+
+
+def test_over_a_way_that_was_cut_the_log_comes_and_no_old_event(tmp_path: Path) -> None:
+    with Proxy(free_port()) as way:
+        brokers = bridged(tmp_path, way=way.port)
+        way.target = brokers.centre.port
+        with (
+            contextlib.contextmanager(_running)(brokers),
+            subscriber(brokers.house.port) as at_home,
+            subscriber(brokers.centre.port) as afar,
+            sink(brokers.house.port, status_topic=TOPICS.of("status"), client_id="pi") as node,
+        ):
+            assert crossed(at_home, afar)
+            way.target = free_port()
+            way.cut()
+            for number in range(30):
+                change = Event("emotion_changed", "hall", 1, "sad", "happy", 0.8, time.time())
+                told = messages.event(TOPICS, change, "b", number), messages.log(TOPICS, change, "b", number)
+                node.publish(replace(told[0], max_age_s=1.0))
+                node.publish(told[1])
+            assert eventually(lambda: len(at_home.payloads(f"{HALL}/log")) == 31)
+            assert len(at_home.payloads(f"{HALL}/event")) == 30
+            time.sleep(2.1)  # expiry is counted in whole seconds
+            way.target = brokers.centre.port
+            assert crossed(at_home, afar)
+            # Perhaps more than once, like all of QoS 1; each has its id.
+            assert list(dict.fromkeys(afar.payloads(f"{HALL}/log"))) == at_home.payloads(f"{HALL}/log")
+            assert afar.payloads(f"{HALL}/event") == []
