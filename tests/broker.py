@@ -88,11 +88,13 @@ class Mosquitto:
 class Subscriber:
     """What an automation sees: every message below *topic*, in order, as (topic, payload, retained)."""
 
-    def __init__(self, port: int, topic: str = "#") -> None:
+    def __init__(self, port: int, topic: str = "#", login: tuple[str, str] | None = None) -> None:
         self.messages: list[tuple[str, str, bool]] = []
         self.times: list[float] = []  # when each arrived, Unix s
         subscribed = threading.Event()
         self._client = paho.Client(CallbackAPIVersion.VERSION2)
+        if login is not None:
+            self._client.username_pw_set(*login)
         self._client.on_message = self._hear
         self._client.on_subscribe = lambda *about: subscribed.set()
         self._client.connect("127.0.0.1", port)
@@ -110,9 +112,9 @@ class Subscriber:
     def last(self, topic: str) -> str | None:
         return (self.payloads(topic) or [None])[-1]
 
-    def publish(self, topic: str, payload: bytes, retain: bool = False) -> None:
+    def publish(self, topic: str, payload: bytes, retain: bool = False) -> paho.MQTTMessageInfo:
         """Send to the broker, as another program in the house would (QoS 1)."""
-        self._client.publish(topic, payload, qos=1, retain=retain)
+        return self._client.publish(topic, payload, qos=1, retain=retain)
 
     def close(self) -> None:
         self._client.disconnect()
@@ -149,8 +151,9 @@ def server(serve: Callable[[socket.socket], None]) -> Iterator[int]:
 
 
 @contextmanager
-def subscriber(port: int, topic: str = "#") -> Iterator[Subscriber]:
-    listening = Subscriber(port, topic)
+def subscriber(port: int, topic: str = "#", login: tuple[str, str] | None = None) -> Iterator[Subscriber]:
+    """A Subscriber, until it is left; *login* is a name and its password."""
+    listening = Subscriber(port, topic, login)
     try:
         yield listening
     finally:

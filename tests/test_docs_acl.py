@@ -1,0 +1,95 @@
+"""docs/examples/mosquitto.acl in a real mosquitto: the daemon lacks nothing, a stranger gets nothing."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.broker import Mosquitto, eventually, subscriber
+from tests.passwords import password_file
+from tests.process import Process, Start, start  # noqa: F401
+
+EXAMPLE = Path(__file__).resolve().parents[1] / "docs" / "examples" / "mosquitto.acl"
+NODE = "emotion-edge/kitchen-pi"
+HOME, RECORDER, GUEST = ("home", "h"), ("recorder", "r"), ("guest", "g")
+CONFIGURATION = """
+[node]
+id = "kitchen-pi"
+[mqtt]
+host = "127.0.0.1"
+port = {}
+username = "kitchen-pi"
+password = "k"
+[[camera]]
+name = "hall"
+source = "portraits"
+width = 320
+height = 240
+fps = 8
+"""
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[Mosquitto]:
+    """A broker with the example's access list and a password for each of its names, and for a guest."""
+    passwords = password_file(tmp_path, kitchen_pi="k", home="h", recorder="r", guest="g", cellar_pi="c")
+    rules = tmp_path / "acl"
+    shutil.copy(EXAMPLE, rules)
+    rules.chmod(0o600)
+    mosquitto = Mosquitto(
+        tmp_path, f"allow_anonymous false\npassword_file {passwords}\nacl_file {rules}"
+    )
+    mosquitto.start()
+    yield mosquitto
+    mosquitto.kill()
+
+
+def test_the_daemon_and_the_home_work_and_nobody_else_commands(guarded: Mosquitto, start: Start) -> None:  # noqa: F811
+    port = guarded.port
+    with subscriber(port, "#", HOME) as home, subscriber(port, "#", GUEST) as guest:
+        daemon = start(CONFIGURATION.format(port))
+        own = ("status", "info", "health", *(f"hall/{it}" for it in ("status", "state", "event", "log", "faces")))
+        topics = [f"{NODE}/{it}" for it in own]
+        topics += ["homeassistant/device/kitchen-pi/config", "homeassistant/device/kitchen-pi_hall/config"]
+        assert eventually(lambda: all(home.payloads(topic) for topic in topics), 60)
+        assert guest.messages == []
+        with subscriber(port, "#", RECORDER) as recorder, subscriber(port, "#", ("cellar-pi", "c")) as cellar:
+            for stranger in (guest, recorder, cellar):
+                stranger.publish(f"{NODE}/hall/enabled/set", b"OFF")
+                stranger.publish(f"{NODE}/request/info", b'{"transaction":"stranger"}')
+                stranger.publish(f"{NODE}/status", b"offline", retain=True)
+                last = stranger.publish(f"{NODE}/hall/event", b'{"event_type":"face_appeared"}')
+                last.wait_for_publish(10)  # MQTT 3.1.1 acknowledges what it refuses
+                assert last.is_published()
+            assert eventually(lambda: recorder.payloads(f"{NODE}/hall/log"), 30)
+            assert recorder.payloads(f"{NODE}/hall/faces") == []
+            assert cellar.messages == []
+        home.publish(f"{NODE}/request/info", b'{"transaction":"home"}')
+        assert eventually(lambda: home.payloads(f"{NODE}/response/info"), 20)
+        assert [it.count("stranger") for it in home.payloads(f"{NODE}/response/info")] == [0]
+        home.publish(f"{NODE}/hall/hold/set", b"1.5")
+        assert eventually(lambda: home.last(f"{NODE}/hall/hold/state") == "1.5", 20)
+        assert home.payloads(f"{NODE}/hall/enabled/state") == ["ON"]
+        assert home.payloads(f"{NODE}/status") == ["online"]
+        assert not any(it == '{"event_type":"face_appeared"}' for it in home.payloads(f"{NODE}/hall/event"))
+        home.publish("homeassistant/status", b"online")  # a birth: discovery is told again
+        discovery = "homeassistant/device/kitchen-pi_hall/config"
+        before = len(home.payloads(discovery))
+        assert eventually(lambda: len(home.payloads(discovery)) > before, 20)
+        assert daemon.stop()[0] == 0
+        assert eventually(lambda: home.last(f"{NODE}/status") == "offline")
+        assert guest.messages == []
+    assert "refuses" not in daemon.log
+    assert "another daemon" not in daemon.log
+
+
+def test_who_has_no_password_does_not_get_in(guarded: Mosquitto, tmp_path: Path) -> None:
+    daemon = Process(tmp_path, CONFIGURATION.format(guarded.port).replace('"k"', '"wrong"'))
+    try:
+        told = "refused the connection (Not authorized); check mqtt.username, its password"
+        assert eventually(lambda: told in daemon.log_so_far(), 30)
+    finally:
+        daemon.close()
