@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,26 +36,33 @@ def read_data(path: Path, height: int, width: int, calibrate: int, seed: int) ->
     1 PublicTest) and perhaps ``ferplus`` (n, 10) votes; ``emotion-train fit`` leaves one in its run.
     EdgeError, in one line, for what is missing.
     """
+    if calibrate < FEWEST_OF_LABEL * len(LABELS):
+        raise EdgeError(f"--calibrate {calibrate}: {FEWEST_OF_LABEL * len(LABELS)} pictures or more would do")
+    if seed < 0:
+        raise EdgeError(f"--seed {seed}: 0 or more would do")
     try:
-        with np.load(path) as archive:
+        with path.open("rb") as file, np.load(file) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except OSError as error:
         raise EdgeError(f"{path}: {error.strerror or error}; a run's calibration.npz would do") from error
-    except (ValueError, zipfile.BadZipFile) as error:
+    except Exception as error:  # of a damaged one numpy passes on what zipfile, zlib and tokenize raise
         raise EdgeError(f"{path}: not an npz archive; a run's calibration.npz would do") from error
     for name in ("images", "labels", "usage"):
         if name not in arrays:
             found = ", ".join(sorted(arrays)) or "nothing"
             raise EdgeError(f"{path}: no array {name!r}, found {found}; a run's calibration.npz would do")
-    images, labels, usage = arrays["images"], arrays["labels"].astype(np.int64), arrays["usage"]
+    images, labels, usage = arrays["images"], arrays["labels"], arrays["usage"]
+    if images.dtype != np.uint8 or images.ndim != 3 or not images.size:
+        raise EdgeError(f"{path}: images {images.dtype} {images.shape}; uint8 (n, height, width) would do")
     n = len(images)
     votes = arrays.get("ferplus", np.zeros((n, len(_LABEL_OF_VOTE)), np.uint8))
-    if images.dtype != np.uint8 or images.ndim != 3:
-        raise EdgeError(f"{path}: images {images.dtype} {images.shape}; uint8 (n, height, width) would do")
+    if labels.dtype.kind not in "iu":
+        raise EdgeError(f"{path}: labels {labels.dtype}; integers would do")
+    labels = labels.astype(np.int64)
     for name, array, shape in (("labels", labels, (n,)), ("usage", usage, (n,)), ("ferplus", votes, (n, 10))):
         if array.shape != shape:
             raise EdgeError(f"{path}: {name} {array.shape}; {shape} would do, as there are {n} images")
-    if n and not 0 <= labels.min() <= labels.max() < len(LABELS):
+    if not 0 <= labels.min() <= labels.max() < len(LABELS):
         raise EdgeError(f"{path}: labels {labels.min()} to {labels.max()}; 0 to {len(LABELS) - 1} would do")
     rows = _balanced(labels, np.flatnonzero(usage == _TRAINING), calibrate, seed, path)
     public = np.flatnonzero(usage == _PUBLIC_TEST)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -92,7 +93,7 @@ def write(out: Path, files: Mapping[str, bytes]) -> None:
     Written and synced aside first, then renamed into place in their order, the card last: until it is
     there, the old card refuses the new files. What stood there comes back where one cannot be renamed.
     """
-    aside = None
+    aside, was_there = None, out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=".quantize-", dir=out))
@@ -107,6 +108,9 @@ def write(out: Path, files: Mapping[str, bytes]) -> None:
     finally:
         if aside is not None:
             shutil.rmtree(aside, ignore_errors=True)
+        if not was_there:
+            with contextlib.suppress(OSError):  # an empty one goes again; one with the files stays
+                out.rmdir()
 
 
 def _into_place(aside: Path, out: Path, names: list[str]) -> None:
@@ -143,6 +147,6 @@ def _record(path: Path) -> dict[str, Any]:
         return {}
     except (OSError, ValueError) as error:
         raise EdgeError(f"{path}: {error}; it is the run's record and belongs beside the network") from error
-    if not isinstance(record, dict):
+    if not isinstance(record, dict) or not isinstance(record.get("recipe", {}), dict):
         raise EdgeError(f"{path}: not a run's record")
     return record
