@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from edge.mqtt import schemas
+from edge.announce import Announcer, EventIds
+from edge.control import MAX_ERROR_BYTES
+from edge.mqtt import messages, schemas
+from edge.mqtt.messages import CameraHealth, ConfigHealth, Health, Info, MqttHealth, OutboxHealth, Topics
+from edge.remote.requests import COMMANDS
+from edge.types import LABELS, Box, Event, Face, Message, Track
+from tests.fakes import frame
 from tests.home_assistant_rules import entities
 
 MAX_BYTES = 2048
+NOON = 1772366400.123
+TOPICS = Topics("emotion-edge", "n" * 64)
+CAMERA = "c" * 64
+WORDS = "the reason in as many words as there may be of it, and not one of them more than that"
 
 
 @cache
@@ -33,10 +43,10 @@ def breach(name: str, payload: str) -> str | None:
     return error and f"{name}: {error.json_path}: {error.message}"
 
 
-def breaches(messages: Iterable[tuple[str, str]], prefix: str = "emotion-edge") -> list[str]:
-    """What in *messages*, (topic, payload) each, the contract does not know; empty payloads take back."""
+def breaches(told: Iterable[tuple[str, str]], prefix: str = "emotion-edge") -> list[str]:
+    """What in *told*, (topic, payload) each, the contract does not know; empty payloads take back."""
     found = []
-    for topic, payload in messages:
+    for topic, payload in told:
         if topic.startswith("homeassistant/") and topic.endswith("/config"):
             if payload:
                 entities(topic, payload.encode())  # its own rules
@@ -46,6 +56,57 @@ def breaches(messages: Iterable[tuple[str, str]], prefix: str = "emotion-edge") 
             found.append(f"{topic}: no such topic")
         elif len(payload.encode()) > MAX_BYTES:
             found.append(f"{topic}: {len(payload.encode())} bytes")
-        elif payload and (told := breach(name, payload)):
-            found.append(f"{topic}: {told}")
+        elif payload and (why := breach(name, payload)):
+            found.append(f"{topic}: {why}")
     return found
+
+
+def tracks(count: int, emotion: str = "surprise") -> list[Track]:
+    face = Face(Box(123.456, 67.89, 111.111, 99.999), 0.98765)
+    scores = tuple(0.1234 for _ in LABELS)
+    return [
+        Track(100_000 + number, face, 3.0, 7.0, announced=True, scores=scores, emotion=emotion)
+        for number in range(count)
+    ]
+
+
+def extremes() -> Iterator[Message]:
+    """Every kind of message, as long as eight faces and three cameras make it."""
+    ids = EventIds()
+    eight = tracks(8)
+    announcer = Announcer(CAMERA, TOPICS, 10.0, ids, started=0.0)
+    events = [
+        Event("emotion_changed", CAMERA, track.number, "disgust", "surprise", 0.12345, NOON)
+        for track in eight
+    ]
+    yield from announcer.frame(frame(10.0, seq=10**9, camera=CAMERA), eight, events)
+    yield from announcer.state([], [], 30.0, NOON)
+    yield from announcer.frame(frame(40.0, camera=CAMERA), tracks(8, "uncertain"), [])
+    for state in ("online", "offline", "stale", "disabled"):
+        yield messages.camera_status(TOPICS, CAMERA, state)
+    names = [f"camera-at-the-back-{number}" for number in range(3)]
+    yield messages.info(
+        TOPICS,
+        Info("0.1.0", WORDS, "ab" * 32, LABELS, WORDS, WORDS, WORDS, WORDS, names),
+        NOON,
+    )
+    percentiles = (1234.567, 12345.678)
+    stages = dict.fromkeys(("detect", "track", "classify", "report"), percentiles)
+    camera = CameraHealth(119.94, 1234.567, stages, 10**9, percentiles)
+    outbox = OutboxHealth(100_000, 64 * 2**20, 10**9, 10**3, f"{WORDS}; kept in memory")
+    yield messages.health(
+        TOPICS,
+        Health(
+            1e9, 4096.04, 101.23, ("under-voltage", "frequency capped", "throttled"),
+            dict.fromkeys(names, camera), MqttHealth(10**6, 1000, 10**9, outbox, True, True),
+            config=ConfigHealth("e" * 300, ("mqtt.host", "mqtt.port", "outbox.max_rows")),
+        ),
+        NOON,
+    )  # fmt: skip
+    yield messages.health(TOPICS, Health(0.0, 0.0, cameras={CAMERA: CameraHealth(0, None, {}, 0)}), NOON)
+    for name, value in (("enabled", "OFF"), ("min_confidence", "0.123"), ("hold", "59.999")):
+        yield messages.switch(TOPICS, CAMERA, name, value)
+    yield messages.node_status(TOPICS, True)
+    for command in COMMANDS:
+        body = {"status": "error", "error": "e" * MAX_ERROR_BYTES, "transaction": "t" * 128}
+        yield messages.response(TOPICS, command, body)

@@ -51,8 +51,8 @@ def test_the_daemon_and_the_home_work_and_nobody_else_commands(guarded: Mosquitt
     port = guarded.port
     with subscriber(port, "#", HOME) as home, subscriber(port, "#", GUEST) as guest:
         daemon = start(CONFIGURATION.format(port))
-        own = ("status", "info", "health", *(f"hall/{it}" for it in ("status", "state", "event", "log", "faces")))
-        topics = [f"{NODE}/{it}" for it in own]
+        topics = [f"{NODE}/{it}" for it in ("status", "info", "health")]
+        topics += [f"{NODE}/hall/{it}" for it in ("status", "state", "event", "log", "faces", "hold/state")]
         topics += ["homeassistant/device/kitchen-pi/config", "homeassistant/device/kitchen-pi_hall/config"]
         assert eventually(lambda: all(home.payloads(topic) for topic in topics), 60)
         assert guest.messages == []

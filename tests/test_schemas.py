@@ -10,22 +10,17 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from edge.announce import Announcer, EventIds
-from edge.mqtt import messages, schemas
-from edge.mqtt.messages import CameraHealth, ConfigHealth, Health, Info, MqttHealth, OutboxHealth, Topics
+from edge.mqtt import schemas
 from edge.remote.requests import COMMANDS, parse_request
 from edge.remote.switches import NAMES, Refused, parse
 from edge.settings.tables import TOPIC_WORDS
-from edge.types import LABELS, Box, Event, Face, Message, Track
 from tests.broker import Mosquitto, Subscriber, broker, eventually, subscriber  # noqa: F401
-from tests.contract import MAX_BYTES, breach, breaches
-from tests.fakes import frame
+from tests.contract import MAX_BYTES, breach, breaches, extremes
 from tests.process import Start, start  # noqa: F401
 
 SCHEMAS = sorted(set(schemas.TOPICS.values()))
 FILES = Path(schemas.__file__).parent
 NODE = "emotion-edge/pi"
-NOON = 1772366400.123
 
 # The daemon as a process
 
@@ -99,57 +94,7 @@ def test_everything_the_daemon_says_in_a_day_keeps_to_the_contract(
     assert "Traceback" not in daemon.log
 
 
-# The extremes, straight from the code that makes messages
-
-TOPICS = Topics("emotion-edge", "n" * 64)
-CAMERA = "c" * 64
-WORDS = "the reason in as many words as there may be of it, and not one of them more than that"
-
-
-def tracks(count: int, emotion: str = "surprise") -> list[Track]:
-    face = Face(Box(123.456, 67.89, 111.111, 99.999), 0.98765)
-    scores = tuple(0.1234 for _ in LABELS)
-    return [
-        Track(100_000 + number, face, 3.0, 7.0, announced=True, scores=scores, emotion=emotion)
-        for number in range(count)
-    ]
-
-
-def extremes() -> Iterator[Message]:
-    ids = EventIds()
-    eight = tracks(8)
-    announcer = Announcer(CAMERA, TOPICS, 10.0, ids, started=0.0)
-    events = [
-        Event("emotion_changed", CAMERA, track.number, "disgust", "surprise", 0.12345, NOON)
-        for track in eight
-    ]
-    yield from announcer.frame(frame(10.0, seq=10**9, camera=CAMERA), eight, events)
-    yield from announcer.state([], [], 30.0, NOON)
-    yield from announcer.frame(frame(40.0, camera=CAMERA), tracks(8, "uncertain"), [])
-    for state in ("online", "offline", "stale", "disabled"):
-        yield messages.camera_status(TOPICS, CAMERA, state)
-    names = [f"camera-at-the-back-{number}" for number in range(3)]
-    yield messages.info(
-        TOPICS,
-        Info("0.1.0", WORDS, "ab" * 32, LABELS, WORDS, WORDS, WORDS, WORDS, names),
-        NOON,
-    )
-    percentiles = (1234.567, 12345.678)
-    stages = dict.fromkeys(("detect", "track", "classify", "report"), percentiles)
-    camera = CameraHealth(119.94, 1234.567, stages, 10**9, percentiles)
-    outbox = OutboxHealth(100_000, 64 * 2**20, 10**9, 10**3, f"{WORDS}; kept in memory")
-    yield messages.health(
-        TOPICS,
-        Health(
-            1e9, 4096.04, 101.23, ("under-voltage", "frequency capped", "throttled"),
-            dict.fromkeys(names, camera), MqttHealth(10**6, 1000, 10**9, outbox, True, True),
-            config=ConfigHealth("e" * 300, ("mqtt.host", "mqtt.port", "outbox.max_rows")),
-        ),
-        NOON,
-    )  # fmt: skip
-    yield messages.health(TOPICS, Health(0.0, 0.0, cameras={CAMERA: CameraHealth(0, None, {}, 0)}), NOON)
-    for name, value in (("enabled", "OFF"), ("min_confidence", "0.123"), ("hold", "59.999")):
-        yield messages.switch(TOPICS, CAMERA, name, value)
+# The largest there are
 
 
 def test_the_largest_messages_of_eight_faces_and_three_cameras_keep_to_the_contract() -> None:
