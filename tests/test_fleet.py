@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -13,12 +15,13 @@ from typing import NamedTuple
 import pytest
 
 from edge.__main__ import main
+from edge.commands import fleet as command
 from edge.commands.fleet_view import Fleet, table
 from edge.mqtt import messages
 from edge.mqtt.messages import CameraHealth, Health, Info, MqttHealth, OutboxHealth, Topics
 from edge.types import LABELS, Incoming, Message
 from tests import chaos, many_nodes
-from tests.broker import Mosquitto, Subscriber, broker, eventually, free_port, subscriber  # noqa: F401
+from tests.broker import Mosquitto, Subscriber, broker, eventually, free_port, server, subscriber  # noqa: F401
 from tests.passwords import password_file
 from tests.process import Process, environment
 
@@ -163,7 +166,7 @@ def test_who_comes_late_knows_all_and_a_broker_that_lost_its_store_is_told_withi
 
 def test_a_house_full_of_nodes_loses_nothing(tmp_path: Path) -> None:
     # The limit of 200 ms is for a machine that has nothing else to do: `python -m tests.soak fleet`.
-    chaos.check(many_nodes.crowd(tmp_path, nodes=5, seconds=5, limit_ms=5000))
+    chaos.check(many_nodes.crowd(tmp_path, nodes=5, seconds=4, limit_ms=5000))
 
 
 # The list
@@ -179,6 +182,34 @@ def test_a_broker_that_is_away_costs_one_line(fleet: RunFleet) -> None:
     port = free_port()
     told = f"mqtt 127.0.0.1:{port}: connection refused; is a broker running there?\n"
     assert fleet(port) == (1, "", told)
+
+
+def test_a_broker_that_knows_no_mqtt_5_and_does_not_answer_is_told(
+    fleet: RunFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    levels = []
+
+    def serve(connection: socket.socket) -> None:
+        levels.append(connection.recv(1024)[8])
+        if levels[-1] == 4:  # else it hangs up
+            connection.sendall(b"\x20\x02\x00\x00")
+            while connection.recv(1024):
+                pass
+
+    monkeypatch.setattr(command, "PATIENCE_S", 1.0)
+    with server(serve) as port:
+        assert fleet(port) == (1, "", f"mqtt 127.0.0.1:{port}: does not answer within 1 s\n")
+    assert levels == [5, 4]
+
+
+def test_a_broker_that_goes_ends_the_watch(broker: Mosquitto, fleet: RunFleet) -> None:  # noqa: F811
+    going = threading.Timer(3.0, broker.kill)
+    going.start()
+    code, _, errors = fleet(broker.port, "--watch")
+    going.join()
+    (line,) = errors.splitlines()
+    assert code == 1
+    assert line.startswith(f"mqtt 127.0.0.1:{broker.port}: ")
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "mqtt"])

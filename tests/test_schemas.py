@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 
@@ -92,6 +95,23 @@ def test_everything_the_daemon_says_in_a_day_keeps_to_the_contract(
     (restart,) = [health["config"]["restart"] for health in healths if "restart" in health["config"]]
     assert restart == ["mqtt.keepalive_s"]
     assert "Traceback" not in daemon.log
+
+
+def test_while_nothing_changes_nothing_is_said_but_health(
+    broker: Mosquitto, start: Start, tmp_path: Path  # noqa: F811
+) -> None:
+    cv2.imwrite(str(tmp_path / "wall.png"), np.full((240, 320), 128, np.uint8))
+    with subscriber(broker.port) as heard:
+        start(f'[node]\nid = "pi"\n[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\n'
+              f'[[camera]]\nname = "hall"\nsource = "{tmp_path / "wall.png"}"\nfps = 8\n')  # fmt: skip
+        told = ("hall/status", "hall/state", "hall/hold/state", "info")
+        assert eventually(lambda: all(heard.last(f"{NODE}/{topic}") for topic in told), 40)
+        assert eventually(lambda: heard.last(f"{NODE}/hall/status") == "online", 20)
+        # Whatever the start still had to say has come.
+        assert eventually(lambda: time.time() - heard.times[-1] > 1.5, 20)
+        mark = len(heard.messages)
+        assert not eventually(lambda: len(heard.messages) > mark + 1, 4)
+        assert {topic for topic, _, _ in heard.messages[mark:]} <= {f"{NODE}/health"}
 
 
 # The largest there are

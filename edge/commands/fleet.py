@@ -20,7 +20,7 @@ from edge.types import EdgeError, Incoming
 
 if TYPE_CHECKING:
     from edge.mqtt.broker import Broker
-    from edge.mqtt.connection import Connection
+    from edge.mqtt.connection import Ack, Connection
     from edge.settings.tables import Mqtt
 
 TOPICS = ("+/status", "+/info", "+/health", "+/+/status")  # below the prefix
@@ -123,12 +123,18 @@ def _connected(broker: Broker) -> Iterator[Connection]:
 
 def _gather(connection: Connection, fleet: Fleet, prefix: str) -> None:
     """Ask for everything and take in what the broker retains."""
-    for topic in TOPICS:
-        connection.subscribe(f"{prefix}/{topic}")
+    unanswered = {connection.subscribe(f"{prefix}/{topic}") for topic in TOPICS}
     began = last = time.monotonic()
-    while time.monotonic() < min(last + QUIET_S, began + PATIENCE_S):
-        if _take(connection, fleet):
-            last = time.monotonic()
+    while unanswered or time.monotonic() < last + QUIET_S:
+        if time.monotonic() > began + PATIENCE_S:
+            if unanswered:
+                raise EdgeError(f"does not answer within {PATIENCE_S:g} s")
+            return  # it told of more nodes than it can in that time
+        for it in _take(connection, fleet):
+            if not isinstance(it, Incoming):
+                unanswered.discard(it.number)
+            if not isinstance(it, Incoming) or it.retained:
+                last = time.monotonic()
 
 
 def _listen(connection: Connection, fleet: Fleet, seconds: float) -> None:
@@ -137,15 +143,12 @@ def _listen(connection: Connection, fleet: Fleet, seconds: float) -> None:
         _take(connection, fleet)
 
 
-def _take(connection: Connection, fleet: Fleet) -> bool:
-    """Take in what comes next, if anything does soon; whether something retained or an answer did."""
-    news = False
-    for it in connection.turn(0.2):
+def _take(connection: Connection, fleet: Fleet) -> list[Ack | Incoming]:
+    """What comes next, if anything does soon, told to *fleet*."""
+    came = connection.turn(0.2)
+    for it in came:
         if isinstance(it, Incoming):
             fleet.hear(it)
-            news |= it.retained
         elif it.refusal is not None:
             raise EdgeError(f"refuses to tell of the nodes ({it.refusal}); allow it in its access list")
-        else:
-            news = True
-    return news
+    return came
