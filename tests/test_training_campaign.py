@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from edge.types import EdgeError
+from training.__main__ import main
 from training.campaign import Run, campaign, read_plan
 
 QUICK = "epochs = 1\nbatch = 7\nferplus = 0.0\n"
@@ -36,14 +37,19 @@ def recipe(folder: Path, text: str) -> Path:
 def test_a_run_waits_for_the_one_it_starts_from_and_a_second_call_finds_nothing_to_do(
     tmp_path: Path, given: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    quick = recipe(tmp_path, QUICK)
-    runs = [Run("first", "plain", quick), Run("second", "plain", quick, start_from="first")]
-    assert campaign(runs, tmp_path / "runs", given, parallel=2)
+    recipe(tmp_path, QUICK)
+    plan = tmp_path / "plan"
+    plan.write_text(
+        '[[run]]\nname = "first"\nmodel = "plain"\nrecipe = "0.toml"\n'
+        '[[run]]\nname = "second"\nmodel = "plain"\nrecipe = "0.toml"\nstart_from = "first"\n'
+    )
+    command = ["campaign", str(plan), "--out", str(tmp_path / "runs"), "--parallel", "2", *given]
+    assert main(command) == 0
     begun = [line for line in capsys.readouterr().err.splitlines() if line.endswith("begins")]
     assert begun == ["first: begins", "second: begins"]
     first, second = (os.path.getmtime(tmp_path / "runs" / name / "finished") for name in ("first", "second"))
     assert first < second
-    assert campaign(runs, tmp_path / "runs", given)
+    assert main(command) == 0
     assert capsys.readouterr().err == ""
 
 

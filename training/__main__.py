@@ -74,9 +74,11 @@ def _campaign(options: argparse.Namespace) -> None:
 
     end = math.inf if options.minutes is None else time.monotonic() + 60 * options.minutes
     runs = read_plan(options.plan)
-    if not campaign(
-        runs, options.out, options.fit, parallel=options.parallel, time_is_up=lambda: time.monotonic() > end
-    ):
+    given = ["--data", *map(str, options.data), *(["--skip-bad"] if options.skip_bad else [])]
+    for name in ("ferplus", "threads", "workers", "backend"):
+        if value := getattr(options, name):
+            given += [f"--{name}", str(value)]
+    if not campaign(runs, options.out, given, options.parallel, lambda: time.monotonic() > end):
         raise EdgeError(f"{options.minutes:g} minutes are over; the same command goes on with the rest")
 
 
@@ -183,7 +185,16 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument("--skip-bad", action="store_true", help="leave out and count rows that cannot be read")
     data.add_argument("--threads", type=int, metavar="N", help="of the backend (default: its own choice)")
 
-    fit = commands.add_parser("fit", parents=[data], help="train a network")
+    machine = argparse.ArgumentParser(add_help=False)
+    machine.add_argument(
+        "--workers", type=_natural, default=0, metavar="N",
+        help="processes that vary the pictures, for a fast accelerator (default: none, a thread)",
+    )  # fmt: skip
+    machine.add_argument(
+        "--backend", choices=("tensorflow", "jax", "torch"), help="default: $KERAS_BACKEND, or keras's own"
+    )
+
+    fit = commands.add_parser("fit", parents=[data, machine], help="train a network")
     fit.add_argument("--model", required=True, metavar="NAME", help="edge-s, edge-xs, edge-m, deep-cnn, …")
     fit.add_argument("--recipe", type=Path, metavar="TOML", help="default: the values in training/recipe.py")
     fit.add_argument("--out", type=Path, required=True, metavar="DIR", help="the run's folder")
@@ -199,17 +210,12 @@ def _parser() -> argparse.ArgumentParser:
         help="runs whose mean answer is learned as well (the recipe's distill)",
     )  # fmt: skip
     fit.add_argument("--seed", type=_natural, metavar="N", help="instead of the recipe's")
-    fit.add_argument(
-        "--workers", type=_natural, default=0, metavar="N",
-        help="processes that vary the pictures, for a fast accelerator (default: none, a thread)",
-    )  # fmt: skip
-    fit.add_argument(
-        "--backend", choices=("tensorflow", "jax", "torch"), help="default: $KERAS_BACKEND, or keras's own"
-    )
     fit.set_defaults(run=_fit)
 
     campaign = commands.add_parser(
-        "campaign", help="many runs: teachers before students, several at a time, within a time limit"
+        "campaign",
+        parents=[data, machine],
+        help="many runs: teachers before students, several at a time, within a time limit",
     )
     campaign.add_argument(
         "plan", type=Path, metavar="TOML", help="tables [[run]]; training/plans has examples"
@@ -221,10 +227,7 @@ def _parser() -> argparse.ArgumentParser:
         "--minutes", type=float, metavar="N", help="stop then; the same command goes on later"
     )
     campaign.add_argument("--parallel", type=int, default=1, metavar="N", help="runs at a time (default: 1)")
-    campaign.add_argument(
-        "fit", nargs="*", metavar="-- ARGUMENT", help="what each fit gets: --data, --threads, --workers …"
-    )
-    campaign.set_defaults(run=_campaign, threads=None)
+    campaign.set_defaults(run=_campaign)
 
     average = commands.add_parser("average", help="one network out of several: the mean of their weights")
     average.add_argument("models", type=Path, nargs="+", metavar="KERAS", help="model.keras of each run")

@@ -106,7 +106,6 @@ def campaign(
     runs: Sequence[Run],
     out: Path,
     given: Sequence[str],
-    *,
     parallel: int = 1,
     time_is_up: Callable[[], bool] = lambda: False,
 ) -> bool:

@@ -14,17 +14,16 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 data=$1 results=$2 minutes=$3 parallel=${4:-4} plan=${5:-training/plans/gpu.toml}
 
+# Several runs share one GPU: none may take all of its memory at its start.
+export KERAS_BACKEND=jax XLA_PYTHON_CLIENT_PREALLOCATE=false
 if ! python3 -c 'import keras' 2>/dev/null; then
     python3 -m pip install -q --no-index --no-deps --no-compile --upgrade --target /tmp/site .whl/*.whl
     export PYTHONPATH=/tmp/site
 fi
-# Several runs share one GPU: none may take all of its memory at its start.
-export KERAS_BACKEND=jax XLA_PYTHON_CLIENT_PREALLOCATE=false
-
 mkdir -p "$results"
 status=0
 python3 -m training campaign "$plan" --out runs/gpu --minutes "$minutes" --parallel "$parallel" \
-    -- --data "$data" --workers 3 || status=$?
+    --data "$data" --workers 3 || status=$?
 
 finished=$(cd runs/gpu && for run in */finished; do [ -e "$run" ] && dirname "$run"; done || true)
 cp runs/gpu/*.log "$results" 2>/dev/null || true
