@@ -18,7 +18,7 @@ HEADER = ("NODE", "STATUS", "VERSION", "MODEL", "RUNTIME", "CAMERAS", "TEMP", "Q
 class CameraRow:
     name: str
     status: str | None
-    fps: float | None
+    fps: float | None  # None also while it is not online
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +98,11 @@ def _camera(camera: CameraRow) -> str:
     return f"{camera.name} {camera.status or '?'}{rate}"
 
 
+def _camera_row(name: str, status: str | None, rates: Any) -> CameraRow:
+    # The rate is from the last health, which may be of before it went.
+    return CameraRow(_plain(name), status, _number(rates, name, "fps") if status == "online" else None)
+
+
 def _row(name: str, node: _Node, wall: float) -> Row:
     rates = _at(node.health, "cameras", kind=dict) or {}
     configured = _at(node.info, "cameras", kind=list) or []
@@ -108,9 +113,7 @@ def _row(name: str, node: _Node, wall: float) -> Row:
         version=_text(node.info, "version"),
         model=_text(node.info, "model", "name"),
         runtime=_text(node.info, "runtime", "name"),
-        cameras=tuple(
-            CameraRow(_plain(it), node.cameras.get(it), _number(rates, it, "fps")) for it in names
-        ),
+        cameras=tuple(_camera_row(it, node.cameras.get(it), rates) for it in names),
         temperature_c=_number(node.health, "temperature_c"),
         queued=_count(node.health, "mqtt", "queued"),
         outbox=_count(node.health, "mqtt", "outbox", "depth"),
