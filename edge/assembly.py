@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from functools import partial
@@ -102,7 +103,8 @@ def build_info(settings: Settings, engine: Engine, detector: FaceDetector) -> In
         runtime=engine.runtime.name,
         runtime_reason=settings.model.runtime,
         detector=detector.finder.name,
-        detector_reason=detector.description,
+        # Names of files, not of the folders of who runs this: info is retained, and many may read it.
+        detector_reason=re.sub(r"/\S*/", "", detector.description),
         cameras=[part.name for part in settings.camera],
     )
 

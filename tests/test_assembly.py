@@ -1,0 +1,19 @@
+"""From settings to objects: what the node tells of itself."""
+
+from pathlib import Path
+
+import pytest
+
+from edge.assembly import build_info, open_configured_detector, open_engine
+from edge.settings import Settings
+
+
+def test_info_names_files_and_no_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    settings = Settings()
+    info = build_info(settings, open_engine(settings), open_configured_detector(settings))
+    assert info.detector == "haar"
+    assert info.detector_reason == (
+        "haar, because no YuNet file at face_detection_yunet_2023mar.onnx; "
+        "`emotion-edge models fetch yunet` gets it"
+    )
