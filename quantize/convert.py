@@ -111,14 +111,14 @@ def fold_temperature(model: Any, temperature: float, path: Path) -> float:
     return temperature
 
 
-def to_int8(model: Any, calibration: Image) -> bytes:
+def to_int8(model: Any, calibration: Image, content: bytes | None = None) -> bytes:
     """The TFLite file: int8 throughout, weights per channel, pixel - 128 in, batch of one.
 
     Only dense layers have one scale for all: a scale a channel came to them in TensorFlow 2.16, and runtimes
     from before, the Edge TPU's among them, read the first for all. That costs nothing: on PublicTest .8519 in
     place of .8521 (edge-s), .7828 in place of .7828 (plain).
     *calibration* (m, height, width) uint8 shows what each activation reaches; a *model* that was trained
-    with ranges keeps those.
+    with ranges keeps those. *content* is what to_float makes of it, where that is at hand already.
     """
     with quiet():
         import tensorflow as tf
@@ -133,18 +133,18 @@ def to_int8(model: Any, calibration: Image) -> bytes:
             converter._experimental_disable_per_channel_quantization_for_dense_layers = True
             converter.inference_input_type = tf.int8
             converter.inference_output_type = tf.int8
-            content = bytes(converter.convert())
+            eight = bytes(converter.convert())
         else:
             # What the converter does with a representative data set, but for the ranges, which are ours.
-            content = bytes(
+            eight = bytes(
                 mlir_quantize(
-                    with_ranges(to_float(model), calibration),
+                    with_ranges(content or to_float(model), calibration),
                     fully_quantize=True, input_data_type=tf.int8, output_data_type=tf.int8,
                     disable_per_channel_for_dense_layers=True,
                 )
             )  # fmt: skip
-    _check(content)
-    return content
+    _check(eight)
+    return eight
 
 
 def to_float(model: Any) -> bytes:

@@ -117,18 +117,7 @@ def quantized(model: Any, folder: Path) -> int:
     return main([*given, "--max-drop", "-100"])
 
 
-def test_the_command_names_a_bad_networks_layers_before_it_quantizes(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert quantized(bad(), tmp_path) in (1, 3)  # 1 where the converter leaves some of it in float
-    lines = capsys.readouterr().out.splitlines()
-    (quantizing,) = [number for number, line in enumerate(lines) if "quantizing by" in line]
-    for named in ("swished: swish (silu)", "excite: squeeze-and-excite", "norm: LayerNormalization"):
-        assert any(line.startswith(f"warning: {named}: ") for line in lines[:quantizing])
-    assert not (tmp_path / "out").exists()
-
-
-def test_the_command_names_them_again_beside_a_loss_that_is_too_large(
+def test_the_command_names_layers_again_beside_a_loss_that_is_too_large(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from keras import layers
