@@ -8,12 +8,14 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edge.types import EdgeError
 
 if TYPE_CHECKING:
     from quantize.make import Made
+    from quantize.report import Report
+    from quantize.steps import Steps
 
 # What each kind of device takes besides the int8 TFLite file: (ONNX, Edge TPU).
 TARGETS = {"pi": (False, False), "coral": (False, True), "jetson": (True, False), "all": (True, True)}
@@ -53,14 +55,20 @@ def main(argv: list[str] | None = None) -> int:
 def _quantize(options: argparse.Namespace) -> None:
     from quantize.files import check_writable, package, write
     from quantize.make import concerns, make, worst
+    from quantize.report_text import measured_table, table
+    from quantize.steps import Steps
 
     began = time.monotonic()
+    reported = None if options.no_report else options.report or options.out / "report"
     check_writable(options.out)  # now rather than after a minute's work
+    if reported:
+        check_writable(reported, "--report")
     with_onnx, with_edgetpu = TARGETS[options.target]
+    with_onnx, with_edgetpu = with_onnx or options.onnx, with_edgetpu or options.edgetpu
+    steps = Steps(5 + with_onnx + with_edgetpu + (3 if reported else 0))
     made_with = functools.partial(
-        make, options.model, options.data,
-        name=options.name, calibrate=options.calibrate, seed=options.seed,
-        with_onnx=with_onnx or options.onnx, with_edgetpu=with_edgetpu or options.edgetpu,
+        make, options.model, options.data, name=options.name, calibrate=options.calibrate, seed=options.seed,
+        with_onnx=with_onnx, with_edgetpu=with_edgetpu, steps=steps,
     )  # fmt: skip
     made = made_with()
     print(table(made))
@@ -71,36 +79,53 @@ def _quantize(options: argparse.Namespace) -> None:
         print(table(made))
         most = worst(made)
     if most.drop > options.max_drop:
-        for line in concerns(made.model):
+        for line in [*_losing(made), *concerns(made.model)]:
             print(line, file=sys.stderr)
         raise DropError(
             f"{options.model}: {most.file} loses {most.drop:.2f} points on {most.data}, --max-drop allows "
             f"{options.max_drop:g}; nothing was written" + ("" if options.qat else "; --qat 10 may mend it")
         )
     calibration = {"data": options.data.name, "pictures": len(made.data.rows), "seed": options.seed}
-    files = package(made, options.name, options.model_version, options.model, calibration)
+    with steps("packing"):
+        files = package(made, options.name, options.model_version, options.model, calibration)
+    if reported:
+        report = _measured(options.model.name, made, calibration, steps)
+        print(measured_table(report))
+        beside = _drawn(report, steps)
     write(options.out, files)
     print(f"{options.out}: {', '.join(files)}; {time.monotonic() - began:.0f} s")
+    if reported:
+        try:
+            write(reported, beside)
+        except EdgeError as error:
+            raise EdgeError(f"{error} of the report; the other files are in {options.out}") from error
+        print(f"{reported}: {', '.join(beside)}")
 
 
-def table(made: Made) -> str:
-    """For people: each file's accuracy and calibration beside the float network's, and who agrees."""
-    width = max(len(file) for file in made.files)
-    lines = [
-        f"{'':<{width}}  {'PublicTest':<22}{'n':>6}{'float':>9}{'file':>9}{'drop':>7}"
-        f"{'ECE float':>11}{'file':>7}"
-    ]
-    for cost in made.costs:
-        lines.append(
-            f"{cost.file:<{width}}  {cost.data:<22}{cost.n:>6}{100 * cost.float_accuracy:>7.2f} %"
-            f"{100 * cost.accuracy:>7.2f} %{cost.drop:>7.2f}{cost.float_error:>11.3f}{cost.error:>7.3f}"
-        )
-    first = next(iter(made.files))
-    for file, content in made.files.items():
-        told = f"{file:<{width}}  {len(content):>9,} bytes, as float does {made.agreement(file):.2%}"
-        lines.append(told if file == first else f"{told}, as {first} {made.agreement(file, first):.2%}")
-    lines += [f"{file:<{width}}  {len(content):>9,} bytes" for file, content in made.compiled.items()]
-    return "\n".join(lines)
+def _losing(made: Made) -> list[str]:
+    """Where eight bits lose most, as lines."""
+    from quantize import sqnr
+    from quantize.report import compared
+
+    return [f"most error is added by {line}" for line in sqnr.told(compared(made))]
+
+
+def _measured(network: str, made: Made, calibration: dict[str, Any], steps: Steps) -> Report:
+    from quantize.make import concerns
+    from quantize.report import Report, compared, machine, timed
+
+    with steps("comparing layers"):
+        layers = compared(made)
+    with steps("timing the files in turn"):
+        latency = timed(made)
+    return Report(network, made, calibration, concerns(made.model), layers, latency, machine(), steps.seconds)
+
+
+def _drawn(report: Report, steps: Steps) -> dict[str, bytes]:
+    from quantize.report import files_of
+
+    with steps("writing the report"):
+        return files_of(report)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -132,6 +157,11 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--calibrate", type=int, default=1000, metavar="N", help="pictures (default 1000)")
     parser.add_argument("--seed", type=int, default=0, help="chooses them (default 0)")
+    parser.add_argument(
+        "--report", type=Path, metavar="DIR",
+        help="what it cost: report.md, report.json and pictures (default: report in --out's folder)",
+    )  # fmt: skip
+    parser.add_argument("--no-report", action="store_true", help="only the files; nothing is timed")
     parser.add_argument("--name", default="emotion", help="of the files (default emotion)")
     parser.add_argument("--model-version", default="1", metavar="V", help="for the card (default 1)")
     return parser

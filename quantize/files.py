@@ -78,13 +78,13 @@ def package(
     return files | {f"{name}.json": card.model_dump_json(indent=1).encode()}
 
 
-def check_writable(out: Path) -> None:
-    """EdgeError unless files could be written to *out*, which need not exist yet."""
+def check_writable(out: Path, option: str = "--out") -> None:
+    """EdgeError unless files could be written to *out*, which *option* gives and need not exist yet."""
     nearest = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     if not nearest.is_dir():
-        raise EdgeError(f"{nearest}: not a folder; --out needs one")
+        raise EdgeError(f"{nearest}: not a folder; {option} needs one")
     if not os.access(nearest, os.W_OK):
-        raise EdgeError(f"{nearest}: not writable; --out needs a folder that is")
+        raise EdgeError(f"{nearest}: not writable; {option} needs a folder that is")
 
 
 def write(out: Path, files: Mapping[str, bytes]) -> None:

@@ -4,32 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from edge.runtimes import open_runtime
 from edge.types import Floats
 from quantize import convert, measure
+from quantize.costs import Cost, costs
 from quantize.data import Data, read_data
 from quantize.golden import is_int8
+from quantize.steps import Steps
 
-
-class Cost(NamedTuple):
-    """What one file costs on one label set of PublicTest; shares 0..1."""
-
-    file: str
-    data: str
-    n: int
-    float_accuracy: float
-    accuracy: float
-    float_error: float  # calibration error before the temperature
-    error: float  # and of the file
-
-    @property
-    def drop(self) -> float:
-        """Points of accuracy lost, positive where the file is worse."""
-        return 100 * (self.float_accuracy - self.accuracy)
+if TYPE_CHECKING:
+    from quantize.edgetpu import Compiled
 
 
 @dataclass(frozen=True)
@@ -44,6 +30,7 @@ class Made:
     float_tflite: bytes  # what the others were made from; goes to no device
     files: dict[str, bytes]  # name -> content, the int8 TFLite file first
     compiled: dict[str, bytes]  # for the Edge TPU: name -> content; only that can run it
+    compiler: Compiled | None  # and what its compiler said
     probabilities: dict[str, Floats]  # (n, labels) of PublicTest by each of files
     costs: tuple[Cost, ...]  # of each of files, on each label set
 
@@ -62,6 +49,7 @@ def make(
     seed: int,
     with_onnx: bool,
     with_edgetpu: bool,
+    steps: Steps,
     qat: int = 0,
 ) -> Made:
     """The files called *name* of the network at *path*; EdgeError for what it, or the data, is not right for.
@@ -70,71 +58,64 @@ def make(
     ``name.edgetpu.tflite`` where the compiler is installed. With *qat* the network is first trained for that
     many epochs to bear eight bits. Says on the terminal what it is at, and what it dislikes of the network.
     """
-    model = convert.load(path)
+    with steps("opening network and data"):
+        model = convert.load(path)
+        _, height, width, _ = model.input_shape
+        data = read_data(data_path, height, width, calibrate, seed)
     if not qat:  # else this was said the first time
         for line in concerns(model):
             print(line)
-    _, height, width, _ = model.input_shape
-    data = read_data(data_path, height, width, calibrate, seed)
-    known = data.majority >= 0
-    before = convert.predict(model, data.images)
-    # What a user sees is held against what most people see; FER2013's own labels where no one voted.
-    rows, truth = (known, data.majority[known]) if known.any() else (~known, data.labels)
-    temperature = convert.fold_temperature(model, measure.fit_temperature(before[rows], truth), path)
-    print(f"temperature {temperature:.3f}, folded in; quantizing by {len(data.rows)} pictures …", flush=True)
+    with steps("asking the float network"):
+        known = data.majority >= 0
+        before = convert.predict(model, data.images)
+        # What a user sees is held against what most people see; FER2013's own labels where no one voted.
+        rows, truth = (known, data.majority[known]) if known.any() else (~known, data.labels)
+        temperature = convert.fold_temperature(model, measure.fit_temperature(before[rows], truth), path)
+    print(f"temperature {temperature:.3f}, folded in")
 
     if qat:
         from quantize.qat import train
 
-        model = train(model, data.calibration, qat, seed=seed)
-    float_tflite = convert.to_float(model)
+        with steps(f"training it for {qat} epochs"):
+            model = train(model, data.calibration, qat, seed=seed)
     tflite_name = f"{name}.tflite"
-    files = {tflite_name: convert.to_int8(model, data.calibration)}
+    with steps(f"quantizing by {len(data.rows)} pictures"):
+        float_tflite = convert.to_float(model)
+        files = {tflite_name: convert.to_int8(model, data.calibration, float_tflite)}
     if with_onnx:
         from quantize.onnx import to_onnx
 
-        print("making the ONNX files …", flush=True)
-        made = to_onnx(float_tflite, data.calibration)
+        with steps("making the ONNX files"):
+            made = to_onnx(float_tflite, data.calibration)
         files |= {f"{name}{suffix}": content for suffix, content in made.items()}
-    probabilities = {
-        file: measure.probabilities_of(open_runtime("auto", content), data.images, file)
-        for file, content in files.items()
-    }
+    compiled: dict[str, bytes] = {}
+    compiler = None
+    if with_edgetpu:
+        compiler = _compile(files[tflite_name], steps)
+        compiled = {f"{name}.edgetpu.tflite": compiler.content} if compiler else {}
+    with steps("measuring each file"):
+        probabilities = {
+            file: measure.probabilities_of(open_runtime("auto", content), data.images, file)
+            for file, content in files.items()
+        }
     return Made(
-        model, (height, width), data, temperature, before, float_tflite, files,
-        _compiled(files[tflite_name], name) if with_edgetpu else {},
-        probabilities, tuple(_costs(probabilities, before, data)),
+        model, (height, width), data, temperature, before, float_tflite, files, compiled, compiler,
+        probabilities, tuple(costs(probabilities, before, data)),
     )  # fmt: skip
 
 
-def _compiled(content: bytes, name: str) -> dict[str, bytes]:
-    """The file for the Edge TPU, where the compiler is installed; says what that chip takes and what not."""
+def _compile(content: bytes, steps: Steps) -> Compiled | None:
+    """*content* compiled for the Edge TPU, where its compiler is installed; says what that chip takes."""
     from quantize import edgetpu, tflite
 
     graph = tflite.read(content)
     for line in edgetpu.told(graph, edgetpu.check(graph)):
         print(line)
-    compiled = edgetpu.compile_file(content)
+    with steps("compiling for the Edge TPU"):
+        compiled = edgetpu.compile_file(content)
     for line in edgetpu.compiled_told(compiled):
         print(line)
-    return {} if compiled is None else {f"{name}.edgetpu.tflite": compiled.content}
-
-
-def _costs(probabilities: dict[str, Floats], before: Floats, data: Data) -> list[Cost]:
-    known = data.majority >= 0
-    label_sets = [("FER2013", np.ones_like(known), data.labels)]
-    if known.any():
-        label_sets.append(("FER+ majority (plus7)", known, data.majority))
-    return [
-        Cost(
-            file, name, int(rows.sum()),
-            measure.accuracy(before[rows], labels[rows]), measure.accuracy(after[rows], labels[rows]),
-            measure.calibration_error(before[rows], labels[rows]),
-            measure.calibration_error(after[rows], labels[rows]),
-        )
-        for file, after in probabilities.items()
-        for name, rows, labels in label_sets
-    ]  # fmt: skip
+    return compiled
 
 
 def concerns(model: Any) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +16,14 @@ Indices = npt.NDArray[np.int64]
 BINS = 15  # of equal width, for the calibration error (Guo et al. 2017)
 
 
+class Bin(NamedTuple):
+    """The rows whose confidence lies in one of BINS equal parts of 0..1."""
+
+    n: int
+    confidence: float  # mean of these rows
+    accuracy: float
+
+
 def accuracy(probabilities: Floats, labels: Indices) -> float:
     """Share of rows (0..1) whose likeliest label is the right one."""
     return float((probabilities.argmax(1) == labels).mean())
@@ -21,10 +31,40 @@ def accuracy(probabilities: Floats, labels: Indices) -> float:
 
 def calibration_error(probabilities: Floats, labels: Indices) -> float:
     """Expected calibration error: mean distance between confidence and accuracy over BINS, 0..1."""
+    bins = reliability(probabilities, labels)
+    return sum(one.n * abs(one.confidence - one.accuracy) for one in bins) / len(labels)
+
+
+def reliability(probabilities: Floats, labels: Indices) -> list[Bin]:
+    """How sure rows are and how often they are right, over the BINS that hold any, by rising confidence."""
     confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
     index = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
-    gaps = np.bincount(index, confidence, BINS) - np.bincount(index, right.astype(float), BINS)
-    return float(np.abs(gaps).sum() / len(labels))
+    rows = np.bincount(index, minlength=BINS)
+    sums = np.bincount(index, confidence, BINS), np.bincount(index, right.astype(float), BINS)
+    return [Bin(int(n), float(a / n), float(b / n)) for n, a, b in zip(rows, *sums, strict=True) if n]
+
+
+def recalls(probabilities: Floats, labels: Indices, count: int) -> list[float | None]:
+    """For each of *count* labels the share of its rows (0..1) that are found; None where it has none."""
+    right = probabilities.argmax(1) == labels
+    return [
+        float(right[labels == label].mean()) if (labels == label).any() else None for label in range(count)
+    ]
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """How likely rows that only one of two has right split so unevenly, were both equally good.
+
+    McNemar's test by the exact binomial, two-sided, mid-p: half of what was seen is left out, without
+    which it is too careful (Fagerland, Lydersen and Laake 2013). 1 where the two never differ.
+    """
+    n, least = only_first + only_second, min(only_first, only_second)
+    if n == 0:
+        return 1.0
+    seen = math.comb(n, least) / (1 << n)
+    if only_first == only_second:
+        return 1 - seen / 2
+    return 2 * sum(math.comb(n, count) for count in range(least + 1)) / (1 << n) - seen
 
 
 def fit_temperature(probabilities: Floats, labels: Indices) -> float:

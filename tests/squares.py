@@ -51,10 +51,11 @@ def leave_run(folder: Path) -> None:
 
 
 def quantize(folder: Path, out: Path, *more: str, data: Path | None = None, model: Path | None = None) -> int:
-    """The command's exit code for the run in *folder*."""
+    """The command's exit code for the run in *folder*; a report only where *more* asks for one."""
     from quantize.__main__ import main
 
     return main([
         str(model or folder / "model.keras"), "--data", str(data or folder / "calibration.npz"),
         "--out", str(out), "--calibrate", "70", *more,
+        *([] if "--report" in more else ["--no-report"]),
     ])  # fmt: skip

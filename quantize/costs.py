@@ -1,0 +1,87 @@
+"""What each file costs against the float network: accuracy, calibration, which label suffers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.types import LABELS, Floats
+from quantize import measure
+from quantize.data import Data, Indices
+
+FER2013, FERPLUS = "FER2013", "FER+ majority (plus7)"
+
+
+class LabelSet(NamedTuple):
+    """What some people say that the rows of PublicTest show."""
+
+    name: str
+    rows: npt.NDArray[np.bool_]  # (n,) those of which they say something
+    truth: Indices  # (rows,)
+
+
+class Cost(NamedTuple):
+    """What one file costs on one label set of PublicTest; shares 0..1."""
+
+    file: str
+    data: str
+    n: int
+    float_accuracy: float
+    accuracy: float
+    float_error: float  # calibration error before the temperature
+    error: float  # and of the file
+    only_float: int  # rows that only the float network has right
+    only_file: int
+    float_recalls: list[float | None]  # of each of LABELS
+    recalls: list[float | None]
+
+    @property
+    def drop(self) -> float:
+        """Points of accuracy lost, positive where the file is worse."""
+        return 100 * (self.float_accuracy - self.accuracy)
+
+    @property
+    def p(self) -> float:
+        """McNemar's, of file and float network."""
+        return measure.mcnemar(self.only_float, self.only_file)
+
+    @property
+    def moved(self) -> tuple[str, float]:
+        """The label whose recall changed most, and by how many points (negative where the file is worse)."""
+        changes = [
+            (label, 100 * (after - before))
+            for label, before, after in zip(LABELS, self.float_recalls, self.recalls, strict=True)
+            if before is not None and after is not None
+        ]
+        return max(changes, key=lambda change: abs(change[1]))
+
+
+def label_sets(data: Data) -> list[LabelSet]:
+    """FER2013's labels, and FER+'s majority where anyone voted."""
+    known = data.majority >= 0
+    found = [LabelSet(FER2013, np.ones_like(known), data.labels)]
+    return [*found, LabelSet(FERPLUS, known, data.majority[known])] if known.any() else found
+
+
+def costs(probabilities: Mapping[str, Floats], before: Floats, data: Data) -> list[Cost]:
+    """Of each file's *probabilities* (n, labels) against the float network's, on each label set."""
+    return [
+        _cost(file, after[part.rows], before[part.rows], part)
+        for file, after in probabilities.items()
+        for part in label_sets(data)
+    ]
+
+
+def _cost(file: str, after: Floats, before: Floats, part: LabelSet) -> Cost:
+    truth = part.truth
+    right, float_right = after.argmax(1) == truth, before.argmax(1) == truth
+    return Cost(
+        file, part.name, len(truth),
+        measure.accuracy(before, truth), measure.accuracy(after, truth),
+        measure.calibration_error(before, truth), measure.calibration_error(after, truth),
+        int((float_right & ~right).sum()), int((right & ~float_right).sum()),
+        measure.recalls(before, truth, len(LABELS)), measure.recalls(after, truth, len(LABELS)),
+    )  # fmt: skip

@@ -1,0 +1,221 @@
+"""What quantizing a network cost, as a folder: ``report.md`` to read, ``report.json``, small PNGs."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from edge.types import LABELS
+from quantize import edgetpu, measure, sqnr
+from quantize import graph as graphs
+from quantize.costs import Cost, label_sets
+from quantize.inspect import read
+from quantize.latency import Latency, latency
+from quantize.make import Made
+from quantize.sqnr import Layer, layers
+
+FLOAT_TFLITE = "float TFLite"  # what the others were made from, by the report's name for it
+_PACKAGES = ("tensorflow-cpu", "tensorflow", "keras", "ai-edge-litert", "tf2onnx", "onnx", "onnxruntime")
+
+
+class Place(NamedTuple):
+    """Where the ops of one kind of the int8 TFLite file run."""
+
+    op: str
+    number: int  # of such ops
+    cpu: str  # the type that it computes in
+    edge_tpu: str  # how many of them that chip takes, and why not the others
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that is told of one conversion."""
+
+    network: str  # the file's name
+    made: Made
+    calibration: Mapping[str, Any]
+    concerns: list[str]  # about the network, a line each
+    layers: list[Layer]
+    latency: Latency
+    machine: Mapping[str, Any]  # that it was timed on
+    seconds: Mapping[str, float]  # what each step of the command took
+
+    @property
+    def int8(self) -> str:
+        """The int8 TFLite file's name."""
+        return next(iter(self.made.files))
+
+    @property
+    def against_float(self) -> float:
+        """How many times as fast as the float TFLite file the int8 one is, one face on one thread."""
+        return self.latency.of(FLOAT_TFLITE).ms / self.latency.of(self.int8).ms
+
+    @property
+    def against_keras(self) -> float:
+        """How many times as fast as Keras' model.predict on one image."""
+        return self.latency.keras_ms / self.latency.of(self.int8).ms
+
+
+def compared(made: Made) -> list[Layer]:
+    """Each layer's error in the int8 TFLite file, on some of the calibration's pictures."""
+    int8 = next(iter(made.files.values()))
+    return layers(made.float_tflite, int8, made.data.calibration[: sqnr.PICTURES])
+
+
+def timed(made: Made) -> Latency:
+    """The time of a face by float TFLite, int8 TFLite, and the ONNX files in 32 and 8 bits."""
+    int8, *others = made.files
+    # In 16 bits a CPU only converts back and forth: that file is for other chips.
+    some = [int8, *(file for file in others if not file.endswith(".fp16.onnx"))]
+    files = {FLOAT_TFLITE: made.float_tflite, **{file: made.files[file] for file in some}}
+    return latency(made.model, files, made.data.images)
+
+
+def files_of(report: Report) -> dict[str, bytes]:
+    """Every file of *report*, name -> content; without matplotlib no pictures, and a line that says so."""
+    from quantize.report_text import markdown
+
+    try:
+        pictures = _pictures(report)
+    except ImportError as error:
+        print(f"report without pictures: {error}; `pip install emotion-edge[quantize]` would do")
+        pictures = {}
+    facts = json.dumps(facts_of(report), indent=1, ensure_ascii=False)
+    text = markdown(report, pictures)
+    return {"report.md": text.encode(), "report.json": f"{facts}\n".encode(), **pictures}
+
+
+def facts_of(report: Report) -> dict[str, Any]:
+    """What report.json holds: shares 0..1, milliseconds, bytes, decibels."""
+    made = report.made
+    return {
+        "network": report.network,
+        "calibration": dict(report.calibration),
+        "temperature": round(made.temperature, 5),
+        "concerns": report.concerns,
+        "files": {file: _file(made, file) for file in made.files},
+        "compiled": {file: {"size": len(content)} for file, content in made.compiled.items()},
+        "edge tpu": [place._asdict() for place in places(report)],
+        "edge tpu compiler": edgetpu.compiled_told(made.compiler) if made.compiler else [],
+        "latency": {
+            "times": [
+                one._asdict() | {"ms": round(one.ms, 4), "best_ms": round(one.best_ms, 4)}
+                for one in report.latency.times
+            ],
+            "keras predict, one image": round(report.latency.keras_ms, 3),
+            "rounds": report.latency.rounds,
+            "int8 TFLite against float TFLite": round(report.against_float, 2),
+            "int8 TFLite against keras predict": round(report.against_keras, 1),
+        },
+        "layers": [
+            layer._asdict() | {key: round(getattr(layer, key), 4) for key in ("db", "middle_db", "added")}
+            for layer in report.layers
+        ],
+        "worst layer": sqnr.worst(report.layers).name if report.layers else None,
+        "machine": dict(report.machine),
+        "versions": versions(),
+        "seconds": {name: round(seconds, 1) for name, seconds in report.seconds.items()},
+    }
+
+
+def _file(made: Made, file: str) -> dict[str, Any]:
+    content = made.files[file]
+    graph = read(Path(file).suffix, content)
+    others = {other: round(made.agreement(file, other), 5) for other in made.files if other != file}
+    return {
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "size": len(content),
+        "parameters": graphs.parameters(graph),
+        "macs": graphs.macs(graph),
+        # ONNX Runtime plans otherwise.
+        "arena": graphs.arena(graph) if file.endswith(".tflite") else None,
+        "ops": graphs.counted([op.name for op in graph.ops]),
+        "float ops": len(graphs.float_ops(graph)),
+        "agreement": {"float": round(made.agreement(file), 5), **others},
+        "figures": [_figures(cost) for cost in made.costs if cost.file == file],
+    }
+
+
+def _figures(cost: Cost) -> dict[str, Any]:
+    label, points = cost.moved
+    return {
+        "data": cost.data, "split": "PublicTest", "n": cost.n,
+        "accuracy": round(cost.accuracy, 5), "float accuracy": round(cost.float_accuracy, 5),
+        "drop, points": round(cost.drop, 3),
+        "only float right": cost.only_float, "only file right": cost.only_file,
+        "mcnemar p": round(cost.p, 5),
+        "calibration error": round(cost.error, 5), "float calibration error": round(cost.float_error, 5),
+        "recall": dict(zip(LABELS, cost.recalls, strict=True)),
+        "float recall": dict(zip(LABELS, cost.float_recalls, strict=True)),
+        "largest change of a label": {"label": label, "points": round(points, 3)},
+    }  # fmt: skip
+
+
+def places(report: Report) -> list[Place]:
+    """Each kind of op of the int8 TFLite file, by the Edge TPU's table (not by its compiler)."""
+    graph = read(".tflite", report.made.files[report.int8])
+    findings = edgetpu.check(graph)
+    end = findings[0].number if findings else len(graph.ops)  # from there on all is the CPU's
+    reasons = {finding.number: finding.reason for finding in findings}
+    found = []
+    for name in dict.fromkeys(op.name for op in graph.ops):
+        numbers = [number for number, op in enumerate(graph.ops) if op.name == name]
+        types = dict.fromkeys(graph.outputs_of(graph.ops[number])[0].dtype for number in numbers)
+        mapped = sum(number < end for number in numbers)
+        why = dict.fromkeys(reasons[number] for number in numbers if number in reasons)
+        if mapped < len(numbers) and not why:
+            why = {"after one that it does not take": None}
+        told = "all" if mapped == len(numbers) else f"{mapped} of {len(numbers)}: {'; '.join(why)}"
+        found.append(Place(name, len(numbers), ", ".join(types), told))
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """What this is measured on, and how busy that is now."""
+    return {
+        "processor": _processor(), "cores": os.cpu_count(), "architecture": platform.machine(),
+        "load average": round(os.getloadavg()[0], 1),
+    }  # fmt: skip
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that convert and run."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Model"))]
+    return named[0] if named else platform.processor() or platform.machine()
+
+
+def _pictures(report: Report) -> dict[str, bytes]:
+    from quantize import plots
+
+    made, part = report.made, label_sets(report.made.data)[-1]
+    before, after = made.before[part.rows], made.probabilities[report.int8][part.rows]
+    errors = [measure.calibration_error(some, part.truth) for some in (before, after)]
+    drawn = {
+        "accuracy.png": plots.accuracy(made.costs),
+        "latency.png": plots.latency(report.latency),
+        "reliability.png": plots.reliability(
+            measure.reliability(before, part.truth), measure.reliability(after, part.truth),
+            (f"float network: ECE {errors[0]:.3f}", f"{report.int8}: ECE {errors[1]:.3f}"),
+        ),
+    }  # fmt: skip
+    return drawn | ({"layers.png": plots.layers(report.layers)} if report.layers else {})

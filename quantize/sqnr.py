@@ -1,0 +1,139 @@
+"""Where eight bits lose most: each layer's output by the int8 file, held against the float one's."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.classify import dequantise, quantise
+from edge.quiet import quiet
+from edge.types import Floats, Image, TensorSpec
+from quantize import tflite
+from quantize.graph import Graph, Op
+
+PICTURES = 64
+Sums = npt.NDArray[np.float64]  # (channels,)
+MOST_DB = 99.0  # told of an output without any error
+
+
+class Layer(NamedTuple):
+    """One step of the network, as both files have it. SQNR: signal over error, both squared and summed."""
+
+    name: str
+    op: str
+    db: float  # SQNR of the whole output
+    middle_db: float  # of the middle one of its channels: small channels count as much as large ones
+    added: float  # error over signal (root mean square) beyond what its inputs come with; the worse of both
+
+
+def layers(float_content: bytes, int8_content: bytes, images: Image) -> list[Layer]:
+    """Every layer that both TFLite files have, in the order in which they run.
+
+    *images* (m, height, width) uint8 are shown to both; errors add up from layer to layer, as on a device.
+    """
+    exact, rounded = tflite.read(float_content), tflite.read(int8_content)
+    pairs = _pairs(exact, rounded)
+    ours, theirs = [one.outputs[0] for one, _ in pairs], [other.outputs[0] for _, other in pairs]
+    channels = [exact.tensors[place].shape[-1] for place in ours]
+    signal: list[Sums] = [np.zeros(count) for count in channels]
+    error: list[Sums] = [np.zeros(count) for count in channels]
+    for wanted, found in zip(
+        _run(float_content, ours, images), _run(int8_content, theirs, images), strict=True
+    ):
+        for number, (one, other) in enumerate(zip(wanted, found, strict=True)):
+            inner = tuple(range(one.ndim - 1))
+            signal[number] += (one.astype(np.float64) ** 2).sum(inner)
+            error[number] += ((other.astype(np.float64) - one) ** 2).sum(inner)
+    return _told(rounded, [other for _, other in pairs], signal, error)
+
+
+def worst(found: Sequence[Layer]) -> Layer:
+    """The layer that adds the most error of its own."""
+    return max(found, key=lambda layer: layer.added)
+
+
+def told(found: Sequence[Layer], most: int = 3) -> list[str]:
+    """The worst layers as lines for a person, the worst first."""
+    return [
+        f"{layer.name} ({layer.op}): {layer.db:.1f} dB, middle channel {layer.middle_db:.1f} dB"
+        for layer in sorted(found, key=lambda layer: -layer.added)[:most]
+    ]
+
+
+def _pairs(exact: Graph, rounded: Graph) -> list[tuple[Op, Op]]:
+    """Ops of the one graph with those of the other that do the same.
+
+    By kind, output shape and order, as names change with each conversion; what only one of the two has
+    (a change of scale, say) is left out.
+    """
+    ours, theirs = (
+        [(op.name, graph.outputs_of(op)[0].shape) for op in graph.ops] for graph in (exact, rounded)
+    )
+    matcher = difflib.SequenceMatcher(a=ours, b=theirs, autojunk=False)
+    pairs = [
+        (exact.ops[block.a + step], rounded.ops[block.b + step])
+        for block in matcher.get_matching_blocks()
+        for step in range(block.size)
+    ]
+    return [
+        (one, other) for one, other in pairs
+        if exact.outputs_of(one)[0].dtype == "float32" and rounded.outputs_of(other)[0].dtype == "int8"
+    ]  # fmt: skip
+
+
+def _run(content: bytes, tensors: Sequence[int], images: Image) -> Iterator[list[Floats]]:
+    """For each of *images* the *tensors* of the TFLite file *content*, as real numbers."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    with quiet():
+        interpreter = Interpreter(
+            model_content=content, num_threads=1, experimental_preserve_all_tensors=True
+        )
+        interpreter.allocate_tensors()
+    specs = {}
+    for details in interpreter.get_tensor_details():
+        scale, zero_point = details["quantization"]
+        shape = tuple(int(side) for side in details["shape"])
+        specs[details["index"]] = TensorSpec(shape, np.dtype(details["dtype"]), scale, zero_point)
+    pixels = interpreter.get_input_details()[0]["index"]
+    for image in images:
+        interpreter.set_tensor(pixels, quantise(image[np.newaxis, ..., np.newaxis], specs[pixels]))
+        interpreter.invoke()
+        yield [dequantise(interpreter.get_tensor(index), specs[index]) for index in tensors]
+
+
+def _told(graph: Graph, ops: Sequence[Op], signal: list[Sums], error: list[Sums]) -> list[Layer]:
+    relative: dict[int, float] = {}  # by tensor: error over signal, the worse of all and the middle channel
+    found = []
+    for op, power, noise in zip(ops, signal, error, strict=True):
+        alive = power > 0
+        middle = float(np.median(noise[alive] / power[alive])) if alive.any() else 0.0
+        whole = float(noise.sum() / power.sum()) if alive.any() else 0.0
+        before = max((relative[index] for index in op.inputs if index in relative), default=0.0)
+        relative[op.outputs[0]] = now = math.sqrt(max(whole, middle))
+        name = readable(graph.tensors[op.outputs[0]].name) or op.name.lower()
+        found.append(Layer(name, op.name, _db(whole), _db(middle), max(now - before, 0.0)))
+    return found
+
+
+def _db(ratio: float) -> float:
+    """*ratio* of error to signal as decibels of signal over error."""
+    return MOST_DB if ratio <= 0 else min(-10 * math.log10(ratio), MOST_DB)
+
+
+def readable(name: str) -> str:
+    """A layer's name out of its tensor's; empty where that has none in it.
+
+    ``functional_1/net_1/re_lu_1/Relu;functional_1/net_1/conv2d_1/convolution`` is two that were fused:
+    what computes is told rather than what is done to its output. The last number is the converter's.
+    """
+    parts = [part.split("/") for part in name.split(";") if "/" in part]
+    computing = [part for part in parts if re.search(r"convolution|depthwise|MatMul", part[-1])]
+    chosen = next(iter(computing or parts), ["", ""])
+    return re.sub(r"_\d+$", "", chosen[-2])

@@ -1,0 +1,74 @@
+"""Accuracy, calibration, McNemar and the temperature, against values worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from quantize import measure
+from quantize.costs import FER2013, FERPLUS, costs
+from quantize.data import Data
+
+
+@pytest.mark.parametrize(
+    ("only_first", "only_second", "p"),
+    [
+        (0, 0, 1.0),
+        (1, 0, 0.5),  # 2 * 1/2 - 1/2
+        (1, 3, 0.375),  # 2 * (1 + 4) / 16 - 4 / 16
+        (3, 1, 0.375),
+        (2, 2, 1 - 6 / 16 / 2),
+        (0, 10, 1 / 1024),
+        (1000, 1500, 0),
+    ],
+)
+def test_mcnemar_is_the_exact_binomial_less_half_of_what_was_seen(
+    only_first: int, only_second: int, p: float
+) -> None:
+    assert measure.mcnemar(only_first, only_second) == pytest.approx(p, abs=1e-12)
+
+
+def rows(confidence: list[float], labels: list[int]) -> np.ndarray:
+    """Probabilities of seven labels: *confidence* for the one in *labels*, the rest shared."""
+    found = np.empty((len(labels), 7), np.float32)
+    for row, sure, label in zip(found, confidence, labels, strict=True):
+        row[:] = (1 - sure) / 6
+        row[label] = sure
+    return found
+
+
+def test_reliability_is_told_by_bin_and_its_gaps_are_the_calibration_error() -> None:
+    said = rows([0.9, 0.9, 0.9, 0.9, 0.5, 0.5], [0, 1, 2, 3, 4, 5])
+    truth = np.array([0, 1, 2, 6, 4, 5])  # three of four of the sure ones, both of the others
+    less, more = measure.reliability(said, truth)
+    assert (less.n, less.accuracy) == (2, 1.0)
+    assert less.confidence == pytest.approx(0.5)
+    assert (more.n, more.accuracy) == (4, 0.75)
+    assert more.confidence == pytest.approx(0.9)
+    assert measure.calibration_error(said, truth) == pytest.approx((2 * 0.5 + 4 * 0.15) / 6)
+
+
+def test_a_label_without_rows_has_no_recall() -> None:
+    said = rows([0.9, 0.9, 0.9], [0, 0, 1])
+    assert measure.recalls(said, np.array([0, 1, 1]), 3) == [1.0, 0.5, None]
+
+
+def test_a_file_is_held_against_the_float_network_on_both_label_sets() -> None:
+    labels = np.array([0, 0, 1, 1, 2, 2])
+    majority = np.array([0, 0, 1, 1, -1, 3])
+    nothing = np.zeros((0, 4, 4), np.uint8)
+    data = Data(nothing, np.zeros(0, np.int64), nothing, labels, majority)
+    before = rows([0.9] * 6, [0, 0, 1, 0, 2, 3])
+    after = rows([0.9] * 6, [0, 1, 1, 1, 2, 2])
+    first, second = costs({"some.tflite": after}, before, data)
+    assert (first.file, first.data, first.n) == ("some.tflite", FER2013, 6)
+    assert (first.float_accuracy, first.accuracy) == (pytest.approx(4 / 6), pytest.approx(5 / 6))
+    assert (first.only_float, first.only_file) == (1, 2)
+    assert first.drop == pytest.approx(-100 / 6)
+    assert first.p == pytest.approx(2 * (1 + 3) / 8 - 3 / 8)
+    assert first.moved == ("angry", -50.0)  # of three that move alike the first is told
+    assert (second.data, second.n) == (FERPLUS, 5)
+    assert (second.only_float, second.only_file) == (2, 1)
+    assert second.recalls[3] == 0.0
+    assert second.recalls[2] is None
+    assert second.moved == ("happy", -100.0)

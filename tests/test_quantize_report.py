@@ -1,0 +1,191 @@
+"""The report of a conversion: its figures are the card's, its pictures are there, nothing is half-written."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import pytest
+
+from edge.card import read_model
+from tests.squares import quantize
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+FILES = ("emotion.tflite", "emotion.onnx", "emotion.fp16.onnx", "emotion.int8.onnx")
+TIMED = ("float TFLite", "emotion.tflite", "emotion.onnx", "emotion.int8.onnx")
+PICTURES = ("accuracy.png", "latency.png", "layers.png", "reliability.png")
+
+
+class Run(NamedTuple):
+    out: Path
+    report: Path
+    said: str
+    facts: dict[str, Any]
+    text: str
+
+
+@pytest.fixture(scope="module")
+def run(squares_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """All files, with the report where it goes if nothing is said of it."""
+    out = tmp_path_factory.mktemp("devices") / "out"
+    report = out / "report"
+    with pytest.MonkeyPatch.context() as patched:
+        said: list[str] = []
+        patched.setattr("builtins.print", lambda *args, **_: said.append(" ".join(map(str, args))))
+        assert main(squares_run, out, "--target", "all") == 0
+    facts = json.loads((report / "report.json").read_text())
+    return Run(out, report, "\n".join(said), facts, (report / "report.md").read_text())
+
+
+def main(squares_run: Path, out: Path, *more: str) -> int:
+    from quantize.__main__ import main
+
+    data = str(squares_run / "calibration.npz")
+    return main([
+        str(squares_run / "model.keras"), "--data", data, "--out", str(out), "--calibrate", "70", *more
+    ])  # fmt: skip
+
+
+def test_the_report_stands_in_a_folder_of_its_own_beside_the_files(run: Run) -> None:
+    assert {path.name for path in run.report.iterdir()} == {"report.md", "report.json", *PICTURES}
+    assert {path.name for path in run.out.iterdir()} == {
+        *FILES, "emotion.golden.npz", "emotion.json", "report"
+    }  # fmt: skip
+
+
+def test_its_figures_are_the_card_s(run: Run) -> None:
+    card = read_model(run.out / "emotion.tflite").card
+    assert tuple(run.facts["files"]) == FILES
+    for name, told in run.facts["files"].items():
+        assert (told["sha256"], told["size"]) == (card.files[name].sha256, card.files[name].size)
+        of_card = {
+            (figure.name, figure.data): (figure.value, figure.n)
+            for figure in card.figures
+            if figure.protocol.startswith(f"{name} ")
+        }
+        of_report = {
+            (key, figure["data"]): (figure[key], figure["n"])
+            for figure in told["figures"]
+            for key in ("accuracy", "calibration error")
+        }
+        assert of_report == of_card
+        assert told["agreement"]["float"] == card.training["quantization"]["agreement with float"][name]
+    assert run.facts["temperature"] == card.output.temperature
+    assert run.facts["calibration"] == {"data": "calibration.npz", "pictures": 70, "seed": 0}
+
+
+def test_what_differs_from_the_float_network_adds_up(run: Run) -> None:
+    for told in run.facts["files"].values():
+        for figure in told["figures"]:
+            lost = figure["only float right"] - figure["only file right"]
+            assert figure["drop, points"] == pytest.approx(100 * lost / figure["n"], abs=1e-3)
+            assert 0 <= figure["mcnemar p"] <= 1
+    (figure,) = run.facts["files"]["emotion.onnx"]["figures"]
+    assert (figure["drop, points"], figure["mcnemar p"]) == (0, 1)
+    assert run.facts["files"]["emotion.tflite"]["agreement"]["emotion.int8.onnx"] >= 0.98
+
+
+def test_macs_arena_and_places_of_the_small_network(run: Run) -> None:
+    told = run.facts["files"]["emotion.tflite"]
+    # Two convolutions (8 of 3x3x1 on 24x24, 8 of 3x3x8 on 12x12) and a dense layer of 72 by 7.
+    assert told["macs"] == 24 * 24 * 8 * 9 + 12 * 12 * 8 * 72 + 72 * 7
+    assert told["parameters"] == 8 * 9 + 8 + 8 * 72 + 8 + 72 * 7 + 7
+    # Both ends stay throughout: the input, the first and the second convolution's outputs at once, 7 scores.
+    assert 48 * 48 + 24 * 24 * 8 + 12 * 12 * 8 <= told["arena"] <= 48 * 48 + 24 * 24 * 8 + 12 * 12 * 8 + 128
+    assert told["float ops"] == 0
+    rows = {row["op"]: row for row in run.facts["edge tpu"]}
+    assert rows["CONV_2D"] == {"op": "CONV_2D", "number": 2, "cpu": "int8", "edge_tpu": "all"}
+    assert "| CONV_2D | 2 | int8 | all |" in run.text
+
+
+def test_everything_is_timed_in_one_run_and_int8_beats_keras_by_far(run: Run) -> None:
+    latency = run.facts["latency"]
+    ways = [(one["file"], one["threads"], one["batch"]) for one in latency["times"]]
+    assert ways == [(file, threads, batch) for file in TIMED for threads in (1, 2) for batch in (1, 8)]
+    assert all(0 < one["best_ms"] <= one["ms"] for one in latency["times"])
+    at_once = {(one["file"], one["at_once"]) for one in latency["times"] if one["batch"] == 8}
+    assert ("emotion.onnx", False) in at_once
+    times = {(one["file"], one["threads"], one["batch"]): one["ms"] for one in latency["times"]}
+    keras = latency["keras predict, one image"]
+    assert latency["int8 TFLite against keras predict"] >= 30
+    assert latency["int8 TFLite against keras predict"] == pytest.approx(
+        keras / times["emotion.tflite", 1, 1], rel=0.05
+    )
+    assert f"times as fast as Keras' model.predict on one image ({keras:.0f} ms)" in run.text
+    assert f"times as fast as float TFLite ({times['float TFLite', 1, 1]:.2f} ms)" in run.said
+
+
+def test_each_layer_is_told_and_the_worst_is_named(run: Run) -> None:
+    ops = [layer["op"] for layer in run.facts["layers"]]
+    assert ops[:2] == ["CONV_2D", "CONV_2D"]
+    assert ops[-2:] == ["FULLY_CONNECTED", "SOFTMAX"]
+    worst = max(run.facts["layers"], key=lambda layer: layer["added"])
+    assert run.facts["worst layer"] == worst["name"]
+    assert f"1. {worst['name']} ({worst['op']}): {worst['db']:.1f} dB" in run.text
+    assert f"most error is added by {worst['name']} " in run.said
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_picture_is_small_shown_in_the_text_and_drawn(run: Run, name: str) -> None:
+    assert (run.report / name).stat().st_size < 60_000
+    assert f"]({name})" in run.text
+    drawn = cv2.imread(str(run.report / name))
+    assert drawn.shape[1] > 400
+    assert len(set(map(tuple, drawn.reshape(-1, 3).tolist()))) > 8  # no empty sheet
+
+
+def test_the_terminal_gets_the_tables_and_what_each_step_took(run: Run) -> None:
+    for file in FILES:
+        assert re.search(rf"^{file} +FER2013 +210 +\d+\.\d\d %", run.said, re.MULTILINE)
+    assert re.search(r"^ms a face +1 thread, batch 1 +1 thread, batch 8", run.said, re.MULTILINE)
+    told = re.findall(r"^ +\d+\.\d s  (.*)$", run.said, re.MULTILINE)
+    assert told == [
+        "opening network and data", "asking the float network", "quantizing by 70 pictures",
+        "making the ONNX files", "compiling for the Edge TPU", "measuring each file", "packing",
+        "comparing layers", "timing the files in turn", "writing the report",
+    ]  # fmt: skip
+    assert list(run.facts["seconds"]) == told[:-1]
+
+
+def test_a_report_s_folder_that_cannot_be_is_one_line_before_the_work(
+    squares_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert quantize(squares_run, tmp_path / "out", "--report", str(tmp_path / "file")) == 1
+    captured = capsys.readouterr()
+    assert captured.err == f"{tmp_path}/file: not a folder; --report needs one\n"
+    assert captured.out == ""
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_matplotlib_it_is_text_and_a_line_says_why(
+    squares_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setattr("quantize.latency.ROUNDS", 1)
+    report = tmp_path / "elsewhere"
+    assert quantize(squares_run, tmp_path / "out", "--report", str(report)) == 0
+    assert sorted(path.name for path in report.iterdir()) == ["report.json", "report.md"]
+    assert "![" not in (report / "report.md").read_text()
+    said = capsys.readouterr().out
+    assert "report without pictures: " in said
+    assert "`pip install emotion-edge[quantize]` would do" in said
+    assert not (tmp_path / "out" / "report").exists()
+
+
+def test_too_large_a_loss_gets_the_table_and_the_worst_layers_and_writes_no_report(
+    squares_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = tmp_path / "report"
+    out = tmp_path / "out"
+    assert quantize(squares_run, out, "--report", str(report), "--max-drop", "-100") == 3
+    captured = capsys.readouterr()
+    assert re.search(r"^emotion\.tflite +FER2013 +210", captured.out, re.MULTILINE)
+    assert captured.err.count("most error is added by ") == 3
+    assert captured.err.splitlines()[-1].endswith("nothing was written; --qat 10 may mend it")
+    assert list(tmp_path.iterdir()) == []

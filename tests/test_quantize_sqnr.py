@@ -1,0 +1,88 @@
+"""Which layer eight bits cost most: one that was made bad on purpose stands out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from quantize import convert, sqnr
+from tests.squares import pictures
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+SHOWN = pictures(70)[0]
+
+
+def network() -> Any:
+    import keras
+
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(1)
+    layers = keras.layers
+    pixels = keras.Input((48, 48, 1), name="pixels")
+    x = layers.Rescaling(1 / 255)(pixels)
+    x = layers.Conv2D(8, 3, 4, "same", activation="relu", name="first")(x)
+    x = layers.Conv2D(16, 3, 2, "same", activation="relu", name="second")(x)
+    x = layers.Dense(16, activation="relu", name="dense")(layers.Flatten()(x))
+    return keras.Model(pixels, layers.Softmax()(layers.Dense(7, name="logits")(x)))
+
+
+def compared(model: Any) -> list[sqnr.Layer]:
+    return sqnr.layers(convert.to_float(model), convert.to_int8(model, SHOWN), SHOWN[:16])
+
+
+def test_each_layer_is_told_by_its_own_name_in_order() -> None:
+    found = compared(network())
+    names = [(layer.name, layer.op) for layer in found]
+    assert names == [
+        ("first", "CONV_2D"), ("second", "CONV_2D"), ("flatten", "RESHAPE"), ("dense", "FULLY_CONNECTED"),
+        ("logits", "FULLY_CONNECTED"), ("softmax", "SOFTMAX"),
+    ]  # fmt: skip
+    assert all(20 < layer.db < sqnr.MOST_DB for layer in found)
+    assert found[2].added == 0  # the same numbers in another shape
+
+
+def test_a_dense_layer_whose_scale_one_idle_weight_sets_is_the_worst() -> None:
+    model = network()
+    second, dense = model.get_layer("second"), model.get_layer("dense")
+    kernel, bias = second.get_weights()
+    bias[0] = -100.0  # its first channel never gives anything
+    second.set_weights([kernel, bias])
+    kernel, bias = dense.get_weights()
+    kernel[0] = 100.0  # so that this changes nothing in floating point, and takes all 256 steps in eight bits
+    dense.set_weights([kernel, bias])
+    found = compared(model)
+    worst = sqnr.worst(found)
+    assert worst.name == "dense"
+    assert worst.db < 3
+    assert next(layer for layer in found if layer.name == "second").db > 20
+    assert sqnr.told(found)[0].startswith("dense (FULLY_CONNECTED): ")
+
+
+def test_small_channels_count_as_much_as_a_large_one() -> None:
+    model = network()
+    first, second = model.get_layer("first"), model.get_layer("second")
+    kernel, bias = first.get_weights()
+    factors = np.geomspace(1, 10_000, 8)  # in floating point nothing changes: ReLU passes factors on
+    first.set_weights([kernel * factors, bias * factors])
+    kernel, bias = second.get_weights()
+    second.set_weights([kernel / factors[:, np.newaxis], bias])
+    found = compared(model)
+    worst = sqnr.worst(found)
+    assert worst.name == "first"
+    assert worst.db > 20  # the large channels hide it
+    assert worst.middle_db < 15
+
+
+@pytest.mark.parametrize(
+    ("tensor", "name"),
+    [
+        ("functional_1_1/net_1/re_lu_3_1/Relu;functional_1_1/net_1/conv2d_6_1/convolution", "conv2d_6"),
+        ("functional_1/net_1/re_lu_2_1/Relu;functional_1/net_1/add_1/Add", "re_lu_2"),
+        ("StatefulPartitionedCall_1:0", ""),
+    ],
+)
+def test_a_name_is_the_layer_s_in_keras(tensor: str, name: str) -> None:
+    assert sqnr.readable(tensor) == name
