@@ -75,6 +75,18 @@ def without(squares_run: Path, tmp_path: Path, keep: np.ndarray) -> Path:
     return tmp_path / "some.npz"
 
 
+def export(shape: tuple[int, int, int], folder: Path) -> None:
+    """A SavedModel that takes pictures of *shape*."""
+    import keras
+
+    from edge.quiet import quiet
+
+    pixels = keras.Input(shape)
+    flat = keras.layers.GlobalAveragePooling2D()(pixels)
+    with quiet():
+        keras.Model(pixels, keras.layers.Dense(7, activation="softmax")(flat)).export(folder)
+
+
 def test_wrong_inputs_get_one_line_exit_1_and_write_nothing(
     squares_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -82,10 +94,16 @@ def test_wrong_inputs_get_one_line_exit_1_and_write_nothing(
     text.write_text("hello")
     blocked = tmp_path / "file"
     blocked.write_text("")
+    cut = tmp_path / "cut.npz"
+    cut.write_bytes((squares_run / "calibration.npz").read_bytes()[:-99])
+    half = tmp_path / "half.keras"
+    half.write_bytes((squares_run / "model.keras").read_bytes()[:9999])
     with np.load(squares_run / "calibration.npz") as archive:
-        labels, usage = archive["labels"], archive["usage"]
+        labels = archive["labels"]
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
+    coloured = tmp_path / "coloured"
+    export((32, 32, 3), coloured)
     no_fear = without(squares_run, tmp_path / "a", labels != 2)
     three = without(squares_run, tmp_path / "b", np.arange(len(labels)) < 3)
     new = tmp_path / "new"
@@ -99,16 +117,21 @@ def test_wrong_inputs_get_one_line_exit_1_and_write_nothing(
         told(model=tmp_path / "no.keras")
         == f"{tmp_path}/no.keras: no such file; a run's model.keras would do"
     )
-    assert told(model=text).startswith(f"{text}: not a Keras model: ")
+    for damaged in (text, half):
+        assert told(model=damaged).startswith(f"{damaged}: not a Keras model: ")
+    assert told(model=coloured) == (
+        f"{coloured}: input (None, 32, 32, 3) of 3 channels; the daemon gives luma: "
+        "one of (n, height, width, 1) would do"
+    )
     assert told(data=tmp_path / "no.npz") == (
         f"{tmp_path}/no.npz: No such file or directory; a run's calibration.npz would do"
     )
-    assert told(data=text) == f"{text}: not an npz archive; a run's calibration.npz would do"
+    for damaged in (text, cut):
+        assert told(data=damaged) == f"{damaged}: not an npz archive; a run's calibration.npz would do"
     assert told(data=no_fear) == f"{no_fear}: 0 Training pictures of fear; 10 a label would do"
     assert told(data=three) == f"{three}: 1 Training pictures of angry; 10 a label would do"
     assert told(out=blocked) == f"{blocked}: not a folder; --out needs one"
     assert not new.exists()
-    assert usage.any()
 
 
 def test_a_network_without_softmax_at_its_end_is_named(

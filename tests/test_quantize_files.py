@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from edge.types import EdgeError
-from quantize.files import check_writable, write
+from quantize.files import write
 from tests.squares import quantize
 
 FILES = {"emotion.tflite": b"x" * 5000, "emotion.golden.npz": b"y" * 200, "emotion.json": b"{}"}
@@ -87,12 +87,34 @@ def test_a_name_that_is_taken_by_a_folder_brings_back_what_was_replaced(tmp_path
     assert (tmp_path / "emotion.json" / "mine").exists()
 
 
-def test_a_folder_that_cannot_be_written_is_told_before_the_work(tmp_path: Path) -> None:
-    if os.geteuid() == 0:
-        pytest.skip("root may write anywhere")
-    tmp_path.chmod(0o500)
-    with pytest.raises(EdgeError, match="not writable; --out needs a folder that is"):
-        check_writable(tmp_path / "out")
+@pytest.fixture
+def sealed(tmp_path: Path) -> Iterator[Path]:
+    """A folder that this user cannot write to."""
+    folder = tmp_path / "sealed"
+    folder.mkdir(mode=0o500)
+    if os.geteuid():
+        yield folder
+        return
+    # Root may write anywhere, but for a disk that is mounted to be read.
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "none", folder], capture_output=True).returncode:
+        pytest.skip("root may write anywhere, and cannot mount a disk here")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_work(
+    sealed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    no_model = tmp_path / "no.keras"  # which would be told next
+    for out in (sealed, sealed / "new" / "out"):
+        assert quantize(tmp_path, out, model=no_model) == 1
+        assert capsys.readouterr().err == f"{sealed}: not writable; --out needs a folder that is\n"
+
+
+def test_a_folder_that_was_not_there_is_gone_again_after_a_failure(tmp_path: Path) -> None:
+    with pytest.raises(EdgeError, match=r"nothing was written$"):
+        write(tmp_path / "new", FILES | {"no/such/folder": b""})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_where_even_root_may_not_write_it_is_one_line() -> None:
