@@ -141,7 +141,7 @@ def test_a_good_network_goes_through_and_stays_right(name: str, data: Path, tmp_
 
     keras.utils.set_random_seed(4)
     model = saved(fitted(NETWORKS[name]()), tmp_path)
-    assert main(arguments(model, data, tmp_path / "out")) == 0
+    assert main(arguments(model, data, tmp_path / "out", "--no-report")) == 0
     found = accuracies(tmp_path / "out")
     assert list(found) == ["emotion.tflite"]
     assert found["emotion.tflite"] > 0.95
@@ -161,6 +161,7 @@ def test_one_of_ours_goes_through_as_a_process_to_all_of_a_jetsons_files(data: P
     found = accuracies(tmp_path / "out")
     assert list(found) == ["emotion.tflite", "emotion.onnx", "emotion.fp16.onnx", "emotion.int8.onnx"]
     assert min(found.values()) > 0.95
+    assert (tmp_path / "out" / "report" / "report.md").exists()
 
 
 def test_a_bad_networks_layers_are_named_before_it_is_quantized_and_nothing_is_written(
