@@ -157,11 +157,12 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--calibrate", type=int, default=1000, metavar="N", help="pictures (default 1000)")
     parser.add_argument("--seed", type=int, default=0, help="chooses them (default 0)")
-    parser.add_argument(
+    report = parser.add_mutually_exclusive_group()
+    report.add_argument(
         "--report", type=Path, metavar="DIR",
-        help="what it cost: report.md, report.json and pictures (default: report in --out's folder)",
+        help="for report.md, report.json and pictures of what it cost (default: report in --out's folder)",
     )  # fmt: skip
-    parser.add_argument("--no-report", action="store_true", help="only the files; nothing is timed")
+    report.add_argument("--no-report", action="store_true", help="only the files; nothing is timed")
     parser.add_argument("--name", default="emotion", help="of the files (default emotion)")
     parser.add_argument("--model-version", default="1", metavar="V", help="for the card (default 1)")
     return parser

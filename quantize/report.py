@@ -72,11 +72,14 @@ def compared(made: Made) -> list[Layer]:
 
 def timed(made: Made) -> Latency:
     """The time of a face by float TFLite, int8 TFLite, and the ONNX files in 32 and 8 bits."""
+    from quantize.qat import has_ranges, without_ranges  # only now: they import keras
+
     int8, *others = made.files
     # In 16 bits a CPU only converts back and forth: that file is for other chips.
     some = [int8, *(file for file in others if not file.endswith(".fp16.onnx"))]
     files = {FLOAT_TFLITE: made.float_tflite, **{file: made.files[file] for file in some}}
-    return latency(made.model, files, made.data.images)
+    plain = without_ranges(made.model) if has_ranges(made.model) else made.model
+    return latency(plain, files, made.data.images)
 
 
 def files_of(report: Report) -> dict[str, bytes]:

@@ -135,5 +135,6 @@ def readable(name: str) -> str:
     """
     parts = [part.split("/") for part in name.split(";") if "/" in part]
     computing = [part for part in parts if re.search(r"convolution|depthwise|MatMul", part[-1])]
-    chosen = next(iter(computing or parts), ["", ""])
+    others = [part for part in parts if not part[-1].startswith("Relu")]
+    chosen = next(iter(computing or others or parts), ["", ""])
     return re.sub(r"_\d+$", "", chosen[-2])

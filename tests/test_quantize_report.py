@@ -13,6 +13,7 @@ import pytest
 
 from edge.card import read_model
 from tests.squares import quantize
+from tests.test_quantize_edgetpu import LOG
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -31,10 +32,16 @@ class Run(NamedTuple):
 
 @pytest.fixture(scope="module")
 def run(squares_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """All files, with the report where it goes if nothing is said of it."""
-    out = tmp_path_factory.mktemp("devices") / "out"
+    """All files, the report where it goes if nothing is said of it; the Edge TPU's compiler is a script."""
+    folder = tmp_path_factory.mktemp("devices")
+    out = folder / "out"
     report = out / "report"
+    (folder / "log").write_text(LOG)
+    compiler = folder / "edgetpu_compiler"
+    compiler.write_text(f'#!/bin/sh\ncp "$4" "$3/model_edgetpu.tflite" && cat {folder}/log\n')
+    compiler.chmod(0o755)
     with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("PATH", str(folder), prepend=":")
         said: list[str] = []
         patched.setattr("builtins.print", lambda *args, **_: said.append(" ".join(map(str, args))))
         assert main(squares_run, out, "--target", "all") == 0
@@ -54,7 +61,7 @@ def main(squares_run: Path, out: Path, *more: str) -> int:
 def test_the_report_stands_in_a_folder_of_its_own_beside_the_files(run: Run) -> None:
     assert {path.name for path in run.report.iterdir()} == {"report.md", "report.json", *PICTURES}
     assert {path.name for path in run.out.iterdir()} == {
-        *FILES, "emotion.golden.npz", "emotion.json", "report"
+        *FILES, "emotion.edgetpu.tflite", "emotion.golden.npz", "emotion.json", "report"
     }  # fmt: skip
 
 
@@ -101,6 +108,16 @@ def test_macs_arena_and_places_of_the_small_network(run: Run) -> None:
     rows = {row["op"]: row for row in run.facts["edge tpu"]}
     assert rows["CONV_2D"] == {"op": "CONV_2D", "number": 2, "cpu": "int8", "edge_tpu": "all"}
     assert "| CONV_2D | 2 | int8 | all |" in run.text
+
+
+def test_what_the_edge_tpu_s_compiler_made_of_it_is_told(run: Run) -> None:
+    size = (run.out / "emotion.edgetpu.tflite").stat().st_size
+    assert run.facts["compiled"] == {"emotion.edgetpu.tflite": {"size": size}}
+    first, *others = run.facts["edge tpu compiler"]
+    assert first.startswith("Edge TPU compiler 16.0.384591198: 17 ops on the Edge TPU, 2 on the CPU; ")
+    assert "Edge TPU compiler: 1 SOFTMAX: More than one subgraph is not supported" in others
+    assert f"- {first}\n" in run.text
+    assert f"| emotion.edgetpu.tflite | {size:,} |" in run.text
 
 
 def test_everything_is_timed_in_one_run_and_int8_beats_keras_by_far(run: Run) -> None:
@@ -161,6 +178,21 @@ def test_a_report_s_folder_that_cannot_be_is_one_line_before_the_work(
     assert captured.err == f"{tmp_path}/file: not a folder; --report needs one\n"
     assert captured.out == ""
     assert not (tmp_path / "out").exists()
+
+
+def test_a_report_that_cannot_be_written_leaves_the_files(
+    squares_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("quantize.latency.ROUNDS", 1)
+    blocked = tmp_path / "report"
+    (blocked / "report.md" / "mine").mkdir(parents=True)
+    out = tmp_path / "out"
+    assert quantize(squares_run, out, "--report", str(blocked)) == 1
+    assert capsys.readouterr().err == (
+        f"{blocked}: report.md is a folder; nothing was written of the report; the other files are in {out}\n"
+    )
+    assert [path.name for path in blocked.iterdir()] == ["report.md"]
+    assert read_model(out / "emotion.tflite")
 
 
 def test_without_matplotlib_it_is_text_and_a_line_says_why(
