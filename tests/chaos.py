@@ -107,7 +107,8 @@ def publishing(port: int, folder: Path, rate: float, **keywords: Any) -> Iterato
 
 @contextmanager
 def running(folder: Path) -> Iterator[Mosquitto]:
-    mosquitto = Mosquitto(folder, "allow_anonymous true\nmax_queued_messages 0")
+    # No bound on what a slow recorder has not acknowledged: what waits in a broker dies with it.
+    mosquitto = Mosquitto(folder, "allow_anonymous true\nmax_queued_messages 0\nmax_inflight_messages 0")
     mosquitto.start()
     try:
         yield mosquitto
@@ -126,12 +127,13 @@ def broker_killed(folder: Path, outage_s: float, retry_s: tuple[float, float] | 
     """Row 1: the broker is killed for *outage_s* while events come at 10/s."""
     with (
         running(folder) as mosquitto,
-        Proxy(mosquitto.port) as network,
+        Proxy(free_port()) as network,  # nowhere, until the recorder is there
         publishing(network.port, folder, 10, retry_s=retry_s) as (sink, feeder),
     ):
         with subscriber(mosquitto.port, LOG) as listening:
+            network.target = mosquitto.port
             assert eventually(lambda: len(listening.messages) >= 10, 30)
-            network.target = free_port()  # so that the recorder is there first when it is back
+            network.target = free_port()
             mosquitto.kill()
             network.cut()
             time.sleep(outage_s)

@@ -30,20 +30,27 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(options: argparse.Namespace) -> int:
     from edge.settings import load
 
-    # Until there is a daemon that can read its configuration again, the request waits.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    # Until there is a daemon that can read its configuration again, the request waits. Blocking the signal
+    # would not do: a thread that a library started at its import would take it.
+    asked = threading.Event()
+    signal.signal(signal.SIGHUP, lambda *_: asked.set())
     settings = load(options.config)
     configure_logging(settings.log.level)
-    serve(settings, load=partial(load, options.config))
+    serve(settings, load=partial(load, options.config), asked=asked)
     return 0
 
 
 def serve(
-    settings: Settings, *, load: Callable[[], Settings] | None = None, seconds: float | None = None
+    settings: Settings,
+    *,
+    load: Callable[[], Settings] | None = None,
+    asked: threading.Event | None = None,
+    seconds: float | None = None,
 ) -> None:
     """Run the daemon until SIGTERM or SIGINT, or for *seconds*; EdgeError when it cannot begin.
 
-    With SIGHUP it takes over what *load* gives; without *load*, SIGHUP ends it like any other program.
+    With SIGHUP it takes over what *load* gives, at once if it was *asked* for before; without *load*, SIGHUP
+    ends it like any other program.
     """
     from edge.assembly import build_sink, open_engine
     from edge.daemon import Daemon
@@ -55,7 +62,8 @@ def serve(
         signal.signal(number, lambda *_: daemon.stop())
     if load is not None:
         signal.signal(signal.SIGHUP, lambda *_: daemon.reload())
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+    if asked is not None and asked.is_set():
+        daemon.reload()
     if seconds is not None:
         alarm = threading.Timer(seconds, daemon.stop)
         alarm.daemon = True
