@@ -29,7 +29,7 @@ def pictures() -> tuple[np.ndarray, np.ndarray]:
     down, across = np.mgrid[:48, :48]
     turned = np.arange(7)[:, None, None] * np.pi / 7
     stripes = 128 + 100 * np.sin((down * np.cos(turned) + across * np.sin(turned)) * 2 * np.pi / 6)
-    noise = random.normal(0, 4, (len(labels), 48, 48))
+    noise = random.normal(0, 2, (len(labels), 48, 48))
     return np.clip(stripes[labels] + noise, 0, 255).astype(np.uint8), labels
 
 
