@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from training.augment import vary
+from training.fit.augment import vary
 from training.recipe import Augment
 
 NOTHING = Augment(0, 0, 0, 0, 0, 0, 0, 0, 0, 0)

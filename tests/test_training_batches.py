@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edge.types import EdgeError
-from training.batches import Batch, Rows, batches, epoch_of, workers
+from training.fit.batches import Batch, Rows, batches, epoch_of, workers
 from training.recipe import Augment, Recipe
 
 STILL = Augment(0, 0, 0, 0, 0, 0, 0, 0, 0, 0)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from training import board
+from training.fit import board
 
 
 def test_tensorboard_reads_each_figure_of_each_epoch(tmp_path: Path) -> None:

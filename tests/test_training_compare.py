@@ -12,9 +12,9 @@ import pytest
 from edge.types import LABELS, EdgeError
 from tests.tiny_onnx import level, write_onnx
 from training.__main__ import main
-from training.compare import compare, count, p_text
 from training.data import Dataset
-from training.model_files import open_network, open_networks
+from training.measure.compare import compare, count, p_text
+from training.measure.model_files import open_network, open_networks
 
 TRUTH = np.array([0, 1, 2, 3, 4, 5, 6, 3, 3, 3])
 

@@ -12,8 +12,8 @@ from edge.types import LABELS, EdgeError
 from tests.tiny_onnx import level, write_onnx
 from training.__main__ import main
 from training.data import VOTES, Dataset
-from training.evaluate import Evaluation, chosen_split, evaluate, table
-from training.model_files import Network, open_network
+from training.measure.evaluate import Evaluation, chosen_split, evaluate, table
+from training.measure.model_files import Network, open_network
 
 # label, what the network takes it for, split, FER+ vote (ten times)
 ROWS = (

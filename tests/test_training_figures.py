@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from training import figures
-from training.figures import Bin
+from training.measure import figures
+from training.measure.figures import Bin
 
 
 def test_accuracy_recall_and_confusion_of_four_rows() -> None:

@@ -12,10 +12,11 @@ from edge.classify import FaceClassifier
 from edge.runtimes import open_runtime
 from edge.sources.portraits import Portraits
 from edge.types import LABELS, Face
-from training import data, evaluate
-from training.model_files import open_network
+from training import data
+from training.measure import evaluate
+from training.measure.model_files import open_network
 
-MODELS = Path(evaluate.__file__).parents[1] / "edge" / "models"
+MODELS = Path(evaluate.__file__).parents[2] / "edge" / "models"
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import pytest
 
 from edge.sources.portraits import Portraits
 from tests.tiny_onnx import level, write_onnx
-from training import predict
 from training.__main__ import main
+from training.measure import predict
 
 
 @pytest.fixture(scope="module")

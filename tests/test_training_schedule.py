@@ -3,7 +3,7 @@
 import keras
 import pytest
 
-from training import schedule
+from training.fit import schedule
 from training.recipe import Recipe
 
 

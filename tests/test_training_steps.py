@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from keras import layers
 
-from training import schedule
+from training.fit import schedule
+from training.fit.steps import loss_of, steps
 from training.recipe import Recipe
-from training.steps import loss_of, steps
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 

@@ -89,8 +89,8 @@ def _average(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from training import evaluate
-    from training.model_files import open_networks
+    from training.measure import evaluate
+    from training.measure.model_files import open_networks
 
     networks = open_networks(options.models)  # before the data is read, which takes longer
     dataset = _dataset(options)
@@ -99,14 +99,14 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.json:
         evaluate.save(found, options.json)
     if options.out:
-        from training.report import write_evaluations
+        from training.measure.report import write_evaluations
 
         write_evaluations(found, options.out)
 
 
 def _compare(options: argparse.Namespace) -> None:
-    from training import compare, evaluate
-    from training.model_files import open_networks
+    from training.measure import compare, evaluate
+    from training.measure.model_files import open_networks
 
     networks = open_networks(options.models)
     found = compare.compare(networks, _dataset(options), options.split)
@@ -114,14 +114,14 @@ def _compare(options: argparse.Namespace) -> None:
     if options.json:
         evaluate.save_json(asdict(found), options.json)
     if options.out:
-        from training.report import write_comparison
+        from training.measure.report import write_comparison
 
         write_comparison(found, options.out)
 
 
 def _predict(options: argparse.Namespace) -> None:
-    from training import predict
-    from training.model_files import open_network
+    from training.measure import predict
+    from training.measure.model_files import open_network
 
     network, files = open_network(options.model), predict.pictures(options.images)
     seen, problems = predict.predict(network, files, options.faces)
@@ -134,7 +134,7 @@ def _predict(options: argparse.Namespace) -> None:
 
 
 def _curves(options: argparse.Namespace) -> None:
-    from training.history import save_curves
+    from training.measure.history import save_curves
 
     save_curves(options.runs, options.out)
 

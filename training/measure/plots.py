@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from edge.types import LABELS, EdgeError
-from training.compare import Row, count
-from training.figures import Figures
+from training.measure.compare import Row, count
+from training.measure.figures import Figures
 
 COLOURS = ("#1f6f9f", "#d97b1f", "#3f8f5f", "#9a4f96", "#b5433c", "#6b6b6b", "#8a7a1f", "#2f9e9e")
 _INK, _PALE = "#222222", "#d8d8d8"

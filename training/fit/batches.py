@@ -20,8 +20,8 @@ import numpy as np
 
 from edge.types import LABELS, EdgeError
 from training import data
-from training.augment import vary
 from training.data import Dataset
+from training.fit.augment import vary
 from training.recipe import Recipe
 
 Batch = tuple[np.ndarray, np.ndarray]  # images (b, 48, 48, 1) uint8, targets (b, 7) float32

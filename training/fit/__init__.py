@@ -20,12 +20,13 @@ import numpy as np
 from tqdm import tqdm
 
 from edge.types import LABELS, EdgeError
-from training import board, data, records, schedule
-from training.batches import epoch_of, select, workers
+from training import data
 from training.data import Dataset
+from training.fit import board, records, schedule
+from training.fit.batches import epoch_of, select, workers
+from training.fit.steps import steps
 from training.networks import build
 from training.recipe import Recipe
-from training.steps import steps
 
 AVERAGE_EVERY = 8  # steps between two takes of the weights' average
 

@@ -13,8 +13,8 @@ import numpy as np
 from edge.types import LABELS, EdgeError
 from training import data
 from training.data import Dataset
-from training.figures import Figures, figures
-from training.model_files import Network
+from training.measure.figures import Figures, figures
+from training.measure.model_files import Network
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ import numpy as np
 
 from edge.preprocess import crop_whole
 from edge.types import LABELS, EdgeError
-from training.labels import USAGES, label_of, usage_of
-from training.votes import VOTE_OF_LABEL, VOTES, distributions, majority
+from training.data.labels import USAGES, label_of, usage_of
+from training.data.votes import VOTE_OF_LABEL, VOTES, distributions, majority
 
 __all__ = [
     "SIZE", "USAGES", "VOTES", "VOTE_OF_LABEL", "Dataset", "blank", "distributions", "first_seen",

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from edge.types import EdgeError
-from training.cost import Cost
 from training.data import Dataset
-from training.evaluate import chosen_split, label_sets
-from training.figures import Figures, Pair, figures, pair
-from training.model_files import RECORD, Network
+from training.measure.cost import Cost
+from training.measure.evaluate import chosen_split, label_sets
+from training.measure.figures import Figures, Pair, figures, pair
+from training.measure.model_files import RECORD, Network
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from edge.classify import dequantise, quantise
 from edge.preprocess import crop_whole
 from edge.quiet import quiet
 from edge.types import LABELS, EdgeError, TensorSpec
-from training.cost import Cost, cost_of_keras, cost_of_onnx, cost_of_tflite
-from training.labels import label_of
+from training.data.labels import label_of
+from training.measure.cost import Cost, cost_of_keras, cost_of_onnx, cost_of_tflite
 
 BATCH = 1024  # pictures at a time, where the file leaves the number open
 RUN_FILE, RECORD = "model.keras", "recipe.json"  # in a run's folder: its network, and how it came about

@@ -13,7 +13,7 @@ from edge.detectors import open_detector
 from edge.preprocess import crop, crop_whole
 from edge.sources.images import SUFFIXES, is_image, read_image
 from edge.types import LABELS, EdgeError, Face, Image
-from training.model_files import Network
+from training.measure.model_files import Network
 
 SHOWN = 60  # tiles of a grid: more are too small to look at
 
@@ -81,7 +81,7 @@ def predict(network: Network, files: Sequence[Path], faces: bool = False) -> tup
 
 def save_grid(seen: Sequence[Seen], out: Path) -> None:
     """The first SHOWN of *seen* as one PNG; where that is not all of them, a line on stderr says so."""
-    from training import plots
+    from training.measure import plots
 
     if len(seen) > SHOWN:
         print(f"{out}: shows the first {SHOWN} of {len(seen)}", file=sys.stderr)

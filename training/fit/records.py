@@ -15,7 +15,7 @@ import numpy as np
 
 from edge.types import LABELS, EdgeError
 from training import data
-from training.batches import Rows
+from training.fit.batches import Rows
 from training.recipe import Recipe
 
 CALIBRATION = 2000  # pictures of the Training split kept for quantize

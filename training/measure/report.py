@@ -8,12 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from edge.types import LABELS, EdgeError
-from training import plots
-from training.compare import Comparison, count, interval_text, p_text
-from training.evaluate import Evaluation, save, save_json, share_text
-from training.figures import Figures, Pair
-from training.history import save_curves
-from training.model_files import RECORD
+from training.measure import plots
+from training.measure.compare import Comparison, count, interval_text, p_text
+from training.measure.evaluate import Evaluation, save, save_json, share_text
+from training.measure.figures import Figures, Pair
+from training.measure.history import save_curves
+from training.measure.model_files import RECORD
 
 
 def write_evaluations(found: Sequence[Evaluation], out: Path) -> None:

@@ -29,7 +29,7 @@ def read_history(run: Path) -> History:
 
 def save_curves(runs: Sequence[Path], out: Path) -> None:
     """Loss and accuracy of *runs* by epoch as one PNG."""
-    from training import plots
+    from training.measure import plots
 
     histories = {str(run if run.is_dir() else run.parent): read_history(run) for run in runs}
     plots.curves({_short(name, histories): history for name, history in histories.items()}, out)
