@@ -106,23 +106,23 @@ def facts_of(report: Report) -> dict[str, Any]:
         "concerns": report.concerns,
         "files": {file: _file(made, file) for file in made.files},
         "compiled": {file: {"size": len(content)} for file, content in made.compiled.items()},
-        "edge tpu": [place._asdict() for place in places(report)],
-        "edge tpu compiler": edgetpu.compiled_told(made.compiler) if made.compiler else [],
+        "edge_tpu": [place._asdict() for place in places(report)],
+        "edge_tpu_compiler": edgetpu.compiled_told(made.compiler) if made.compiler else [],
         "latency": {
             "times": [
                 one._asdict() | {"ms": round(one.ms, 4), "best_ms": round(one.best_ms, 4)}
                 for one in report.latency.times
             ],
-            "keras predict, one image": round(report.latency.keras_ms, 3),
+            "keras_predict_ms": round(report.latency.keras_ms, 3),
             "rounds": report.latency.rounds,
-            "int8 TFLite against float TFLite": round(report.against_float, 2),
-            "int8 TFLite against keras predict": round(report.against_keras, 1),
+            "int8_against_float": round(report.against_float, 2),
+            "int8_against_keras": round(report.against_keras, 1),
         },
         "layers": [
             layer._asdict() | {key: round(getattr(layer, key), 4) for key in ("db", "middle_db", "added")}
             for layer in report.layers
         ],
-        "worst layer": sqnr.worst(report.layers).name if report.layers else None,
+        "worst_layer": sqnr.worst(report.layers).name if report.layers else None,
         "machine": dict(report.machine),
         "versions": versions(),
         "seconds": {name: round(seconds, 1) for name, seconds in report.seconds.items()},
@@ -141,7 +141,7 @@ def _file(made: Made, file: str) -> dict[str, Any]:
         # ONNX Runtime plans otherwise.
         "arena": graphs.arena(graph) if file.endswith(".tflite") else None,
         "ops": graphs.counted([op.name for op in graph.ops]),
-        "float ops": len(graphs.float_ops(graph)),
+        "float_ops": len(graphs.float_ops(graph)),
         "agreement": {"float": round(made.agreement(file), 5), **others},
         "figures": [_figures(cost) for cost in made.costs if cost.file == file],
     }
@@ -151,14 +151,14 @@ def _figures(cost: Cost) -> dict[str, Any]:
     label, points = cost.moved
     return {
         "data": cost.data, "split": "PublicTest", "n": cost.n,
-        "accuracy": round(cost.accuracy, 5), "float accuracy": round(cost.float_accuracy, 5),
-        "drop, points": round(cost.drop, 3),
-        "only float right": cost.only_float, "only file right": cost.only_file,
-        "mcnemar p": round(cost.p, 5),
-        "calibration error": round(cost.error, 5), "float calibration error": round(cost.float_error, 5),
+        "accuracy": round(cost.accuracy, 5), "float_accuracy": round(cost.float_accuracy, 5),
+        "drop_points": round(cost.drop, 3),
+        "only_float_right": cost.only_float, "only_file_right": cost.only_file,
+        "mcnemar_p": round(cost.p, 5),
+        "calibration_error": round(cost.error, 5), "float_calibration_error": round(cost.float_error, 5),
         "recall": dict(zip(LABELS, cost.recalls, strict=True)),
-        "float recall": dict(zip(LABELS, cost.float_recalls, strict=True)),
-        "largest change of a label": {"label": label, "points": round(points, 3)},
+        "float_recall": dict(zip(LABELS, cost.float_recalls, strict=True)),
+        "largest_change": {"label": label, "points": round(points, 3)},
     }  # fmt: skip
 
 
@@ -185,7 +185,7 @@ def machine() -> dict[str, Any]:
     """What this is measured on, and how busy that is now."""
     return {
         "processor": _processor(), "cores": os.cpu_count(), "architecture": platform.machine(),
-        "load average": round(os.getloadavg()[0], 1),
+        "load_average": round(os.getloadavg()[0], 1),
     }  # fmt: skip
 
 

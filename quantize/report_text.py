@@ -56,8 +56,8 @@ def speed(report: Report) -> str:
     """How fast the int8 TFLite file is, in a sentence."""
     found = report.latency
     return (
-        f"{report.int8} takes {found.of(report.int8).ms:.2f} ms a face on one thread: "
-        f"{report.against_float:.1f} times as fast as float TFLite ({found.of(FLOAT_TFLITE).ms:.2f} ms), "
+        f"{report.int8} takes {found.of(report.int8).ms:.3f} ms a face on one thread: "
+        f"{report.against_float:.1f} times as fast as float TFLite ({found.of(FLOAT_TFLITE).ms:.3f} ms), "
         f"{report.against_keras:.0f} times as fast as Keras' model.predict on one image "
         f"({found.keras_ms:.0f} ms)"
     )
@@ -172,7 +172,7 @@ def _latency(report: Report) -> Iterator[str]:
     yield (
         f"Medians (and the fastest) of {found.rounds} rounds; each round ran all of them, so that what else "
         f"the machine did met them alike. {facts['processor']}, {facts['cores']} cores, load average "
-        f"{facts['load average']}. "
+        f"{facts['load_average']}. "
         "A batch of eight is one run of eight pictures (LiteRT: input resized)"
         + (f", but for {', '.join(singly)}, which take one at a time: eight runs." if singly else ".")
     )

@@ -18,6 +18,8 @@ from quantize import tflite
 from quantize.graph import Graph, Op
 
 PICTURES = 64
+# These only move numbers: what they give is their input's error in other channels.
+_MOVING = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "SLICE", "STRIDED_SLICE", "SPLIT", "PAD")
 Sums = npt.NDArray[np.float64]  # (channels,)
 MOST_DB = 99.0  # told of an output without any error
 
@@ -33,7 +35,7 @@ class Layer(NamedTuple):
 
 
 def layers(float_content: bytes, int8_content: bytes, images: Image) -> list[Layer]:
-    """Every layer that both TFLite files have, in the order in which they run.
+    """Every layer that both TFLite files have and that computes, in the order in which they run.
 
     *images* (m, height, width) uint8 are shown to both; errors add up from layer to layer, as on a device.
     """
@@ -73,7 +75,8 @@ def _pairs(exact: Graph, rounded: Graph) -> list[tuple[Op, Op]]:
     (a change of scale, say) is left out.
     """
     ours, theirs = (
-        [(op.name, graph.outputs_of(op)[0].shape) for op in graph.ops] for graph in (exact, rounded)
+        [(op.name, *(tensor.shape for tensor in graph.outputs_of(op))) for op in graph.ops]
+        for graph in (exact, rounded)
     )
     matcher = difflib.SequenceMatcher(a=ours, b=theirs, autojunk=False)
     pairs = [
@@ -83,7 +86,8 @@ def _pairs(exact: Graph, rounded: Graph) -> list[tuple[Op, Op]]:
     ]
     return [
         (one, other) for one, other in pairs
-        if exact.outputs_of(one)[0].dtype == "float32" and rounded.outputs_of(other)[0].dtype == "int8"
+        if [tensor.dtype for tensor in exact.outputs_of(one)[:1] if tensor.shape] == ["float32"]
+        and rounded.outputs_of(other)[0].dtype == "int8"
     ]  # fmt: skip
 
 
@@ -112,10 +116,13 @@ def _told(graph: Graph, ops: Sequence[Op], signal: list[Sums], error: list[Sums]
     relative: dict[int, float] = {}  # by tensor: error over signal, the worse of all and the middle channel
     found = []
     for op, power, noise in zip(ops, signal, error, strict=True):
+        before = max((relative[index] for index in op.inputs if index in relative), default=0.0)
+        if op.name in _MOVING:
+            relative[op.outputs[0]] = before
+            continue
         alive = power > 0
         middle = float(np.median(noise[alive] / power[alive])) if alive.any() else 0.0
         whole = float(noise.sum() / power.sum()) if alive.any() else 0.0
-        before = max((relative[index] for index in op.inputs if index in relative), default=0.0)
         relative[op.outputs[0]] = now = math.sqrt(max(whole, middle))
         name = readable(graph.tensors[op.outputs[0]].name) or op.name.lower()
         found.append(Layer(name, op.name, _db(whole), _db(middle), max(now - before, 0.0)))
