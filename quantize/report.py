@@ -106,7 +106,7 @@ def facts_of(report: Report) -> dict[str, Any]:
         "concerns": report.concerns,
         "files": {file: _file(made, file) for file in made.files},
         "compiled": {file: {"size": len(content)} for file, content in made.compiled.items()},
-        "edge_tpu": [place._asdict() for place in places(report)],
+        "edge_tpu": [place._asdict() for place in places(made.files[report.int8])],
         "edge_tpu_compiler": edgetpu.compiled_told(made.compiler) if made.compiler else [],
         "latency": {
             "times": [
@@ -162,9 +162,9 @@ def _figures(cost: Cost) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def places(report: Report) -> list[Place]:
-    """Each kind of op of the int8 TFLite file, by the Edge TPU's table (not by its compiler)."""
-    graph = read(".tflite", report.made.files[report.int8])
+def places(content: bytes) -> list[Place]:
+    """Each kind of op of the int8 TFLite file *content*, by the Edge TPU's table (not by its compiler)."""
+    graph = read(".tflite", content)
     findings = edgetpu.check(graph)
     end = findings[0].number if findings else len(graph.ops)  # from there on all is the CPU's
     reasons = {finding.number: finding.reason for finding in findings}

@@ -200,7 +200,7 @@ def _layers(report: Report) -> Iterator[str]:
 def _places(report: Report) -> Iterator[str]:
     yield f"{report.int8}; the Edge TPU by its table of ops, before any compiler."
     yield from ("", "| op | | CPU | Edge TPU |", "|---|---|---|---|")
-    for one in places(report):
+    for one in places(report.made.files[report.int8]):
         yield f"| {one.op} | {one.number} | {one.cpu} | {one.edge_tpu} |"
     if report.made.compiler:
         yield ""

@@ -12,7 +12,9 @@ import cv2
 import pytest
 
 from edge.card import read_model
-from tests.squares import quantize
+from quantize.convert import to_int8
+from quantize.report import places
+from tests.squares import pictures, quantize
 from tests.test_quantize_edgetpu import LOG
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -108,6 +110,20 @@ def test_macs_arena_and_places_of_the_small_network(run: Run) -> None:
     rows = {row["op"]: row for row in run.facts["edge_tpu"]}
     assert rows["CONV_2D"] == {"op": "CONV_2D", "number": 2, "cpu": "int8", "edge_tpu": "all"}
     assert "| CONV_2D | 2 | int8 | all |" in run.text
+
+
+def test_from_the_first_op_that_the_edge_tpu_does_not_take_on_all_is_the_cpu_s() -> None:
+    import keras
+    from keras import layers
+
+    pixels = keras.Input((48, 48, 1), name="pixels")
+    x = layers.Conv2D(8, 3, 4, name="before")(pixels)
+    x = layers.Conv2D(8, 3, name="after")(layers.LeakyReLU()(x))
+    x = layers.Dense(7, activation="softmax")(layers.GlobalAveragePooling2D()(x))
+    found = {place.op: place for place in places(to_int8(keras.Model(pixels, x), pictures(14)[0]))}
+    assert found["CONV_2D"] == ("CONV_2D", 2, "int8", "1 of 2: after one that it does not take")
+    assert found["LEAKY_RELU"].edge_tpu == "0 of 1: LEAKY_RELU is not in its table"
+    assert found["SOFTMAX"].edge_tpu == "0 of 1: after one that it does not take"
 
 
 def test_what_the_edge_tpu_s_compiler_made_of_it_is_told(run: Run) -> None:
