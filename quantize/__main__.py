@@ -89,7 +89,8 @@ def _quantize(options: argparse.Namespace) -> None:
     with steps("packing"):
         files = package(made, options.name, options.model_version, options.model, calibration)
     if reported:
-        report = _measured(options.model.name, made, calibration, steps)
+        model = options.model.resolve()
+        report = _measured(f"{model.parent.name}/{model.name}", made, calibration, steps)
         print(measured_table(report))
         beside = _drawn(report, steps)
     write(options.out, files)

@@ -39,7 +39,7 @@ class Place(NamedTuple):
 class Report:
     """All that is told of one conversion."""
 
-    network: str  # the file's name
+    network: str  # the file's name, with its folder's
     made: Made
     calibration: Mapping[str, Any]
     concerns: list[str]  # about the network, a line each

@@ -84,6 +84,7 @@ def test_its_figures_are_the_card_s(run: Run) -> None:
         }
         assert of_report == of_card
         assert told["agreement"]["float"] == card.training["quantization"]["agreement with float"][name]
+    assert run.facts["network"].endswith("/model.keras")
     assert run.facts["temperature"] == card.output.temperature
     assert run.facts["calibration"] == {"data": "calibration.npz", "pictures": 70, "seed": 0}
 
