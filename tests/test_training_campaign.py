@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from edge.types import EdgeError
+from tests.broker import eventually
 from training.__main__ import main
 from training.campaign import Run, campaign, read_plan
 
@@ -86,6 +91,28 @@ def test_time_that_runs_out_stops_the_runs_and_the_next_call_goes_on_with_them(
     assert not campaign(runs, tmp_path / "runs", given, time_is_up=lambda: lines() > before)
     assert "long: goes on" in capsys.readouterr().err
     assert not (tmp_path / "runs" / "long" / "finished").exists()
+
+
+def test_a_campaign_in_the_background_takes_its_runs_with_it(tmp_path: Path, given: list[str]) -> None:
+    recipe(tmp_path, ENDLESS)
+    plan, out = tmp_path / "plan", tmp_path / "runs"
+    plan.write_text('[[run]]\nname = "long"\nmodel = "plain"\nrecipe = "0.toml"\n')
+    # A shell starts what runs in the background so.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        command = [sys.executable, "-m", "training", "campaign", str(plan), "--out", str(out), *given]
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    try:
+        assert eventually((out / "long" / "recipe.json").exists, 60)
+        (run,) = psutil.Process(process.pid).children()
+        process.terminate()
+        assert process.wait(60) == 130
+        assert not run.is_running()
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_plan_names_a_run_a_seed_and_finds_recipes_beside_itself(tmp_path: Path) -> None:

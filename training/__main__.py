@@ -6,6 +6,7 @@ import argparse
 import importlib.util
 import math
 import os
+import signal
 import sys
 import time
 from dataclasses import asdict, replace
@@ -27,6 +28,8 @@ def main(argv: list[str] | None = None) -> int:
         # cores make training many times slower than one alone.
         for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
             os.environ[name] = str(options.threads)
+    # Asked to end in either way, it stops its processes and says how to go on.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         options.run(options)
     except EdgeError as error:

@@ -170,7 +170,7 @@ def _begin(run: Run, out: Path, given: Sequence[str]) -> subprocess.Popen[bytes]
 
 def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
     for process in processes:
-        process.send_signal(signal.SIGINT)
+        process.terminate()  # not SIGINT: whoever is started in the background ignores that
     end = time.monotonic() + _GRACE_S
     for process in processes:
         try:
