@@ -14,7 +14,7 @@ from edge.types import EdgeError
 
 if TYPE_CHECKING:
     from quantize.make import Made
-    from quantize.report import Report
+    from quantize.report.facts import Report
     from quantize.steps import Steps
 
 # What each kind of device takes besides the int8 TFLite file: (ONNX, Edge TPU).
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         if inspecting:
-            from quantize.inspect import inspect
+            from quantize.inside.inspect import inspect
 
             print(inspect(options.file))
         else:
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
 def _quantize(options: argparse.Namespace) -> None:
     from quantize.files import check_writable, package, write
     from quantize.make import concerns, make, worst
-    from quantize.report_text import measured_table, table
+    from quantize.report.text import measured_table, table
     from quantize.steps import Steps
 
     began = time.monotonic()
@@ -105,15 +105,15 @@ def _quantize(options: argparse.Namespace) -> None:
 
 def _losing(made: Made) -> list[str]:
     """Where eight bits lose most, as lines."""
-    from quantize import sqnr
-    from quantize.report import compared
+    from quantize.report import sqnr
+    from quantize.report.facts import compared
 
     return [f"most error is added by {line}" for line in sqnr.told(compared(made))]
 
 
 def _measured(network: str, made: Made, calibration: dict[str, Any], steps: Steps) -> Report:
     from quantize.make import concerns
-    from quantize.report import Report, compared, machine, timed
+    from quantize.report.facts import Report, compared, machine, timed
 
     with steps("comparing layers"):
         layers = compared(made)

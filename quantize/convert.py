@@ -124,7 +124,7 @@ def to_int8(model: Any, calibration: Image, content: bytes | None = None) -> byt
         import tensorflow as tf
         from tensorflow.lite.python.convert import mlir_quantize
 
-        from quantize.qat import has_ranges
+        from quantize.network.qat import has_ranges
         from quantize.ranges import with_ranges
 
         if has_ranges(model):
@@ -150,7 +150,7 @@ def to_int8(model: Any, calibration: Image, content: bytes | None = None) -> byt
 def to_float(model: Any) -> bytes:
     """The float TFLite file of *model*, batch of one; of one trained with ranges, without them."""
     with quiet():
-        from quantize.qat import has_ranges, without_ranges
+        from quantize.network.qat import has_ranges, without_ranges
 
         return bytes(_converter(without_ranges(model) if has_ranges(model) else model).convert())
 

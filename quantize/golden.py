@@ -63,4 +63,3 @@ def golden(files: Mapping[str, bytes], compiled: Iterable[str], card: Card) -> b
 def is_int8(name: str) -> bool:
     """Whether the file *name*, one of quantize's, computes in eight bits."""
     return name.endswith((".tflite", ".int8.onnx"))
-

@@ -15,7 +15,7 @@ from quantize.golden import is_int8
 from quantize.steps import Steps
 
 if TYPE_CHECKING:
-    from quantize.edgetpu import Compiled
+    from quantize.inside.edgetpu import Compiled
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def make(
     print(f"temperature {temperature:.3f}, folded in")
 
     if qat:
-        from quantize.qat import train
+        from quantize.network.qat import train
 
         with steps(f"training it for {qat} epochs"):
             model = train(model, data.calibration, qat, seed=seed)
@@ -106,7 +106,7 @@ def make(
 
 def _compile(content: bytes, steps: Steps) -> Compiled | None:
     """*content* compiled for the Edge TPU, where its compiler is installed; says what that chip takes."""
-    from quantize import edgetpu, tflite
+    from quantize.inside import edgetpu, tflite
 
     graph = tflite.read(content)
     for line in edgetpu.told(graph, edgetpu.check(graph)):
@@ -120,7 +120,7 @@ def _compile(content: bytes, steps: Steps) -> Compiled | None:
 
 def concerns(model: Any) -> list[str]:
     """What about the Keras network *model* does not go well with eight bits, a line each."""
-    from quantize import explain
+    from quantize.network import explain
 
     return explain.told(explain.explain(model))
 

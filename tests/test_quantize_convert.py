@@ -12,7 +12,8 @@ import pytest
 
 from edge.runtimes import open_runtime
 from edge.types import EdgeError
-from quantize import convert, measure, tflite
+from quantize import convert, measure
+from quantize.inside import tflite
 
 # Keras 3.15 on TensorFlow copies variables in a way that numpy 2 warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -159,7 +160,7 @@ def scrambled(model: Any) -> Any:
 
 
 def test_the_plain_form_predicts_what_the_network_does_without_normalization_or_nesting(keras: Any) -> None:
-    from quantize.fold import equalize, fold
+    from quantize.network.fold import equalize, fold
 
     layers = keras.layers
     inner = keras.Sequential([

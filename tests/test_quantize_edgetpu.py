@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from edge.types import EdgeError
-from quantize import edgetpu, tflite
-from quantize.graph import Graph, Op, Tensor
+from quantize.inside import edgetpu, tflite
+from quantize.inside.graph import Graph, Op, Tensor
 
 SHIPPED = Path(__file__).resolve().parents[1] / "edge" / "models" / "emotion.tflite"
 

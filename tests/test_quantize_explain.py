@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from quantize.__main__ import main
-from quantize.explain import Concern, explain, told
+from quantize.network.explain import Concern, explain, told
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 

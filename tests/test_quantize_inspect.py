@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from edge.types import EdgeError
-from quantize import graph as graphs
-from quantize import onnx_graph, tflite
 from quantize.__main__ import main
-from quantize.graph import Graph, Op, Tensor
-from quantize.inspect import inspect
+from quantize.inside import graph as graphs
+from quantize.inside import onnx_graph, tflite
+from quantize.inside.graph import Graph, Op, Tensor
+from quantize.inside.inspect import inspect
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 

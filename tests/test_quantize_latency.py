@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from quantize import latency
+from quantize.report import latency
 from tests.squares import pictures
 
 IMAGES = pictures(14)[0]

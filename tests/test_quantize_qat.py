@@ -10,8 +10,9 @@ import pytest
 
 from edge.runtimes import open_runtime
 from edge.types import EdgeError, Floats, Image
-from quantize import convert, measure, tflite
+from quantize import convert, measure
 from quantize.__main__ import main
+from quantize.inside import tflite
 
 # Keras 3.15 on TensorFlow copies variables in a way that numpy 2 warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -60,7 +61,7 @@ def hostile() -> Any:
 
 @pytest.fixture(scope="module")
 def trained(hostile: Any) -> Any:
-    from quantize import qat
+    from quantize.network import qat
 
     return qat.train(hostile, pictures(350)[0], 8)
 
@@ -118,7 +119,7 @@ def test_the_command_trains_only_where_calibration_alone_loses_too_much(
 
 
 def test_without_its_ranges_it_is_a_plain_network_of_the_rounded_kernels(trained: Any) -> None:
-    from quantize import qat
+    from quantize.network import qat
 
     plain = qat.without_ranges(trained)
     assert not qat.has_ranges(plain)
@@ -128,7 +129,7 @@ def test_without_its_ranges_it_is_a_plain_network_of_the_rounded_kernels(trained
 
 
 def test_the_same_seed_gives_the_same_weights(hostile: Any) -> None:
-    from quantize import qat
+    from quantize.network import qat
 
     images, _ = pictures(70)
     first, second = (qat.train(hostile, images, 1, seed=3).get_weights() for _ in range(2))
@@ -138,7 +139,7 @@ def test_the_same_seed_gives_the_same_weights(hostile: Any) -> None:
 def test_a_layer_that_has_no_eight_bit_form_is_named() -> None:
     import keras
 
-    from quantize import qat
+    from quantize.network import qat
 
     pixels = keras.Input((24, 24, 1))
     x = keras.layers.LayerNormalization(name="norm")(keras.layers.Conv2D(8, 3)(pixels))

@@ -13,7 +13,7 @@ import pytest
 
 from edge.card import read_model
 from quantize.convert import to_int8
-from quantize.report import places
+from quantize.report.facts import places
 from tests.squares import pictures, quantize
 from tests.test_quantize_edgetpu import LOG
 
@@ -206,7 +206,7 @@ def test_a_report_s_folder_that_cannot_be_is_one_line_before_the_work(
 def test_a_report_that_cannot_be_written_leaves_the_files(
     squares_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("quantize.latency.ROUNDS", 1)
+    monkeypatch.setattr("quantize.report.latency.ROUNDS", 1)
     blocked = tmp_path / "report"
     (blocked / "report.md" / "mine").mkdir(parents=True)
     out = tmp_path / "out"
@@ -222,7 +222,7 @@ def test_without_matplotlib_it_is_text_and_a_line_says_why(
     squares_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.setattr("quantize.latency.ROUNDS", 1)
+    monkeypatch.setattr("quantize.report.latency.ROUNDS", 1)
     report = tmp_path / "elsewhere"
     assert quantize(squares_run, tmp_path / "out", "--report", str(report)) == 0
     assert sorted(path.name for path in report.iterdir()) == ["report.json", "report.md"]

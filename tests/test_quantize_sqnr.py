@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from quantize import convert, sqnr
+from quantize import convert
+from quantize.report import sqnr
 from tests.squares import pictures
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -6,13 +6,14 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from edge.types import LABELS
-from quantize import edgetpu, sqnr
-from quantize import graph as graphs
 from quantize.costs import Cost
-from quantize.inspect import read
-from quantize.latency import BATCHES, THREADS
+from quantize.inside import edgetpu
+from quantize.inside import graph as graphs
+from quantize.inside.inspect import read
 from quantize.make import Made
-from quantize.report import FLOAT_TFLITE, Report, places, versions
+from quantize.report import sqnr
+from quantize.report.facts import FLOAT_TFLITE, Report, places, versions
+from quantize.report.latency import BATCHES, THREADS
 
 
 def table(made: Made) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import platform
 from collections.abc import Mapping
@@ -14,13 +13,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from edge.types import LABELS
-from quantize import edgetpu, measure, sqnr
-from quantize import graph as graphs
-from quantize.costs import Cost, label_sets
-from quantize.inspect import read
-from quantize.latency import Latency, latency
+from quantize.costs import Cost
+from quantize.inside import edgetpu
+from quantize.inside import graph as graphs
+from quantize.inside.inspect import read
 from quantize.make import Made
-from quantize.sqnr import Layer, layers
+from quantize.report import sqnr
+from quantize.report.latency import Latency, latency
+from quantize.report.sqnr import Layer, layers
 
 FLOAT_TFLITE = "float TFLite"  # what the others were made from, by the report's name for it
 _PACKAGES = ("tensorflow-cpu", "tensorflow", "keras", "ai-edge-litert", "tf2onnx", "onnx", "onnxruntime")
@@ -72,7 +72,7 @@ def compared(made: Made) -> list[Layer]:
 
 def timed(made: Made) -> Latency:
     """The time of a face by float TFLite, int8 TFLite, and the ONNX files in 32 and 8 bits."""
-    from quantize.qat import has_ranges, without_ranges  # only now: they import keras
+    from quantize.network.qat import has_ranges, without_ranges  # only now: they import keras
 
     int8, *others = made.files
     # In 16 bits a CPU only converts back and forth: that file is for other chips.
@@ -80,20 +80,6 @@ def timed(made: Made) -> Latency:
     files = {FLOAT_TFLITE: made.float_tflite, **{file: made.files[file] for file in some}}
     plain = without_ranges(made.model) if has_ranges(made.model) else made.model
     return latency(plain, files, made.data.images)
-
-
-def files_of(report: Report) -> dict[str, bytes]:
-    """Every file of *report*, name -> content; without matplotlib no pictures, and a line that says so."""
-    from quantize.report_text import markdown
-
-    try:
-        pictures = _pictures(report)
-    except ImportError as error:
-        print(f"report without pictures: {error}; `pip install emotion-edge[quantize]` would do")
-        pictures = {}
-    facts = json.dumps(facts_of(report), indent=1, ensure_ascii=False)
-    text = markdown(report, pictures)
-    return {"report.md": text.encode(), "report.json": f"{facts}\n".encode(), **pictures}
 
 
 def facts_of(report: Report) -> dict[str, Any]:
@@ -205,20 +191,3 @@ def _processor() -> str:
         lines = []
     named = [line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Model"))]
     return named[0] if named else platform.processor() or platform.machine()
-
-
-def _pictures(report: Report) -> dict[str, bytes]:
-    from quantize import plots
-
-    made, part = report.made, label_sets(report.made.data)[-1]
-    before, after = made.before[part.rows], made.probabilities[report.int8][part.rows]
-    errors = [measure.calibration_error(some, part.truth) for some in (before, after)]
-    drawn = {
-        "accuracy.png": plots.accuracy(made.costs),
-        "latency.png": plots.latency(report.latency),
-        "reliability.png": plots.reliability(
-            measure.reliability(before, part.truth), measure.reliability(after, part.truth),
-            (f"float network: ECE {errors[0]:.3f}", f"{report.int8}: ECE {errors[1]:.3f}"),
-        ),
-    }  # fmt: skip
-    return drawn | ({"layers.png": plots.layers(report.layers)} if report.layers else {})

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from edge.types import Floats
-from quantize.layers import TRAINING_ONLY, consumers, copied, networks, rebuilt
+from quantize.network.layers import TRAINING_ONLY, consumers, copied, networks, rebuilt
 
 WEIGHTED = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
 

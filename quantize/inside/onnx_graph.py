@@ -7,7 +7,7 @@ import struct
 from typing import Any
 
 from edge.types import EdgeError
-from quantize.graph import Graph, Op, Tensor
+from quantize.inside.graph import Graph, Op, Tensor
 
 
 def read(content: bytes) -> Graph:

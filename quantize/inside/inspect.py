@@ -7,8 +7,8 @@ from typing import Any
 
 from edge.card import read_model
 from edge.types import EdgeError
-from quantize import graph as graphs
-from quantize.graph import Graph, Tensor
+from quantize.inside import graph as graphs
+from quantize.inside.graph import Graph, Tensor
 
 _MOST_BYTES = 512 * 1024 * 1024  # far more than any device's file
 SUFFIXES = (".tflite", ".onnx", ".keras", ".h5")
@@ -34,7 +34,7 @@ def inspect(path: Path) -> str:
         raise EdgeError(f"{path}: {error}; copy the file again") from error
     lines = [f"{path}  {len(content):,} bytes", *described(graph), *_card(path)]
     if path.suffix == ".tflite":
-        from quantize import edgetpu
+        from quantize.inside import edgetpu
 
         lines += edgetpu.told(graph, edgetpu.check(graph))
     return "\n".join(lines)
@@ -43,10 +43,10 @@ def inspect(path: Path) -> str:
 def read(suffix: str, content: bytes) -> Graph:
     """The graph in *content*, a file of that *suffix*; EdgeError without the file's name."""
     if suffix == ".onnx":
-        from quantize import onnx_graph
+        from quantize.inside import onnx_graph
 
         return onnx_graph.read(content)
-    from quantize import tflite
+    from quantize.inside import tflite
 
     return tflite.read(content)
 
@@ -106,7 +106,7 @@ def _keras(path: Path) -> str:
     from quantize import convert
 
     model = convert.opened(path)
-    from quantize import explain  # only now: it imports keras, which opened does without its noise
+    from quantize.network import explain  # only now: it imports keras, which opened does without its noise
 
     lines = [f"{path}"]
     lines += [_row("input", f"{tensor.name} {tensor.dtype} {_shape(tensor)}") for tensor in model.inputs]

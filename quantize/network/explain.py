@@ -13,8 +13,8 @@ from typing import Any, Literal, NamedTuple
 
 import keras
 
-from quantize.fold import foldable
-from quantize.layers import consumers, networks, producers
+from quantize.network.fold import foldable
+from quantize.network.layers import consumers, networks, producers
 
 WIDEST_DENSE = 16_384  # inputs; 128 channels of 11x11 still fit
 _RELU = "ReLU or ReLU6, which are fused into the convolution before, would do"

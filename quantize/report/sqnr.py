@@ -14,8 +14,8 @@ import numpy.typing as npt
 from edge.classify import dequantise, quantise
 from edge.quiet import quiet
 from edge.types import Floats, Image, TensorSpec
-from quantize import tflite
-from quantize.graph import Graph, Op
+from quantize.inside import tflite
+from quantize.inside.graph import Graph, Op
 
 PICTURES = 64
 # These only move numbers: what they give is their input's error in other channels.

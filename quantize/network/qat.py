@@ -15,8 +15,8 @@ import keras
 import numpy as np
 
 from edge.types import EdgeError, Floats, Image
-from quantize.fold import WEIGHTED, equalize, fold
-from quantize.layers import consumers, copied, rebuilt
+from quantize.network.fold import WEIGHTED, equalize, fold
+from quantize.network.layers import consumers, copied, rebuilt
 from quantize.ranges import ranges_of
 
 RATE = 1e-4  # of Adam: the network is trained already

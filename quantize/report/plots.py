@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from quantize.costs import Cost
-from quantize.latency import BATCHES, THREADS, Latency
 from quantize.measure import Bin
-from quantize.sqnr import Layer, worst
+from quantize.report.latency import BATCHES, THREADS, Latency
+from quantize.report.sqnr import Layer, worst
 
 COLOURS = ("#1f6f9f", "#d97b1f", "#3f8f5f", "#9a4f96")
 _INK, _PALE = "#222222", "#a9bfcc"
