@@ -15,12 +15,12 @@ from edge.capture import CameraStatus, Capture, Slots
 from edge.card import Model, read_model
 from edge.classify import FaceClassifier
 from edge.detectors import FaceDetector, open_detector
+from edge.host.places import state_directory
 from edge.mqtt import messages
 from edge.mqtt.client import MqttSink
 from edge.mqtt.messages import Info, Topics
 from edge.mqtt.outbox import Outbox
 from edge.pipeline import Pipeline
-from edge.places import state_directory
 from edge.report import Rules
 from edge.runtimes import open_runtime
 from edge.settings import Settings

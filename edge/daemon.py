@@ -10,15 +10,15 @@ import threading
 import time
 from collections.abc import Callable
 
-from edge import health
 from edge.assembly import Engine
 from edge.control import Control
+from edge.host import health
+from edge.host.places import state_directory
 from edge.live import Live
 from edge.mqtt import messages
 from edge.mqtt.client import MqttSink
 from edge.mqtt.discovery.keeper import Keeper
 from edge.mqtt.messages import Health
-from edge.places import state_directory
 from edge.remote.inbox import Inbox
 from edge.remote.switches import read_switches
 from edge.settings import Settings

@@ -27,7 +27,7 @@ from edge.cameras import Camera, Cameras, retained_topics
 from edge.capture import Slots
 from edge.card import read_model
 from edge.detectors import FaceDetector
-from edge.health import temperature_c
+from edge.host.health import temperature_c
 from edge.mqtt import discovery, messages
 from edge.mqtt.discovery.keeper import Keeper
 from edge.mqtt.messages import ConfigHealth, Info

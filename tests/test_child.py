@@ -2,7 +2,7 @@
 
 import pytest
 
-from edge import child
+from edge.host import child
 
 
 @pytest.mark.parametrize(

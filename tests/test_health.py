@@ -5,7 +5,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from edge import health
+from edge.host import health
 
 
 def zone(sys: Path, number: int, kind: str, temp: str) -> None:

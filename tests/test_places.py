@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.places import write_whole
+from edge.host.places import write_whole
 
 
 def test_a_file_is_made_with_its_folder_and_replaced(tmp_path: Path) -> None:

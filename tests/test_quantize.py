@@ -79,7 +79,7 @@ def export(shape: tuple[int, int, int], folder: Path) -> None:
     """A SavedModel that takes pictures of *shape*."""
     import keras
 
-    from edge.quiet import quiet
+    from edge.host.quiet import quiet
 
     pixels = keras.Input(shape)
     flat = keras.layers.GlobalAveragePooling2D()(pixels)

@@ -43,7 +43,7 @@ def pictures(n: int) -> Any:
 def test_a_keras_an_h5_and_a_savedmodel_predict_alike_and_are_quantized_alike(
     keras: Any, tmp_path: Path
 ) -> None:
-    from edge.quiet import quiet
+    from edge.host.quiet import quiet
 
     model = small(keras)
     images = pictures(20)
@@ -92,7 +92,7 @@ def test_the_temperature_goes_into_whatever_layer_gives_the_softmax_its_input(
 def test_a_savedmodels_weights_are_out_of_reach_and_its_temperature_stays_1(
     keras: Any, tmp_path: Path
 ) -> None:
-    from edge.quiet import quiet
+    from edge.host.quiet import quiet
 
     with quiet():
         small(keras).export(tmp_path / "saved")

@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 
-from edge.quiet import quiet
+from edge.host.quiet import quiet
 
 
 def noise() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.child import failure_of
+from edge.host.child import failure_of
 from edge.runtimes import open_runtime
 from edge.runtimes.edgetpu import LIBRARY
 from edge.types import EdgeError

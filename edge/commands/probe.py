@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
-from edge.child import failure_of
+from edge.host.child import failure_of
 from edge.types import EdgeError
 
 CORAL_USB = {

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
-from edge.places import state_directory
+from edge.host.places import state_directory
 from edge.types import EdgeError
 
 

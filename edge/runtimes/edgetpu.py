@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from edge.child import failure_of
-from edge.quiet import quiet
+from edge.host.child import failure_of
+from edge.host.quiet import quiet
 from edge.runtimes.litert import LiteRT
 from edge.types import EdgeError
 

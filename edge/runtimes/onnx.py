@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edge.places import state_directory
-from edge.quiet import quiet
+from edge.host.places import state_directory
+from edge.host.quiet import quiet
 from edge.types import EdgeError, TensorSpec
 
 log = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from edge.host.places import write_whole
 from edge.mqtt.discovery import Told
-from edge.places import write_whole
 
 log = logging.getLogger(__name__)
 
