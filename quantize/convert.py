@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from edge.quiet import quiet
+from edge.host.quiet import quiet
 from edge.types import LABELS, EdgeError, Floats, Image
 
 

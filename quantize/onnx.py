@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from edge.quiet import quiet
+from edge.host.quiet import quiet
 from edge.types import EdgeError, Floats, Image
 from quantize.ranges import PIXELS, ranges_of
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from edge.quiet import quiet
+from edge.host.quiet import quiet
 from edge.types import Floats, Image
 
 Key = TypeVar("Key")

@@ -16,8 +16,7 @@ from edge.assembly import Engine, open_engine
 from edge.control import Control
 from edge.live import Live
 from edge.mqtt.discovery.keeper import Keeper
-from edge.mqtt.messages import CommandHealth
-from edge.remote.inbox import Inbox
+from edge.remote.inbox import CommandHealth, Inbox
 from edge.remote.switches import Switches, read_switches
 from edge.settings import Settings
 from edge.types import ConfigError, Message

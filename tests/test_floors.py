@@ -12,7 +12,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 FLOORS = (
     {"host", "__init__", "types", "secrecy"},
     {"card", "preprocess", "track", "report", "capture", "settings"},
-    {"sources", "detectors", "runtimes", "mqtt", "remote"},
+    {"sources", "detectors", "runtimes", "remote"},
+    {"mqtt"},
     {"classify", "golden", "pipeline", "announce", "cameras"},
     {"assembly"},
     {"live"},

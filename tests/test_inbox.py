@@ -4,8 +4,7 @@ import logging
 
 import pytest
 
-from edge.mqtt.messages import CommandHealth
-from edge.remote.inbox import Inbox
+from edge.remote.inbox import CommandHealth, Inbox
 from edge.types import Incoming
 
 RELOAD = "emotion-edge/pi/request/reload"

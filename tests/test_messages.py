@@ -9,7 +9,6 @@ import pytest
 from edge.mqtt import messages
 from edge.mqtt.messages import (
     CameraHealth,
-    CommandHealth,
     ConfigHealth,
     Health,
     Info,
@@ -17,6 +16,7 @@ from edge.mqtt.messages import (
     OutboxHealth,
     Topics,
 )
+from edge.remote.inbox import CommandHealth
 from edge.types import LABELS, Box, Event, Face, Frame, Message, Track
 
 TOPICS = Topics("emotion-edge", "kitchen-pi")

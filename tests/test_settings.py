@@ -389,3 +389,12 @@ def test_whatever_becomes_of_the_file_it_is_valid_or_told_in_lines_without_the_s
                 assert "hunter2" not in line, case
     # Neither is everything refused nor everything taken.
     assert 0.05 < valid / FUZZ_CASES < 0.6
+
+
+def test_a_shipped_model_is_set_by_its_name_from_any_folder(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text('[model]\nfile = "emotion"\n')
+    assert load(config).model.file == tables.MODEL_FILE
+    config.write_text('[model]\nfile = "emotio"\n')
+    with pytest.raises(ConfigError, match=f'found "{tmp_path}/emotio"'):
+        load(config)

@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import edge
-from edge.quiet import quiet
+from edge.host.quiet import quiet
 from edge.types import LABELS, EdgeError
 
 SHIPPED = Path(edge.__file__).parent / "models" / "emotion.tflite"

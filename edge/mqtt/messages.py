@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any, Literal
 
+from edge.remote.inbox import CommandHealth
 from edge.types import LABELS, NONE, Box, Event, Frame, Message, Track
 
 EVENT_MAX_AGE_S = 10.0  # an older one must never fire an automation
@@ -81,14 +82,6 @@ class MqttHealth:
 
 
 @dataclass(frozen=True, slots=True)
-class CommandHealth:
-    """Commands since the start."""
-
-    accepted: int = 0
-    refused: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class ConfigHealth:
     error: str | None = None  # why the configuration file as it stands now is not in force; one line
     restart: Sequence[str] = ()  # keys changed in it that take effect with the next start
@@ -102,7 +95,7 @@ class Health:
     throttled: Sequence[str] | None = None  # why the board runs slower now; None where it cannot tell
     cameras: Mapping[str, CameraHealth] = field(default_factory=dict)
     mqtt: MqttHealth = MqttHealth()
-    commands: CommandHealth = CommandHealth()
+    commands: CommandHealth = field(default_factory=CommandHealth)
     config: ConfigHealth = ConfigHealth()
 
 

@@ -6,9 +6,8 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from edge.mqtt.messages import CommandHealth
 from edge.types import Incoming
 
 log = logging.getLogger(__name__)
@@ -17,6 +16,14 @@ MAX_BYTES = 4096  # of one command
 RATE_HZ = 5.0  # commands carried out or refused by their content
 ROOM = 32  # commands that wait their turn
 LOG_S = 1.0  # between two lines
+
+
+@dataclass(frozen=True, slots=True)
+class CommandHealth:
+    """Commands since the start."""
+
+    accepted: int = 0
+    refused: int = 0
 
 
 class Inbox:

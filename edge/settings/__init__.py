@@ -20,6 +20,7 @@ from pydantic_settings import (
 
 from edge.settings.mistakes import dotted, explain, found, hint
 from edge.settings.tables import (
+    SHIPPED,
     SOURCE_NAMES,
     TABLES,
     Camera,
@@ -179,7 +180,7 @@ def _tables(file: TomlFile, mistakes: list[tuple[int, str]]) -> dict[str, Any]:
             tables[name] = table
     folder = file.path.parent
     for name, key in FILE_KEYS:
-        if isinstance(text := tables.get(name, {}).get(key), str):
+        if isinstance(text := tables.get(name, {}).get(key), str) and text not in SHIPPED:
             tables[name][key] = _anchored(text, folder)
     for camera in tables.get("camera", []):
         if isinstance(camera, dict) and isinstance(source := camera.get("source"), str):

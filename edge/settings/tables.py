@@ -19,6 +19,7 @@ from edge.settings.mistakes import SECRET_KEYS, found, hint
 from edge.types import ConfigError
 
 MODEL_FILE = Path(__file__).parents[1] / "models" / "emotion.tflite"
+SHIPPED = {file.stem: file for file in sorted(MODEL_FILE.parent.glob("*.tflite"))}  # by the name that is set
 SOURCE_NAMES = ("auto", "picamera", "portraits")
 SOURCE_SCHEMES = ("rtsp", "rtsps", "http", "https")
 TOPIC_WORDS = ("status", "info", "health", "request", "response")  # levels beside the cameras'
@@ -61,8 +62,13 @@ def _existing(path: Path, info: ValidationInfo) -> Path:
     return path
 
 
+def _model(path: Path, info: ValidationInfo) -> Path:
+    return SHIPPED.get(str(path)) or _existing(path, info)
+
+
 # Not strict, because a strict field would take a Path and no text.
 ExistingFile = Annotated[Path, Field(strict=False), AfterValidator(_existing)]
+ModelFile = Annotated[Path, Field(strict=False), AfterValidator(_model)]
 
 
 def default_node_id() -> str:
@@ -167,7 +173,7 @@ class Mqtt(_Table):
 
 
 class Model(_Table):
-    file: ExistingFile = Field(default=MODEL_FILE, description="the name of a file in quotes")
+    file: ModelFile = Field(default=MODEL_FILE, description="the name of a file in quotes")
     threads: int = Field(default=1, ge=1, le=4)
     runtime: Literal["auto", "cpu", "edgetpu", "onnx"] = "auto"
     provider: Literal["cpu", "cuda", "tensorrt"] = "cpu"

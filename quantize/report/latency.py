@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from edge.classify import quantise
-from edge.quiet import quiet
+from edge.host.quiet import quiet
 from edge.runtimes import kind_of, open_runtime
 from edge.types import Image
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.classify import dequantise, quantise
-from edge.quiet import quiet
+from edge.host.quiet import quiet
 from edge.types import Floats, Image, TensorSpec
 from quantize.inside import tflite
 from quantize.inside.graph import Graph, Op

@@ -19,8 +19,8 @@ from typing import NamedTuple
 import numpy as np
 
 from edge.classify import dequantise, quantise
+from edge.host.quiet import quiet
 from edge.preprocess import crop_whole
-from edge.quiet import quiet
 from edge.types import LABELS, EdgeError, TensorSpec
 from training.data.labels import label_of
 from training.measure.cost import Cost, cost_of_keras, cost_of_onnx, cost_of_tflite
