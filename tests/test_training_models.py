@@ -42,15 +42,15 @@ def test_each_mean_face_that_the_portraits_camera_shows_is_read_as_its_label(
                 shown[portrait.label] += 1
                 right[portrait.label] += LABELS[int(np.argmax(scores))] == portrait.label
     shares = {label: right[label] / shown[label] for label in LABELS}
-    # Sharp and large: nearly always. Out of focus or of 85 pixels, fear is at times taken for surprise.
-    assert min(shares.values()) >= (0.7 if blur or width < 640 else 0.95), shares
+    # Sharp and large: nearly always. Out of focus or of 85 pixels, disgust is at times taken for anger.
+    assert min(shares.values()) >= (0.7 if blur or width < 640 else 0.9), shares
 
 
 def test_the_int8_file_has_the_accuracy_that_its_card_tells(model: Model, shared_data: Path) -> None:
     rows = data.read([shared_data / "fer2013" / "publictest.npz"])
     measured = evaluate.evaluate(open_network(MODELS / "emotion.tflite"), rows, "PublicTest")
     found = {one.data: one for one in measured.figures}
-    assert found["FER2013"].accuracy >= 0.60
+    assert found["FER+ majority (plus7)"].accuracy >= 0.87
     told = {(one.data, one.name): (one.value, one.n) for one in model.card.figures}
     for name, figures in found.items():
         assert told[name, "accuracy"] == (pytest.approx(figures.accuracy, abs=2e-3), figures.n)
