@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from edge.types import EdgeError
 from quantize.files import write
 from tests.squares import quantize
 
+REPOSITORY = Path(__file__).resolve().parents[1]
 FILES = {"emotion.tflite": b"x" * 5000, "emotion.golden.npz": b"y" * 200, "emotion.json": b"{}"}
 
 
@@ -44,19 +45,27 @@ def test_the_card_comes_last_so_that_an_old_one_refuses_new_files(
     assert placed == ["emotion.tflite", "emotion.golden.npz", "emotion.json"]
 
 
-@pytest.fixture
-def small_files() -> Iterator[None]:
-    """No file of this process may grow over 4096 bytes: the system refuses as it does when a disk is full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+# No file of the process may grow over 4096 bytes: the system refuses as it does when a disk is full. In a
+# process of its own, because the limit holds for what the tests themselves write, too.
+SMALL_FILES = """
+import resource, sys
+from pathlib import Path
+from edge.types import EdgeError
+from quantize.files import write
+from tests.test_quantize_files import FILES
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+try:
+    write(Path(sys.argv[1]), FILES)
+except EdgeError as error:
+    print(error)
+"""
 
 
-@pytest.mark.usefixtures("small_files")
 def test_a_file_that_does_not_fit_leaves_what_was_there(tmp_path: Path) -> None:
     (tmp_path / "emotion.json").write_bytes(b"old")
-    assert told(tmp_path) == f"{tmp_path}: File too large; nothing was written"
+    command = [sys.executable, "-c", SMALL_FILES, str(tmp_path)]
+    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert ended.stdout == f"{tmp_path}: File too large; nothing was written\n"
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("emotion.json", b"old")]
 
 
