@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.types import EdgeError
+from training.toml import read_toml
 
 FINISHED = "finished"  # the file that a run's folder holds once its last epoch is done
 _TURN_S = 0.2
@@ -49,16 +50,7 @@ def read_plan(path: Path) -> list[Run]:
 
     Recipes are named from the plan's folder. EdgeError, in one line, for what is not right.
     """
-    try:
-        import tomllib
-    except ModuleNotFoundError:  # Python 3.10
-        import tomli as tomllib
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise EdgeError(f"{path}: {error.strerror}") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise EdgeError(f"{path}: {error}") from error
+    values = read_toml(path)
     tables = values.get("run")
     whole = isinstance(tables, list) and all(isinstance(table, dict) for table in tables)
     if values.keys() != {"run"} or not whole:

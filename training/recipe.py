@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.types import EdgeError
+from training.toml import read_toml
 
 DATA = {"name", "licence", "used_for"}  # keys of a [[data]] table
 
@@ -107,16 +108,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 
 def read_recipe(path: Path) -> Recipe:
     """The recipe in *path*; EdgeError in one line for what is unknown, mistyped or out of range."""
-    try:
-        import tomllib
-    except ModuleNotFoundError:  # Python 3.10
-        import tomli as tomllib
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise EdgeError(f"{path}: {error.strerror}") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise EdgeError(f"{path}: {error}") from error
+    values = read_toml(path)
     augment = values.pop("augment", {})
     if not isinstance(augment, dict):
         raise EdgeError(f"{path}: augment: {augment!r}; a table [augment] would do")

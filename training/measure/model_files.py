@@ -24,6 +24,7 @@ from edge.preprocess import crop_whole
 from edge.types import LABELS, EdgeError, TensorSpec
 from training.data.labels import label_of
 from training.measure.cost import Cost, cost_of_keras, cost_of_onnx, cost_of_tflite
+from training.toml import read_toml
 
 BATCH = 1024  # pictures at a time, where the file leaves the number open
 RUN_FILE, RECORD = "model.keras", "recipe.json"  # in a run's folder: its network, and how it came about
@@ -159,16 +160,7 @@ def _channels_first(shape: tuple[int, ...]) -> bool:
 
 
 def _described(path: Path) -> Network:
-    try:
-        import tomllib
-    except ModuleNotFoundError:  # Python 3.10
-        import tomli as tomllib
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise EdgeError(f"{path}: {error.strerror}") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise EdgeError(f"{path}: {error}") from error
+    values = read_toml(path)
     for key in values.keys() - {"file", "name", "range", "labels"}:
         raise EdgeError(f"{path}: {key}: unknown key; file, name, range and labels are known")
     file, name, names = values.get("file"), values.get("name", path.stem), values.get("labels", list(LABELS))
