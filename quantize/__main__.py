@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edge.cli import ended, number, whole
 from edge.types import EdgeError
 
 if TYPE_CHECKING:
@@ -36,23 +37,19 @@ def main(argv: list[str] | None = None) -> int:
     inspecting = given[:1] == ["inspect"]
     options = _inspect_parser().parse_args(given[1:]) if inspecting else _parser().parse_args(given)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    try:
-        if inspecting:
-            from quantize.inside.inspect import inspect
+    return ended(
+        functools.partial(_inspect if inspecting else _quantize, options), "stopped; nothing was written"
+    )
 
-            print(inspect(options.file))
-        else:
-            _quantize(options)
-    except EdgeError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("stopped; nothing was written", file=sys.stderr)
-        return 130
+
+def _inspect(options: argparse.Namespace) -> int:
+    from quantize.inside.inspect import inspect
+
+    print(inspect(options.file))
     return 0
 
 
-def _quantize(options: argparse.Namespace) -> None:
+def _quantize(options: argparse.Namespace) -> int:
     from quantize.files import check_writable, package, write
     from quantize.make import concerns, make, worst
     from quantize.report.text import measured_table, table
@@ -101,6 +98,7 @@ def _quantize(options: argparse.Namespace) -> None:
         except EdgeError as error:
             raise EdgeError(f"{error} of the report; the other files are in {options.out}") from error
         print(f"{reported}: {', '.join(beside)}")
+    return 0
 
 
 def _losing(made: Made) -> list[str]:
@@ -149,15 +147,17 @@ def _parser() -> argparse.ArgumentParser:
         help="also what an Edge TPU takes of it, and the file compiled for it",
     )  # fmt: skip
     parser.add_argument(
-        "--max-drop", type=float, default=0.5, metavar="POINTS",
+        "--max-drop", type=number(), default=0.5, metavar="POINTS",
         help="accuracy that int8 may cost; beyond: exit 3, nothing written (default 0.5)",
     )  # fmt: skip
     parser.add_argument(
-        "--qat", type=int, default=0, metavar="EPOCHS",
+        "--qat", type=whole(), default=0, metavar="EPOCHS",
         help="train the network to bear eight bits where they cost more than that (default 0: never)",
     )  # fmt: skip
-    parser.add_argument("--calibrate", type=int, default=1000, metavar="N", help="pictures (default 1000)")
-    parser.add_argument("--seed", type=int, default=0, help="chooses them (default 0)")
+    parser.add_argument(
+        "--calibrate", type=whole(), default=1000, metavar="N", help="pictures (default 1000)"
+    )
+    parser.add_argument("--seed", type=whole(), default=0, help="chooses them (default 0)")
     report = parser.add_mutually_exclusive_group()
     report.add_argument(
         "--report", type=Path, metavar="DIR",

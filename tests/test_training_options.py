@@ -123,4 +123,4 @@ def test_a_number_of_workers_is_a_whole_number(
 ) -> None:
     with pytest.raises(SystemExit):
         main(arguments(data, tmp_path / "out", PLAIN, "--workers", "-1"))
-    assert "'-1': a whole number from 0 on would do" in capsys.readouterr().err
+    assert "'-1', a whole number from 0 on would do" in capsys.readouterr().err

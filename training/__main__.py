@@ -13,6 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import edge
+from edge.cli import ended, number, whole
 from edge.host.quiet import quiet
 from edge.types import LABELS, EdgeError
 
@@ -30,15 +31,7 @@ def main(argv: list[str] | None = None) -> int:
             os.environ[name] = str(options.threads)
     # Asked to end in either way, it stops its processes and says how to go on.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        options.run(options)
-    except EdgeError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("stopped; --resume goes on after the last whole epoch", file=sys.stderr)
-        return 130
-    return 0
+    return ended(lambda: options.run(options) or 0, "stopped; --resume goes on after the last whole epoch")
 
 
 def _fit(options: argparse.Namespace) -> None:
@@ -167,12 +160,6 @@ def _paths(text: str) -> tuple[Path, ...]:
     return tuple(Path(one) for one in text.split(",") if one)
 
 
-def _natural(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r}: a whole number from 0 on would do")
-    return int(text)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "emotion-train", description="Data to a trained network and its figures."
@@ -186,11 +173,13 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     data.add_argument("--ferplus", type=Path, metavar="CSV", help="fer2013new.csv, joined to the csv by row")
     data.add_argument("--skip-bad", action="store_true", help="leave out and count rows that cannot be read")
-    data.add_argument("--threads", type=int, metavar="N", help="of the backend (default: its own choice)")
+    data.add_argument(
+        "--threads", type=whole(1), metavar="N", help="of the backend (default: its own choice)"
+    )
 
     machine = argparse.ArgumentParser(add_help=False)
     machine.add_argument(
-        "--workers", type=_natural, default=0, metavar="N",
+        "--workers", type=whole(), default=0, metavar="N",
         help="processes that vary the pictures, for a fast accelerator (default: none, a thread)",
     )  # fmt: skip
     machine.add_argument(
@@ -212,7 +201,7 @@ def _parser() -> argparse.ArgumentParser:
         "--teachers", type=_paths, default=(), metavar="RUN,RUN",
         help="runs whose mean answer is learned as well (the recipe's distill)",
     )  # fmt: skip
-    fit.add_argument("--seed", type=_natural, metavar="N", help="instead of the recipe's")
+    fit.add_argument("--seed", type=whole(), metavar="N", help="instead of the recipe's")
     fit.set_defaults(run=_fit)
 
     campaign = commands.add_parser(
@@ -227,9 +216,11 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, required=True, metavar="DIR", help="the folder of the runs' own"
     )
     campaign.add_argument(
-        "--minutes", type=float, metavar="N", help="stop then; the same command goes on later"
+        "--minutes", type=number(0), metavar="N", help="stop then; the same command goes on later"
     )
-    campaign.add_argument("--parallel", type=int, default=1, metavar="N", help="runs at a time (default: 1)")
+    campaign.add_argument(
+        "--parallel", type=whole(1), default=1, metavar="N", help="runs at a time (default: 1)"
+    )
     campaign.set_defaults(run=_campaign)
 
     average = commands.add_parser("average", help="one network out of several: the mean of their weights")
@@ -287,7 +278,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     framing.add_argument("--detector", choices=("haar", "yunet"), default="haar", help="default: haar")
     framing.add_argument("--file", type=Path, metavar="F", help="the detector's own file")
-    framing.add_argument("--count", type=int, default=2000, metavar="N", help="pictures (default: 2000)")
+    framing.add_argument("--count", type=whole(1), default=2000, metavar="N", help="pictures (default: 2000)")
     framing.set_defaults(run=_framing)
     return parser
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from edge.cli import whole
 from edge.commands.options import add_engine, settings_of
 from edge.types import EdgeError, EndOfStreamError, Frame, Image, Message
 
@@ -32,15 +33,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     what.add_argument(
         "--startup", action="store_true", help="instead: seconds from starting the daemon to its messages"
     )
-    parser.add_argument("--frames", type=int, default=500, metavar="N", help="at most (default: %(default)s)")
+    parser.add_argument(
+        "--frames", type=whole(1), default=500, metavar="N", help="at most (default: %(default)s)"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     add_engine(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    if options.frames < 1:
-        raise EdgeError(f"--frames {options.frames}: 1 or more would do")
     if options.startup:
         from edge.commands import startup
 

@@ -10,6 +10,7 @@ import argparse
 import logging
 import sys
 
+from edge.cli import number
 from edge.commands.run import serve
 
 
@@ -21,7 +22,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "receives, until Ctrl-C.",
     )
     parser.add_argument("--faces", type=int, choices=range(1, 7), default=3, help="1 to 6 (default: 3)")
-    parser.add_argument("--seconds", type=float, metavar="S", help="stop by itself after S seconds")
+    parser.add_argument("--seconds", type=number(0), metavar="S", help="stop by itself after S seconds")
     parser.set_defaults(run=run)
 
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from edge.cli import whole
 from edge.commands.fleet_view import Fleet, table
 from edge.commands.options import add_config
 from edge.types import EdgeError, Incoming
@@ -39,16 +40,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     add_config(parser)
     parser.add_argument("--host", metavar="H", help="another broker than the configured one")
-    parser.add_argument("--port", type=_port, metavar="N", help="another port")
+    parser.add_argument("--port", type=whole(1, 65535), metavar="N", help="another port")
     parser.add_argument("--json", action="store_true", help="for programs; with --watch a line each time")
     parser.add_argument("--watch", action="store_true", help=f"show it anew each {REFRESH_S:g} s")
     parser.set_defaults(run=run)
-
-
-def _port(text: str) -> int:
-    if not (text.isdecimal() and 1 <= int(text) <= 65535):
-        raise argparse.ArgumentTypeError(f"found {text!a}, 1 to 65535 would do")
-    return int(text)
 
 
 def run(options: argparse.Namespace) -> int:

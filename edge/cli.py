@@ -1,0 +1,80 @@
+"""What the three command lines share: how they end, and the numbers that an option takes."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import os
+import sys
+from collections.abc import Callable
+
+from edge.types import EdgeError
+
+log = logging.getLogger(__name__)
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells say it
+
+
+def ended(work: Callable[[], int], interrupted: str = "") -> int:
+    """The exit code of *work*, which an error ends with one line on stderr and its own code.
+
+    *interrupted* is said after Ctrl-C. What nobody foresaw shows its traceback with PYTHONDEVMODE=1, and
+    in the daemon's log with log.level = "debug".
+    """
+    try:
+        code = work()
+        sys.stdout.flush()
+    except EdgeError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        if interrupted:
+            print(interrupted, file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader (head, less) has gone; keep the interpreter's last flush from complaining.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if sys.flags.dev_mode:
+            raise
+        log.debug("unexpected", exc_info=True)
+        told = " ".join(str(error).split())
+        print(f"unexpected {type(error).__name__}: {told}; please report it to the makers", file=sys.stderr)
+        return 1
+    return code
+
+
+def whole(least: int = 0, most: int | None = None) -> Callable[[str], int]:
+    """The type of an option that is a whole number from *least* on, up to *most*."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least or (most is not None and value > most):
+            upwards = "on" if most is None else f"to {most}"
+            raise argparse.ArgumentTypeError(
+                f"found {text!a}, a whole number from {least} {upwards} would do"
+            )
+        return value
+
+    return parse
+
+
+def number(least: float = -math.inf) -> Callable[[str], float]:
+    """The type of an option that is a finite number of at least *least*."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not (math.isfinite(value) and value >= least):
+            upwards = "" if least == -math.inf else f" from {least:g} on"
+            raise argparse.ArgumentTypeError(f"found {text!a}, a number{upwards} would do")
+        return value
+
+    return parse

@@ -1,0 +1,191 @@
+"""Cameras at the board and at USB, as far as that can be had without one: doubles of their drivers."""
+
+from __future__ import annotations
+
+import struct
+import sys
+import types
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.sources import describe_cameras, open_source
+from edge.sources.v4l2 import Camera, capture_devices, is_capture, picture
+from edge.types import EdgeError
+
+
+def test_a_video_device_that_is_missing_is_told(tmp_path: Path) -> None:
+    with pytest.raises(EdgeError, match=r"^/dev/video97: no such device; is the camera plugged in\?$"):
+        open_source("/dev/video97")
+    path = tmp_path / "video0"
+    path.touch()
+    with pytest.raises(EdgeError, match="the driver refuses"):
+        Camera(str(path))
+
+
+class FakeDriver:
+    """A USB 2 camera as cv2.VideoCapture shows one: YUYV is slow beyond 640x480, MJPEG is not."""
+
+    def __init__(self, *_: object) -> None:
+        self.asked: dict[int, float] = {}
+        self.released = False
+
+    def isOpened(self) -> bool:  # noqa: N802
+        return True
+
+    def set(self, key: int, value: float) -> bool:
+        self.asked[key] = value
+        return True
+
+    def get(self, key: int) -> float:
+        slow = self.asked[cv2.CAP_PROP_FOURCC] == cv2.VideoWriter.fourcc(*"YUYV")
+        if key == cv2.CAP_PROP_FPS and slow and self.asked[cv2.CAP_PROP_FRAME_WIDTH] > 640:
+            return 10.0
+        return self.asked[key]
+
+    def grab(self) -> bool:
+        return not self.released
+
+    def retrieve(self) -> tuple[bool, np.ndarray]:
+        width, height = int(self.get(cv2.CAP_PROP_FRAME_WIDTH)), int(self.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        assert self.asked[cv2.CAP_PROP_CONVERT_RGB] == 0
+        if self.asked[cv2.CAP_PROP_FOURCC] == cv2.VideoWriter.fourcc(*"YUYV"):
+            return True, np.full((height, width, 2), (90, 128), np.uint8)
+        _, jpeg = cv2.imencode(".jpg", np.full((height, width), 60, np.uint8))
+        return True, jpeg.reshape(1, -1)
+
+    def release(self) -> None:
+        self.released = True
+
+
+@pytest.mark.parametrize(("size", "luma"), [((640, 480), 90), ((1280, 720), 60)])
+def test_a_usb_camera_is_asked_for_the_format_that_gives_luma_fast_enough(
+    size: tuple[int, int], luma: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cv2, "VideoCapture", FakeDriver)
+    device = tmp_path / "video0"
+    device.touch()
+    source = Camera(str(device), width=size[0], height=size[1], fps=15)
+    image = source.read()
+    assert image.shape == (size[1], size[0])
+    assert int(image[0, 0]) == luma
+    source.close()
+
+
+def test_luma_is_taken_out_of_what_a_driver_packs() -> None:
+    luma = np.arange(8, dtype=np.uint8).reshape(2, 4) * 10
+    colour = np.full(8, 200, np.uint8)
+    yuyv = np.stack([luma.reshape(-1), colour], axis=1)
+    for shape in ((2, 4, 2), (1, 16)):
+        np.testing.assert_array_equal(picture(yuyv.reshape(shape), "YUYV", 4, 2), luma)
+    nv12 = np.concatenate([luma.reshape(-1), colour[:4]]).reshape(3, 4)
+    np.testing.assert_array_equal(picture(nv12, "NV12", 4, 2), luma)
+    assert picture(nv12[:1], "NV12", 4, 2) is None  # cut short
+    _, jpeg = cv2.imencode(".jpg", np.full((48, 64, 3), 60, np.uint8))
+    padded = np.concatenate([jpeg.reshape(-1), np.zeros(500, np.uint8)])[None, :]
+    decoded = picture(padded, "MJPG", 64, 48)
+    assert decoded is not None
+    assert decoded.shape == (48, 64)
+    assert picture(np.zeros((1, 500), np.uint8), "MJPG", 64, 48) is None
+    bgr = np.zeros((48, 64, 3), np.uint8)
+    assert picture(bgr, "BGR3", 64, 48) is bgr
+
+
+def test_only_nodes_that_stream_usable_pictures_are_cameras() -> None:
+    def capability(driver: bytes, node: int) -> bytes:
+        return struct.pack("=16s32s32sIII3I", driver, b"", b"", 0, 0x80000000 | node, node, 0, 0, 0)
+
+    assert is_capture(capability(b"uvcvideo", 0x04200001))
+    assert not is_capture(capability(b"uvcvideo", 0x04A00000))  # the same stick's metadata
+    assert not is_capture(capability(b"bcm2835-isp", 0x04201000))
+    assert is_capture(struct.pack("=16s32s32sIII3I", b"old", b"", b"", 0, 0x04000001, 0, 0, 0, 0))
+
+
+def test_devices_are_listed_by_number_with_their_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sysfs = tmp_path / "video4linux"
+    for name, words in {"video10": "Second\n", "video2": "First\n", "v4l-subdev0": "sensor\n"}.items():
+        (sysfs / name).mkdir(parents=True)
+        (sysfs / name / "name").write_text(words)
+    monkeypatch.setattr("edge.sources.v4l2._captures", lambda path: True)
+    found = capture_devices(sysfs, Path("/dev"))
+    assert [tuple(device) for device in found] == [("/dev/video2", "First"), ("/dev/video10", "Second")]
+    assert capture_devices(tmp_path / "absent") == []
+
+
+class FakePicamera2:
+    """The part of picamera2's API that is used, with rows padded to 64 bytes."""
+
+    def __init__(self, number: int) -> None:
+        if number > 0:
+            raise IndexError("list index out of range")
+        self.closed = False
+
+    @staticmethod
+    def global_camera_info() -> list[dict[str, object]]:
+        return [
+            {"Num": 0, "Model": "imx708", "Id": "/base/soc/i2c0mux/i2c@1/imx708@1a"},
+            {"Num": 1, "Model": "C270", "Id": "/base/scb/pcie@7d500000/usb@0,0:1.0-046d:0825"},
+        ]
+
+    def create_video_configuration(
+        self, main: dict[str, object], controls: dict[str, float]
+    ) -> dict[str, object]:
+        assert main["format"] == "YUV420"
+        assert controls == {"FrameRate": 15}
+        return {"main": main}
+
+    def configure(self, configuration: dict[str, object]) -> None:
+        self.configuration = configuration
+
+    def camera_configuration(self) -> dict[str, dict[str, object]]:
+        return {"main": {"size": (100, 48), "stride": 128}}
+
+    def start(self) -> None: ...
+
+    def capture_array(self, name: str, wait: float) -> np.ndarray:
+        assert (name, wait) == ("main", 5.0)
+        planes = np.full((72, 128), 99, np.uint8)
+        planes[:48, :100] = 7
+        return planes
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_a_pi_camera_gives_its_luma_without_padding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "picamera2", types.SimpleNamespace(Picamera2=FakePicamera2))
+    source = open_source("picamera", fps=15, width=100, height=48)
+    image = source.read()
+    assert image.shape == (48, 100)
+    assert set(image.reshape(-1).tolist()) == {7}
+    source.close()
+    with pytest.raises(EdgeError, match=r"^picamera:1: list index out of range; is it connected"):
+        open_source("picamera:1", fps=15)
+
+
+def test_auto_takes_the_boards_camera_before_usb_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("picamera2")
+    module.__spec__ = types.SimpleNamespace()  # type: ignore[assignment]
+    module.Picamera2 = FakePicamera2  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "picamera2", module)
+    assert describe_cameras()[0] == ("picamera:0", "imx708")
+    assert ("picamera:1", "C270") not in describe_cameras()
+    source = open_source("auto", fps=15)
+    assert source.read().shape == (48, 100)
+    source.close()
+
+
+def test_without_picamera2_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "picamera2", None)
+    with pytest.raises(EdgeError, match=r"^picamera:0: .*apt install python3-picamera2 and make"):
+        open_source("picamera")
+
+
+def test_auto_without_any_camera_says_what_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge.sources.describe_cameras", list)
+    with pytest.raises(EdgeError, match=r"picamera2 .*, no /dev/video\* gives pictures; plug one in"):
+        open_source("auto")

@@ -1,0 +1,110 @@
+"""What the three command lines share: wrong numbers, interruptions and surprises end with one line each."""
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+import edge.__main__
+import quantize.__main__
+import training.__main__
+from edge.cli import ended, number, whole
+from edge.types import ConfigError
+
+QUANTIZE = ("model.keras", "--data", "d.npz", "--out", "o")
+CAMPAIGN = ("campaign", "plan.toml", "--out", "runs", "--data", "d.csv")
+
+
+@pytest.mark.parametrize(
+    ("main", "arguments", "told"),
+    [
+        (
+            edge.__main__.main,
+            ("bench", "--source", "a", "--frames", "0"),
+            "--frames: found '0', a whole number",
+        ),
+        (edge.__main__.main, ("demo", "--seconds", "nan"), "--seconds: found 'nan', a number from 0 on"),
+        (edge.__main__.main, ("demo", "--seconds", "-1"), "--seconds: found '-1', a number from 0 on"),
+        (training.__main__.main, (*CAMPAIGN, "--minutes", "nan"), "--minutes: found 'nan', a number from 0"),
+        (
+            training.__main__.main,
+            (*CAMPAIGN, "--parallel", "0"),
+            "--parallel: found '0', a whole number from 1",
+        ),
+        (
+            training.__main__.main,
+            (*CAMPAIGN, "--threads", "-2"),
+            "--threads: found '-2', a whole number from 1",
+        ),
+        (quantize.__main__.main, (*QUANTIZE, "--qat", "-3"), "--qat: found '-3', a whole number from 0 on"),
+        (
+            quantize.__main__.main,
+            (*QUANTIZE, "--seed", "1.5"),
+            "--seed: found '1.5', a whole number from 0 on",
+        ),
+        (quantize.__main__.main, (*QUANTIZE, "--max-drop", "nan"), "--max-drop: found 'nan', a number would"),
+    ],
+)
+def test_an_impossible_number_is_wrong_use(
+    main: Callable[[list[str]], int],
+    arguments: tuple[str, ...],
+    told: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(list(arguments))
+    assert exit_.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert f"error: argument {told}" in last
+
+
+@pytest.mark.parametrize("text", ["1", "65535"])
+def test_a_whole_number_within_its_bounds_is_taken(text: str) -> None:
+    assert whole(1, 65535)(text) == int(text)
+
+
+@pytest.mark.parametrize("text", ["", "-0.5", "1e400", "inf", "ten", "9" * 5000, "65536"])
+def test_a_whole_number_is_nothing_else(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="a whole number from 1 to 65535 would do"):
+        whole(1, 65535)(text)
+
+
+def test_a_number_may_have_a_fraction_and_be_negative_where_nothing_forbids_it() -> None:
+    assert number()("-0.5") == -0.5
+    with pytest.raises(argparse.ArgumentTypeError, match="a number from 0 on would do"):
+        number(0)("-0.5")
+
+
+def raising(error: BaseException) -> Callable[[], int]:
+    def work() -> int:
+        raise error
+
+    return work
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (ConfigError("c.toml:3: no"), 78, "c.toml:3: no\n"),
+        (KeyboardInterrupt(), 130, "stopped\n"),
+        (ValueError("a\nb"), 1, "unexpected ValueError: a b; please report it to the makers\n"),
+        (MemoryError(), 1, "unexpected MemoryError: ; please report it to the makers\n"),
+    ],
+)
+def test_an_error_is_one_line_and_an_exit_code(
+    error: BaseException, code: int, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ended(raising(error), "stopped") == code
+    assert capsys.readouterr().err == told
+
+
+def test_development_mode_shows_where_a_surprise_came_from() -> None:
+    program = "from edge.cli import ended; ended(lambda: 1 // 0)"
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "ZeroDivisionError" in done.stderr.splitlines()[-1]
