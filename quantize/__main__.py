@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from edge.cli import ended, number, whole
 from edge.types import EdgeError
+from quantize.costs import CONFIDED
 
 if TYPE_CHECKING:
     from quantize.make import Made
@@ -65,7 +66,7 @@ def _quantize(options: argparse.Namespace) -> int:
     steps = Steps(5 + with_onnx + with_edgetpu + (3 if reported else 0))
     made_with = functools.partial(
         make, options.model, options.data, name=options.name, calibrate=options.calibrate, seed=options.seed,
-        with_onnx=with_onnx, with_edgetpu=with_edgetpu, steps=steps,
+        with_onnx=with_onnx, with_edgetpu=with_edgetpu, steps=steps, confidence=options.confidence,
     )  # fmt: skip
     made = made_with()
     print(table(made))
@@ -157,6 +158,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--calibrate", type=whole(), default=1000, metavar="N", help="pictures (default 1000)"
     )
+    parser.add_argument(
+        "--confidence", choices=CONFIDED, metavar="LABELS",
+        help="labels that confidence is to agree with: plus7, what most people see (default where the data "
+        "has FER+ votes), or fer2013, for a network trained on those",
+    )  # fmt: skip
     parser.add_argument("--seed", type=whole(), default=0, help="chooses them (default 0)")
     report = parser.add_mutually_exclusive_group()
     report.add_argument(

@@ -8,11 +8,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from edge.types import LABELS, Floats
+from edge.types import LABELS, EdgeError, Floats
 from quantize import measure
 from quantize.data import Data, Indices
 
 FER2013, FERPLUS = "FER2013", "FER+ majority (plus7)"
+CONFIDED = {"fer2013": FER2013, "plus7": FERPLUS}  # as --confidence names them
 
 
 class LabelSet(NamedTuple):
@@ -64,6 +65,20 @@ def label_sets(data: Data) -> list[LabelSet]:
     known = data.majority >= 0
     found = [LabelSet(FER2013, np.ones_like(known), data.labels)]
     return [*found, LabelSet(FERPLUS, known, data.majority[known])] if known.any() else found
+
+
+def confided(data: Data, asked: str | None) -> LabelSet:
+    """The label set that confidence is to agree with: *asked* of CONFIDED, else what most people see.
+
+    EdgeError where nobody voted and FER+'s majority is asked for.
+    """
+    found = label_sets(data)
+    if asked is None:
+        return found[-1]
+    for one in found:
+        if one.name == CONFIDED[asked]:
+            return one
+    raise EdgeError(f"--confidence {asked}: the data has no FER+ votes; --confidence fer2013 would do")
 
 
 def costs(probabilities: Mapping[str, Floats], before: Floats, data: Data) -> list[Cost]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from edge.runtimes import open_runtime
 from edge.types import Floats
 from quantize import convert, measure
-from quantize.costs import Cost, costs
+from quantize.costs import Cost, confided, costs
 from quantize.data import Data, read_data
 from quantize.golden import is_int8
 from quantize.steps import Steps
@@ -26,6 +26,7 @@ class Made:
     size: tuple[int, int]  # height and width of its input, pixels
     data: Data
     temperature: float
+    confided: str  # the label set on PublicTest that chose it
     before: Floats  # (n, labels) of PublicTest by the float network, before the temperature
     float_tflite: bytes  # what the others were made from; goes to no device
     files: dict[str, bytes]  # name -> content, the int8 TFLite file first
@@ -51,26 +52,27 @@ def make(
     with_edgetpu: bool,
     steps: Steps,
     qat: int = 0,
+    confidence: str | None = None,
 ) -> Made:
     """The files called *name* of the network at *path*; EdgeError for what it, or the data, is not right for.
 
     ``name.tflite`` always; ``name.onnx``, ``name.fp16.onnx`` and ``name.int8.onnx``; and
     ``name.edgetpu.tflite`` where the compiler is installed. With *qat* the network is first trained for that
-    many epochs to bear eight bits. Says on the terminal what it is at, and what it dislikes of the network.
+    many epochs to bear eight bits. *confidence*: see `confided`. Says on the terminal what it is at, and what
+    it dislikes of the network.
     """
     with steps("opening network and data"):
         model = convert.load(path)
         _, height, width, _ = model.input_shape
         data = read_data(data_path, height, width, calibrate, seed)
+        truth = confided(data, confidence)
     if not qat:  # else this was said the first time
         for line in concerns(model):
             print(line)
     with steps("asking the float network"):
-        known = data.majority >= 0
         before = convert.predict(model, data.images)
-        # What a user sees is held against what most people see; FER2013's own labels where no one voted.
-        rows, truth = (known, data.majority[known]) if known.any() else (~known, data.labels)
-        temperature = convert.fold_temperature(model, measure.fit_temperature(before[rows], truth), path)
+        fitted = measure.fit_temperature(before[truth.rows], truth.truth)
+        temperature = convert.fold_temperature(model, fitted, path)
     print(f"temperature {temperature:.3f}, folded in")
 
     if qat:
@@ -99,8 +101,8 @@ def make(
             for file, content in files.items()
         }
     return Made(
-        model, (height, width), data, temperature, before, float_tflite, files, compiled, compiler,
-        probabilities, tuple(costs(probabilities, before, data)),
+        model, (height, width), data, temperature, truth.name, before, float_tflite, files, compiled,
+        compiler, probabilities, tuple(costs(probabilities, before, data)),
     )  # fmt: skip
 
 

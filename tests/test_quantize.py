@@ -53,6 +53,34 @@ def test_the_daemon_s_classifier_reads_it_and_it_is_right_and_calibrated(out: Pa
     assert 0.8 < float(scores.max(1).mean()) < 0.97
 
 
+@pytest.mark.parametrize(("asked", "least", "most"), [("plus7", 0.97, 1.0), ("fer2013", 0.8, 0.97)])
+def test_confidence_agrees_with_the_labels_that_are_asked_for(
+    asked: str, least: float, most: float, squares_run: Path, tmp_path: Path
+) -> None:
+    """Where all taggers voted for what is there, and one label in ten is wrong."""
+    with np.load(squares_run / "calibration.npz") as archive:
+        arrays = dict(archive)
+    images, truth = pictures(210)
+    votes = np.zeros((len(arrays["labels"]), 10), np.uint8)
+    column = np.array([4, 5, 6, 1, 3, 2, 0])  # of each of LABELS in FER+
+    votes[arrays["usage"] == 1, column[truth]] = 10
+    np.savez(tmp_path / "voted.npz", **arrays, ferplus=votes)
+    assert quantize(squares_run, tmp_path, "--confidence", asked, data=tmp_path / "voted.npz") == 0
+    model = read_model(tmp_path / "emotion.tflite")
+    classifier = FaceClassifier(open_runtime("cpu", model.content), model.card, "emotion.tflite")
+    sure = np.mean([max(classifier.scores(image)) for image in images[:70]])
+    assert least < sure <= most
+
+
+def test_votes_that_are_not_there_cannot_choose_the_temperature(
+    squares_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert quantize(squares_run, tmp_path / "out", "--confidence", "plus7") == 1
+    told = "--confidence plus7: the data has no FER+ votes; --confidence fer2013 would do"
+    assert capsys.readouterr().err.splitlines()[-1] == told
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_same_command_gives_the_same_bytes(squares_run: Path, out: Path, tmp_path: Path) -> None:
     assert quantize(squares_run, tmp_path / "again") == 0
     for path in out.iterdir():

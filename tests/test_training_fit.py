@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from training.__main__ import main
+from training.fit import records
 
 # Keras 3.15 on TensorFlow copies variables in a way that numpy 2 warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -158,6 +159,21 @@ def test_a_run_is_neither_overwritten_nor_resumed_as_another(
     assert last_line(model="big", out=tmp_path).startswith(
         "--model big: unknown network; there are cnn-64-128-256, "
     )
+
+
+def test_two_cannot_train_in_one_folder(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    with records.open_run(out, {}, resume=False):
+        before = (out / "recipe.json").read_bytes()
+        for given in ([], ["--resume"]):
+            assert main(arguments(data, out, *given)) == 1
+            told = capsys.readouterr().err.splitlines()[-1]
+            assert told == f"{out}: another emotion-train is at work there; give another --out"
+        assert (out / "recipe.json").read_bytes() == before
+    with records.open_run(out, {}, resume=False):
+        pass  # whoever had it has given it back
 
 
 def test_a_recipe_that_wants_votes_needs_votes(

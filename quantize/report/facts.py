@@ -89,6 +89,7 @@ def facts_of(report: Report) -> dict[str, Any]:
         "network": report.network,
         "calibration": dict(report.calibration),
         "temperature": round(made.temperature, 5),
+        "temperature_by": made.confided,
         "concerns": report.concerns,
         "files": {file: _file(made, file) for file in made.files},
         "compiled": {file: {"size": len(content)} for file, content in made.compiled.items()},

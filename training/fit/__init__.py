@@ -23,7 +23,7 @@ from edge.types import LABELS, EdgeError
 from training import data
 from training.data import Dataset
 from training.fit import board, records, schedule
-from training.fit.batches import epoch_of, select, workers
+from training.fit.batches import Rows, epoch_of, select, workers
 from training.fit.steps import steps
 from training.networks import build
 from training.recipe import Recipe
@@ -74,15 +74,32 @@ def fit(
     optimizer.build(model.trainable_variables)
     if start_from is not None:
         model.set_weights(_weights(start_from, model))
-    records.open_run(out, asked, resume)
-    records.save_calibration(out, rows, recipe)
+    with records.open_run(out, asked, resume):
+        records.save_calibration(out, rows, recipe)
+        told = f"{model.count_params():,} parameters, {len(rows.images):,} rows, {count} steps an epoch"
+        _say(f"{network}: {told}")
+        _train(model, optimizer, taught_by, rows, recipe, out, resume, processes)
+        return records.load(out / "model.keras")
+
+
+def _train(
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    teachers: Sequence[keras.Model],
+    rows: Rows,
+    recipe: Recipe,
+    out: Path,
+    resume: bool,
+    processes: int,
+) -> None:
+    """The epochs that *out* lacks, each with its files."""
+    count = len(rows.images) // recipe.batch
     averaged = keras.models.clone_model(model)
     averaged.set_weights(model.get_weights())
     state = [*model.variables, *optimizer.variables]
     done = records.restore_checkpoint(out, state, averaged.weights) if resume else 0
     accuracies = records.accuracies(out, recipe, done)
-    do = steps(model, averaged, optimizer, taught_by, recipe)
-    _say(f"{network}: {model.count_params():,} parameters, {len(rows.images):,} rows, {count} steps an epoch")
+    do = steps(model, averaged, optimizer, teachers, recipe)
     board.tell_if_missing()
 
     with workers(rows, recipe, processes) as pipes:
@@ -122,7 +139,6 @@ def fit(
                 f"epoch {epoch + 1:3d}  loss {loss:.3f}  fer2013 {100 * measured[0]:.2f} %  "
                 f"plus7 {100 * measured[1]:.2f} %  {row[-1]:.0f} s"
             )
-    return records.load(out / "model.keras")
 
 
 def _share(momentum: float, step: int) -> float:

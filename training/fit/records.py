@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import fcntl
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,21 +24,40 @@ CALIBRATION = 2000  # pictures of the Training split kept for quantize
 COLUMNS = ("epoch", "loss", "learning_rate", "accuracy_fer2013", "accuracy_plus7", "seconds")
 
 
-def open_run(out: Path, asked: dict[str, Any], resume: bool) -> None:
-    """Make *out* this run's folder; with *resume* it must hold one of which the same was *asked*."""
+@contextlib.contextmanager
+def open_run(out: Path, asked: dict[str, Any], resume: bool) -> Iterator[None]:
+    """Have *out* as this run's folder; with *resume* it must hold one of which the same was *asked*.
+
+    Nobody else has it at the same time: two would leave one's history beside the other's weights.
+    """
     record = out / "recipe.json"
+    if resume and not record.exists():
+        raise EdgeError(f"{out}: no run to resume here; leave --resume out to start one")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        folder = os.open(out, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise EdgeError(f"{out}: {error.strerror}; --out needs a folder that can be written") from error
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.close, folder)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system gives it back, also after a kill
+        except BlockingIOError as error:
+            raise EdgeError(f"{out}: another emotion-train is at work there; give another --out") from error
+        except OSError:
+            pass  # a file system without locks
+        _begin(record, asked, resume)
+        yield
+
+
+def _begin(record: Path, asked: dict[str, Any], resume: bool) -> None:
+    out = record.parent
     if resume:
-        if not record.exists():
-            raise EdgeError(f"{out}: no run to resume here; leave --resume out to start one")
         if _whole(json.loads(record.read_text())) != _whole(json.loads(json.dumps(asked))):
             raise EdgeError(f"{record}: another network, recipe or data than asked for; give another --out")
     elif (out / "checkpoint.npz").exists():
         raise EdgeError(f"{out}: holds a run; --resume goes on with it, another --out starts a new one")
     else:
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise EdgeError(f"{out}: {error.strerror}; --out needs a folder that can be written") from error
         (out / "history.csv").unlink(missing_ok=True)
         write(record, lambda path: path.write_text(json.dumps(asked, indent=1)))
 
