@@ -69,6 +69,7 @@ def test_compare_prints_a_table_and_leaves_a_report(
     data = rows()
     np.savez(tmp_path / "publictest.npz", images=data.images, labels=data.labels)
     runs = [write_run(tmp_path / "a", 1, white=255), write_run(tmp_path / "b", 2, white=510)]
+    (runs[0].parent / "history.csv").write_text("epoch,loss\n1,0.5\n2,0.4\n")
     out = tmp_path / "report"
     arguments = [*map(str, runs), "--data", str(tmp_path / "publictest.npz"), "--out", str(out)]
     assert main(["compare", *arguments]) == 0
@@ -79,7 +80,7 @@ def test_compare_prints_a_table_and_leaves_a_report(
     report = (out / "report.md").read_text().splitlines()
     assert "| a/model.onnx | 9 : 0, p = .002 |" in report
     first = "[a/model.onnx](recipes/a-model-onnx.json)"
-    assert f"| {first} | 100.00 (72.25–100.00) | 0.195 | 7 | 7 | 1 kB |" in report
+    assert f"| {first} | 100.00 (72.25–100.00) | 0.195 | 7 | 7 | 1 kB | 2 of 3 |" in report
     assert (out / "recipes/a-model-onnx.json").read_text() == (tmp_path / "a/recipe.json").read_text()
     picture = cv2.imread(str(out / "comparison.png"))
     assert picture.shape[1] > 600

@@ -16,6 +16,7 @@ from training.data import Dataset
 from training.measure.cost import Cost
 from training.measure.evaluate import chosen_split, label_sets
 from training.measure.figures import Figures, Pair, figures, pair
+from training.measure.history import read_history
 from training.measure.model_files import RECORD, Network
 
 
@@ -27,6 +28,7 @@ class Row:
     model: str  # its file
     cost: Cost
     size: int  # bytes
+    epochs: tuple[int, int] | None  # done, and the recipe's most; None outside of a run
     figures: list[Figures]  # one a label set
 
 
@@ -60,7 +62,12 @@ def compare(networks: Sequence[Network], dataset: Dataset, split: str) -> Compar
         probabilities = network.probabilities(rows.images)
         choices.append((network.name, probabilities.argmax(1)))
         measured = [figures(probabilities[some], truth, name, split) for name, some, truth in sets]
-        found.append(Row(network.name, str(network.path), network.opened.cost(), network.bytes, measured))
+        found.append(
+            Row(
+                network.name, str(network.path), network.opened.cost(), network.bytes,
+                _epochs(network.run), measured,
+            )
+        )  # fmt: skip
     pairs = [
         pair((first, a[some]), (second, b[some]), truth, name)
         for name, some, truth in sets
@@ -89,6 +96,14 @@ def _seeds(networks: Sequence[Network], rows: Sequence[Row]) -> list[Seeds]:
             mean, deviation = statistics.mean(shares), statistics.stdev(shares)
             found.append(Seeds(asked["network"], names, measured[0].data, mean, deviation))
     return found
+
+
+def _epochs(run: Path | None) -> tuple[int, int] | None:
+    """Epochs that *run* has done, and those of its recipe, which may stop before."""
+    if run is None or not (run / "history.csv").exists():
+        return None
+    most = _record(run).get("recipe", {}).get("epochs", 0)
+    return len(read_history(run)["epoch"]), int(most)
 
 
 def _record(run: Path) -> dict[str, Any]:

@@ -43,15 +43,19 @@ def write_comparison(found: Comparison, out: Path) -> None:
     lines = [
         f"# {len(found.rows)} networks on {found.split}", "",
         "![Accuracy of each network](comparison.png)", "",
-        f"| network | {heads} | parameters | MACs | file |",
-        "|---|" + "---|---|" * len(names) + "---|---|---|",
+        f"| network | {heads} | parameters | MACs | file | epochs |",
+        "|---|" + "---|---|" * len(names) + "---|---|---|---|",
     ]  # fmt: skip
     for row in sorted(found.rows, key=lambda row: -row.figures[-1].accuracy):
         shown = " | ".join(f"{interval_text(one)} | {one.calibration_error:.3f}" for one in row.figures)
         cost = f"{count(row.cost.parameters)} | {count(row.cost.macs)} | {row.size / 1000:,.0f} kB"
-        lines.append(f"| {_with_recipe(row.name, row.model, out)} | {shown} | {cost} |")
+        epochs = f"{row.epochs[0]} of {row.epochs[1]}" if row.epochs else "–"
+        lines.append(f"| {_with_recipe(row.name, row.model, out)} | {shown} | {cost} | {epochs} |")
     rows = ", ".join(f"{one.data} n = {one.n:,}" for one in found.rows[0].figures)
-    lines += ["", f"{rows}. One crop a picture. ECE: calibration error over 15 bins.", ""]
+    lines += [
+        "", f"{rows}. One crop a picture. ECE: calibration error over 15 bins. Epochs: those of the run's "
+        "last leg, done and at most; early stopping may end it before.", "",
+    ]  # fmt: skip
     if found.seeds:
         lines += ["| network | labels | mean ± sd, % | runs |", "|---|---|---|---|"]
         lines += [
