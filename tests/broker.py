@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -10,7 +11,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import paho.mqtt.client as paho
@@ -21,9 +22,16 @@ from paho.mqtt.enums import CallbackAPIVersion
 MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
 
 
+# Below those that the kernel gives to any connection. Each once: two brokers not yet started had the same.
+_PORTS = iter(random.sample(range(20000, 32768), k=12768))
+
+
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+    """A loopback port that nobody listens on, nobody else is told, and no connection takes meanwhile."""
+    for port in _PORTS:
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise OSError("no loopback port is free from 20000 to 32767")
 
 
 def eventually(condition: Callable[[], object], timeout_s: float = 5.0) -> bool:
@@ -55,6 +63,7 @@ class Mosquitto:
             [MOSQUITTO, "-c", str(self._config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         assert eventually(self.listens), "mosquitto does not listen"
+        assert self._process.poll() is None, f"another program listens on port {self.port}"
 
     def listens(self) -> bool:
         try:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.types import LABELS, Box, Face, Floats, Frame, Image, Incoming, Message, TensorSpec
+from tests.broker import free_port
 
 
 def picture(width: int = 64, height: int = 48) -> Image:
@@ -104,9 +105,7 @@ class StreamServer:
     """A network camera on the loopback: ffmpeg that serves one client at a time, until it is left."""
 
     def __init__(self) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
+        self._port = free_port()
         self.address = f"http://127.0.0.1:{self._port}/camera.ts"
 
     def __enter__(self) -> "StreamServer":
