@@ -130,9 +130,10 @@ def _predict(options: argparse.Namespace) -> None:
 
 
 def _curves(options: argparse.Namespace) -> None:
-    from training.measure.history import save_curves
+    from training.measure import plots
+    from training.measure.history import histories
 
-    save_curves(options.runs, options.out)
+    plots.curves(histories(options.runs), options.out)
 
 
 def _portraits(options: argparse.Namespace) -> None:

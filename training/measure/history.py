@@ -27,12 +27,10 @@ def read_history(run: Path) -> History:
     return columns
 
 
-def save_curves(runs: Sequence[Path], out: Path) -> None:
-    """Loss and accuracy of *runs* by epoch as one PNG."""
-    from training.measure import plots
-
-    histories = {str(run if run.is_dir() else run.parent): read_history(run) for run in runs}
-    plots.curves({_short(name, histories): history for name, history in histories.items()}, out)
+def histories(runs: Sequence[Path]) -> dict[str, History]:
+    """The histories of *runs* by their folders' last names, or whole ones where two share it."""
+    found = {str(run if run.is_dir() else run.parent): read_history(run) for run in runs}
+    return {_short(name, found): history for name, history in found.items()}
 
 
 def _short(name: str, among: Mapping[str, History]) -> str:

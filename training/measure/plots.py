@@ -12,6 +12,7 @@ import numpy as np
 from edge.types import LABELS, EdgeError
 from training.measure.compare import Row, count
 from training.measure.figures import Figures
+from training.measure.history import History
 
 COLOURS = ("#1f6f9f", "#d97b1f", "#3f8f5f", "#9a4f96", "#b5433c", "#6b6b6b", "#8a7a1f", "#2f9e9e")
 _INK, _PALE = "#222222", "#d8d8d8"
@@ -67,8 +68,8 @@ def reliability(found: Sequence[Figures], out: Path) -> None:
     _save(figure, out)
 
 
-def curves(runs: Mapping[str, Mapping[str, Sequence[float]]], out: Path) -> None:
-    """Loss and accuracy by epoch of each run (name -> column of its history.csv -> values)."""
+def curves(runs: Mapping[str, History], out: Path) -> None:
+    """Loss and accuracy by epoch of each run, by its name."""
     many = len(runs) > len(COLOURS)
     figure, axes = _figure(1, 2, (10.4, max(3.5, 0.6 + 0.15 * len(runs))) if many else (8.6, 3.5))
     palette = _rainbow(len(runs)) if many else COLOURS

@@ -12,7 +12,7 @@ from training.measure import plots
 from training.measure.compare import Comparison, count, interval_text, p_text
 from training.measure.evaluate import Evaluation, save, save_json, share_text
 from training.measure.figures import Figures, Pair
-from training.measure.history import save_curves
+from training.measure.history import histories
 from training.measure.model_files import RECORD
 
 
@@ -81,7 +81,7 @@ def _curves(models: Sequence[str], out: Path) -> list[str]:
     folders = {Path(model).parent: None for model in models if Path(model).with_name("history.csv").exists()}
     if not folders:
         return []
-    save_curves(list(folders), out)
+    plots.curves(histories(list(folders)), out)
     return [f"![Loss and accuracy by epoch]({out.name})", ""]
 
 
