@@ -34,7 +34,10 @@ def free_port() -> int:
     raise OSError("no loopback port is free from 20000 to 32767")
 
 
-def eventually(condition: Callable[[], object], timeout_s: float = 5.0) -> bool:
+PATIENCE_S = 60.0  # what must come about may take long on a busy machine; waiting costs nothing when it does
+
+
+def eventually(condition: Callable[[], object], timeout_s: float = PATIENCE_S) -> bool:
     """Whether *condition* comes true within *timeout_s*."""
     deadline = time.monotonic() + timeout_s
     while not condition():
@@ -121,6 +124,12 @@ class Subscriber:
     def last(self, topic: str) -> str | None:
         return (self.payloads(topic) or [None])[-1]
 
+    def retained(self) -> set[str]:
+        """The topics that a broker told this newcomer of everything: they come before what is sent now."""
+        self.publish("all/retained/came", b"")
+        assert eventually(lambda: self.last("all/retained/came") is not None)
+        return {topic for topic, _, retained in list(self.messages) if retained}
+
     def publish(self, topic: str, payload: bytes, retain: bool = False) -> paho.MQTTMessageInfo:
         """Send to the broker, as another program in the house would (QoS 1)."""
         return self._client.publish(topic, payload, qos=1, retain=retain)
@@ -149,7 +158,7 @@ def server(serve: Callable[[socket.socket], None]) -> Iterator[int]:
         with connection:
             serve(connection)
 
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with socket.create_server(("127.0.0.1", free_port())) as listener:
         accepting = threading.Thread(target=accept, daemon=True)
         accepting.start()
         yield listener.getsockname()[1]

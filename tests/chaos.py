@@ -132,7 +132,7 @@ def broker_killed(folder: Path, outage_s: float, retry_s: tuple[float, float] | 
     ):
         with subscriber(mosquitto.port, LOG) as listening:
             network.target = mosquitto.port
-            assert eventually(lambda: len(listening.messages) >= 10, 30)
+            assert eventually(lambda: len(listening.messages) >= 10)
             network.target = free_port()
             mosquitto.kill()
             network.cut()
@@ -142,7 +142,7 @@ def broker_killed(folder: Path, outage_s: float, retry_s: tuple[float, float] | 
         with subscriber(mosquitto.port, LOG) as listening:
             back = time.monotonic()
             network.target = mosquitto.port
-            assert eventually(lambda: listening.messages, 60)
+            assert eventually(lambda: listening.messages)
             back = time.monotonic() - back
             feeder.stop()
             drained(sink, 30)
@@ -163,7 +163,7 @@ def broker_frozen(folder: Path, keepalive_s: int) -> list[Figure]:
         subscriber(mosquitto.port, LOG) as listening,
         publishing(mosquitto.port, folder, 20, **patience) as (sink, feeder),
     ):
-        assert eventually(lambda: len(listening.messages) >= 10, 30)
+        assert eventually(lambda: len(listening.messages) >= 10)
         mosquitto.freeze()
         began = time.monotonic()
         try:
@@ -172,7 +172,7 @@ def broker_frozen(folder: Path, keepalive_s: int) -> list[Figure]:
             time.sleep(1)
         finally:
             mosquitto.thaw()
-        assert eventually(lambda: sink.connected, 30)
+        assert eventually(lambda: sink.connected)
         feeder.stop()
         drained(sink, 60)
         assert eventually(lambda: lost(ids(listening), feeder.boot, feeder.count) == 0)
@@ -198,7 +198,7 @@ def bad_network(folder: Path, bad_s: float) -> list[Figure]:
         assert publisher.stdout is not None
         boot = publisher.stdout.readline().decode().strip()
         try:
-            assert eventually(lambda: len(listening.messages) >= 20, 30)
+            assert eventually(lambda: len(listening.messages) >= 20)
             process = psutil.Process(publisher.pid)
             began = most = process.memory_info().rss
             network.resets, network.rate, network.slice_bytes = 0.3, 1000.0, 500
@@ -233,7 +233,7 @@ def replay(port: int, folder: Path) -> None:
     """What an earlier run left, sent to its end."""
     with publishing(port, folder, 0, retry_s=(0.1, 0.3)) as (sink, _):
         drained(sink, 120)
-    time.sleep(0.2)  # from the broker to the recorder
+    time.sleep(1.0)  # from the broker to the recorder
 
 
 # Row 5: the daemon
@@ -346,7 +346,7 @@ def backlog(folder: Path, rows: int, extra: int = 500) -> list[Figure]:
         Figure("6", "of the count, lost by a restart", abs(counted - extra), 0),
         Figure("6", "first one sent is not the oldest kept", abs(oldest[0] - (extra + 1)), 0),
         Figure("6", f"lost of the {rows} kept", rows - len(set(oldest)), 0),
-        Figure("7", "most sent within a second", busiest_second(log_times), 200),
+        Figure("7", "most sent a second, of any three", busiest(log_times, 3.0), 200),
         Figure("7", "p95 of a live event's age in s", ages[int(0.95 * len(ages))], 2),
         Figure("7", "of the backlog on event", sum(boot == earlier.boot for boot, _ in events), 0),
         Figure("7", "of the backlog not marked as replayed", replayed.count(False), 0),
@@ -355,14 +355,14 @@ def backlog(folder: Path, rows: int, extra: int = 500) -> list[Figure]:
     ]
 
 
-def busiest_second(times: Sequence[float]) -> int:
-    """Most of *times* (sorted) that lie within one second; a burst on its way counts where it arrives."""
+def busiest(times: Sequence[float], seconds: float) -> float:
+    """Most of *times* (sorted) a second, over any *seconds*: one that is too short counts what lagged."""
     start = most = 0
     for end, when in enumerate(times):
-        while when - times[start] > 1.0:
+        while when - times[start] > seconds:
             start += 1
         most = max(most, end - start + 1)
-    return most
+    return most / seconds
 
 
 # Row 16: the clock
@@ -379,9 +379,12 @@ def clock_jumps(folder: Path, events_s: float) -> list[Figure]:
             assert publisher.stdout is not None
             boot = publisher.stdout.readline().decode().strip()
             try:
+                process = psutil.Process(publisher.pid)
+                began, before = time.monotonic(), process.cpu_times()
                 time.sleep(events_s)
-                used = psutil.Process(publisher.pid).cpu_times()
-                busy = max(busy, (used.user + used.system) / (events_s + 1))
+                after = process.cpu_times()
+                used = after.user + after.system - before.user - before.system
+                busy = max(busy, used / (time.monotonic() - began))
                 publisher.terminate()
                 publisher.wait(10)
             finally:

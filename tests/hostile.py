@@ -67,7 +67,7 @@ def flooded(folder: Path, count: int) -> list[Figure]:
     )
     try:
         with subscriber(mosquitto.port, f"{NODE}/#") as heard, closing(Process(folder, text)) as daemon:
-            assert eventually(lambda: heard.last(f"{HALL}/status") == "online", 30)
+            assert eventually(lambda: heard.last(f"{HALL}/status") == "online")
             _flood(mosquitto.port, topics, 200)  # what is made once is made now
             before, lines = _calm(heard, "before"), len(daemon.log_so_far().splitlines())
             process = psutil.Process(daemon.process.pid)
@@ -120,9 +120,9 @@ def _calm(heard: Subscriber, name: str) -> Any:
     # While too much waits, a command is refused without an answer; they are answered in their order.
     assert any(answered(f"{name} {number}") for number in range(30))
     heard.publish(f"{HALL}/enabled/set", b"ON")
-    assert eventually(lambda: heard.last(f"{HALL}/status") == "online", 10)
+    assert eventually(lambda: heard.last(f"{HALL}/status") == "online")
     told = len(heard.payloads(f"{NODE}/health"))
-    assert answered(f"{name} end")
+    assert any(answered(f"{name} end {number}") for number in range(30))
     assert eventually(lambda: len(heard.payloads(f"{NODE}/health")) > told)
     return json.loads(heard.last(f"{NODE}/health") or "")["commands"]
 

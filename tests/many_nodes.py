@@ -100,7 +100,7 @@ def crowd(folder: Path, nodes: int, seconds: float, limit_ms: float = 200) -> li
         for node in served:
             node.sink.start()
             stack.callback(node.sink.stop)
-        assert eventually(lambda: all(node.sink.connected for node in served), 30)
+        assert eventually(lambda: all(node.sink.connected for node in served))
         until = time.monotonic() + seconds
         threads = [threading.Thread(target=node.look, args=(until,)) for node in served]
         for thread in threads:

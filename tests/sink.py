@@ -10,7 +10,7 @@ from edge.types import Message
 
 STATUS = "p/n/status"
 ONCE = (0.1, 0.2)  # retry_s: tests do not wait for seconds
-CALM = (1.5, 1.5)  # retry_s with time to start a broker and a subscriber between two attempts
+CALM = (4.0, 4.0)  # retry_s with time to start a broker and a subscriber between two attempts
 
 
 @contextmanager

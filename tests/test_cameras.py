@@ -173,8 +173,8 @@ def test_a_restarted_camera_is_opened_anew_and_keeps_its_faces(house: House) -> 
     house.add("hall", Switches())
     house.until(f"{HALL}/state", '"present":"ON"')
     house.cameras.restart("hall")
-    house.look(0.5)
-    assert (house.open, house.opened) == (1, 2)
+    assert eventually(lambda: (house.look(0.05), house.opened)[1] == 2)
+    assert house.open == 1
     assert house.events() == ["face_appeared"]
 
 
@@ -184,14 +184,16 @@ def test_however_often_it_is_asked_for_a_camera_is_not_opened_more_often_than_ag
     house.add("hall", Switches())
     house.until(f"{HALL}/status", "offline")
     assert eventually(lambda: house.opened == 1)
-    monkeypatch.setattr(cameras, "REOPEN_S", 1.0)
+    monkeypatch.setattr(cameras, "REOPEN_S", 5.0)
     for _ in range(10):
         house.cameras.restart("hall")
         house.turn("enabled", False)
         house.turn("enabled", True)
     house.look(0.2)
     assert house.opened == 1
-    house.look(1.0)
+    monkeypatch.setattr(cameras, "REOPEN_S", 0.0)
+    assert eventually(lambda: (house.look(0.05), house.opened)[1] == 2)
+    house.look(0.2)
     assert (house.open, house.opened) == (1, 2)
 
 
@@ -207,7 +209,7 @@ def test_a_removed_camera_leaves_nothing_behind(house: House) -> None:
     house.until(f"{HALL}/state", '"present":"ON"')
     threads = threading.active_count()
     house.cameras.remove("hall")
-    assert eventually(lambda: threading.active_count() == threads - 2)
+    assert eventually(lambda: threading.active_count() <= threads - 2)
     assert house.open == 1
     assert house.events()[-1] == "face_left"
     assert house.sink.forgotten == retained_topics(house.topics, "hall")

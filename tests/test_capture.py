@@ -83,7 +83,7 @@ def moving(n: int) -> Image:
     return np.full((48, 64), n % 256, np.uint8)
 
 
-def until(condition: Callable[[], object], timeout: float = 10.0) -> None:
+def until(condition: Callable[[], object], timeout: float = 60.0) -> None:
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, "it did not come about"
@@ -197,11 +197,13 @@ def test_waits_between_tries_double_up_to_a_bound() -> None:
 
     capture = Capture("hall", fail, Slots(), Story(), retry_s=(0.1, 0.4))
     capture.start()
-    until(lambda: len(tries) == 6)
+    until(lambda: len(tries) >= 7)
     capture.stop()
-    waits = np.diff(tries)
-    for wait, longest in zip(waits, [0.1, 0.2, 0.4, 0.4, 0.4], strict=True):
-        assert longest / 2 <= wait <= longest + 0.15
+    waits = np.diff(tries[:7])
+    for wait, longest in zip(waits, [0.1, 0.2, 0.4, 0.4, 0.4, 0.4], strict=True):
+        assert wait >= longest / 2
+    # 1.9 s at the most, and what a busy machine adds. Without the bound they were 3.15 s at the least.
+    assert sum(waits) < 3.1
 
 
 def test_a_fault_in_a_driver_is_healed_like_any_other() -> None:
@@ -269,13 +271,13 @@ def test_a_read_that_hangs_is_stale_then_given_up_for_a_new_one() -> None:
         return sources[-1]
 
     slots, story = Slots(), Story()
-    capture = Capture("hall", open_next, slots, story, stall_s=0.3, give_up_s=0.6)
+    capture = Capture("hall", open_next, slots, story, stall_s=0.5, give_up_s=3.0)
     capture.start()
     until(lambda: len(story.told) == 4)
     capture.stop()
     assert story.statuses == ["online", "stale", "offline", "online"]
     assert story.told[1][1].startswith("no picture for ")
-    assert 0.3 <= story.at[1] - story.at[0] < 0.6
+    assert 0.5 <= story.at[1] - story.at[0] < 3.0
     assert sources[0].closed.is_set()
 
 
@@ -286,7 +288,7 @@ def test_cameras_that_hang_for_ever_do_not_pile_up_threads() -> None:
     time.sleep(1.5)
     assert threading.active_count() <= threads + 4  # three that hang, and the watch
     began = time.monotonic()
-    capture.stop()
+    capture.stop(0.2)
     assert time.monotonic() - began < 1.0
 
 
@@ -340,13 +342,13 @@ def test_a_change_of_size_is_followed() -> None:
 
 
 @pytest.mark.parametrize("source", [Script, Hanging])
-def test_stopping_takes_less_than_a_second_even_while_a_read_hangs(source: type[Script]) -> None:
+def test_stopping_takes_no_longer_than_it_may_even_while_a_read_hangs(source: type[Script]) -> None:
     capture = Capture("hall", lambda: source(moving, 0.005), Slots(), Story())
     capture.start()
     until(lambda: capture.frames >= 2)
     time.sleep(0.05)
     began = time.monotonic()
-    capture.stop()
+    capture.stop(0.2)
     assert time.monotonic() - began < 1.0
     frames = capture.frames
     time.sleep(0.05)
@@ -380,7 +382,8 @@ def test_a_hundred_cycles_of_failure_leave_no_thread_and_no_descriptor_behind() 
     until(lambda: capture.frames >= 200)
     capture.stop()
     assert next(opened) >= 100
-    assert (threading.active_count(), descriptors()) == before
+    assert threading.active_count() <= before[0]
+    assert descriptors() <= before[1]
 
 
 def test_a_stream_whose_sender_freezes_is_offline_and_back_within_ten_seconds() -> None:
@@ -409,9 +412,9 @@ def test_a_hundred_streams_cut_in_the_middle_of_a_picture_leave_nothing_behind()
         retry_s = 0.001, 0.002
         capture = Capture("door", lambda: open_source(server.address), Slots(), Story(), retry_s=retry_s)
         capture.start()
-        until(lambda: server.served >= 10, 30)
+        until(lambda: server.served >= 10)
         before = threading.active_count(), descriptors()
-        until(lambda: server.served >= 110, 60)
+        until(lambda: server.served >= 110)
         assert capture.frames > 100
         assert abs(threading.active_count() - before[0]) <= 1
         assert abs(descriptors() - before[1]) <= 3

@@ -23,7 +23,7 @@ def check(folder: Path, *arguments: str, **environment: str) -> subprocess.Compl
     clean = {name: text for name, text in os.environ.items() if not name.startswith("EMOTION_EDGE_")}
     return subprocess.run(
         [sys.executable, "-m", "edge", "check", *arguments],
-        cwd=folder, capture_output=True, text=True, timeout=30,
+        cwd=folder, capture_output=True, text=True, timeout=120,
         env={**clean, "PYTHONPATH": str(ROOT), **environment},
     )  # fmt: skip
 

@@ -26,7 +26,7 @@ def ask(heard: Subscriber, command: str, payload: bytes) -> Any:
     topic = f"{NODE}/response/{command}"
     before = len(heard.payloads(topic))
     heard.publish(f"{NODE}/request/{command}", payload)
-    assert eventually(lambda: len(heard.payloads(topic)) > before, 10), f"no answer to {command}"
+    assert eventually(lambda: len(heard.payloads(topic)) > before), f"no answer to {command}"
     assert len(heard.payloads(topic)[-1].encode()) <= 2048
     return json.loads(heard.payloads(topic)[-1])
 
@@ -62,26 +62,27 @@ def test_switches_act_at_once_and_hold_over_a_kill(
 
         told = len(heard.messages)
         pictures = len(heard.payloads(f"{NODE}/porch/faces"))
-        assert eventually(lambda: len(heard.payloads(f"{NODE}/porch/faces")) > pictures + 3, 10)
+        assert eventually(lambda: len(heard.payloads(f"{NODE}/porch/faces")) > pictures + 3)
         assert {topic for topic, _, _ in heard.messages[told:] if topic.startswith(HALL)} == set()
 
         heard.publish(f"{NODE}/porch/min_confidence/set", b"1")
         # No blended probability is that high: every emotion becomes uncertain.
         uncertain = '"emotion":"uncertain"'
-        assert eventually(lambda: uncertain in (heard.last(f"{NODE}/porch/state") or ""), 15)
+        assert eventually(lambda: uncertain in (heard.last(f"{NODE}/porch/state") or ""))
         heard.publish(f"{HALL}/hold/set", b"2.5")
         assert eventually(lambda: heard.last(f"{HALL}/hold/state") == "2.5")
 
         daemon.stop(signal.SIGKILL)
         heard.messages.clear()
         start(configuration(broker.port, "hall", "porch"))
-        assert eventually(lambda: heard.last(f"{NODE}/porch/status") == "online", 30)
-        assert heard.last(f"{HALL}/status") == "disabled"
+        assert eventually(lambda: heard.last(f"{NODE}/porch/status") == "online")
+        # Where the camera was quicker than the broker, its status comes before the switches.
+        assert eventually(lambda: heard.last(f"{NODE}/porch/min_confidence/state") == "1")
+        assert eventually(lambda: heard.last(f"{HALL}/hold/state") == "2.5")
+        assert eventually(lambda: heard.last(f"{HALL}/status") == "disabled")
         assert heard.last(f"{HALL}/enabled/state") == "OFF"
-        assert heard.last(f"{HALL}/hold/state") == "2.5"
-        assert heard.last(f"{NODE}/porch/min_confidence/state") == "1"
         heard.publish(f"{HALL}/enabled/set", b"ON")
-        assert eventually(lambda: heard.last(f"{HALL}/status") == "online", 10)
+        assert eventually(lambda: heard.last(f"{HALL}/status") == "online")
         assert heard.last(f"{HALL}/enabled/state") == "ON"
         assert ready(heard, "hall")
 
@@ -95,7 +96,7 @@ def test_requests_are_answered_with_their_transaction(broker: Mosquitto, start: 
         assert ask(heard, "clear_outbox", b'{"transaction":2}')["transaction"] == 2
         opened = heard.payloads(f"{HALL}/status").count("online")
         assert ask(heard, "restart_camera", b'{"camera":"hall"}') == {"status": "ok"}
-        assert eventually(lambda: heard.payloads(f"{HALL}/status").count("online") > opened, 10)
+        assert eventually(lambda: heard.payloads(f"{HALL}/status").count("online") > opened)
         assert ask(heard, "restart_camera", b'{"camera":"attic"}')["status"] == "error"
         assert ask(heard, "info", b"\xff") == {"status": "error", "error": "not UTF-8 text"}
         assert ask(heard, "reload", b'{"transaction":"t"}') == {"status": "ok", "transaction": "t"}

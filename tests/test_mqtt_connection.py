@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import statistics
 import subprocess
 import threading
 import time
@@ -71,7 +72,7 @@ def test_a_broker_that_is_silent_on_mqtt_5_is_spoken_to_in_3_1_1_and_at_once_aft
         else:
             connection.sendall(b"\x20\x02\x00\x00")  # and hang up
 
-    with server(serve) as port, sink(port, connect_timeout_s=0.5) as publishing:
+    with server(serve) as port, sink(port, connect_timeout_s=2.0) as publishing:
         assert eventually(lambda: len(levels) == 3)
         assert eventually(lambda: publishing.connected)
         publishing.stop(0.1)
@@ -163,10 +164,12 @@ def test_a_server_that_never_answers_is_given_up_and_publish_does_not_wait_for_i
             pass
 
     with server(serve) as port, sink(port, connect_timeout_s=0.3) as publishing:
-        began = time.monotonic()
+        took = []
         for number in range(1000):
+            began = time.monotonic()
             publishing.publish(event(b"%d" % number))
-        assert time.monotonic() - began < 0.2
+            took.append(time.monotonic() - began)
+        assert statistics.median(took) < 0.01
         assert eventually(lambda: len(visits) >= 3)
         assert not publishing.connected
         publishing.stop()
@@ -201,7 +204,8 @@ def test_a_wrong_password_is_told_once_and_its_end_once(
     strict = Mosquitto(tmp_path, f"allow_anonymous false\npassword_file {passwords}")
     strict.start()
     with sink(strict.port, username="cam", password="wrong") as publishing:
-        time.sleep(0.7)  # several attempts
+        assert eventually(lambda: "refused" in caplog.text)
+        time.sleep(0.7)  # several attempts more
         assert not publishing.connected
         strict.kill()
         passwords.unlink()

@@ -193,6 +193,7 @@ def test_to_tell_again_while_there_is_no_broker_changes_nothing(tmp_path: Path) 
         late.start()
         with subscriber(late.port) as house:
             assert eventually(lambda: publishing.idle)
+            assert eventually(lambda: house.payloads("p/n/hall/state"))
             assert house.payloads("p/n/hall/state") == ["1"]
         late.kill()
 

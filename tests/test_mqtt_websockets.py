@@ -56,9 +56,9 @@ def test_messages_of_every_size_go_both_ways_in_order(broker: WebMosquitto) -> N
         for size in sizes:
             publishing.publish(event(b"x" * size))
             house.publish("p/n/hall/enabled/set", b"y" * size)
-        assert eventually(lambda: len(house.payloads("p/n/hall/event")) == len(sizes), 10)
+        assert eventually(lambda: len(house.payloads("p/n/hall/event")) == len(sizes))
         assert [len(payload) for payload in house.payloads("p/n/hall/event")] == sizes
-        assert eventually(lambda: [len(it.payload) for it in heard] == sizes, 10)
+        assert eventually(lambda: [len(it.payload) for it in heard] == sizes)
         assert eventually(lambda: publishing.health() == MqttHealth())
 
 

@@ -114,8 +114,8 @@ def test_a_signal_that_comes_while_it_starts_is_not_the_end_of_it(
 ) -> None:
     with subscriber(broker.port) as heard:
         daemon = start(configuration(broker.port, "hall"))
-        assert eventually(lambda: catches(daemon.process.pid, signal.SIGHUP), 20)
+        assert eventually(lambda: catches(daemon.process.pid, signal.SIGHUP))
         daemon.config.write_text(configuration(broker.port, "hall") + "[report]\nhold_s = 3\n")
         daemon.process.send_signal(signal.SIGHUP)
-        assert eventually(lambda: heard.last(f"{NODE}/hall/hold/state") == "3", 30)
+        assert eventually(lambda: heard.last(f"{NODE}/hall/hold/state") == "3")
         assert daemon.stop()[0] == 0

@@ -105,10 +105,10 @@ def test_a_campaign_in_the_background_takes_its_runs_with_it(tmp_path: Path, giv
     finally:
         signal.signal(signal.SIGINT, before)
     try:
-        assert eventually((out / "long" / "recipe.json").exists, 60)
+        assert eventually((out / "long" / "recipe.json").exists, 150)
         (run,) = psutil.Process(process.pid).children()
         process.terminate()
-        assert process.wait(60) == 130
+        assert process.wait(120) == 130
         assert not run.is_running()
     finally:
         process.kill()

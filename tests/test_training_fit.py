@@ -16,6 +16,7 @@ import numpy as np
 import psutil
 import pytest
 
+from tests.broker import eventually
 from training.__main__ import main
 from training.fit import records
 
@@ -101,10 +102,8 @@ def test_the_loss_falls(run: Path) -> None:
 def test_a_killed_run_resumes_on_the_curve_it_would_have_had(data: Path, run: Path, tmp_path: Path) -> None:
     out = tmp_path / "killed"
     process = alone(arguments(data, out, "--workers", "2"))
-    deadline = time.monotonic() + 120
-    while not (out / "checkpoint.npz").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    time.sleep(random.uniform(0, 0.5))  # any moment from then on
+    assert eventually((out / "checkpoint.npz").exists, 150)
+    time.sleep(random.uniform(0, 0.2))  # any moment from then on
     children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGKILL)
     process.wait()

@@ -66,8 +66,8 @@ def told(
         try:
             # The longest ends last; its face is forgotten a second later.
             ended = "emotion-edge/pi/one/status"
-            assert eventually(lambda: heard.payloads(ended)[-2:] == ["online", "offline"], 60)
-            assert eventually(lambda: _last_state(heard.payloads("emotion-edge/pi/one/state")) == "OFF", 5)
+            assert eventually(lambda: heard.payloads(ended)[-2:] == ["online", "offline"])
+            assert eventually(lambda: _last_state(heard.payloads("emotion-edge/pi/one/state")) == "OFF")
             assert daemon.stop()[0] == 0
         finally:
             daemon.close()

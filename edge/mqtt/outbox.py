@@ -50,6 +50,7 @@ class Entry:
     connection: int  # how many had begun when it was appended; -1: it is from an earlier run
     number: int | None = None  # in the store; None: not there
     gone: bool = False  # acknowledged or given up
+    writing: bool = False  # its row may be in the store already
 
     @property
     def size(self) -> int:
@@ -91,6 +92,7 @@ class Outbox:
         self._bytes = 0
         self._unsaved: list[Entry] = []
         self._deleting: list[int] = []  # numbers of rows that are done with
+        self._gone_while_writing = 0  # how many will join them after this write
         self._dropped = 0
         self._corrupt = 0 if path is None else times_set_aside(path)
         self._connections = 0
@@ -219,7 +221,8 @@ class Outbox:
         if not self._waiting or in_flight >= window:
             return False
         # With a disk that takes nothing the log goes on; what is acknowledged then may come twice.
-        return self._storage != "ok" or in_flight + len(self._deleting) < WINDOW
+        again = in_flight + len(self._deleting) + self._gone_while_writing
+        return self._storage != "ok" or again < WINDOW
 
     def _pause_s(self) -> float:
         now = time.monotonic()
@@ -250,6 +253,8 @@ class Outbox:
             self._deleting.append(entry.number)
             if len(self._deleting) in (1, WINDOW // 2):
                 self._work.notify()
+        elif entry.writing:
+            self._gone_while_writing += 1
 
     def _has_work(self) -> bool:
         return bool(self._unsaved or self._deleting or self._closing)
@@ -298,6 +303,9 @@ class Outbox:
         assert self._store is not None
         with self._lock:
             adding = list(self._unsaved)
+            self._gone_while_writing = 0
+            for entry in adding:
+                entry.writing = True
             deleting = list(self._deleting)
             dropped = self._dropped
         if not (adding or deleting or dropped != self._store.dropped):
@@ -306,8 +314,9 @@ class Outbox:
         with self._lock:
             del self._unsaved[: len(adding)]
             del self._deleting[: len(deleting)]
+            self._gone_while_writing = 0
             for entry, number in zip(adding, numbers, strict=True):
-                entry.number = number
+                entry.number, entry.writing = number, False
                 if entry.gone:  # acknowledged while it was written
                     self._deleting.append(number)
         if deleting:
