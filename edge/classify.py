@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from edge.card import Card
 from edge.preprocess import crop
 from edge.types import LABELS, EdgeError, Face, Floats, Image, Runtime, TensorSpec
+
+if TYPE_CHECKING:
+    from edge.card import Card  # needs pydantic, which is not everywhere that training measures
 
 Tensor = npt.NDArray[np.generic]
 

@@ -84,6 +84,8 @@ def _quantize(options: argparse.Namespace) -> int:
             f"{options.max_drop:g}; nothing was written" + ("" if options.qat else "; --qat 10 may mend it")
         )
     calibration = {"data": options.data.name, "pictures": len(made.data.rows), "seed": options.seed}
+    if made.qat:
+        calibration["epochs trained for eight bits"] = made.qat
     with steps("packing"):
         files = package(made, options.name, options.model_version, options.model, calibration)
     if reported:

@@ -27,6 +27,7 @@ class Made:
     data: Data
     temperature: float
     confided: str  # the label set on PublicTest that chose it
+    qat: int  # epochs it was trained to bear eight bits
     before: Floats  # (n, labels) of PublicTest by the float network, before the temperature
     float_tflite: bytes  # what the others were made from; goes to no device
     files: dict[str, bytes]  # name -> content, the int8 TFLite file first
@@ -101,7 +102,7 @@ def make(
             for file, content in files.items()
         }
     return Made(
-        model, (height, width), data, temperature, truth.name, before, float_tflite, files, compiled,
+        model, (height, width), data, temperature, truth.name, qat, before, float_tflite, files, compiled,
         compiler, probabilities, tuple(costs(probabilities, before, data)),
     )  # fmt: skip
 

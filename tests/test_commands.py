@@ -33,9 +33,7 @@ def ask(heard: Subscriber, command: str, payload: bytes) -> Any:
 
 def ready(heard: Subscriber, *cameras: str) -> bool:
     topics = [f"{NODE}/{camera}/state" for camera in cameras]
-    return eventually(
-        lambda: all('"present":"ON"' in (heard.last(topic) or "") for topic in topics), 30
-    )
+    return eventually(lambda: all('"present":"ON"' in (heard.last(topic) or "") for topic in topics))
 
 
 def health(heard: Subscriber) -> Any:

@@ -67,7 +67,7 @@ def crossed(at_home: Subscriber, afar: Subscriber) -> bool:
     """Whether what was told at home so far has reached the centre: the bridge keeps the order."""
     mark = f"mark {time.monotonic()}"
     at_home.publish(f"{HALL}/log", mark.encode())
-    return eventually(lambda: mark in afar.payloads(f"{HALL}/log"), 20)
+    return eventually(lambda: all(mark in it.payloads(f"{HALL}/log") for it in (at_home, afar)))
 
 
 def counts(heard: Subscriber) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,8 @@ def test_the_command_trains_only_where_calibration_alone_loses_too_much(
     assert not out.exists()
     assert main([*command, "--qat", "4"]) == 0
     assert "training it to bear eight bits" in capsys.readouterr().out
+    card = json.loads((out / "emotion.json").read_text())
+    assert card["training"]["quantization"]["epochs trained for eight bits"] == 4
     assert measure.accuracy(by_int8((out / "emotion.tflite").read_bytes(), public), truth) > 0.98
 
 

@@ -177,7 +177,7 @@ def test_a_text_named_png_and_an_unknown_folder_get_one_line_each(tmp_path: Path
         f"{tmp_path}/grumpy: not one of the labels {', '.join(LABELS)}",
         f"{tmp_path}/happy/a.png: not a picture that OpenCV can read",
         f"{tmp_path}/happy/b.png: not a picture that OpenCV can read",
-        "3 bad rows; mend them or leave them out with --skip-bad",
+        "3 files; mend them or leave them out with --skip-bad",
     ]
 
 
@@ -291,7 +291,7 @@ GOOD = f"3,{PIXELS},PublicTest"
 def test_the_command_stops_at_a_bad_row_and_goes_on_where_told_to(
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], row: str, told: str
 ) -> None:
-    path = write_csv(tmp_path / "f.csv", GOOD, row, GOOD)
+    path = write_csv(tmp_path / "fer2013.csv", GOOD, row, GOOD)
     command = ["evaluate", model, "--data", str(path)]
     assert main(command) == 1
     assert capsys.readouterr().err == f"{path}:{told}; --skip-bad would leave it out\n"
@@ -308,7 +308,7 @@ def test_the_command_tells_a_blank_picture_and_counts_it(
     assert main(["evaluate", model, "--data", str(path)]) == 0
     shown = capsys.readouterr()
     assert shown.err == f"{path}: line 3: blank (one single gray value); kept, but not trained on\n"
-    assert "FER2013, PublicTest, n = 2" in shown.out
+    assert "f, PublicTest, n = 2" in shown.out
 
 
 @pytest.mark.parametrize(

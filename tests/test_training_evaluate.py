@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from edge.types import LABELS, EdgeError
 from tests.tiny_onnx import level, write_onnx
 from training.__main__ import main
 from training.data import VOTES, Dataset
-from training.measure.evaluate import Evaluation, chosen_split, evaluate, table
+from training.measure.compare import compare
+from training.measure.evaluate import Evaluation, chosen_split, evaluate, label_sets, table
 from training.measure.model_files import Network, open_network
 
 # label, what the network takes it for, split, FER+ vote (ten times)
@@ -63,7 +65,31 @@ def test_without_training_rows_or_votes_there_is_one_set_of_figures(network: Net
     found = evaluate(network, bare, "PublicTest")
     assert accuracies(found, "figures") == [("FER2013", 4, 3 / 4)]
     assert found.without_leaked_rows == []
-    assert "no row is known to stand in Training too" in table(found)
+    assert "no row is known to stand in Training too (Training rows in --data would tell)" in table(found)
+
+
+def test_with_training_rows_that_recur_nowhere_the_table_says_just_that(network: Network) -> None:
+    rows = pictures()
+    found = evaluate(network, rows.take(np.arange(len(rows)) != 0), "PublicTest")  # without what leaks
+    assert found.without_leaked_rows == []
+    assert table(found).splitlines()[-1] == "  no row's exact pixels stand in Training too"
+
+
+def test_votes_without_a_majority_are_no_label_set(network: Network) -> None:
+    rows = pictures().split("PublicTest")
+    split = dataclasses.replace(rows, votes=np.full_like(rows.votes, 2))
+    assert [one.name for one in label_sets(split)] == ["FER2013"]
+    assert accuracies(evaluate(network, split, "PublicTest"), "figures") == [("FER2013", 4, 3 / 4)]
+    assert [one.data for one in compare([network], split, "PublicTest").rows[0].figures] == ["FER2013"]
+
+
+def test_a_label_set_is_called_by_what_the_split_s_rows_are_from() -> None:
+    rows = pictures()
+    mixed = dataclasses.replace(rows, source=np.array(["FER2013", "mine", "mine", "mine", "theirs", "mine"]))
+    assert [label_sets(mixed.split(split))[0].name for split in ("Training", "PublicTest")] == [
+        "FER2013 + mine",
+        "mine + theirs",
+    ]
 
 
 def test_training_s_own_rows_are_no_leak(network: Network) -> None:

@@ -153,7 +153,8 @@ def test_a_run_is_neither_overwritten_nor_resumed_as_another(
         return capsys.readouterr().err.splitlines()[-1]
 
     assert last_line() == f"{run}: holds a run; --resume goes on with it, another --out starts a new one"
-    assert last_line("--resume", model="edge-s").startswith(f"{run}/recipe.json: another network")
+    said = last_line("--resume", model="edge-s")
+    assert said == f"{run}/recipe.json: other than asked for: network; give another --out"
     assert last_line("--resume", out=tmp_path).startswith(f"{tmp_path}: no run to resume here")
     assert last_line(model="big", out=tmp_path).startswith(
         "--model big: unknown network; there are cnn-64-128-256, "
@@ -197,7 +198,7 @@ def test_evaluate_measures_a_run_s_network(
 @pytest.mark.parametrize(
     ("name", "line"),
     [
-        ("none.keras", "no such file"),
+        ("none.keras", "No such file or directory"),
         ("text.keras", "not a Keras model"),
         ("model.h6", "cannot evaluate .h6"),
     ],
@@ -231,7 +232,7 @@ def test_a_run_starts_from_another_runs_weights_and_says_so(run: Path, data: Pat
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(None, "another network than edge-s"), (b"junk", "not a saved network")]
+    ("content", "said"), [(None, "another network than edge-s"), (b"junk", "not a Keras model")]
 )
 def test_weights_that_do_not_fit_are_one_line(
     content: bytes | None, said: str, run: Path, data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]

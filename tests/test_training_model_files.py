@@ -78,6 +78,8 @@ def test_an_eighth_label_is_left_out_and_the_rest_made_whole(tmp_path: Path) -> 
         ('file = "a.onnx"\nsize = 3', "size: unknown key; file, name, range and labels are known"),
         ('file = "a.onnx"\nrange = [0]', "range: [0]; two numbers, of black and of white, would do"),
         ('file = "a.onnx"\nlabels = ["angry"]', "labels: no disgust, fear, happy, sad, surprise, neutral"),
+        ('file = "a.onnx"\nname = "a | b"', "name: 'a | b'; a line of text without | would do"),
+        ('file = "a.onnx"\nname = " "', "name: ' '; a line of text without | would do"),
         ("file =", "Invalid value"),
     ],
 )
@@ -156,3 +158,27 @@ def test_two_of_one_name_are_told_apart_by_their_paths(tmp_path: Path) -> None:
         write_onnx(tmp_path / folder / "model.onnx", ["n", 48, 48, 1])
     paths = [tmp_path / "a/model.onnx", tmp_path / "b/model.onnx"]
     assert [network.name for network in open_networks(paths)] == [str(path) for path in paths]
+
+
+def test_one_network_named_twice_is_refused(tmp_path: Path) -> None:
+    path = write_onnx(tmp_path / "model.onnx", ["n", 48, 48, 1])
+    (tmp_path / "link.onnx").symlink_to(path)
+    with pytest.raises(EdgeError, match=r"link\.onnx: the same as .*model\.onnx; each once would do"):
+        open_networks([path, tmp_path / "link.onnx"])
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"....TFL3 edgetpu-custom-op", "a TFLite file compiled for the Edge TPU"),
+        (b"\x08\x08 model", "an ONNX file"),
+    ],
+)
+def test_a_file_for_another_runtime_is_told_what_would_do_here(
+    tmp_path: Path, content: bytes, told: str
+) -> None:
+    path = tmp_path / "model.tflite"
+    path.write_bytes(content)
+    with pytest.raises(EdgeError) as caught:
+        open_network(path)
+    assert str(caught.value) == f"{path}: {told}; a TFLite file for the CPU would do"

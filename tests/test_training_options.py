@@ -75,7 +75,7 @@ def test_teachers_and_a_recipe_that_do_not_go_together_are_one_line(
     assert last_line("", "--teachers", str(run)).startswith("--teachers: the recipe gives them no say")
     (tmp_path / "model.keras").write_text("junk")
     said = last_line("distill = 0.5", "--teachers", str(tmp_path))
-    assert said.startswith(f"{tmp_path}/model.keras: not a saved network")
+    assert said.startswith(f"{tmp_path}/model.keras: not a Keras model")
     assert last_line("distill = 0.5", "--teachers", str(tmp_path / "no")).startswith(f"{tmp_path}/no: ")
     assert not (tmp_path / "none").exists()
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -113,7 +117,7 @@ def test_twelve_runs_are_told_apart_beside_the_curves(tmp_path: Path) -> None:
     ("text", "told"),
     [
         (None, "No such file or directory; a run's folder holds one"),
-        ("", "not the history of a run"),
+        ("", "0 epochs of no columns; epoch and loss are needed"),
         ("epoch,loss\n", "0 epochs of epoch, loss; epoch and loss are needed"),
         ("epoch,loss\n1,x\n", "not the history of a run: could not convert string to float: 'x'"),
         ("epoch,loss\n1\n", "not the history of a run: list index out of range"),
@@ -127,3 +131,48 @@ def test_a_history_that_is_none_is_told_in_one_line(
     assert main(["curves", str(tmp_path), "--out", str(tmp_path / "curves.png")]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"{tmp_path}/history.csv: {told}")
+
+
+def test_a_run_that_is_not_there_is_named_by_its_own_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["curves", str(tmp_path / "none")]) == 1
+    assert capsys.readouterr().err == (
+        f"{tmp_path}/none/history.csv: No such file or directory; a run's folder holds one\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["g.pdf", "g.jpg", "g"])
+def test_a_picture_that_is_no_png_by_name_is_refused_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    told = f"--out {tmp_path / name}: a PNG is drawn; a name that ends in .png would do\n"
+    for command in ("predict", "curves"):
+        assert main([command, str(tmp_path), "--out", str(tmp_path / name)]) == 1
+        assert capsys.readouterr().err == told
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(shutil.which("capsh") is None, reason="capsh takes root's way around permissions")
+def test_what_may_not_be_read_is_told_in_one_line(tmp_path: Path) -> None:
+    """As a process without root's rights: a locked folder of pictures and runs, and a locked model."""
+    locked, model = tmp_path / "locked", tmp_path / "locked.tflite"
+    (locked / "run").mkdir(parents=True)
+    model.write_bytes(b"hello")
+    locked.chmod(0)
+    model.chmod(0)
+    wall = str(write_picture(tmp_path / "wall.png", "sad"))
+    drop = ["capsh", "--drop=cap_dac_override,cap_dac_read_search", "--", "-c", 'exec "$@"', "sh"]
+    code = "import sys; from training.__main__ import main\nfor one in sys.argv[1:]: main(one.split())"
+    calls = [
+        f"predict {locked}/a.png", f"predict {locked}", f"predict {wall} --model {model}",
+        f"predict {wall} --model {locked}/run", f"curves {locked}/run --out {tmp_path}/c.png",
+    ]  # fmt: skip
+    command = [*(drop if os.geteuid() == 0 else []), sys.executable, "-c", code, *calls]
+    told = subprocess.run(command, capture_output=True, text=True, check=False).stderr
+    locked.chmod(0o700)
+    denied = "Permission denied"
+    assert told.splitlines() == [
+        f"{locked}/a.png: {denied}", f"{locked}: {denied}", f"{model}: {denied}", f"{locked}/run: {denied}",
+        f"{locked}/run/history.csv: {denied}; a run's folder holds one",
+    ]  # fmt: skip

@@ -17,6 +17,7 @@ from edge.cli import ended, number, whole
 from edge.host.quiet import quiet
 from edge.types import LABELS, EdgeError
 
+BACKENDS = ("tensorflow", "jax", "torch")  # of keras, to train on
 SHIPPED = Path(edge.__file__).parent / "models" / "emotion.tflite"
 
 
@@ -31,24 +32,26 @@ def main(argv: list[str] | None = None) -> int:
             os.environ[name] = str(options.threads)
     # Asked to end in either way, it stops its processes and says how to go on.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    return ended(lambda: options.run(options) or 0, "stopped; --resume goes on after the last whole epoch")
+    return ended(lambda: options.run(options) or 0, getattr(options, "stopped", ""))
 
 
 def _fit(options: argparse.Namespace) -> None:
     from training.recipe import Recipe, read_recipe
+    from training.runs import import_keras
 
     recipe = read_recipe(options.recipe) if options.recipe else Recipe()
     if options.seed is not None:
         recipe = replace(recipe, seed=options.seed)
     if options.backend:
         _use(options.backend)
-    dataset = _dataset(options)
+    backend = import_keras().backend.backend()
+    if backend not in BACKENDS:
+        raise EdgeError(f"keras: {backend} trains nothing; --backend {' or '.join(BACKENDS)} would do")
     with quiet():
-        import keras
-
         from training.fit import fit
-
-        keras.ops.zeros(1)  # the backend says what it thinks of this machine at its first operation
+        from training.networks import check
+    check(options.model, options.weights)  # before the data is read, which takes longer
+    dataset = _dataset(options)
     fit(
         options.model, dataset, recipe, options.out, resume=options.resume, start_from=options.start_from,
         teachers=options.teachers, weights=options.weights, processes=options.workers,
@@ -66,7 +69,7 @@ def _use(backend: str) -> None:
 
 
 def _campaign(options: argparse.Namespace) -> None:
-    from training.campaign import campaign, read_plan
+    from training.campaign import OutOfTimeError, campaign, read_plan
 
     end = math.inf if options.minutes is None else time.monotonic() + 60 * options.minutes
     runs = read_plan(options.plan)
@@ -75,10 +78,13 @@ def _campaign(options: argparse.Namespace) -> None:
         if value := getattr(options, name):
             given += [f"--{name}", str(value)]
     if not campaign(runs, options.out, given, options.parallel, lambda: time.monotonic() > end):
-        raise EdgeError(f"{options.minutes:g} minutes are over; the same command goes on with the rest")
+        raise OutOfTimeError(f"{options.minutes:g} minutes are over; the same command goes on with the rest")
 
 
 def _average(options: argparse.Namespace) -> None:
+    from training.runs import import_keras
+
+    import_keras()
     with quiet():
         from training.average import average
     average(options.models, options.out)
@@ -119,6 +125,7 @@ def _predict(options: argparse.Namespace) -> None:
     from training.measure import predict
     from training.measure.model_files import open_network
 
+    _check_png(options.out)
     network, files = open_network(options.model), predict.pictures(options.images)
     seen, problems = predict.predict(network, files, options.faces)
     for one in seen:
@@ -133,6 +140,7 @@ def _curves(options: argparse.Namespace) -> None:
     from training.measure import plots
     from training.measure.history import histories
 
+    _check_png(options.out)
     plots.curves(histories(options.runs), options.out)
 
 
@@ -149,6 +157,12 @@ def _framing(options: argparse.Namespace) -> None:
 
     images = _dataset(options).split("Training").images
     framing.run(images, detector=options.detector, file=options.file, count=options.count)
+
+
+def _check_png(out: Path | None) -> None:
+    """Before the work: nothing else is drawn."""
+    if out is not None and out.suffix.lower() != ".png":
+        raise EdgeError(f"--out {out}: a PNG is drawn; a name that ends in .png would do")
 
 
 def _dataset(options: argparse.Namespace):
@@ -183,9 +197,7 @@ def _parser() -> argparse.ArgumentParser:
         "--workers", type=whole(), default=0, metavar="N",
         help="processes that vary the pictures, for a fast accelerator (default: none, a thread)",
     )  # fmt: skip
-    machine.add_argument(
-        "--backend", choices=("tensorflow", "jax", "torch"), help="default: $KERAS_BACKEND, or keras's own"
-    )
+    machine.add_argument("--backend", choices=BACKENDS, help="default: $KERAS_BACKEND, or keras's own")
 
     fit = commands.add_parser("fit", parents=[data, machine], help="train a network")
     fit.add_argument("--model", required=True, metavar="NAME", help="edge-s, edge-xs, edge-m, deep-cnn, …")
@@ -193,7 +205,7 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--out", type=Path, required=True, metavar="DIR", help="the run's folder")
     fit.add_argument("--resume", action="store_true", help="go on after the last whole epoch in DIR")
     fit.add_argument(
-        "--start-from", type=Path, metavar="KERAS", help="begin with the weights of this model.keras"
+        "--start-from", type=Path, metavar="RUN", help="begin with the weights of this run or model.keras"
     )
     fit.add_argument(
         "--weights", default="none", metavar="W", help="for mobilenet-v2 and vgg16: imagenet, a file, or none"
@@ -202,8 +214,8 @@ def _parser() -> argparse.ArgumentParser:
         "--teachers", type=_paths, default=(), metavar="RUN,RUN",
         help="runs whose mean answer is learned as well (the recipe's distill)",
     )  # fmt: skip
-    fit.add_argument("--seed", type=whole(), metavar="N", help="instead of the recipe's")
-    fit.set_defaults(run=_fit)
+    fit.add_argument("--seed", type=whole(0, 2**31 - 1), metavar="N", help="instead of the recipe's")
+    fit.set_defaults(run=_fit, stopped="stopped; --resume goes on after the last whole epoch")
 
     campaign = commands.add_parser(
         "campaign",
@@ -217,15 +229,15 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, required=True, metavar="DIR", help="the folder of the runs' own"
     )
     campaign.add_argument(
-        "--minutes", type=number(0), metavar="N", help="stop then; the same command goes on later"
+        "--minutes", type=number(0), metavar="N", help="stop then (exit 75); the same command goes on later"
     )
     campaign.add_argument(
         "--parallel", type=whole(1), default=1, metavar="N", help="runs at a time (default: 1)"
     )
-    campaign.set_defaults(run=_campaign)
+    campaign.set_defaults(run=_campaign, stopped="stopped; the same command goes on with the rest")
 
     average = commands.add_parser("average", help="one network out of several: the mean of their weights")
-    average.add_argument("models", type=Path, nargs="+", metavar="KERAS", help="model.keras of each run")
+    average.add_argument("models", type=Path, nargs="+", metavar="RUN", help="folders, or networks in them")
     average.add_argument("--out", type=Path, required=True, metavar="DIR", help="the new network's folder")
     average.set_defaults(run=_average, threads=None)
 

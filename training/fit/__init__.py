@@ -9,6 +9,7 @@ epoch sees depends on seed and epoch alone, so a resumed run follows the curve i
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ from training.fit.batches import Rows, epoch_of, select, workers
 from training.fit.steps import steps
 from training.networks import build
 from training.recipe import Recipe
+from training.runs import load, model_file
 
 AVERAGE_EVERY = 8  # steps between two takes of the weights' average
 
@@ -47,9 +49,9 @@ def fit(
 
     Trains on the Training rows and evaluates on PublicTest after each epoch. With *resume* it goes on
     after the last epoch that *out* holds; EdgeError where that is another network's or recipe's.
-    *start_from* is a model.keras of the same network whose weights are the first ones; *weights* is
-    what `build` makes of it. *teachers* are runs (folders or model.keras files) to distil. *processes* vary
-    the pictures, one thread of this one if 0: the batches are the same.
+    *start_from* is a run of the same network whose weights are the first ones, *teachers* are runs to
+    distil: folders or model.keras files. *weights* is what `build` makes of it. *processes* vary the
+    pictures, one thread of this one if 0: the batches are the same.
     """
     rows = select(dataset, recipe)
     count = len(rows.images) // recipe.batch
@@ -57,19 +59,21 @@ def fit(
         raise EdgeError(f"{len(rows.images)} usable Training rows, fewer than one batch of {recipe.batch}")
     asked: dict[str, Any] = {
         "network": network, "recipe": recipe.values(), "training_rows": len(rows.images),
+        "data_hash": records.data_hash(dataset),
     }  # fmt: skip
     # How those weights and answers came about belongs to how these do: the whole story goes into the card.
     if start_from is not None:
+        start_from = model_file(start_from)
         asked["start_from"] = records.of_run(start_from)
     if weights != "none":
         asked["weights"] = Path(weights).name
-    files = [path / "model.keras" if path.is_dir() else path for path in teachers]
+    files = [model_file(path) for path in teachers]
     if files:
         asked["teachers"] = [records.of_run(file) for file in files]
     taught_by = _teachers(files, recipe)
 
     keras.utils.set_random_seed(recipe.seed)
-    model = build(network, recipe.dropout, "none" if (out / "checkpoint.npz").exists() else weights)
+    model = build(network, recipe.dropout, "none" if os.path.exists(out / "checkpoint.npz") else weights)
     optimizer = schedule.optimizer(recipe, count)
     optimizer.build(model.trainable_variables)
     if start_from is not None:
@@ -79,7 +83,7 @@ def fit(
         told = f"{model.count_params():,} parameters, {len(rows.images):,} rows, {count} steps an epoch"
         _say(f"{network}: {told}")
         _train(model, optimizer, taught_by, rows, recipe, out, resume, processes)
-        return records.load(out / "model.keras")
+        return load(out / "model.keras")
 
 
 def _train(
@@ -134,7 +138,9 @@ def _train(
             # History before checkpoint: a kill in between repeats the epoch and rewrites its line.
             records.append(out, row)
             records.save_checkpoint(out, state, averaged.weights, epoch + 1)
-            board.log(out / "tensorboard", epoch + 1, dict(zip(records.COLUMNS[1:], row[1:], strict=True)))
+            with records.writing(out / "tensorboard"):
+                figures = dict(zip(records.COLUMNS[1:], row[1:], strict=True))
+                board.log(out / "tensorboard", epoch + 1, figures)
             _say(
                 f"epoch {epoch + 1:3d}  loss {loss:.3f}  fer2013 {100 * measured[0]:.2f} %  "
                 f"plus7 {100 * measured[1]:.2f} %  {row[-1]:.0f} s"
@@ -166,16 +172,18 @@ def _teachers(files: Sequence[Path], recipe: Recipe) -> list[keras.Model]:
         raise EdgeError("--teachers: the recipe gives them no say (distill = 0); 0.5 to 1 would do")
     if recipe.distill and not files:
         raise EdgeError(f"the recipe distils (distill = {recipe.distill:g}); --teachers RUN,RUN would do")
-    found = [records.load(file) for file in files]
+    found = [load(file) for file in files]
+    ours = (None, 48, 48, 1), (None, len(LABELS))
     for file, teacher in zip(files, found, strict=True):
-        if (teacher.input_shape, teacher.output_shape) != ((None, 48, 48, 1), (None, len(LABELS))):
-            raise EdgeError(f"{file}: takes {teacher.input_shape[1:]}; a network of this project would do")
+        given, made = teacher.input_shape, teacher.output_shape
+        if (given, made) != ours:
+            raise EdgeError(f"{file}: takes {given}, gives {made}; {ours[0]} and {ours[1]} would do")
     return found
 
 
 def _weights(path: Path, model: keras.Model) -> list[np.ndarray]:
     """The weights of the network in *path*, which must be *model*'s own kind."""
-    weights: list[np.ndarray] = records.load(path).get_weights()
+    weights: list[np.ndarray] = load(path).get_weights()
     if [w.shape for w in weights] != [w.shape for w in model.get_weights()]:
         raise EdgeError(f"{path}: another network than {model.name}; --start-from needs one of the same kind")
     return weights

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import fcntl
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -17,8 +18,10 @@ import numpy as np
 
 from edge.types import LABELS, EdgeError
 from training import data
+from training.data import Dataset
 from training.fit.batches import Rows
 from training.recipe import Recipe
+from training.runs import RECORD, first_line, read_record
 
 CALIBRATION = 2000  # pictures of the Training split kept for quantize
 COLUMNS = ("epoch", "loss", "learning_rate", "accuracy_fer2013", "accuracy_plus7", "seconds")
@@ -30,14 +33,12 @@ def open_run(out: Path, asked: dict[str, Any], resume: bool) -> Iterator[None]:
 
     Nobody else has it at the same time: two would leave one's history beside the other's weights.
     """
-    record = out / "recipe.json"
-    if resume and not record.exists():
+    record = out / RECORD
+    if resume and not os.path.exists(record):
         raise EdgeError(f"{out}: no run to resume here; leave --resume out to start one")
-    try:
+    with writing(out):
         out.mkdir(parents=True, exist_ok=True)
         folder = os.open(out, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise EdgeError(f"{out}: {error.strerror}; --out needs a folder that can be written") from error
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, folder)
         try:
@@ -53,13 +54,42 @@ def open_run(out: Path, asked: dict[str, Any], resume: bool) -> Iterator[None]:
 def _begin(record: Path, asked: dict[str, Any], resume: bool) -> None:
     out = record.parent
     if resume:
-        if _whole(json.loads(record.read_text())) != _whole(json.loads(json.dumps(asked))):
-            raise EdgeError(f"{record}: another network, recipe or data than asked for; give another --out")
-    elif (out / "checkpoint.npz").exists():
+        if other := _differences(read_record(record), json.loads(json.dumps(asked))):
+            raise EdgeError(f"{record}: other than asked for: {', '.join(other)}; give another --out")
+    elif os.path.exists(out / "checkpoint.npz"):
         raise EdgeError(f"{out}: holds a run; --resume goes on with it, another --out starts a new one")
     else:
-        (out / "history.csv").unlink(missing_ok=True)
+        with writing(out):
+            (out / "history.csv").unlink(missing_ok=True)
         write(record, lambda path: path.write_text(json.dumps(asked, indent=1)))
+
+
+def _differences(before: dict[str, Any], asked: dict[str, Any]) -> list[str]:
+    """What was asked otherwise *before*, in the words of the command line."""
+    before, asked = _whole(before), _whole(asked)
+    before.setdefault("data_hash", asked.get("data_hash"))  # runs had none
+    found: dict[str, None] = {}
+    for key in [*asked, *(before.keys() - asked.keys())]:
+        if before.get(key) == asked.get(key):
+            continue
+        if key == "recipe":
+            then, now = _flat(before[key]), _flat(asked[key])
+            others = sorted(name for name in {*then, *now} if then.get(name) != now.get(name))
+            found[f"recipe ({', '.join(others)})"] = None
+        else:
+            found[_WORDS.get(key, key)] = None
+    return list(found)
+
+
+_WORDS = {
+    "training_rows": "data", "data_hash": "data", "start_from": "--start-from", "teachers": "--teachers",
+    "weights": "--weights",
+}  # fmt: skip
+
+
+def _flat(recipe: dict[str, Any]) -> dict[str, Any]:
+    augment = {f"augment.{key}": value for key, value in recipe["augment"].items()}
+    return {**recipe, **augment, "augment": None}
 
 
 def _whole(asked: dict[str, Any]) -> dict[str, Any]:
@@ -67,21 +97,27 @@ def _whole(asked: dict[str, Any]) -> dict[str, Any]:
     defaults = Recipe().values()
     recipe = asked.get("recipe", {})
     varied = {**defaults["augment"], **recipe.get("augment", {})}
-    return {**asked, "recipe": {**defaults, **recipe, "augment": varied}}
+    return {**asked, "recipe": {**defaults, "data": [], **recipe, "augment": varied}}
+
+
+def data_hash(dataset: Dataset) -> str:
+    """What tells the rows of Training and PublicTest from any others: their pictures, labels and votes.
+
+    Not the targets made of them: whole numbers are the same on every machine.
+    """
+    told = hashlib.blake2b(digest_size=8)
+    for usage in ("Training", "PublicTest"):
+        rows = dataset.split(usage)
+        told.update(f"{usage} {len(rows)}".encode())
+        for array in (rows.images, rows.labels, rows.votes):
+            told.update(np.ascontiguousarray(array, np.uint8).tobytes())
+    return told.hexdigest()
 
 
 def of_run(model: Path) -> Any:
     """What was asked of the run that *model* stands in: how its weights came about. Else the file's name."""
-    record = model.with_name("recipe.json")
-    return json.loads(record.read_text()) if record.exists() else model.name
-
-
-def load(path: Path) -> keras.Model:
-    """The network in *path*; EdgeError, in one line, where there is none."""
-    try:
-        return keras.models.load_model(path, compile=False)
-    except (OSError, ValueError) as error:
-        raise EdgeError(f"{path}: not a saved network: {str(error).splitlines()[0]}") from error
+    record = model.with_name(RECORD)
+    return read_record(record) if os.path.exists(record) else model.name
 
 
 def append(out: Path, row: Sequence[float]) -> None:
@@ -102,7 +138,9 @@ def accuracies(out: Path, recipe: Recipe, done: int) -> list[float]:
     """The accuracy that decides, of each of the first *done* epochs."""
     lines = [line for line in _lines(out) if int(line["epoch"]) <= done]
     if len(lines) != done:
-        raise EdgeError(f"{out}/history.csv: {len(lines)} epochs, the checkpoint has {done}; start anew")
+        raise EdgeError(
+            f"{out}/history.csv: {len(lines)} epochs, the checkpoint has {done}; another --out starts anew"
+        )
     return [judged(float(line["accuracy_fer2013"]), float(line["accuracy_plus7"]), recipe) for line in lines]
 
 
@@ -113,10 +151,22 @@ def judged(fer2013: float, plus7: float, recipe: Recipe) -> float:
 
 def _lines(out: Path) -> list[dict[str, str]]:
     path = out / "history.csv"
-    if not path.exists():
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            lines = list(csv.DictReader(file))
+        for number, line in enumerate(lines, 2):
+            if tuple(line) != COLUMNS or None in line.values():
+                raise ValueError(f"line {number} has other columns than {', '.join(COLUMNS)}")
+            int(line["epoch"])
+            for value in line.values():
+                float(value)
+    except FileNotFoundError:
         return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+    except OSError as error:
+        raise EdgeError(f"{path}: {error.strerror}") from error
+    except (ValueError, csv.Error) as error:
+        raise EdgeError(f"{path}: not the history of a run: {error}; another --out starts anew") from error
+    return lines
 
 
 def save_checkpoint(out: Path, variables: Sequence, averages: Sequence, done: int) -> None:
@@ -137,13 +187,15 @@ def restore_checkpoint(out: Path, variables: Sequence, averages: Sequence) -> in
     if not path.exists():  # killed in its first epoch
         return 0
     try:
-        with np.load(path) as archive:
+        with path.open("rb") as file, np.load(file) as archive:
             for letter, some in (("v", variables), ("a", averages)):
                 for i, variable in enumerate(some):
                     variable.assign(archive[f"{letter}{i}"])
             return int(archive["done"])
-    except (OSError, ValueError, KeyError) as error:
-        raise EdgeError(f"{path}: not a checkpoint of this network: {error}; start anew") from error
+    except Exception as error:  # of damaged bytes, numpy and zipfile raise nearly anything
+        raise EdgeError(
+            f"{path}: not a whole checkpoint of this network ({first_line(error)}); another --out starts anew"
+        ) from error
 
 
 def save_calibration(out: Path, rows: Rows, recipe: Recipe) -> None:
@@ -171,5 +223,20 @@ def _save_calibration(rows: Rows, recipe: Recipe, path: Path) -> None:
 def write(path: Path, save: Callable[[Path], object]) -> None:
     """*save* a file beside *path* and move it there: a kill leaves the old file or the new one."""
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-    save(partial)
-    os.replace(partial, path)
+    try:
+        with writing(path):
+            save(partial)
+            os.replace(partial, path)
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()  # of a full disk
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Tell in one line that *path* cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        told = error.strerror or first_line(error)
+        raise EdgeError(f"{path}: {told}; --out needs a folder that can be written") from error

@@ -19,7 +19,7 @@ from training.measure.model_files import Network
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One network's figures: FER2013's labels first, then the FER+ majority where there are votes."""
+    """One network's figures: the data's own labels first, then the FER+ majority where there is one."""
 
     model: str  # as it was named on the command line
     name: str  # for tables
@@ -28,6 +28,7 @@ class Evaluation:
     # The same without the rows whose pixels also stand in Training; empty where no such row is known.
     without_leaked_rows: list[Figures]
     mirrored: list[Figures]  # every row, mean of the picture and its mirror image; empty unless asked for
+    training_rows: int  # in the data: leaks are known by them alone
 
 
 class LabelSet(NamedTuple):
@@ -50,13 +51,15 @@ def chosen_split(dataset: Dataset, split: str) -> Dataset:
 
 
 def label_sets(rows: Dataset) -> list[LabelSet]:
-    """FER2013's labels of *rows*; then the FER+ majority, where there are votes."""
-    found = [LabelSet("FER2013", np.arange(len(rows)), rows.labels)]
-    if rows.has_votes:
-        majority = data.majority(rows.votes)
-        known = np.flatnonzero(majority >= 0)
-        found.append(LabelSet("FER+ majority (plus7)", known, majority[known]))
-    return found
+    """The labels of *rows*, named by where they are from; then the FER+ majority, where there is one."""
+    majority = data.majority(rows.votes)
+    known = np.flatnonzero(majority >= 0)
+    name = " + ".join(dict.fromkeys(rows.source.tolist()))
+    found = [
+        LabelSet(name, np.arange(len(rows)), rows.labels),
+        LabelSet("FER+ majority (plus7)", known, majority[known]),
+    ]
+    return [one for one in found if len(one.truth)]
 
 
 def leaked(dataset: Dataset, split: str) -> np.ndarray:
@@ -77,7 +80,8 @@ def evaluate(network: Network, dataset: Dataset, split: str, mirror: bool = Fals
         mirrored = list(_judge(mean, label_sets(rows), split))
     apart = list(_judge(probabilities, label_sets(rows), split, ~leaks)) if leaks.any() else []
     found = list(_judge(probabilities, label_sets(rows), split))
-    return Evaluation(str(network.path), network.name, split, found, apart, mirrored)
+    training = len(dataset.split("Training"))
+    return Evaluation(str(network.path), network.name, split, found, apart, mirrored, training)
 
 
 def _judge(
@@ -107,7 +111,8 @@ def table(found: Evaluation) -> str:
             shown = " ".join(f"{share:>7}" for share in shares)
             lines.append(f"    {label:>10} {shown} " + " ".join(f"{count:8d}" for count in row))
     if not found.without_leaked_rows and found.split != "Training":
-        lines.append("  no row is known to stand in Training too (Training rows in --data would tell)")
+        told = "no row is known to stand in Training too (Training rows in --data would tell)"
+        lines.append("  " + ("no row's exact pixels stand in Training too" if found.training_rows else told))
     return "\n".join(lines)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,24 +14,30 @@ History = Mapping[str, Sequence[float]]  # column -> a value an epoch
 
 def read_history(run: Path) -> History:
     """The columns of *run*'s history.csv; *run* is its folder or its model. EdgeError in one line."""
-    path = (run if run.is_dir() else run.parent) / "history.csv"
+    path = _folder(run) / "history.csv"
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            header, *lines = csv.reader(file)
+            header, *lines = list(csv.reader(file)) or [[]]
         columns = {name: [float(line[i]) for line in lines] for i, name in enumerate(header)}
     except OSError as error:
         raise EdgeError(f"{path}: {error.strerror}; a run's folder holds one") from error
-    except (ValueError, IndexError) as error:
+    except (ValueError, IndexError, csv.Error) as error:
         raise EdgeError(f"{path}: not the history of a run: {error}") from error
     if not lines or not {"epoch", "loss"} <= columns.keys():
-        raise EdgeError(f"{path}: {len(lines)} epochs of {', '.join(header)}; epoch and loss are needed")
+        of = ", ".join(header) or "no columns"
+        raise EdgeError(f"{path}: {len(lines)} epochs of {of}; epoch and loss are needed")
     return columns
 
 
 def histories(runs: Sequence[Path]) -> dict[str, History]:
     """The histories of *runs* by their folders' last names, or whole ones where two share it."""
-    found = {str(run if run.is_dir() else run.parent): read_history(run) for run in runs}
+    found = {str(_folder(run)): read_history(run) for run in runs}
     return {_short(name, found): history for name, history in found.items()}
+
+
+def _folder(run: Path) -> Path:
+    """The folder of *run*: itself, or where its model lies. What is not there was meant as a folder."""
+    return run.parent if os.path.isfile(run) else run
 
 
 def _short(name: str, among: Mapping[str, History]) -> str:

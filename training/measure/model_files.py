@@ -19,15 +19,14 @@ from typing import NamedTuple
 import numpy as np
 
 from edge.classify import dequantise, quantise
-from edge.host.quiet import quiet
 from edge.preprocess import crop_whole
 from edge.types import LABELS, EdgeError, TensorSpec
 from training.data.labels import label_of
 from training.measure.cost import Cost, cost_of_keras, cost_of_onnx, cost_of_tflite
+from training.runs import RECORD, RUN_FILE, first_line, load, model_file
 from training.toml import read_toml
 
 BATCH = 1024  # pictures at a time, where the file leaves the number open
-RUN_FILE, RECORD = "model.keras", "recipe.json"  # in a run's folder: its network, and how it came about
 
 
 class Contract(NamedTuple):
@@ -92,9 +91,11 @@ class Network:
 
     def _ours(self, outputs: np.ndarray) -> np.ndarray:
         """LABELS' probabilities among *outputs*, checked to be some."""
-        contract, sums = self.contract, outputs.sum(1)
-        if outputs.shape[1] != contract.outputs:
-            raise EdgeError(f"{self.path}: {outputs.shape[1]} outputs, {contract.outputs} labels expected")
+        contract = self.contract
+        if outputs.shape[1:] != (contract.outputs,):
+            found = " x ".join(map(str, outputs.shape[1:])) or "no"
+            raise EdgeError(f"{self.path}: {found} outputs, {contract.outputs} labels expected")
+        sums = outputs.sum(1)
         if not np.all(np.abs(sums - 1) < 0.1):  # eight-bit steps leave a sum a little off one
             raise EdgeError(
                 f"{self.path}: outputs sum to {sums[np.abs(sums - 1).argmax()]:.3g}; "
@@ -113,20 +114,28 @@ def open_network(path: Path) -> Network:
     """
     if path.suffix == ".toml":
         return _described(path)
-    file = path / RUN_FILE if path.is_dir() else path
-    folder = file.absolute().parent
+    file = model_file(path)
+    opened, folder = _open(file), file.absolute().parent
     if file.name == RUN_FILE:
         name = folder.name
     elif (folder / RECORD).exists():
         name = f"{folder.name}/{file.name}"
     else:
         name = file.name
-    return Network(name, file, _open(file), Contract())
+    return Network(name, file, opened, Contract())
 
 
 def open_networks(paths: Sequence[Path]) -> list[Network]:
-    """The networks in *paths*; two of one name are told apart by their paths."""
-    networks = [open_network(path) for path in paths]
+    """The networks in *paths*; two of one name are told apart by their paths.
+
+    EdgeError where one is named twice: nothing could tell its two lines apart.
+    """
+    networks: list[Network] = []
+    for path in paths:
+        networks.append(open_network(path))
+        asked = [(network.path.resolve(), network.contract) for network in networks]
+        if asked[-1] in asked[:-1]:
+            raise EdgeError(f"{path}: the same as {paths[asked.index(asked[-1])]}; each once would do")
     names = [network.name for network in networks]
     return [
         replace(one, name=str(path)) if names.count(one.name) > 1 else one
@@ -135,8 +144,10 @@ def open_networks(paths: Sequence[Path]) -> list[Network]:
 
 
 def _open(path: Path) -> Opened:
-    if not path.exists():
-        raise EdgeError(f"{path}: no such file")
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise EdgeError(f"{path}: {error.strerror}") from error
     match path.suffix:
         case ".keras":
             opened = _keras(path)
@@ -166,6 +177,8 @@ def _described(path: Path) -> Network:
     file, name, names = values.get("file"), values.get("name", path.stem), values.get("labels", list(LABELS))
     if not isinstance(file, str) or not isinstance(name, str):
         raise EdgeError(f"{path}: file: {file!r}, name: {name!r}; two texts would do")
+    if not name.strip() or not name.isprintable() or "|" in name:  # which divides a report's tables
+        raise EdgeError(f"{path}: name: {name!r}; a line of text without | would do")
     bounds = values.get("range", [0, 255])
     numbers = isinstance(bounds, list) and len(bounds) == 2 and all(type(b) in (int, float) for b in bounds)
     if not numbers:
@@ -177,20 +190,18 @@ def _described(path: Path) -> Network:
         raise EdgeError(f"{path}: labels: no {', '.join(missing)} in {names!r}")
     columns = tuple(of_label[index] for index in range(len(LABELS)))
     contract = Contract(float(bounds[0]), float(bounds[1]), columns, len(names))
-    return Network(name, path.parent / file, _open(path.parent / file), contract)
+    named = model_file(path.parent / file)
+    return Network(name, named, _open(named), contract)
 
 
 # --- one function a form ---------------------------------------------------------------------------
 
 
 def _keras(path: Path) -> Opened:
-    try:
-        with quiet(show_on_error=False):
-            import keras
-
-            model = keras.models.load_model(path, compile=False)
-    except Exception as error:  # keras raises whatever its archive reader does
-        raise EdgeError(f"{path}: not a Keras model: {str(error).splitlines()[0]}") from error
+    model = load(path)
+    inputs, outputs = len(model.inputs), len(model.outputs)
+    if (inputs, outputs) != (1, 1):
+        raise EdgeError(f"{path}: {inputs} inputs, {outputs} outputs; one of each would do")
     shape = tuple(side or 0 for side in model.input_shape)
 
     def run(tensor: np.ndarray) -> np.ndarray:
@@ -200,9 +211,11 @@ def _keras(path: Path) -> Opened:
 
 
 def _tflite(path: Path) -> Opened:
-    from edge.runtimes import open_runtime
+    from edge.runtimes import KINDS, kind_of, open_runtime
 
     content = path.read_bytes()
+    if (kind := kind_of(content)) != "cpu":
+        raise EdgeError(f"{path}: {KINDS[kind]}; {KINDS['cpu']} would do")
     try:
         runtime = open_runtime("cpu", content)
     except EdgeError as error:
@@ -233,7 +246,7 @@ def _onnx(path: Path) -> Opened:
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has its own exceptions without a common root
-        raise EdgeError(f"{path}: not an ONNX model: {str(error).splitlines()[0]}") from error
+        raise EdgeError(f"{path}: not an ONNX model: {first_line(error)}") from error
     (taken, *more), (given, *others) = session.get_inputs(), session.get_outputs()
     if more or others:
         raise EdgeError(f"{path}: {1 + len(more)} inputs, {1 + len(others)} outputs; one of each would do")

@@ -113,9 +113,10 @@ def comparison(rows: Sequence[Row], split: str, out: Path) -> None:
             x, range(len(found)), xerr=(left, right), fmt="o", ms=6, color=COLOURS[number],
             elinewidth=2, label=f"{found[0].data}, n = {found[0].n:,}",
         )  # fmt: skip
+        aside = 7 if number % 2 == 0 else -14  # above, below: the two may be close
         for y, value in enumerate(x):
             axis.annotate(
-                f"{value:.1f}", (value, y), xytext=(0, 7), textcoords="offset points", ha="center",
+                f"{value:.1f}", (value, y), xytext=(0, aside), textcoords="offset points", ha="center",
                 fontsize=8, color=COLOURS[number],
             )  # fmt: skip
     names = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -38,14 +39,25 @@ def pictures(paths: Sequence[Path]) -> list[Path]:
     """The files among *paths* and the pictures in the folders among them."""
     found: list[Path] = []
     for path in paths:
-        if not path.is_dir():
+        # Not Path.is_dir, which raises where a folder above cannot be looked into: a line comes later.
+        if not os.path.isdir(path):
             found.append(path)
             continue
-        inside = sorted(file for file in path.rglob("*") if file.is_file() and is_image(file))
+        inside = sorted(file for file in _tree(path) if is_image(file) and os.path.isfile(file))
         if not inside:
             raise EdgeError(f"{path}: no images here; {', '.join(sorted(SUFFIXES))} would do")
         found += inside
     return found
+
+
+def _tree(folder: Path) -> Iterator[Path]:
+    """The files in *folder* and all below it; EdgeError where one of them cannot be looked into."""
+
+    def tell(error: OSError) -> None:
+        raise EdgeError(f"{error.filename}: {error.strerror}") from error
+
+    for inside, _, names in os.walk(folder, onerror=tell):
+        yield from (Path(inside) / name for name in names)
 
 
 def predict(network: Network, files: Sequence[Path], faces: bool = False) -> tuple[list[Seen], list[str]]:

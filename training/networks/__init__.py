@@ -35,18 +35,21 @@ def build(name: str, dropout: float = 0.0, weights: str = "none") -> keras.Model
     *weights*, for those of TRANSFER: ``imagenet``, a file of them, or ``none``. EdgeError where there is
     no such network, or its weights cannot be had.
     """
-    if name in TRANSFER:
-        return TRANSFER[name](dropout, weights)
-    if name not in NETWORKS:
+    check(name, weights)
+    return TRANSFER[name](dropout, weights) if name in TRANSFER else NETWORKS[name](dropout)
+
+
+def check(name: str, weights: str = "none") -> None:
+    """EdgeError where there is no network of that *name*, or none that takes *weights*."""
+    if name not in {*NETWORKS, *TRANSFER}:
         raise EdgeError(
             f"--model {name}: unknown network; there are {', '.join(sorted({*NETWORKS, *TRANSFER}))}"
         )
-    if weights != "none":
+    if weights != "none" and name not in TRANSFER:
         raise EdgeError(
             f"--weights {weights}: {name} has none; {' and '.join(TRANSFER)} take them, "
             "--start-from begins with those of a run"
         )
-    return NETWORKS[name](dropout)
 
 
 def macs(model: keras.Model) -> int:

@@ -1,0 +1,113 @@
+"""Npz data sets that are damaged, or hold what is no picture, label, split or vote: one line each."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.types import EdgeError
+from training import data
+from training.__main__ import main
+
+IMAGES = np.random.default_rng(0).integers(0, 255, (4, 48, 48), np.uint8)
+GOOD = {
+    "images": IMAGES,
+    "labels": np.array([0, 1, 2, 3]),
+    "usage": np.array([0, 0, 1, 1], np.uint8),
+    "ferplus": np.full((4, 10), 1, np.uint8),
+}
+DAMAGED = "not an npz archive, or damaged; what np.savez writes would do"
+
+
+def archive(folder: Path, **other: object) -> Path:
+    """GOOD with *other* arrays instead, without those that are None."""
+    path = folder / "a.npz"
+    np.savez(path, **{name: array for name, array in {**GOOD, **other}.items() if array is not None})
+    return path
+
+
+def complaint(path: Path) -> str:
+    with pytest.raises(EdgeError) as caught:
+        data.read([path])
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(f"{path}: ")
+    return line.removeprefix(f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        ({"labels": np.array(["happy"] * 4)}, "labels <U5; whole numbers would do"),
+        ({"labels": np.array([0.7, 1, 2, 3])}, "labels float64; whole numbers would do"),
+        ({"labels": np.full(4, np.nan)}, "labels float64; whole numbers would do"),
+        ({"labels": np.array(["happy", 1, 2, 3], object)}, DAMAGED),
+        ({"usage": np.array(["Training"] * 4)}, "usage <U8; whole numbers would do"),
+        ({"ferplus": GOOD["ferplus"] / 10}, "ferplus float64; whole numbers would do"),
+        ({"images": None, "delta": np.zeros(5, np.uint8)}, "delta uint8 (5,); uint8 (n, height, width) wo"),
+        (
+            {"images": None, "delta": IMAGES / 255},
+            "delta float64 (4, 48, 48); uint8 (n, height, width) would",
+        ),
+        ({"images": IMAGES[:, :0]}, "images uint8 (4, 0, 48); uint8 (n, height, width) would do"),
+    ],
+)
+def test_arrays_of_another_kind_are_refused(tmp_path: Path, other: dict[str, object], told: str) -> None:
+    assert complaint(archive(tmp_path, **other)).startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("name", "at_row_1", "told"),
+    [
+        ("labels", 2**63, f"label {2**63}, usage 0; 0 to 6 and 0 to 2 would do"),
+        ("labels", 7, "label 7, usage 0; 0 to 6 and 0 to 2 would do"),
+        ("usage", 256, "label 1, usage 256; 0 to 6 and 0 to 2 would do"),  # uint8 would make it a 0
+        ("usage", -1, "label 1, usage -1; 0 to 6 and 0 to 2 would do"),
+        ("ferplus", 256, f"votes {[256] * 10}; ten numbers 0 to 255 would do"),
+    ],
+)
+def test_a_value_out_of_range_is_never_wrapped_into_one_within(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, at_row_1: int, told: str
+) -> None:
+    array = GOOD[name].astype(np.uint64 if at_row_1 > 2**62 else np.int64)
+    array[1] = at_row_1
+    path = archive(tmp_path, **{name: array})
+    assert complaint(path) == f"row 1: {told}; --skip-bad would leave it out"
+    assert data.read([path], skip_bad=True).labels.tolist() == [0, 2, 3]
+    assert capsys.readouterr().err == f"{path}: row 1: {told}\nleft out: 1 bad row (--skip-bad)\n"
+
+
+def test_a_file_that_is_no_whole_archive_is_told_without_numpy_s_hints(tmp_path: Path) -> None:
+    whole = archive(tmp_path).read_bytes()
+    middle = len(whole) // 2
+    flipped = whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :]
+    np.save(tmp_path / "alone.npy", IMAGES)
+    alone = (tmp_path / "alone.npy").read_bytes()
+    for content in (b"", b"hello", pickle.dumps({}), whole[:middle], flipped, alone):
+        path = tmp_path / "b.npz"
+        path.write_bytes(content)
+        assert complaint(path) == DAMAGED
+
+
+def test_the_command_tells_a_damaged_archive_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "b.npz"
+    path.touch()
+    assert main(["portraits", "--data", str(path), "--out", str(tmp_path / "faces.npz")]) == 1
+    assert capsys.readouterr().err == f"{path}: {DAMAGED}\n"
+
+
+def test_an_array_that_nobody_asks_for_may_be_anything(tmp_path: Path) -> None:
+    path = archive(tmp_path, names=np.array(["a", None], object))
+    assert len(data.read([path])) == 4
+
+
+def test_pictures_of_another_size_are_cropped_and_there_may_be_none(tmp_path: Path) -> None:
+    path = archive(tmp_path, images=np.zeros((4, 64, 64), np.uint8))
+    assert data.read([path]).images.shape == (4, 48, 48)
+    none = {name: array[:0] for name, array in GOOD.items()}
+    path = archive(tmp_path, **{**none, "images": np.zeros((0, 64, 64), np.uint8)})
+    assert complaint(path) == "no usable row"

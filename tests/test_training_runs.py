@@ -1,0 +1,278 @@
+"""What a run's folder may look like when somebody comes back to it, and what else is taken for a network."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.types import EdgeError
+from tests.disk import fill, small_disk
+from training import data as data_sets
+from training.__main__ import main
+from training.fit import records
+from training.runs import load
+
+# Keras 3.15 on TensorFlow copies variables in a way that numpy 2 warns of.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+RECIPE = "epochs = 1\nbatch = 21\nlearning_rate = 0.02\nferplus = 0.0\nseed = 3\n"
+
+
+def write_data(path: Path, shift: int = 0) -> Path:
+    """42 Training and 14 PublicTest pictures; with *shift*, other labels to the Training ones."""
+    labels = np.arange(56) % 7
+    labels[:42] = (labels[:42] + shift) % 7
+    images = np.random.default_rng(0).integers(0, 256, (56, 48, 48), np.uint8)
+    np.savez(path, images=images, labels=labels, usage=(np.arange(56) >= 42).astype(np.uint8))
+    return path
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_data(tmp_path_factory.mktemp("data") / "made_up.npz")
+
+
+def fit(data: Path, out: Path, *more: str, recipe: str = RECIPE, model: str = "edge-xs") -> list[str]:
+    path = data.with_name("recipe.toml")
+    path.write_text(recipe)
+    given = ["fit", "--model", model, "--data", str(data), "--recipe", str(path), "--out", str(out)]
+    return [*given, "--threads", "1", *more]
+
+
+@pytest.fixture(scope="module")
+def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    assert main(fit(data, out)) == 0
+    return out
+
+
+Told = Callable[..., str]
+
+
+@pytest.fixture
+def told(capfd: pytest.CaptureFixture[str]) -> Told:
+    """The last line of a command that fails."""
+
+    def last_line(*given: str | Path) -> str:
+        assert main([str(one) for one in given]) == 1
+        return capfd.readouterr().err.splitlines()[-1]
+
+    return last_line
+
+
+def halved(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def flipped(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "said"),
+    [
+        ("checkpoint.npz", halved, "not a whole checkpoint of this network"),
+        ("checkpoint.npz", lambda _: b"", "not a whole checkpoint of this network"),
+        ("checkpoint.npz", flipped, "not a whole checkpoint of this network"),
+        ("checkpoint.npz", lambda _: b"hello", "not a whole checkpoint of this network"),
+        ("history.csv", lambda _: b"\xff\x00,,\n3\n", "not the history of a run: "),
+        ("history.csv", lambda whole: whole[:-20], "not the history of a run: line 2 has other columns than"),
+        ("history.csv", lambda whole: whole.replace(b"\n1,", b"\none,"), "not the history of a run: invalid"),
+        ("history.csv", lambda _: b"", "0 epochs, the checkpoint has 1; another --out starts anew"),
+        ("recipe.json", lambda _: b"{", "not the record of a run: Expecting property name"),
+        ("recipe.json", lambda _: b"\xff", "not the record of a run: 'utf-8' codec"),
+        ("recipe.json", lambda _: b"[1]", "not the record of a run: no object with a recipe in it"),
+        ("recipe.json", lambda _: b'{"recipe": 3}', "not the record of a run: no object with a recipe"),
+    ],
+)
+def test_a_damaged_run_is_not_resumed_and_its_damaged_file_is_named(
+    run: Path, data: Path, tmp_path: Path, told: Told, name: str, damage: Callable[[bytes], bytes], said: str
+) -> None:
+    out = tmp_path / "damaged"
+    shutil.copytree(run, out)
+    (out / name).write_bytes(damage((out / name).read_bytes()))
+    assert told(*fit(data, out, "--resume")).startswith(f"{out}/{name}: {said}")
+
+
+def test_a_run_is_resumed_on_its_own_rows_only_and_what_differs_is_named(
+    run: Path, data: Path, tmp_path: Path, told: Told
+) -> None:
+    other = write_data(tmp_path / "shifted.npz", shift=1)
+    place = f"{run}/recipe.json: other than asked for"
+    assert told(*fit(other, run, "--resume")) == f"{place}: data; give another --out"
+    recipe = RECIPE.replace("21", "14") + "[augment]\nblur = 0.0\n"
+    said = told(*fit(data, run, "--resume", recipe=recipe, model="plain"))
+    assert said == f"{place}: network, recipe (augment.blur, batch); give another --out"
+    taught = fit(data, run, "--resume", "--teachers", str(run), recipe=RECIPE + "distill = 0.5\n")
+    assert told(*taught) == f"{place}: recipe (distill), --teachers; give another --out"
+    assert main(fit(data, run, "--resume")) == 0
+
+
+def test_a_run_from_before_rows_were_told_apart_can_go_on(run: Path, data: Path, tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(run, old)
+    record = json.loads((old / "recipe.json").read_text())
+    assert len(record.pop("data_hash")) == 16
+    (old / "recipe.json").write_text(json.dumps(record))
+    assert main(fit(data, old, "--resume")) == 0
+
+
+def test_rows_have_the_same_hash_whatever_type_their_numbers_have(data: Path) -> None:
+    rows = data_sets.read([data])
+    narrow = data_sets.Dataset(rows.images, rows.labels.astype(np.int8), rows.usage, rows.votes, rows.rows)
+    assert records.data_hash(rows) == records.data_hash(narrow)
+    private = data_sets.Dataset(rows.images, rows.labels, rows.usage * 2, rows.votes, rows.rows)
+    assert records.data_hash(rows) != records.data_hash(private)
+
+
+@pytest.mark.parametrize("room", [0, 60_000, 300_000, 1_500_000])
+def test_a_full_disk_is_told_and_leaves_no_half_file(
+    run: Path, data: Path, tmp_path: Path, told: Told, room: int
+) -> None:
+    with small_disk(tmp_path / "small", "4m"):
+        foreign = fill(tmp_path / "small")
+        os.truncate(foreign, foreign.stat().st_size - room)
+        out = tmp_path / "small" / "run"
+        commands = [fit(data, out), ["average", run, run, "--out", out]]
+        for given in commands[: 2 if room < 1_000_000 else 1]:  # an average is small
+            said = told(*given)
+            assert "No space left on device; --out needs a folder that can be written" in said
+            assert said.startswith(str(out))
+            assert not list(out.glob(".*"))
+            shutil.rmtree(out, ignore_errors=True)
+
+
+def test_an_average_needs_a_folder_and_whole_records(run: Path, tmp_path: Path, told: Told) -> None:
+    (tmp_path / "file").touch()
+    said = told("average", run, run, "--out", tmp_path / "file")
+    assert said == f"{tmp_path}/file: File exists; --out needs a folder that can be written"
+    torn = tmp_path / "torn"
+    shutil.copytree(run, torn)
+    (torn / "recipe.json").write_text("{")
+    said = told("average", run, torn, "--out", tmp_path / "mean")
+    assert said.startswith(f"{torn}/recipe.json: not the record of a run: ")
+
+
+def test_a_run_s_folder_stands_for_its_network_in_average_and_as_a_start(
+    run: Path, data: Path, tmp_path: Path
+) -> None:
+    mean, second = tmp_path / "mean", tmp_path / "second"
+    assert main(["average", str(run), str(run / "model.keras"), "--out", str(mean)]) == 0
+    assert main(fit(data, second, "--start-from", str(mean), recipe=RECIPE + "ema = 0.0\n")) == 0
+    assert "average_of" in json.loads((second / "recipe.json").read_text())["start_from"]
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Keras files that are no network of this project's."""
+    import keras
+
+    folder, layers = tmp_path_factory.mktemp("networks"), keras.layers
+    pixels = keras.Input((48, 48, 1))
+
+    def dense(outputs: int):
+        return layers.Dense(outputs, "softmax")(layers.Flatten()(pixels))
+
+    keras.Model(pixels, dense(8)).save(folder / "eight.keras")
+    keras.Model(pixels, [dense(7), dense(7)]).save(folder / "two.keras")
+    keras.Model(pixels, layers.Conv2D(7, 3)(pixels)).save(folder / "map.keras")
+    with pytest.warns(UserWarning, match="not yet been built"):
+        keras.Sequential([layers.Flatten(), layers.Dense(7)]).save(folder / "unbuilt.keras")
+    whole = (folder / "eight.keras").read_bytes()
+    (folder / "cut.keras").write_bytes(halved(whole))
+    (folder / "empty.keras").touch()
+    (folder / "other.zip").write_bytes(whole)
+    return folder
+
+
+DAMAGED = "not a Keras model, or a damaged one; a whole .keras file would do"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("cut.keras", DAMAGED),
+        ("empty.keras", DAMAGED),
+        ("other.zip", DAMAGED),
+        ("none", "No such file or directory; a run's folder or its model.keras would do"),
+        ("unbuilt.keras", "does not tell the shape of its input; save it after it was built"),
+    ],
+)
+def test_what_is_no_network_is_told_in_one_line_of_our_own(networks: Path, name: str, said: str) -> None:
+    with pytest.raises(EdgeError) as caught:
+        load(networks / name)
+    assert str(caught.value) == f"{networks / name}: {said}"
+
+
+def test_what_a_network_gives_is_named_where_that_is_its_fault(
+    networks: Path, data: Path, tmp_path: Path, told: Told
+) -> None:
+    for name, taught, measured in (
+        ("eight", "(None, 8)", "8 outputs, 7 labels expected"),
+        ("two", "[(None, 7), (None, 7)]", "1 inputs, 2 outputs; one of each would do"),
+        ("map", "(None, 46, 46, 7)", "46 x 46 x 7 outputs, 7 labels expected"),
+    ):
+        file = networks / f"{name}.keras"
+        given = fit(data, tmp_path / "out", "--teachers", str(file), recipe=RECIPE + "distill = 0.5\n")
+        would_do = "(None, 48, 48, 1) and (None, 7) would do"
+        assert told(*given) == f"{file}: takes (None, 48, 48, 1), gives {taught}; {would_do}"
+        assert told("evaluate", file, "--data", data) == f"{file}: {measured}"
+
+
+def test_the_network_s_name_is_checked_before_the_data_is_read(tmp_path: Path, told: Told) -> None:
+    given = fit(tmp_path / "none.npz", tmp_path / "out", model="nosuch")
+    assert told(*given).startswith("--model nosuch: unknown network; there are cnn-64-128-256, ")
+
+
+def test_a_seed_is_one_that_a_recipe_could_have(data: Path, tmp_path: Path, capsys) -> None:
+    with pytest.raises(SystemExit):
+        main(fit(data, tmp_path / "out", "--seed", "99999999999"))
+    assert "'99999999999', a whole number from 0 to 2147483647 would do" in capsys.readouterr().err
+
+
+def test_a_backend_that_keras_does_not_know_is_one_line(data: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "training", *fit(data, tmp_path / "out")]
+    environment = {**os.environ, "KERAS_BACKEND": "foo"}
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stderr) == (
+        1,
+        "keras: Unable to import backend : foo; "
+        "`pip install emotion-edge[train]` or KERAS_BACKEND=tensorflow would do\n",
+    )
+
+
+REST = ["--data", "x", "--out", "x"]
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["fit", "--model", "x", *REST], "stopped; --resume goes on after the last whole epoch\n"),
+        (["campaign", "x.toml", *REST], "stopped; the same command goes on with the rest\n"),
+        (["evaluate", "x", "--data", "x"], ""),
+        (["curves", "x"], ""),
+    ],
+)  # fmt: skip
+def test_only_what_can_go_on_says_so_when_it_is_stopped(
+    command: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(_options: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(f"training.__main__._{command[0]}", stop)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert main(command) == 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert capsys.readouterr().err == said

@@ -1,0 +1,160 @@
+"""Folder trees with links, closed doors and strangers: what is read, what is told, what is counted."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.types import LABELS, EdgeError
+from training import data
+
+IMAGE = (np.arange(48 * 48) % 256).astype(np.uint8).reshape(48, 48)
+
+
+def picture(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), IMAGE)
+    return path
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A happy face to train on and a sad one to choose by."""
+    picture(tmp_path / "tree/train/happy/a.png")
+    picture(tmp_path / "tree/validation/sad/a.png")
+    return tmp_path / "tree"
+
+
+def complaint(path: Path) -> list[str]:
+    with pytest.raises(EdgeError) as caught:
+        data.read([path])
+    return str(caught.value).splitlines()
+
+
+@contextlib.contextmanager
+def ordinary_user(folder: Path) -> Iterator[None]:
+    """No rights beyond those of the files, also where root runs the tests; paths begin at *folder*."""
+    before, user = Path.cwd(), os.geteuid()
+    folder.chmod(0o755)
+    os.chdir(folder)  # what it stands in is root's own
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+        os.chdir(before)
+
+
+def test_a_picture_that_may_not_be_read_is_named_and_can_be_left_out(
+    tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture(tree / "train/fear/shut.png").chmod(0)
+    (tree / "train/angry").mkdir(mode=0)
+    with ordinary_user(tree.parent):
+        assert complaint(Path("tree")) == [
+            "tree/train/angry: Permission denied",
+            "tree/train/fear/shut.png: Permission denied",
+            "1 folder, 1 file; mend them or leave them out with --skip-bad",
+        ]
+        assert len(data.read([Path("tree")], skip_bad=True)) == 2
+    assert capsys.readouterr().err.endswith("\nleft out: 1 folder, 1 file (--skip-bad)\n")
+
+
+def test_a_folder_that_may_not_be_looked_into_is_not_called_empty(tree: Path) -> None:
+    (tree / "a.csv").touch()
+    tree.chmod(0)
+    with ordinary_user(tree.parent):
+        assert complaint(Path("tree")) == ["tree: Permission denied"]
+        assert complaint(Path("tree/a.csv")) == ["tree/a.csv: Permission denied"]
+    tree.chmod(0o755)
+
+
+def test_links_to_folders_are_followed_but_never_in_circles(tree: Path) -> None:
+    linked = tree.parent / "linked"
+    linked.mkdir()
+    for split in ("train", "validation"):
+        (linked / split).symlink_to(tree / split)
+    (tree / "train/up").symlink_to("..")
+    (linked / "itself").symlink_to(".")
+    assert data.read([tree]).labels.tolist() == [3, 4]
+    dataset = data.read([linked])
+    # By way of train/up, the tree's other split is found once more.
+    assert sorted(set(zip(dataset.usage.tolist(), dataset.labels.tolist(), strict=True))) == [(0, 3), (1, 4)]
+
+
+def test_a_link_to_nothing_and_what_is_no_file_are_named(tree: Path) -> None:
+    (tree / "train/happy/b.png").symlink_to(tree / "gone.png")
+    (tree / "train/happy/c.png").symlink_to("c.png")
+    os.mkfifo(tree / "train/happy/d.png")
+    assert complaint(tree) == [
+        f"{tree}/train/happy/b.png: a link to nothing",
+        f"{tree}/train/happy/c.png: Too many levels of symbolic links",
+        f"{tree}/train/happy/d.png: neither a file nor a folder",
+        "3 files; mend them or leave them out with --skip-bad",
+    ]
+
+
+def test_every_picture_of_an_unknown_folder_is_counted_and_an_empty_folder_is_none(
+    tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(5):
+        picture(tree / f"train/contempt/{number}.png")
+    (tree / "train/sad").mkdir()
+    assert len(data.read([tree], skip_bad=True)) == 2
+    assert capsys.readouterr().err == (
+        f"{tree}/train/sad: an empty folder\n"
+        f"{tree}/train/contempt: not one of the labels {', '.join(LABELS)}\n"
+        "left out: 1 folder, 5 files (--skip-bad)\n"
+    )
+
+
+def test_hidden_files_and_what_stands_in_hidden_folders_are_passed_over(tree: Path) -> None:
+    picture(tree / "train/.cache/happy/a.png")
+    (tree / "train/happy/.DS_Store").touch()
+    assert len(data.read([tree])) == 2
+
+
+def test_opencv_s_own_words_about_a_damaged_picture_are_not_shown(
+    tree: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    whole = picture(tree / "train/happy/b.png").read_bytes()
+    (tree / "train/happy/b.png").write_bytes(whole[: len(whole) // 2])
+    cv2.imwrite(str(tree / "train/happy/c.tiff"), np.zeros((9, 9), np.float32))
+    assert complaint(tree) == [
+        f"{tree}/train/happy/b.png: not a picture that OpenCV can read",
+        f"{tree}/train/happy/c.tiff: not a picture that OpenCV can read",
+        "2 files; mend them or leave them out with --skip-bad",
+    ]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_rows_that_are_given_twice_are_refused(tree: Path) -> None:
+    train = tree / "train"
+    for paths in ([tree, tree], [tree, train], [train, tree], [tree, tree.parent / "x/../tree"]):
+        (tree.parent / "x").mkdir(exist_ok=True)
+        with pytest.raises(EdgeError) as caught:
+            data.read(paths)
+        assert str(caught.value) == f"{paths[1]}: the same rows as in {paths[0]}; each once would do"
+    packed = tree.parent / "packed"
+    packed.mkdir()
+    np.savez(packed / "training.npz", images=IMAGE[None], labels=[1])
+    with pytest.raises(EdgeError, match=r"training\.npz: the same rows as in .*training\.npz; each once"):
+        data.read([packed, packed / "training.npz"])
+    assert len(data.read([tree, packed])) == 3
+
+
+def test_a_row_s_labels_are_called_by_what_they_are_from(tree: Path) -> None:
+    np.savez(tree.parent / "rows.npz", images=IMAGE[None], labels=[1])
+    pixels = " ".join(map(str, IMAGE.ravel()))
+    for name in ("fer2013.csv", "icml_face_data.csv", "others.CSV"):
+        (tree.parent / name).write_text(f"emotion,pixels\n3,{pixels}\n")
+    names = ["tree", "rows.npz", "fer2013.csv", "icml_face_data.csv", "others.CSV"]
+    dataset = data.read([tree.parent / name for name in names])
+    assert dataset.source.tolist() == ["tree", "tree", "FER2013", "FER2013", "FER2013", "others"]

@@ -1,0 +1,78 @@
+"""The npz forms of the project: arrays by name, pictures plain or as second differences."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from edge.preprocess import crop_whole
+from edge.types import LABELS, EdgeError
+from training.data.dataset import SIZE, Dataset, Problems, brief, stacked
+from training.data.labels import USAGES, usage_of
+from training.data.votes import VOTES
+
+_NAMES = ("images", "delta", "labels", "usage", "ferplus")
+
+
+def read_npz(path: Path, problems: Problems) -> tuple[Dataset, list[str]]:
+    """`images` or second differences `delta`; `labels`; perhaps `usage` (else from the name), `ferplus`.
+
+    With it each row's number.
+    """
+    arrays = _arrays(path)
+    images = _images(path, arrays)
+    n = len(images)
+    usage = np.full(n, usage_of(path.stem) or 0, np.uint8)
+    arrays = {"usage": usage, "ferplus": np.zeros((n, len(VOTES)), np.uint8), **arrays}
+    for name, shape in (("labels", (n,)), ("usage", (n,)), ("ferplus", (n, len(VOTES)))):
+        array = arrays[name]
+        if array.shape != shape:
+            raise EdgeError(f"{path}: {name} {array.shape}, {shape} expected as there are {n} images")
+        if array.dtype.kind not in "iu":
+            raise EdgeError(f"{path}: {name} {array.dtype}; whole numbers would do")
+    # Looked at before they are cast: uint8 would make a usage of 256 a 0.
+    labels, usage, votes = arrays["labels"], arrays["usage"], arrays["ferplus"]
+    unknown = (labels < 0) | (labels >= len(LABELS)) | (usage < 0) | (usage >= len(USAGES))
+    bad = unknown | ((votes < 0) | (votes > 255)).any(1)
+    for row in np.flatnonzero(bad):
+        found = f"votes {votes[row].tolist()}; ten numbers 0 to 255 would do"
+        if unknown[row]:
+            most = f"0 to {len(LABELS) - 1} and 0 to {len(USAGES) - 1} would do"
+            found = f"label {labels[row]}, usage {usage[row]}; {most}"
+        problems.add(f"{path}: row {row}: {found}", "bad row")
+    if images.shape[1:] != (SIZE, SIZE):
+        images = stacked([crop_whole(image, SIZE, SIZE) for image in images])
+    cast = labels.astype(np.int64), usage.astype(np.uint8), votes.astype(np.uint8)
+    dataset = Dataset(images, *cast, np.arange(n)).take(~bad)
+    return dataset, [str(row) for row in dataset.rows]
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of *path* that are known here; EdgeError where pictures or labels lack."""
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise EdgeError(f"{path}: {error.strerror or error}") from error
+    try:
+        with file, np.load(file) as archive:
+            found = sorted(archive.files)
+            arrays = {name: archive[name] for name in _NAMES if name in found}
+    except Exception as error:  # of a damaged one numpy passes on what zipfile, zlib and tokenize raise
+        raise EdgeError(f"{path}: not an npz archive, or damaged; what np.savez writes would do") from error
+    for name in ("images", "labels"):
+        if name not in arrays and not (name == "images" and "delta" in arrays):
+            raise EdgeError(f"{path}: no array {name!r}; found {brief(', '.join(found)) or 'nothing'}")
+    return arrays
+
+
+def _images(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
+    """The pictures (n, height, width) uint8, summed up where they are stored as differences."""
+    name = "delta" if "delta" in arrays else "images"
+    array = arrays[name]
+    if array.dtype != np.uint8 or array.ndim != 3 or 0 in array.shape[1:]:
+        raise EdgeError(f"{path}: {name} {array.dtype} {array.shape}; uint8 (n, height, width) would do")
+    if name == "images":
+        return array
+    # Rows, then columns, were differenced modulo 256: summing in uint8 wraps back.
+    return np.cumsum(np.cumsum(array, 1, dtype=np.uint8), 2, dtype=np.uint8)

@@ -1,0 +1,139 @@
+"""FER2013 as its csv files hold it, and the votes of FER+, joined by row."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from edge.types import LABELS, EdgeError
+from training.data.dataset import SIZE, Dataset, Problems, brief, source_of, stacked
+from training.data.labels import USAGES, label_of, usage_of
+from training.data.votes import VOTES
+
+
+def read_csv(path: Path, problems: Problems) -> tuple[Dataset, list[str]]:
+    """fer2013.csv, or icml_face_data.csv, whose header has spaces and another order; each row's line."""
+    images, labels, usages, rows, lines = [], [], [], [], []
+    for row, line, record in _records(path, ("emotion", "pixels")):
+        if isinstance(record, str):
+            problems.add(f"{path}:{line}: {record}", "bad row")
+            continue
+        label = label_of(record["emotion"])
+        usage = usage_of(record.get("usage") or "training")
+        image = _pixels(record["pixels"])
+        if label is None:
+            found = f"emotion {brief(record['emotion'])!r}; a number 0 to {len(LABELS) - 1} would do"
+        elif usage is None:
+            found = f"usage {brief(record['usage'])!r}; {', '.join(USAGES)} would do"
+        elif isinstance(image, str):
+            found = image
+        else:
+            images.append(image)
+            labels.append(label)
+            usages.append(usage)
+            rows.append(row)
+            lines.append(str(line))
+            continue
+        problems.add(f"{path}:{line}: {found}", "bad row")
+    votes = np.zeros((len(rows), len(VOTES)), np.uint8)
+    arrays = np.array(labels, np.int64), np.array(usages, np.uint8), votes, np.array(rows, np.int64)
+    return Dataset(stacked(images), *arrays, source_of(path)), lines
+
+
+def with_votes(dataset: Dataset, ferplus: Path, data: Path, problems: Problems) -> Dataset:
+    """*dataset* with the votes of *ferplus*, whose row i speaks of the csv's row i.
+
+    A row whose votes cannot be read is left out, as any other bad row.
+    """
+    votes: list[list[int]] = []
+    bad: list[int] = []
+    usages = dict(zip(dataset.rows.tolist(), dataset.usage.tolist(), strict=True))
+    for row, line, record in _records(ferplus, [name.lower() for name in VOTES]):
+        counts = record if isinstance(record, str) else _votes(record)
+        votes.append([0] * len(VOTES) if isinstance(counts, str) else counts)
+        if isinstance(counts, str) and row in usages:  # else the row is left out already, or there is none
+            bad.append(row)
+            problems.add(f"{ferplus}:{line}: {counts}", "bad row")
+        told = None if isinstance(record, str) else usage_of(record.get("usage", ""))
+        if told is not None and usages.get(row, told) != told:
+            raise EdgeError(
+                f"{ferplus}:{line}: {USAGES[told]}, where {data} has {USAGES[usages[row]]}; "
+                "both must be whole and in their original order"
+            )
+    if len(votes) <= dataset.rows.max(initial=0):
+        raise EdgeError(
+            f"{ferplus}: {len(votes)} rows, fewer than the {dataset.rows.max() + 1} of {data}; "
+            "both must be whole and in their original order"
+        )
+    table = np.array(votes, np.uint8)[dataset.rows]
+    return dataclasses.replace(dataset, votes=table).take(~np.isin(dataset.rows, bad))
+
+
+def _votes(record: dict[str, str]) -> list[int] | str:
+    """The ten counts of a row of FER+, or what is wrong with them."""
+    texts = [record[name.lower()].strip() for name in VOTES]
+    if all(text.isdecimal() and len(text) <= 3 and int(text) <= 255 for text in texts):
+        return [int(text) for text in texts]
+    return f"votes {brief(','.join(texts))!r}; ten numbers 0 to 255 would do"
+
+
+def _records(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, int, dict[str, str] | str]]:
+    """(row, line number, lower-case column -> text) of each row of a csv that has the columns *needed*.
+
+    Instead of the columns: what is wrong with the row. Blank lines are no rows.
+    """
+    header: list[str] = []
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            texts = ((line, text) for line, text in enumerate(file, 1) if text.strip())
+            for row, (line, text) in enumerate(texts, -1):
+                try:
+                    # No field of these files spans lines, so that each is parsed alone: a quote that is
+                    # never closed costs one row, not all that follow.
+                    (fields,) = csv.reader([text], strict=True)
+                except csv.Error as error:
+                    what = str(error).replace("unexpected end of data", "a quote that is never closed")
+                    found = f"not a row of a csv: {what}; {brief(', '.join(header or needed), 200)} would do"
+                    if row < 0:
+                        raise EdgeError(f"{path}:{line}: {found}") from error
+                    yield row, line, found
+                    continue
+                if row < 0:
+                    header = [name.strip().lower() for name in fields]
+                    _check(path, line, header, needed)
+                else:
+                    padded = fields + [""] * (len(header) - len(fields))
+                    yield row, line, dict(zip(header, padded, strict=False))
+    except UnicodeDecodeError as error:
+        raise EdgeError(f"{path}: no text in UTF-8; a csv file would do") from error
+    except OSError as error:
+        raise EdgeError(f"{path}: {error.strerror or error}") from error
+    if not header:
+        _check(path, 1, header, needed)
+
+
+def _check(path: Path, line: int, header: Sequence[str], needed: Sequence[str]) -> None:
+    for name in needed:
+        if name not in header:
+            found = brief(", ".join(header), 200) or "nothing"
+            raise EdgeError(f"{path}:{line}: no column {name!r}; found {found}")
+
+
+def _pixels(text: str) -> np.ndarray | str:
+    """The picture in a csv's field, or what is wrong with it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # numpy only warns where the text stops being numbers
+        try:
+            values = np.fromstring(text, np.int64, sep=" ")
+        except (DeprecationWarning, ValueError):
+            return f"pixels are not all whole numbers; {SIZE * SIZE} from 0 to 255 would do"
+    if len(values) != SIZE * SIZE:
+        return f"{len(values)} pixels, {SIZE * SIZE} expected ({SIZE}x{SIZE})"
+    if values.min() < 0 or values.max() > 255:
+        return f"a pixel of {values.min() if values.min() < 0 else values.max()}; 0 to 255 would do"
+    return values.astype(np.uint8).reshape(SIZE, SIZE)

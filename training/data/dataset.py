@@ -1,0 +1,98 @@
+"""Rows of a data set as one value, and the account of what could not become one."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from training.data.labels import USAGES
+
+SIZE = 48  # pixels
+FER2013 = "FER2013"
+_SHOWN = 20  # problems, or places of one, shown before "and N more"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Rows of one or several data sets; all arrays are n long."""
+
+    images: np.ndarray  # (n, 48, 48) uint8 luma
+    labels: np.ndarray  # (n,) int64, index into LABELS
+    usage: np.ndarray  # (n,) uint8, index into USAGES
+    votes: np.ndarray  # (n, 10) uint8 in VOTES' order; all zero where FER+ says nothing
+    rows: np.ndarray  # (n,) int64, row in the file or folder it came from
+    source: np.ndarray | str = FER2013  # (n,) str, what tables call its label set; one for all may be given
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "source", np.broadcast_to(self.source, len(self)))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, keep: np.ndarray) -> Dataset:
+        """The rows that *keep* (mask or indices) names, in its order."""
+        return Dataset(**{field.name: getattr(self, field.name)[keep] for field in fields(self)})
+
+    def split(self, usage: str) -> Dataset:
+        """The rows of one of USAGES."""
+        return self.take(self.usage == USAGES.index(usage))
+
+    @property
+    def has_votes(self) -> bool:
+        return bool(self.votes.any())
+
+
+class Problems:
+    """What could not be used: a line each, and how much of what is left out with it."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self._left_out: Counter[str] = Counter()
+
+    def add(self, line: str, what: str, count: int = 1) -> None:
+        """*line* (place: what was found) costs *count* of *what*."""
+        self.lines.append(line)
+        self._left_out[what] += count
+
+    @property
+    def left_out(self) -> str:
+        """As "5 files, 1 folder"."""
+        return ", ".join(f"{n} {what}{'' if n == 1 else 's'}" for what, n in self._left_out.items())
+
+
+def joined(parts: Sequence[Dataset]) -> Dataset:
+    """The rows of all *parts*, in order."""
+    return Dataset(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Dataset)))
+
+
+def stacked(images: Sequence[np.ndarray]) -> np.ndarray:
+    """*images* (48, 48) as one array, also where there is none."""
+    return np.stack(images) if len(images) else np.zeros((0, SIZE, SIZE), np.uint8)
+
+
+def blank(images: np.ndarray) -> np.ndarray:
+    """Mask (n,): pictures of one single gray value, which show nothing."""
+    return np.asarray(images.min((1, 2)) == images.max((1, 2)))
+
+
+def source_of(path: Path) -> str:
+    """What tables call the labels of *path*: FER2013's files by that name, others by their own."""
+    own = Path(os.path.abspath(path))
+    name = own.name if os.path.isdir(path) else own.stem
+    return FER2013 if name.lower().startswith(("fer2013", "icml_face_data")) else name
+
+
+def first(lines: list[str]) -> list[str]:
+    """*lines*, or the first of many and the count of the others."""
+    return lines if len(lines) <= _SHOWN else [*lines[:_SHOWN], f"… and {len(lines) - _SHOWN} more"]
+
+
+def brief(text: str, most: int = 60) -> str:
+    """*text* as fits into a line that tells what was found: printable, and cut where it is too long."""
+    text = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+    return text if len(text) <= most else f"{text[:most]}…"

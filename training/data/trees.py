@@ -1,0 +1,106 @@
+"""Folders of label-named folders of pictures, as most data sets of faces are handed out."""
+
+from __future__ import annotations
+
+import stat
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from edge.host.quiet import quiet
+from edge.preprocess import crop_whole
+from edge.types import LABELS, EdgeError
+from training.data.dataset import SIZE, Dataset, Problems, source_of, stacked
+from training.data.labels import USAGES, label_of, usage_of
+from training.data.votes import VOTES
+
+
+def read_tree(root: Path, problems: Problems) -> tuple[Dataset, list[str]]:
+    """SPLIT/LABEL/picture (any depth above SPLIT), or LABEL/picture, which counts as Training.
+
+    With it each row's picture, seen from *root*.
+    """
+    images, labels, usages, rows = [], [], [], []
+    before, bare = len(problems.lines), list[Path]()
+    files = list(_files(root, problems, bare))
+    if not files and len(problems.lines) == before:
+        raise EdgeError(f"{root}: an empty folder; train/<label>/*.png and validation/<label>/*.png would do")
+    for folder in bare:
+        problems.add(f"{folder}: an empty folder", "folder")
+    held, unknown = Counter(file.parent for file in files), set()
+    with quiet(show_on_error=False):  # OpenCV's decoders tell of damage too, and not which file's
+        for row, file in enumerate(files):
+            folders = file.relative_to(root).parts[:-1]
+            label = label_of(folders[-1]) if folders else None
+            if label is None:
+                if file.parent not in unknown:
+                    unknown.add(file.parent)
+                    other = f"{file.name} stands in no label's folder; a csv or npz is named itself"
+                    said = f"not one of the labels {', '.join(LABELS)}" if folders else other
+                    problems.add(f"{file.parent}: {said}", "file", held[file.parent])
+                continue
+            image = _picture(file)
+            if isinstance(image, str):
+                problems.add(f"{file}: {image}", "file")
+                continue
+            known = (usage_of(folder) for folder in reversed(folders[:-1]))
+            images.append(image)
+            labels.append(label)
+            usages.append(next((usage for usage in known if usage is not None), 0))
+            rows.append(row)
+    if 2 in usages and 1 not in usages:
+        # Trees of two parts call the one to choose by "test"; it often holds PublicTest and PrivateTest.
+        print(f"{root}: test/ without validation/: its pictures count as {USAGES[1]}", file=sys.stderr)
+        usages = [min(usage, 1) for usage in usages]
+    votes = np.zeros((len(rows), len(VOTES)), np.uint8)
+    arrays = np.array(labels, np.int64), np.array(usages, np.uint8), votes, np.array(rows, np.int64)
+    names = [str(files[row].relative_to(root)) for row in rows]
+    return Dataset(stacked(images), *arrays, source_of(root)), names
+
+
+def _files(
+    folder: Path, problems: Problems, bare: list[Path], above: tuple[Path, ...] = ()
+) -> Iterator[Path]:
+    """The files below *folder*, sorted, also behind links; *bare* gets the empty folders."""
+    here = folder.resolve()
+    if here in above:  # a link that leads back up: those files are found where they stand
+        return
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        problems.add(f"{folder}: {error.strerror or error}", "folder")
+        return
+    if not entries:
+        bare.append(folder)
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        try:
+            mode = entry.stat().st_mode
+        except OSError as error:
+            dead = entry.is_symlink() and isinstance(error, FileNotFoundError)
+            problems.add(f"{entry}: {'a link to nothing' if dead else error.strerror or error}", "file")
+            continue
+        if stat.S_ISDIR(mode):
+            yield from _files(entry, problems, bare, (*above, here))
+        elif stat.S_ISREG(mode):
+            yield entry
+        else:
+            problems.add(f"{entry}: neither a file nor a folder", "file")
+
+
+def _picture(file: Path) -> np.ndarray | str:
+    """The picture in *file* (48, 48) uint8, or why there is none."""
+    try:
+        image = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR)
+    except OSError as error:
+        return error.strerror or str(error)
+    except cv2.error:  # an empty file
+        image = None
+    if image is None:
+        return "not a picture that OpenCV can read"
+    return crop_whole(np.asarray(image, np.uint8), SIZE, SIZE)
