@@ -66,6 +66,8 @@ def read_record(path: Path) -> dict[str, Any]:
     recipe = told.get("recipe", {}) if isinstance(told, dict) else None
     if not isinstance(recipe, dict) or not isinstance(recipe.get("augment", {}), dict):
         raise EdgeError(f"{path}: not the record of a run: no object with a recipe in it")
+    if not isinstance(told.get("network"), str):
+        raise EdgeError(f"{path}: not the record of a run: names no network")
     return told
 
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge.types import EdgeError
 from training.data import Dataset
 from training.measure.cost import Cost
 from training.measure.evaluate import chosen_split, label_sets
 from training.measure.figures import Figures, Pair, figures, pair
 from training.measure.history import read_history
-from training.measure.model_files import RECORD, Network
+from training.measure.model_files import Network
+from training.runs import RECORD, read_record
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def _seeds(networks: Sequence[Network], rows: Sequence[Row]) -> list[Seeds]:
     for network, row in zip(networks, rows, strict=True):
         if network.run is None:
             continue
-        seeds, asked = _without_seeds(_record(network.run))
+        seeds, asked = _without_seeds(read_record(network.run / RECORD))
         # A .keras and a .tflite of one run are no two seeds: the form is part of the group.
         key = json.dumps([asked, network.path.name], sort_keys=True)
         groups.setdefault(key, []).append((seeds, row))
@@ -102,20 +102,8 @@ def _epochs(run: Path | None) -> tuple[int, int] | None:
     """Epochs that *run* has done, and those of its recipe, which may stop before."""
     if run is None or not (run / "history.csv").exists():
         return None
-    most = _record(run).get("recipe", {}).get("epochs", 0)
+    most = read_record(run / RECORD).get("recipe", {}).get("epochs", 0)
     return len(read_history(run)["epoch"]), int(most)
-
-
-def _record(run: Path) -> dict[str, Any]:
-    """What was asked of a run: network, recipe, earlier legs."""
-    record = run / RECORD
-    try:
-        told = json.loads(record.read_text())
-    except (OSError, ValueError) as error:
-        raise EdgeError(f"{record}: not the record of a run: {error}") from error
-    if not isinstance(told, dict) or "network" not in told:
-        raise EdgeError(f"{record}: not the record of a run: names no network")
-    return told
 
 
 def _without_seeds(value: Any) -> tuple[list[int], Any]:
