@@ -32,8 +32,12 @@ def ask(heard: Subscriber, command: str, payload: bytes) -> Any:
 
 
 def ready(heard: Subscriber, *cameras: str) -> bool:
-    topics = [f"{NODE}/{camera}/state" for camera in cameras]
-    return eventually(lambda: all('"present":"ON"' in (heard.last(topic) or "") for topic in topics))
+    def sees(camera: str) -> bool:
+        # On a connect events come after the subscriptions: only then is a command heard.
+        told = heard.last(f"{NODE}/{camera}/state") or ""
+        return '"present":"ON"' in told and bool(heard.payloads(f"{NODE}/{camera}/event"))
+
+    return eventually(lambda: all(sees(camera) for camera in cameras))
 
 
 def health(heard: Subscriber) -> Any:
@@ -79,6 +83,7 @@ def test_switches_act_at_once_and_hold_over_a_kill(
         assert eventually(lambda: heard.last(f"{HALL}/hold/state") == "2.5")
         assert eventually(lambda: heard.last(f"{HALL}/status") == "disabled")
         assert heard.last(f"{HALL}/enabled/state") == "OFF"
+        assert ready(heard, "porch")
         heard.publish(f"{HALL}/enabled/set", b"ON")
         assert eventually(lambda: heard.last(f"{HALL}/status") == "online")
         assert heard.last(f"{HALL}/enabled/state") == "ON"

@@ -173,6 +173,8 @@ def test_the_daemon_answers_a_birth_and_follows_a_reload(broker: Mosquitto, tmp_
         daemon = Process(tmp_path, configuration("hall", "cellar"))
         try:
             assert eventually(lambda: heard.last(hall) and heard.last(cellar))
+            # Subscriptions follow discovery and state, events follow them: now a birth is heard.
+            assert eventually(lambda: heard.last("emotion-edge/pi/hall/event"))
             heard.publish("homeassistant/status", b"online")
             assert eventually(lambda: len(heard.payloads(hall)) == 2)
             assert len(heard.payloads("emotion-edge/pi/cellar/status")) >= 2
