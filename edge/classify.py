@@ -52,11 +52,14 @@ class FaceClassifier:
         wanted = (1, card.input.height, card.input.width, card.input.channels)
         if runtime.input.shape != wanted:
             raise EdgeError(f"{name}: card says input {wanted}, model takes {runtime.input.shape}")
-        if runtime.output.shape != (1, len(card.labels)):
+        if len(runtime.outputs) != 1:
+            raise EdgeError(f"{name}: model gives {len(runtime.outputs)} outputs; expected one")
+        (given,) = runtime.outputs
+        if given.shape != (1, len(card.labels)):
             raise EdgeError(
-                f"{name}: card lists {len(card.labels)} labels, model gives {runtime.output.shape} outputs"
+                f"{name}: card lists {len(card.labels)} labels, model gives {given.shape} outputs"
             )
-        for side, spec in (("input", runtime.input), ("output", runtime.output)):
+        for side, spec in (("input", runtime.input), ("output", given)):
             if spec.dtype.kind != "f" and spec.scale <= 0:
                 raise EdgeError(f"{name}: {side} is {spec.dtype} without a scale; quantize it again")
         self._runtime = runtime
@@ -65,7 +68,7 @@ class FaceClassifier:
         black, white = card.input.range
         self._encoded = quantise(black + np.arange(256) * ((white - black) / 255), runtime.input)
         # As dequantise does: but seven numbers are quicker in plain Python than in one call of numpy.
-        self._scale, self._zero_point = runtime.output.scale or 1.0, runtime.output.zero_point
+        self._scale, self._zero_point = given.scale or 1.0, given.zero_point
 
     def classify(self, image: Image, faces: Sequence[Face]) -> Floats:
         """(len(faces), len(LABELS)) float32 probabilities, 0..1; *image* is BGR or luma, uint8."""
@@ -77,7 +80,7 @@ class FaceClassifier:
     def scores(self, pixels: Image) -> list[float]:
         """Probabilities in LABELS' order of one cropped face (height, width) uint8."""
         tensor = self._encoded.take(pixels).reshape(self._runtime.input.shape)
-        steps = self._runtime.run(tensor).ravel().tolist()
+        steps = self._runtime.run(tensor)[0].ravel().tolist()
         output = [(step - self._zero_point) * self._scale for step in steps]
         # Eight-bit steps leave a sum a little off one; a network that gives nonsense must not be passed on.
         total = sum(output)

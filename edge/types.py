@@ -152,6 +152,7 @@ class TensorSpec(NamedTuple):
     dtype: np.dtype[np.generic]
     scale: float = 0.0
     zero_point: int = 0
+    name: str = ""
 
 
 class EndOfStreamError(EdgeError):
@@ -183,10 +184,15 @@ class Runtime(Protocol):
 
     name: str  # as published in info, for example "litert 2.3.0, cpu, 1 thread"
     input: TensorSpec
-    output: TensorSpec
+    outputs: tuple[TensorSpec, ...]  # at least one
+    resizable: bool  # resize() may be asked for another input shape
 
-    def run(self, tensor: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-        """One inference; *tensor* and the result have the shapes and dtypes of input and output."""
+    def run(self, tensor: npt.NDArray[np.generic]) -> tuple[npt.NDArray[np.generic], ...]:
+        """One inference; *tensor* and the results have the shapes and dtypes of input and outputs."""
+        ...
+
+    def resize(self, shape: tuple[int, ...]) -> None:
+        """Take tensors of *shape* from now on: input and outputs follow. EdgeError where it cannot."""
         ...
 
 

@@ -86,7 +86,7 @@ def probabilities_of(runtime: Runtime, images: Image, title: str = "measuring") 
 
     tensors = quantise(images[:, np.newaxis, :, :, np.newaxis], runtime.input)
     shown = tqdm(tensors, desc=title, unit="picture", leave=False, disable=None)
-    return dequantise(np.concatenate([runtime.run(tensor) for tensor in shown]), runtime.output)
+    return dequantise(np.concatenate([runtime.run(tensor)[0] for tensor in shown]), runtime.outputs[0])
 
 
 def _lowest(function: Callable[[float], float], low: float, high: float) -> float:

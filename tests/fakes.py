@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edge.types import LABELS, Box, Face, Floats, Frame, Image, Incoming, Message, TensorSpec
+from edge.types import LABELS, Box, EdgeError, Face, Floats, Frame, Image, Incoming, Message, TensorSpec
 from tests.broker import free_port
 
 
@@ -57,14 +57,18 @@ class EchoRuntime:
     """Gives back a fixed output and remembers the tensor it was given."""
 
     name = "echo"
+    resizable = False
 
     def __init__(self, input: TensorSpec, output: TensorSpec, result: npt.NDArray[np.generic]) -> None:  # noqa: A002
-        self.input, self.output, self.result = input, output, result
+        self.input, self.outputs, self.result = input, (output,), result
         self.given: npt.NDArray[np.generic] = np.empty(0)
 
-    def run(self, tensor: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    def run(self, tensor: npt.NDArray[np.generic]) -> tuple[npt.NDArray[np.generic], ...]:
         self.given = tensor.copy()
-        return self.result
+        return (self.result,)
+
+    def resize(self, shape: tuple[int, ...]) -> None:
+        raise EdgeError(f"echo: takes {self.input.shape} only, not {shape}")
 
 
 class ListSink:

@@ -46,10 +46,10 @@ def test_a_runtime_that_mixes_up_its_outputs_is_far_off() -> None:
     honest = open_runtime("cpu", model.content)
 
     class Mixed(EchoRuntime):
-        def run(self, tensor: np.ndarray) -> np.ndarray:
-            return honest.run(tensor)[:, ::-1]
+        def run(self, tensor: np.ndarray) -> tuple[np.ndarray, ...]:
+            return (honest.run(tensor)[0][:, ::-1],)
 
-    mixed = FaceClassifier(Mixed(honest.input, honest.output, np.empty(0)), model.card, "mixed")
+    mixed = FaceClassifier(Mixed(honest.input, honest.outputs[0], np.empty(0)), model.card, "mixed")
     assert max(deviations(golden, mixed)) > 2 * golden.tolerance
 
 

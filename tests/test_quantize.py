@@ -40,7 +40,7 @@ def test_only_the_model_its_golden_vectors_and_its_card_appear_and_they_belong_t
 def test_the_file_takes_pixel_minus_128_and_gives_int8(out: Path) -> None:
     runtime = open_runtime("cpu", (out / "emotion.tflite").read_bytes())
     assert runtime.input == ((1, 48, 48, 1), np.dtype(np.int8), 1.0, -128)
-    assert (runtime.output.shape, runtime.output.dtype) == ((1, 7), np.dtype(np.int8))
+    assert (runtime.outputs[0].shape, runtime.outputs[0].dtype) == ((1, 7), np.dtype(np.int8))
 
 
 def test_the_daemon_s_classifier_reads_it_and_it_is_right_and_calibrated(out: Path) -> None:

@@ -53,8 +53,8 @@ def test_a_file_is_in_order_and_takes_and_gives_float(squares_files: Path, name:
     (taken,), (given,) = model.graph.input, model.graph.output
     assert (taken.name, given.name) == ("pixels", "probabilities")
     runtime = open_runtime("onnx", model.SerializeToString())
-    assert runtime.input == ((1, 48, 48, 1), np.dtype(np.float32), 0.0, 0)
-    assert runtime.output == ((1, 7), np.dtype(np.float32), 0.0, 0)
+    assert runtime.input == ((1, 48, 48, 1), np.dtype(np.float32), 0.0, 0, "pixels")
+    assert runtime.outputs == (((1, 7), np.dtype(np.float32), 0.0, 0, "probabilities"),)
 
 
 def test_normalization_and_rescaling_are_folded_away(squares_files: Path) -> None:

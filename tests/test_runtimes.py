@@ -36,19 +36,20 @@ def tensor(runtime: Runtime, number: int) -> np.ndarray:
 
 def test_it_takes_a_picture_and_gives_a_row_as_its_specs_say(runtime: Runtime) -> None:
     assert runtime.input.shape == (1, 48, 48, 1)
-    assert runtime.output.shape == (1, len(LABELS))
-    result = runtime.run(tensor(runtime, 0))
-    assert (result.shape, result.dtype) == (runtime.output.shape, runtime.output.dtype)
+    (output,) = runtime.outputs
+    assert output.shape == (1, len(LABELS))
+    (result,) = runtime.run(tensor(runtime, 0))
+    assert (result.shape, result.dtype) == (output.shape, output.dtype)
 
 
 def test_it_keeps_nothing_between_pictures_and_leaves_them_as_they_were(runtime: Runtime) -> None:
     given = tensor(runtime, 3)
-    first = runtime.run(given)
+    (first,) = runtime.run(given)
     kept = first.copy()
-    other = runtime.run(tensor(runtime, 4))
+    (other,) = runtime.run(tensor(runtime, 4))
     assert not np.array_equal(other, kept)
     assert np.array_equal(first, kept)  # the next run does not write into what was given
-    assert np.array_equal(runtime.run(given), kept)
+    assert np.array_equal(runtime.run(given)[0], kept)
     assert np.array_equal(given, tensor(runtime, 3))
 
 
@@ -62,10 +63,10 @@ def test_through_the_daemon_s_classifier_it_is_right(runtime: Runtime, model: Mo
 
 def test_it_can_be_run_by_another_thread(runtime: Runtime) -> None:
     results: list[np.ndarray] = []
-    thread = threading.Thread(target=lambda: results.append(runtime.run(tensor(runtime, 5))))
+    thread = threading.Thread(target=lambda: results.append(runtime.run(tensor(runtime, 5))[0]))
     thread.start()
     thread.join(30)
-    assert np.array_equal(results[0], runtime.run(tensor(runtime, 5)))
+    assert np.array_equal(results[0], runtime.run(tensor(runtime, 5))[0])
 
 
 def test_its_name_tells_what_computes_where(runtime: Runtime, model: Model) -> None:
@@ -78,7 +79,7 @@ def test_two_threads_come_to_the_same(runtime: Runtime, model: Model) -> None:
     both = open_runtime("auto", model.content, threads=2)
     assert both.name.endswith(", cpu, 2 threads")
     for number in range(7):
-        one, two = (each.run(tensor(runtime, number)).astype(float) for each in (runtime, both))
+        one, two = (each.run(tensor(runtime, number))[0].astype(float) for each in (runtime, both))
         assert one == pytest.approx(two, abs=1e-4)
 
 
@@ -115,3 +116,15 @@ def test_onnx_asked_for_beside_a_tflite_file_means_the_onnx_file_of_that_name(sq
     engine = open_engine(Settings(model=chosen))
     assert engine.model.path == squares_files / "emotion.onnx"
     assert engine.runtime.name.startswith("onnxruntime ")
+
+
+def test_a_shape_that_the_graph_does_not_take_is_refused_and_the_old_one_kept(
+    runtime: Runtime, model: Model
+) -> None:
+    given = tensor(runtime, 2)
+    (before,) = runtime.run(given)
+    assert runtime.resizable == (model.path.suffix == ".tflite")
+    with pytest.raises(EdgeError, match=r"\(1, 48, 48, 3\)"):
+        runtime.resize((1, 48, 48, 3))
+    assert runtime.input.shape == (1, 48, 48, 1)
+    assert np.array_equal(runtime.run(given)[0], before)

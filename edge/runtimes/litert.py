@@ -37,21 +37,47 @@ class LiteRT:
             raise EdgeError(f"{package}: cannot run this model: {reason}") from error
         inputs = self._interpreter.get_input_details()
         outputs = self._interpreter.get_output_details()
-        if len(inputs) != 1 or len(outputs) != 1:
+        if len(inputs) != 1 or not outputs:
             raise EdgeError(
-                f"{package}: model has {len(inputs)} inputs and {len(outputs)} outputs; one of each would do"
+                f"{package}: model has {len(inputs)} inputs and {len(outputs)} outputs; expected one input "
+                "and at least one output"
             )
-        self.input, self.output = _spec(inputs[0]), _spec(outputs[0])
+        self._package = package
         self._input_index: int = inputs[0]["index"]
-        self._output_index: int = outputs[0]["index"]
+        self._output_indices: list[int] = [output["index"] for output in outputs]
+        self._names = _signature_names(self._interpreter)
+        self._read_specs()
+        # What a delegate compiled for its chip has that one shape.
+        self.resizable = delegate is None
         self.name = f"{package} {version(package)}, {chip}, {threads} thread{'s' if threads > 1 else ''}"
 
-    def run(self, tensor: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-        """One inference; a copy of the output, shaped as ``output`` says."""
+    def run(self, tensor: npt.NDArray[np.generic]) -> tuple[npt.NDArray[np.generic], ...]:
+        """One inference; copies of the outputs, shaped as ``outputs`` says."""
         self._interpreter.set_tensor(self._input_index, tensor)
         self._interpreter.invoke()
-        result: npt.NDArray[np.generic] = self._interpreter.get_tensor(self._output_index)
-        return result
+        return tuple(self._interpreter.get_tensor(index) for index in self._output_indices)
+
+    def resize(self, shape: tuple[int, ...]) -> None:
+        """Take inputs of *shape*; EdgeError, and the shape as it was, where the graph does not allow it."""
+        if not self.resizable:
+            raise EdgeError(f"{self.name}: takes {self.input.shape} only, not {shape}")
+        before = self.input.shape
+        try:
+            with quiet(show_on_error=False):
+                self._allocate(shape)
+        except (ValueError, RuntimeError) as error:
+            self._allocate(before)
+            reason = " ".join(str(error).split())
+            raise EdgeError(f"{self._package}: cannot run this model on {shape}: {reason}") from error
+        self._read_specs()
+
+    def _allocate(self, shape: tuple[int, ...]) -> None:
+        self._interpreter.resize_tensor_input(self._input_index, shape)
+        self._interpreter.allocate_tensors()
+
+    def _read_specs(self) -> None:
+        self.input = _spec(self._interpreter.get_input_details()[0], self._names)
+        self.outputs = tuple(_spec(part, self._names) for part in self._interpreter.get_output_details())
 
 
 def _interpreter_class() -> tuple[str, Any]:
@@ -69,7 +95,21 @@ def _interpreter_class() -> tuple[str, Any]:
         raise EdgeError("no TFLite interpreter installed; `pip install ai-edge-litert` would do") from error
 
 
-def _spec(details: dict[str, Any]) -> TensorSpec:
+def _signature_names(interpreter: Any) -> dict[int, str]:
+    """Tensor index -> the name that the file's signature gives it; a file need not have one."""
+    try:
+        signatures = interpreter.get_signature_list()
+        if len(signatures) != 1:
+            return {}
+        runner = interpreter.get_signature_runner(next(iter(signatures)))
+        given = {**runner.get_input_details(), **runner.get_output_details()}
+    except (AttributeError, ValueError):  # an interpreter from before signatures
+        return {}
+    return {details["index"]: name for name, details in given.items()}
+
+
+def _spec(details: dict[str, Any], names: dict[int, str]) -> TensorSpec:
     shape = tuple(int(side) for side in details["shape"])
     scale, zero_point = details["quantization"]
-    return TensorSpec(shape, np.dtype(details["dtype"]), float(scale), int(zero_point))
+    name = names.get(details["index"], details["name"])
+    return TensorSpec(shape, np.dtype(details["dtype"]), float(scale), int(zero_point), name)

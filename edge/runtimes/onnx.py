@@ -74,18 +74,23 @@ class OnnxRuntime:
         if wanted[0] not in self._session.get_providers():
             raise _missing(package, provider, self._session.get_providers())
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        if len(inputs) != 1 or len(outputs) != 1:
+        if len(inputs) != 1 or not outputs:
             raise EdgeError(
-                f"{package}: model has {len(inputs)} inputs and {len(outputs)} outputs; one of each would do"
+                f"{package}: model has {len(inputs)} inputs and {len(outputs)} outputs; expected one input "
+                "and at least one output"
             )
-        self.input, self.output = _spec(inputs[0]), _spec(outputs[0])
+        self.input, self.outputs = _spec(inputs[0]), tuple(map(_spec, outputs))
+        self.resizable = False
         self._input_name: str = inputs[0].name
         self.name = f"{package}, {provider}, {threads} thread{'s' if threads > 1 else ''}"
 
-    def run(self, tensor: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-        """One inference; the output, shaped as ``output`` says."""
-        result: npt.NDArray[np.generic] = self._session.run(None, {self._input_name: tensor})[0]
-        return result
+    def run(self, tensor: npt.NDArray[np.generic]) -> tuple[npt.NDArray[np.generic], ...]:
+        """One inference; the outputs, shaped as ``outputs`` says."""
+        return tuple(self._session.run(None, {self._input_name: tensor}))
+
+    def resize(self, shape: tuple[int, ...]) -> None:
+        """EdgeError: an ONNX file has the shape that it was written with."""
+        raise EdgeError(f"{self.name}: takes {self.input.shape} only, not {shape}")
 
 
 def _tensorrt(content: bytes) -> dict[str, str]:
@@ -126,4 +131,4 @@ def _spec(tensor: Any) -> TensorSpec:
             f"onnxruntime: tensor {tensor.name!r} is {tensor.type} {tensor.shape}; float or 8-bit "
             "of a fixed shape would do"
         )
-    return TensorSpec(shape, np.dtype(_DTYPES[tensor.type]))
+    return TensorSpec(shape, np.dtype(_DTYPES[tensor.type]), name=tensor.name)

@@ -222,7 +222,7 @@ def _tflite(path: Path) -> Opened:
         raise EdgeError(f"{path}: {error}") from error
 
     def run(tensor: np.ndarray) -> np.ndarray:
-        return dequantise(runtime.run(tensor), runtime.output)
+        return dequantise(runtime.run(tensor)[0], runtime.outputs[0])
 
     return Opened(runtime.input, run, lambda: cost_of_tflite(content))
 
