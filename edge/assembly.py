@@ -30,8 +30,6 @@ from edge.sources import open_source
 from edge.track import Tracker
 from edge.types import Classifier, Detector, Runtime, Sink
 
-OUTBOX = "outbox.sqlite3"  # in the state directory
-
 
 class Engine(NamedTuple):
     """A verified model in the runtime that was chosen for it."""
@@ -135,7 +133,7 @@ def build_outbox(settings: Settings) -> Outbox:
     """Where the log waits, in the state directory if it may."""
     part = settings.outbox
     return Outbox(
-        state_directory() / OUTBOX if part.persist else None,
+        state_directory() / f"outbox-{settings.node.id}.sqlite3" if part.persist else None,
         max_rows=part.max_rows,
         max_bytes=round(part.max_mib * 1024 * 1024),
         max_age_s=part.max_age_h * 3600,

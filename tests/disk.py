@@ -1,7 +1,9 @@
-"""A small disk, and how to fill it."""
+"""A small disk and how to fill it, and one that hangs."""
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,3 +36,36 @@ def fill(disk: Path) -> Path:
             except OSError:
                 continue
     return foreign
+
+
+@contextmanager
+def disk_that_freezes(at: Path) -> Iterator[None]:
+    """An ext4 of its own at *at*, for frozen(); skips the test where that is not allowed."""
+    at.mkdir(parents=True)
+    image = at.with_name(f"{at.name}.img")
+    with image.open("wb") as file:
+        file.truncate(16 << 20)
+    try:
+        for command in (["mkfs.ext4", "-qF", image], ["mount", "-o", "loop", image, at]):
+            subprocess.run(command, capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("a disk to freeze needs mkfs.ext4 and the right to mount a loop device (root)")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(at)], check=True)
+
+
+@contextmanager
+def frozen(at: Path) -> Iterator[None]:
+    """The disk at *at* answers no write meanwhile, nor does it give an error."""
+    # Should the test be killed, the machine must not keep a disk on which sync(1) waits for ever.
+    script = ["sh", "-c", 'sleep 60; fsfreeze -u "$0"', at]
+    thaw = subprocess.Popen(script, start_new_session=True)
+    try:
+        subprocess.run(["fsfreeze", "-f", at], check=True)
+        yield
+    finally:
+        os.killpg(thaw.pid, signal.SIGKILL)
+        thaw.wait()
+        subprocess.run(["fsfreeze", "-u", at], check=True)

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import shutil
 import sqlite3
 import stat
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from edge.host import disk as disk_module
 from edge.mqtt import outbox as outbox_module
+from edge.mqtt import store as store_module
 from edge.mqtt.messages import OutboxHealth
+from edge.mqtt.store import Store
 from tests.broker import eventually
-from tests.disk import fill, small_disk
+from tests.disk import disk_that_freezes, fill, frozen, small_disk
 from tests.outbox import FILE, append, outbox, send, stored
 
 
@@ -188,3 +195,78 @@ def stored_on(disk: Path) -> list[int]:
     for path in disk.glob(f"{FILE}*"):
         shutil.copy(path, elsewhere)
     return stored(elsewhere)
+
+
+@pytest.fixture
+def freezing(tmp_path: Path) -> Iterator[Path]:
+    with disk_that_freezes(tmp_path / "ext4"):
+        yield tmp_path / "ext4"
+
+
+def test_a_disk_that_hangs_is_reported_within_10_s_and_holds_up_no_message(
+    freezing: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    with outbox(freezing) as keeping:
+        keeping.begin()
+        append(keeping, 0)
+        assert eventually(lambda: stored_on(freezing) == [0])
+        with frozen(freezing):
+            append(keeping, *range(1, 500))
+            began = time.monotonic()
+            assert eventually(lambda: keeping.health().storage != "ok", 10)
+            print(f"reported after {time.monotonic() - began:.1f} s: {keeping.health().storage}")
+            assert keeping.health().storage == "disk does not answer; kept in memory"
+            assert [number for number, _ in send(keeping)] == list(range(500))
+            append(keeping, 500, 501)
+        assert eventually(lambda: keeping.health().storage == "ok")
+        assert eventually(lambda: stored_on(freezing) == [500, 501])
+    said = [record.getMessage() for record in caplog.records]
+    assert said[0] == f"{freezing / FILE}: disk does not answer; kept in memory"
+    assert said[1].startswith(f"{freezing / FILE}: disk answers again, after ")
+    assert len(said) == 2
+
+
+def test_what_a_silent_disk_never_took_does_not_pile_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = threading.Event()
+    write = Store.write
+
+    def hang(self: Store, *arguments: Any) -> list[int]:
+        release.wait()
+        return write(self, *arguments)
+
+    monkeypatch.setattr(Store, "write", hang)
+    monkeypatch.setattr(disk_module, "HANG_S", 0.1)
+    monkeypatch.setattr(outbox_module, "RATE", 1e6)
+    with outbox(tmp_path, max_rows=10) as keeping:
+        keeping.begin()
+        append(keeping, -1)
+        assert eventually(lambda: keeping.health().storage == "disk does not answer; kept in memory")
+        assert [it for it, _ in send(keeping)] == [-1]
+        for number in range(500):
+            append(keeping, number)
+            assert [it for it, _ in send(keeping)] == [number]
+        assert len(keeping._unsaved) <= 21
+        release.set()
+    assert stored(tmp_path) == []
+
+
+def test_a_start_does_not_wait_for_a_silent_disk_and_sends_what_it_holds_once_it_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with outbox(tmp_path) as keeping:
+        append(keeping, 1, 2)
+    os.mkfifo(tmp_path / "boot_id")  # read while the file is opened; a pipe without a writer hangs
+    monkeypatch.setattr(store_module, "BOOT_ID", tmp_path / "boot_id")
+    monkeypatch.setattr(disk_module, "HANG_S", 0.2)
+    monkeypatch.setattr(outbox_module, "OPEN_S", 0.1)
+    with outbox(tmp_path) as keeping:
+        assert eventually(lambda: keeping.health().storage == "disk does not answer; kept in memory")
+        keeping.begin()
+        append(keeping, 3)
+        assert send(keeping) == [(3, False)]
+        (tmp_path / "boot_id").write_text("another")
+        assert eventually(lambda: keeping.health().depth == 2)
+        assert send(keeping) == [(1, True), (2, True)]

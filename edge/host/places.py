@@ -1,4 +1,8 @@
-"""Where the daemon keeps what must outlast it: one folder, systemd's where there is one."""
+"""Where the daemon keeps what must outlast it: one folder, systemd's where there is one.
+
+A file there is one node's alone and has the node's id in its name: a machine may run two daemons as one
+user, and no lock holds between them.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +20,3 @@ def state_directory() -> Path:
     data = os.environ.get("XDG_DATA_HOME", "")
     base = Path(data) if data.startswith("/") else Path.home() / ".local" / "share"
     return base / "emotion-edge"
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Put *text* (ASCII) in the place of what *path* holds; OSError, and the old file, where that fails.
-
-    Whoever reads *path*, also after a crash, finds the old or the new, never a part. Its folder is made.
-    """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.new")
-    with beside.open("w", encoding="ascii") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)

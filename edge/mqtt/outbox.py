@@ -2,8 +2,8 @@
 
 Memory holds every message that waits (the bounds are small), in the order of append(); the file beside it
 (edge/mqtt/store.py) is brought up to date by a thread of its own, in group commits. So neither the
-analysis nor the sink ever waits for a disk, a full disk or a lost one costs nothing while the daemon
-runs, and what the broker acknowledged within GROUP_S of its happening is never written at all.
+analysis nor the sink ever waits for a disk, one that is full, lost or silent costs nothing while the
+daemon runs, and what the broker acknowledged within GROUP_S of its happening is never written at all.
 
 ``replayed`` in a payload is false for the first sending over the connection that was up when the message
 was appended, at most EVENT_MAX_AGE_S afterwards: for exactly what a listener could have heard on ``event``
@@ -13,7 +13,6 @@ at once. It is true for what waited for a connection or a restart, came late or 
 from __future__ import annotations
 
 import logging
-import os
 import sqlite3
 import threading
 import time
@@ -22,16 +21,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge.host.disk import SILENT, DiskWatch
 from edge.mqtt.messages import EVENT_MAX_AGE_S, OutboxHealth, as_replayed
-from edge.mqtt.store import DamagedError, Row, Store, set_aside, times_set_aside
+from edge.mqtt.store import DamagedError, Row, Store, refusal, set_aside, space, times_set_aside
 from edge.types import Message
 
 log = logging.getLogger(__name__)
 
 GROUP_S = 0.15  # from a message to its commit, so that one commit serves many
 RETRY_S = 2.0  # between two attempts to write where the last one failed
+OPEN_S = 2.0  # that a start waits for the file
 PROBE_S = 5.0  # between two looks at the disk's free space, when nothing is written
-MIN_FREE_BYTES = 256 * 1024  # on the disk; less is told before a commit fails
 WINDOW = 20  # sent messages that a restart might send again: not acknowledged, or not yet deleted
 RATE = 180.0  # messages a second at most, so that a backlog leaves room for what is live
 BURST = 10.0  # of them at once
@@ -94,7 +94,7 @@ class Outbox:
         self._deleting: list[int] = []  # numbers of rows that are done with
         self._gone_while_writing = 0  # how many will join them after this write
         self._dropped = 0
-        self._corrupt = 0 if path is None else times_set_aside(path)
+        self._corrupt = 0
         self._connections = 0
         self._storage = "ok"
         self._closing = False
@@ -102,26 +102,26 @@ class Outbox:
         self._tokens = BURST
         self._counted = time.monotonic()  # when the tokens were
         self._wake: Callable[[], None] = lambda: None
+        self._watch = DiskWatch(path)
+        self._opened, self._begun = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._write_on, name="outbox", daemon=True)
         if path is not None:
-            self._sync()
+            self._thread.start()
+            self._opened.wait(OPEN_S)
 
     def start(self, wake: Callable[[], None]) -> None:
         """Begin to write; *wake* is called, from any thread, when next() may have something again."""
         self._wake = wake
-        if self._path is not None:
-            self._thread.start()
+        self._begun.set()
 
     def close(self, timeout_s: float = 2.0) -> None:
         """Write what is not written; a disk that hangs for longer than *timeout_s* is left to itself."""
         with self._work:
             self._closing = True
             self._work.notify()
-        if self._thread.ident is not None:
+        self._begun.set()
+        if self._path is not None:
             self._thread.join(timeout_s)
-        elif self._store is not None:
-            self._sync()
-            self._store.close()
 
     def append(self, message: Message) -> None:
         """Take *message*; never blocks (memory only) and never raises."""
@@ -133,6 +133,8 @@ class Outbox:
                 self._unsaved.append(entry)
                 if len(self._unsaved) == 1:
                     self._work.notify()
+                elif len(self._unsaved) > 2 * self._max_rows:  # the disk takes nothing
+                    self._unsaved = [entry for entry in self._unsaved if not entry.gone]
             self._bound()
 
     def clear(self) -> int:
@@ -153,7 +155,9 @@ class Outbox:
     @property
     def storage(self) -> str:
         """``ok``, ``memory only`` or what keeps the file from being written, for now."""
-        return self._storage if self._path else "memory only"
+        if self._path is None:
+            return "memory only"
+        return SILENT if self._watch.hangs() else self._storage
 
     # For the thread that has the connection.
 
@@ -222,7 +226,7 @@ class Outbox:
             return False
         # With a disk that takes nothing the log goes on; what is acknowledged then may come twice.
         again = in_flight + len(self._deleting) + self._gone_while_writing
-        return self._storage != "ok" or again < WINDOW
+        return again < WINDOW or self.storage != "ok"
 
     def _pause_s(self) -> float:
         now = time.monotonic()
@@ -265,6 +269,9 @@ class Outbox:
     # The writer's thread.
 
     def _write_on(self) -> None:
+        self._sync()
+        self._opened.set()
+        self._begun.wait()
         while not self._closing:
             with self._work:
                 self._work.wait_for(self._has_work, PROBE_S)
@@ -279,20 +286,24 @@ class Outbox:
 
     def _sync(self) -> bool:
         """Bring the file up to date with the memory; False where it would not have it."""
+        with self._watch.waiting():
+            storage, taken = self._try()
+        self._report(storage)
+        return taken
+
+    def _try(self) -> tuple[str, bool]:
+        assert self._path is not None
         try:
             try:
                 self._save()
             except DamagedError as error:
                 self._set_aside(error)
                 self._save()
-            why = self._little_space()
+            return space(self._path), True
         except (DamagedError, OSError, sqlite3.Error) as error:
             if "full" not in str(error):  # such as a stick that was pulled: open it anew
                 self._abandon()
-            self._tell(f"{_told(error)}; kept in memory")
-            return False
-        self._tell(why)
-        return True
+            return f"{refusal(error)}; kept in memory", False
 
     def _save(self) -> None:
         with self._lock:
@@ -302,7 +313,7 @@ class Outbox:
             self._open()
         assert self._store is not None
         with self._lock:
-            adding = list(self._unsaved)
+            adding, self._unsaved = self._unsaved, []
             self._gone_while_writing = 0
             for entry in adding:
                 entry.writing = True
@@ -310,9 +321,13 @@ class Outbox:
             dropped = self._dropped
         if not (adding or deleting or dropped != self._store.dropped):
             return
-        numbers = self._store.write((entry.row for entry in adding), deleting, dropped)
+        try:
+            numbers = self._store.write((entry.row for entry in adding), deleting, dropped)
+        except BaseException:
+            with self._lock:
+                self._unsaved[:0] = adding
+            raise
         with self._lock:
-            del self._unsaved[: len(adding)]
             del self._deleting[: len(deleting)]
             self._gone_while_writing = 0
             for entry, number in zip(adding, numbers, strict=True):
@@ -337,6 +352,7 @@ class Outbox:
                 self._deleting = [number for number, _ in stored]
                 return
             self._loaded = True
+            self._corrupt = times_set_aside(self._path)
             earlier = [Entry(row, -1, number) for number, row in stored]
             self._waiting.extendleft(reversed(earlier))
             self._bytes += sum(entry.size for entry in earlier)
@@ -364,15 +380,7 @@ class Outbox:
         with self._lock:
             self._corrupt = count
 
-    def _little_space(self) -> str:
-        """``ok``, or that the disk is about to be full, before anything had to be written to it."""
-        assert self._path is not None
-        disk = os.statvfs(self._path.parent)
-        if disk.f_bavail * disk.f_frsize < MIN_FREE_BYTES:
-            return "disk full"
-        return "ok"
-
-    def _tell(self, storage: str) -> None:
+    def _report(self, storage: str) -> None:
         with self._lock:
             before, self._storage = self._storage, storage
         if before != storage:
@@ -380,9 +388,3 @@ class Outbox:
                 log.info("%s: can be written again", self._path)
             else:
                 log.warning("%s: %s", self._path, storage)
-
-
-def _told(error: Exception) -> str:
-    if isinstance(error, OSError):
-        return (error.strerror or str(error)).lower()
-    return "in use by another process" if "locked" in str(error) else str(error)

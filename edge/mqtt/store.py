@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 KEPT_ASIDE = 3  # damaged files; older ones are deleted
+MIN_FREE_BYTES = 256 * 1024  # on the disk; less is reported before a commit fails
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 _VERSION = 1  # of the schema, in user_version
@@ -169,6 +170,19 @@ def times_set_aside(path: Path) -> int:
 
 def _aside(path: Path, count: int, suffix: str) -> str:
     return f"{path}.{count}.corrupt{suffix}"
+
+
+def space(path: Path) -> str:
+    """``ok``, or that the disk of *path* is about to be full; OSError."""
+    disk = os.statvfs(path.parent)
+    return "ok" if disk.f_bavail * disk.f_frsize >= MIN_FREE_BYTES else "disk full"
+
+
+def refusal(error: Exception) -> str:
+    """Why the file cannot be used for now, in a few words."""
+    if isinstance(error, OSError):
+        return (error.strerror or str(error)).lower()
+    return "in use by another process" if "locked" in str(error) else str(error)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edge.host.places import write_whole
+from edge.host.disk import write_whole
 from edge.report import Rules
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from edge.host.places import write_whole
+from edge.host.disk import write_whole
 from edge.mqtt.discovery import Told
 
 log = logging.getLogger(__name__)

@@ -1,0 +1,111 @@
+"""Files that outlast the daemon: the old or the new, never a part."""
+
+import logging
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from edge.host import disk
+from edge.host.disk import SILENT, StateFiles, read_whole, write_whole
+from tests.broker import eventually
+
+
+def test_a_file_is_made_with_its_folder_and_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "deep" / "file.json"
+    write_whole(path, "old and long")
+    write_whole(path, "new")
+    assert path.read_text() == "new"
+    assert [file.name for file in path.parent.iterdir()] == ["file.json"]
+    assert path.parent.stat().st_mode & 0o077 == 0
+
+
+def test_what_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file.json"
+    write_whole(path, "old")
+    (tmp_path / "file.json.new").mkdir()  # as good as a disk that refuses, for root, too
+    with pytest.raises(OSError, match="Is a directory"):
+        write_whole(path, "new")
+    assert path.read_text() == "old"
+
+
+def test_a_file_is_read_whole_and_not_waited_for_when_the_disk_is_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    assert read_whole(tmp_path / "file", 4) == b"cont"
+    with pytest.raises(FileNotFoundError):
+        read_whole(tmp_path / "none", 4)
+    monkeypatch.setattr(disk, "READ_S", 0.1)
+    os.mkfifo(tmp_path / "pipe")  # opening it waits for a writer, as a dead card has one wait for ever
+    with pytest.raises(TimeoutError, match="disk does not answer"):
+        read_whole(tmp_path / "pipe", 4)
+
+
+def test_the_last_of_several_texts_is_written_and_each_is_settled_once_it_is_there(tmp_path: Path) -> None:
+    files = StateFiles(tmp_path)
+    for number in range(100):
+        last = files.write(tmp_path / "a", f"{number}")
+    other = files.write(tmp_path / "b", "b")
+    assert eventually(lambda: files.settled(last))
+    assert (tmp_path / "a").read_text() == "99"
+    assert eventually(lambda: files.settled(other))
+    assert (tmp_path / "b").read_text() == "b"
+    assert files.storage == "ok"
+    files.write(tmp_path / "a", "the end")
+    files.close()
+    assert (tmp_path / "a").read_text() == "the end"
+
+
+def test_a_write_that_hangs_blocks_nobody_is_reported_and_ends_with_the_newest_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(disk, "HANG_S", 0.3)
+    monkeypatch.setattr(disk, "SETTLE_S", 0.1)
+    release = threading.Event()
+
+    def hang(path: Path, text: str) -> None:
+        release.wait()
+        write_whole(path, text)
+
+    files = StateFiles(tmp_path, hang)
+    began = time.monotonic()
+    number = files.write(tmp_path / "file", "first")
+    assert not files.settled(number)
+    files.write(tmp_path / "file", "second")
+    assert time.monotonic() - began < 0.1
+    assert eventually(lambda: files.settled(number))
+    assert eventually(lambda: files.storage == SILENT)
+    assert not files.flush(0.1)
+    assert not (tmp_path / "file").exists()
+    release.set()
+    assert files.flush(5)
+    assert (files.storage, (tmp_path / "file").read_text()) == ("ok", "second")
+    files.close()
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [f"{tmp_path}: {SILENT}", f"{tmp_path}: disk answers again, after 0 s"]
+
+
+def test_what_is_refused_is_reported_once_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(disk, "AGAIN_S", 0.05)
+    folder = tmp_path / "state"
+    folder.write_text("in the way")
+    files = StateFiles(folder)
+    files.write(folder / "file", "text")
+    assert files.flush(5)
+    assert files.storage == "file exists; kept in memory"
+    time.sleep(0.2)
+    folder.unlink()
+    assert eventually(lambda: files.storage == "ok")
+    assert (folder / "file").read_text() == "text"
+    files.close()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{folder / 'file'}: file exists; kept in memory, a restart forgets it",
+        f"{folder / 'file'}: written again",
+    ]
