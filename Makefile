@@ -57,13 +57,28 @@ tools:
 	@command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] || $(call apt,mosquitto)
 
 # One file serves every platform and Python; hashes, and no index addresses.
-LOCK = $(BIN)/uv pip compile pyproject.toml -q --universal --python-version 3.10 --generate-hashes \
+COMPILE = $(BIN)/uv pip compile pyproject.toml -q --generate-hashes \
 	--no-emit-index-url --no-annotate --custom-compile-command "make lock"
+LOCK = $(COMPILE) --universal --python-version 3.10
+# Each Debian's package has one Python, so its lock has no markers (pip holds those against the Python it runs
+# in). Bookworm starts from trixie's pins and changes what numpy 1 asks for; the hashes are of every platform.
+LOCK_DEBIAN = $(COMPILE) --python-platform aarch64-manylinux_2_28
 lock: | $(VENV)/bin/python
 	$(BIN)/python -m pip install -q uv
 	$(LOCK) --extra demo --extra train --extra quantize --extra dev -o requirements/test.txt
 	$(LOCK) --extra demo -c requirements/test.txt -o requirements/demo.txt
 	$(LOCK) -c requirements/test.txt -o requirements/device.txt
+	$(LOCK_DEBIAN) --python-version 3.13 -c requirements/device.txt -o requirements/trixie.txt
+	cp requirements/trixie.txt requirements/bookworm.txt
+	$(LOCK_DEBIAN) --python-version 3.11 requirements/bookworm.in -o requirements/bookworm.txt
+
+# The Debian packages, into dist/; one alone: make deb12_arm64. Needs dpkg-deb and, for the wheels, a network.
+.PHONY: deb
+DEBS := deb12_amd64 deb12_arm64 deb13_amd64 deb13_arm64
+.PHONY: $(DEBS)
+deb: $(DEBS)
+$(DEBS): | $(VENV)/bin/python
+	@$(BIN)/python systemd/debian/build.py $(subst _, ,$@)
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

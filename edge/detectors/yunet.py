@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from edge.detectors.shared import Framing
+from edge.host.opencv_log import SILENT, log_level
 from edge.types import Box, EdgeError, Face, Image
 
 SMALLEST = 64  # pixels; see find()
@@ -80,8 +81,7 @@ class _Quiet:
     """OpenCV writes its own lines to stderr before it raises: our one line is enough."""
 
     def __enter__(self) -> None:
-        self._level = cv2.utils.logging.getLogLevel()
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        self._level = log_level(SILENT)
 
     def __exit__(self, *_: object) -> None:
-        cv2.utils.logging.setLogLevel(self._level)
+        log_level(self._level)

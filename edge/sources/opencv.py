@@ -12,8 +12,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 from cv2 import videoio_registry
-from cv2.utils import logging as cv2_logging
 
+from edge.host.opencv_log import SILENT, log_level
 from edge.secrecy import masked
 from edge.sources.pace import Pace, RateLimit
 from edge.types import EdgeError, EndOfStreamError, Image
@@ -22,7 +22,7 @@ from edge.types import EdgeError, EndOfStreamError, Image
 # FFmpeg's level is read once, when the first video is opened; -8 is AV_LOG_QUIET.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 if "OPENCV_LOG_LEVEL" not in os.environ:
-    cv2_logging.setLogLevel(cv2_logging.LOG_LEVEL_SILENT)
+    log_level(SILENT)
 
 # OpenCV waits 30 s by itself, and a handle that stalled stays dead: it is reopened. With RTSP OpenCV
 # tries a second time: 8 s (measured), by when the capture's watch has given the handle up.
