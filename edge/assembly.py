@@ -15,6 +15,7 @@ from edge.capture import CameraStatus, Capture, Slots
 from edge.card import Model, read_model
 from edge.classify import FaceClassifier
 from edge.detectors import FaceDetector, open_detector
+from edge.host.heartbeats import Heartbeats, Stage
 from edge.host.places import state_directory
 from edge.mqtt import messages
 from edge.mqtt.client import MqttSink
@@ -76,7 +77,9 @@ def rules_of(settings: Settings) -> Rules:
     )
 
 
-def capture_opener(part: CameraSettings, slots: Slots, sink: Sink, topics: Topics) -> Callable[[], Capture]:
+def capture_opener(
+    part: CameraSettings, slots: Slots, sink: Sink, topics: Topics, heartbeats: Heartbeats
+) -> Callable[[], Capture]:
     """Gives a new capture of the camera that *part* describes, at each call; its status goes to *sink*."""
     open_camera = partial(
         open_source,
@@ -87,7 +90,8 @@ def capture_opener(part: CameraSettings, slots: Slots, sink: Sink, topics: Topic
         loop=part.loop,
         faces=part.faces,
     )
-    return partial(Capture, part.name, open_camera, slots, partial(_tell_status, sink, topics, part.name))
+    tell = partial(_tell_status, sink, topics, part.name)
+    return partial(Capture, part.name, open_camera, slots, tell, heartbeats=heartbeats)
 
 
 def build_info(settings: Settings, engine: Engine, detector: FaceDetector) -> Info:
@@ -107,8 +111,8 @@ def build_info(settings: Settings, engine: Engine, detector: FaceDetector) -> In
     )
 
 
-def build_sink(settings: Settings) -> MqttSink:
-    """The way to the configured broker, not yet started."""
+def build_sink(settings: Settings, stage: Stage | None = None) -> MqttSink:
+    """The way to the configured broker, not yet started; *stage* gets its thread's heartbeat."""
     part = settings.mqtt
     return MqttSink(
         part.host,
@@ -126,6 +130,7 @@ def build_sink(settings: Settings) -> MqttSink:
         transport=part.transport,
         path=part.path,
         outbox=build_outbox(settings),
+        stage=stage,
     )
 
 

@@ -72,6 +72,16 @@ class Cameras:
     def __contains__(self, name: str) -> bool:
         return name in self._cameras
 
+    @property
+    def settled(self) -> bool:
+        """Of each camera a frame was analysed, or it is known why there is none."""
+        return all(camera.last_taken is not None or _words(camera) for camera in self)
+
+    @property
+    def story(self) -> str:
+        """How each fares, in words for people."""
+        return "; ".join(f"camera {camera.name} {_words(camera) or 'online'}" for camera in self)
+
     def add(self, camera: Camera) -> None:
         self._cameras[camera.name] = camera
         _log_switches(camera)
@@ -189,6 +199,17 @@ class Cameras:
             )  # fmt: skip
         for message in told:
             self._sink.publish(message)
+
+
+def _words(camera: Camera) -> str:
+    """Why the camera gives no pictures now; empty while it does, or has only begun."""
+    if not camera.switches.on:
+        return "disabled"
+    if camera.capture is None:
+        return "waits to be opened again"
+    if camera.capture.status == "online" or not camera.capture.told:
+        return ""
+    return f"{camera.capture.status}: {camera.capture.reason}"
 
 
 def _log_switches(camera: Camera) -> None:

@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 
+from edge.host.heartbeats import FRESH_S, Heartbeats
 from edge.types import EdgeError, EndOfStreamError, Frame, Image, Source
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ RETRY_S = 0.5, 5.0
 
 _FLOW_S = 5.0  # pictures came for so long: the next failure is a new one, and retried soon
 _MOST_READERS = 3  # of one camera that may hang at the same time
+_HOPELESS_S = 300.0  # readers that all hang for so long: only a new process lets the driver go
 _SAMPLE = 8  # every eighth pixel of each direction tells whether a picture moves; 20 us at 640x480
 
 
@@ -85,10 +87,12 @@ class Capture:
         give_up_s: float = GIVE_UP_S,
         freeze_s: float = FREEZE_S,
         retry_s: tuple[float, float] = RETRY_S,
+        heartbeats: Heartbeats | None = None,
     ) -> None:
         self.name = name
         self.status: CameraStatus = "offline"
         self.reason = "not opened yet"
+        self.told = False  # status and reason are known, and were handed on
         self.ended = False  # the source came to its regular end; there is nothing to wait for
         self.frames = 0  # pictures read since the start
         self.dropped = 0  # of these, displaced by a newer one before anybody took them
@@ -100,7 +104,8 @@ class Capture:
         self._on_status = on_status
         self._stall_s = stall_s
         self._give_up_s = give_up_s
-        self._told = False
+        self._heartbeats = heartbeats or Heartbeats()
+        self.stage = self._heartbeats.stage(f"camera {name}")
         self._stopping = threading.Event()
         self._lock = threading.RLock()
         self._readers: list[_Reader] = []  # the last one is in office, those before it hang
@@ -118,6 +123,7 @@ class Capture:
         with self._lock:
             self._stopping.set()  # from here on no reader is appointed
             readers = list(self._readers)
+        self._heartbeats.end(self.stage)
         for reader in readers:
             reader.dismiss()
         for thread in (*readers, self._watch):
@@ -158,10 +164,15 @@ class Capture:
             lost = False
             with self._lock:
                 if self.ended:
+                    self._heartbeats.end(self.stage)
                     return
                 self._readers = [r for r in self._readers[:-1] if r.is_alive()] + self._readers[-1:]
                 reader = self._readers[-1]
                 silent_s = reader.silent_s()
+                # While the source has it, the watch answers for the reader: what does not flow becomes
+                # offline, with its reason, and that is the wait it declares.
+                if reader.in_source and silent_s < _HOPELESS_S:
+                    self.stage.beat()
                 if silent_s > self._give_up_s:
                     self._tell("offline", f"no picture for {silent_s:.0f} s")
                     lost = len(self._readers) < _MOST_READERS
@@ -182,9 +193,9 @@ class Capture:
     def _tell(self, status: CameraStatus, reason: str, detail: str = "") -> None:
         """Log and hand on a change; what stays as it was, a failure that repeats itself too, is no news."""
         with self._lock:
-            if self._stopping.is_set() or (status == self.status and self._told):
+            if self._stopping.is_set() or (status == self.status and self.told):
                 return
-            self.status, self.reason, self._told = status, reason, True
+            self.status, self.reason, self.told = status, reason, True
             if reason in ("", "ended"):
                 log.info("camera %s: %s %s", self.name, status, reason or detail)
             else:
@@ -200,6 +211,7 @@ class _Reader(threading.Thread):
         self._capture = capture
         self._dismissed = threading.Event()
         self._source: Source | None = None
+        self.in_source = False  # opens or reads it
         self._busy_since: float | None = None  # in the open or read call under way, monotonic s
         self._flowed = False  # the last opening gave pictures
 
@@ -229,6 +241,7 @@ class _Reader(threading.Thread):
                 self._capture.failed(self, error)
             if time.monotonic() - began > _FLOW_S and self._flowed:
                 delay_s = first_s
+            self._capture.stage.wait("before it is opened again", delay_s + FRESH_S)
             # Several cameras behind one switch that comes back are not to knock at the same moment.
             self._dismissed.wait(delay_s * random.uniform(0.5, 1.0))
             delay_s = min(2 * delay_s, last_s)
@@ -237,23 +250,25 @@ class _Reader(threading.Thread):
         """Open the source and deliver until it fails; it is closed in any case."""
         self._flowed = False
         try:
-            self._busy_since = time.monotonic()
+            self.in_source, self._busy_since = True, time.monotonic()
             source = self._source = self._capture.open_source()
             sample, moved = None, 0.0
             while not self._dismissed.is_set():
                 # To show a still picture for long is what such a source is for.
                 self._busy_since = None if source.still else time.monotonic()
+                self.in_source = True
                 image = source.read()
                 taken = time.monotonic()
-                self._busy_since = None
+                self.in_source, self._busy_since = False, None
                 seen = image[::_SAMPLE, ::_SAMPLE]
                 if sample is None or not np.array_equal(seen, sample):
                     sample, moved = seen.copy(), taken
                 frozen = not source.still and taken - moved >= self._capture.freeze_s
                 self._capture.deliver(self, image, taken, frozen=frozen)
                 self._flowed = True
+                self._capture.stage.beat()
         finally:
-            self._busy_since = None
+            self.in_source, self._busy_since = False, None
             if self._source is not None:
                 self._source.close()
                 self._source = None

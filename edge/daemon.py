@@ -14,6 +14,7 @@ from edge.assembly import Engine
 from edge.control import Control
 from edge.host import health
 from edge.host.places import state_directory
+from edge.host.service import Service
 from edge.live import Live
 from edge.mqtt import messages
 from edge.mqtt.client import MqttSink
@@ -29,20 +30,26 @@ SWITCHES, DISCOVERY = "switches.json", "discovery.json"  # in the state director
 
 
 class Daemon:
-    """Serves what *settings* describe until stop(), towards *sink*.
+    """Serves what *settings* describe until stop(), towards *sink*; *service* is informed of how it fares.
 
     reload() makes it what *load* gives then. EdgeError where a detector's file is not right.
     """
 
     def __init__(
-        self, settings: Settings, engine: Engine, sink: MqttSink, load: Callable[[], Settings] | None
+        self,
+        settings: Settings,
+        engine: Engine,
+        sink: MqttSink,
+        load: Callable[[], Settings] | None,
+        service: Service,
     ) -> None:
         switches = state_directory() / SWITCHES
         self._keeper = Keeper(sink, settings.node.id, state_directory() / DISCOVERY)
         begin_with = read_switches(switches, settings.node.id)
-        self._live = Live(settings, engine, sink, self._keeper, load, begin_with)
+        self._live = Live(settings, engine, sink, self._keeper, load, begin_with, service)
         self._control = Control(self._live, sink, Inbox(time.monotonic), switches, sink.clear_outbox)
         self._sink = sink
+        self._service = service
         self._stopping = threading.Event()
         self._started = time.monotonic()
         self._health_since = self._started
@@ -71,8 +78,17 @@ class Daemon:
                 news = self._control.tick() or self._sink.storage != self._storage
                 if news or time.monotonic() - self._health_since >= HEALTH_S:
                     self._tell_health()
+                self._tell_service()
         finally:
+            self._service.stop()
             self._live.cameras.close()
+
+    def _tell_service(self) -> None:
+        self._service.analysis.beat()
+        if self._live.cameras.settled:
+            self._service.tell_ready()
+        broker = "connected to" if self._sink.connected else "waiting for"
+        self._service.tell_status(f"{self._live.cameras.story}; {broker} the broker")
 
     def _tell_health(self) -> None:
         now = time.monotonic()

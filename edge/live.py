@@ -24,10 +24,11 @@ from edge.assembly import (
     topics_of,
 )
 from edge.cameras import Camera, Cameras, retained_topics
-from edge.capture import Slots
+from edge.capture import Capture, Slots
 from edge.card import read_model
 from edge.detectors import FaceDetector
 from edge.host.health import temperature_c
+from edge.host.service import Service
 from edge.mqtt import discovery, messages
 from edge.mqtt.discovery.keeper import Keeper
 from edge.mqtt.messages import ConfigHealth, Info
@@ -61,7 +62,8 @@ class Reloaded:
 class Live:
     """The cameras as *settings* describe them, and reload(), which makes them what *load* gives then.
 
-    *load* is None where there is no file to read again; *switches* are those that each camera begins with.
+    *load* is None where there is no file to read again; *switches* are those that each camera begins with;
+    *service* is informed of reloads.
     EdgeError where a detector's file is not right.
     """
 
@@ -73,6 +75,7 @@ class Live:
         keeper: Keeper,
         load: Callable[[], Settings] | None,
         switches: Mapping[str, Switches],
+        service: Service | None = None,
     ) -> None:
         self.slots = Slots()
         self.topics = topics_of(settings)
@@ -86,6 +89,7 @@ class Live:
         self._ids = EventIds()
         self._told_info: Info | None = None
         self._switches = dict(switches)
+        self._service = service or Service()
         self._detectors = _open_detectors(settings)
 
     def start(self) -> None:
@@ -101,6 +105,10 @@ class Live:
 
     def reload(self) -> Reloaded:
         """Read the configuration again and apply what changed; where there are mistakes, nothing of it."""
+        with self._service.reloading():
+            return self._reload()
+
+    def _reload(self) -> Reloaded:
         if self._load is None:
             return Reloaded(mistakes=("there is no configuration file",))
         try:
@@ -150,12 +158,15 @@ class Live:
         settings, started = self._settings, time.monotonic()
         return Camera(
             part.name,
-            capture_opener(part, self.slots, self._sink, self.topics),
+            self._opener(part),
             build_pipeline(part.name, settings, self._detectors[part.name], self._engine.classifier),
             Announcer(part.name, self.topics, settings.mqtt.faces_hz, self._ids, started),
             rules_of(settings),
             self._switches.pop(part.name, Switches()),
         )
+
+    def _opener(self, part: CameraSettings) -> Callable[[], Capture]:
+        return capture_opener(part, self.slots, self._sink, self.topics, self._service.heartbeats)
 
     def _update(self, camera: Camera, part: CameraSettings, *, moved: bool) -> None:
         camera.pipeline.detector = self._detectors[camera.name]
@@ -164,7 +175,7 @@ class Live:
         camera.announcer.faces_hz = self._settings.mqtt.faces_hz
         self.cameras.configure(camera.name, rules_of(self._settings))
         if moved:
-            camera.open_capture = capture_opener(part, self.slots, self._sink, self.topics)
+            camera.open_capture = self._opener(part)
             self.cameras.restart(camera.name)
 
 

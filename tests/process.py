@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -47,12 +48,14 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 class Process:
-    """`emotion-edge run` in its own process, all it keeps in *folder*.
+    """`emotion-edge run` in its own process, all it keeps in *folder*; *more* is put in its environment.
 
     ``log`` holds its stderr once it has ended.
     """
 
-    def __init__(self, folder: Path, configuration: str) -> None:
+    def __init__(
+        self, folder: Path, configuration: str, more: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self.config = folder / "config.toml"
         self.config.write_text(configuration)
         self.log = ""
@@ -60,7 +63,7 @@ class Process:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "edge", "run", "--config", str(self.config)],
             stderr=self._stderr, stdout=subprocess.DEVNULL,
-            env={**environment(), "STATE_DIRECTORY": str(folder / "state")},
+            env={**environment(), "STATE_DIRECTORY": str(folder / "state"), **more},
         )  # fmt: skip
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, float]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import logging
+import os
 import signal
 import sys
 import threading
@@ -13,6 +15,8 @@ from functools import partial
 from edge import __version__
 from edge.commands.options import add_config
 from edge.settings import Settings
+
+START_S = 300.0  # that a model may take to load
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +34,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(options: argparse.Namespace) -> int:
     from edge.settings import load
 
+    # The watchdog's SIGABRT leaves every thread's stack in the journal; on a descriptor of its own, because
+    # the standard error may be turned away while a library is made to be quiet.
+    faulthandler.enable(os.dup(2))
     # Until there is a daemon that can read its configuration again, the request waits. Blocking the signal
     # would not do: a thread that a library started at its import would take it.
     asked = threading.Event()
@@ -54,10 +61,15 @@ def serve(
     """
     from edge.assembly import build_sink, open_engine
     from edge.daemon import Daemon
+    from edge.host.notify import Notifier
+    from edge.host.service import Service
 
-    engine = open_engine(settings)
-    sink = build_sink(settings)
-    daemon = Daemon(settings, engine, sink, load)
+    service = Service(Notifier.of())
+    service.start()
+    with service.analysis.waiting("loading the model", START_S):
+        engine = open_engine(settings)
+        sink = build_sink(settings, service.heartbeats.stage("mqtt"))
+        daemon = Daemon(settings, engine, sink, load, service)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: daemon.stop())
     if load is not None:

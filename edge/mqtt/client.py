@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from edge.host.heartbeats import FRESH_S, Stage
 from edge.mqtt.broker import Broker, BrokerError, Transport, UnansweredError
 from edge.mqtt.connection import TICK_S, Ack, Connection
 from edge.mqtt.messages import MqttHealth
@@ -20,6 +21,8 @@ from edge.types import Incoming, Message
 
 log = logging.getLogger(__name__)
 
+# A name server that does not answer, then each of a name's addresses, then a CONNACK that does not come.
+CONNECT_S = 180.0
 MQTT_3_1_1, MQTT_5 = 4, 5  # protocol levels, as in CONNECT
 
 
@@ -32,6 +35,7 @@ class MqttSink:
     not acknowledged) in the order of publish() as long as they are younger than their ``max_age_s``.
     QoS 0 without retain is dropped while offline; over a slow network only the newest of a topic goes out.
     What is durable goes through *outbox* (default: one in memory), which start() and stop() begin and end.
+    *stage* gets the thread's heartbeat.
 
     *protocols*: MQTT versions in the order of trying; the next where the broker refuses one, hangs up
     on it or stays silent.
@@ -61,6 +65,7 @@ class MqttSink:
         retry_s: tuple[float, float] | None = None,
         queue: int = 1000,
         outbox: Outbox | None = None,
+        stage: Stage | None = None,
     ) -> None:
         self._broker = Broker(
             host, port, client_id, username, password, keepalive_s, connect_timeout_s,
@@ -73,6 +78,7 @@ class MqttSink:
         self._offline = Message(status_topic, b"offline", qos=1, retain=True)
         self._queue = Queue(self._online, self._offline, queue)
         self._outbox = outbox or Outbox(None)
+        self._stage = stage or Stage()
         self._handlers: dict[str, Callable[[Incoming], None]] = {}  # by topic
         self._stopping = threading.Event()
         self._drain_until = 0.0  # monotonic s
@@ -203,6 +209,7 @@ class MqttSink:
                     wait = first
                 self._tell_failure(error)
                 self._namesake.ended(error, lasted)
+                self._stage.wait("before it tries the broker again", wait + FRESH_S)
                 self._stopping.wait(wait)
                 wait = min(2 * wait, longest)
         self._close_wake()
@@ -216,6 +223,7 @@ class MqttSink:
             self._outbox.begin()
             self._tell_connected(connection)
             while True:
+                self._stage.beat()
                 self._send(connection)
                 if self._stopping.is_set():
                     goodbye = self._queue.idle and not self._outbox.in_flight
@@ -234,6 +242,7 @@ class MqttSink:
         order, self._order = self._order, self._protocols
         broker = self._namesake.broker()
         for protocol in order:
+            self._stage.wait("connecting to the broker", CONNECT_S)
             try:
                 connection = Connection(broker, protocol, self._offline, self._wake_reader, self._stopping)
             except UnansweredError as error:

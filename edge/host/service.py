@@ -1,0 +1,97 @@
+"""The daemon as its service manager sees it: ready, reloading, stopping, in words, and alive."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from edge.host.heartbeats import Heartbeats
+from edge.host.notify import Notifier
+
+log = logging.getLogger(__name__)
+
+RELOAD_S = 60.0  # a model and its detectors are opened
+LOOK_S = 1.0  # how often the stages are looked at
+START_S = 60  # what a start that gets on is granted from each look on
+
+
+class Service:
+    """Reports to *notifier*, and feeds its watchdog as long as every stage keeps its promise.
+
+    *analysis* is the stage of the thread that runs it. Without a manager nothing is reported.
+    """
+
+    def __init__(self, notifier: Notifier | None = None) -> None:
+        self.heartbeats = Heartbeats()
+        self.analysis = self.heartbeats.stage("analysis")
+        self._notifier = notifier or Notifier()
+        self._ready = False
+        self._status = ""
+        self._stuck = ""  # which stage, in words
+        self._stopping = threading.Event()
+        # Not the analysis thread, which may be in a declared wait itself.
+        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+
+    def start(self) -> None:
+        """Look after the stages from now on."""
+        if self._notifier:
+            self._thread.start()
+
+    @property
+    def ready(self) -> bool:
+        return self._ready
+
+    def tell_ready(self) -> None:
+        """The start is over."""
+        if not self._ready:
+            self._ready = True
+            self._notifier.send(READY=1)
+
+    def tell_status(self, words: str) -> None:
+        """What ``systemctl status`` shows, unless a stage is stuck; the same again costs nothing."""
+        words = self._stuck or words
+        if words != self._status:
+            self._status = words
+            self._notifier.send(STATUS=words)
+
+    @contextmanager
+    def reloading(self) -> Iterator[None]:
+        """Around what reads the configuration again."""
+        if self._ready:  # a start that is not over is no reload
+            self._notifier.send(RELOADING=1, MONOTONIC_USEC=time.monotonic_ns() // 1000)
+        try:
+            with self.analysis.waiting("reading the configuration", RELOAD_S):
+                yield
+        finally:
+            if self._ready:
+                self._notifier.send(READY=1)
+
+    def stop(self) -> None:
+        """The end has begun; nobody is watched any more."""
+        self._stopping.set()
+        self._notifier.send(STOPPING=1, STATUS="stopping")
+
+    def _watch(self) -> None:
+        every_s = min(LOOK_S, self._notifier.watchdog_s / 4) if self._notifier.watchdog_s else LOOK_S
+        while True:
+            overdue = self.heartbeats.overdue()
+            if not overdue:
+                if self._stuck:
+                    self._stuck = ""
+                    log.info("watchdog: every stage makes progress again")
+                self._feed()
+            elif not self._stuck:
+                self._stuck = f"stuck: {'; '.join(overdue)}"
+                log.error("watchdog: no longer fed: %s", "; ".join(overdue))
+                self.tell_status(self._stuck)
+            if self._stopping.wait(every_s):
+                return
+
+    def _feed(self) -> None:
+        if not self._ready:
+            self._notifier.send(EXTEND_TIMEOUT_USEC=START_S * 1_000_000)
+        if self._notifier.watchdog_s:
+            self._notifier.send(WATCHDOG=1)

@@ -1,0 +1,214 @@
+"""The daemon under a service manager: a real process, and a socket of ours in systemd's place."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edge.host.heartbeats import FRESH_S, Heartbeats, Stage
+from edge.host.notify import Notifier
+from tests.broker import Mosquitto, broker, eventually  # noqa: F401
+from tests.process import Process
+from tests.test_end_to_end import PORTRAITS, configuration
+
+MISSING = 'name = "porch"\nsource = "/dev/video99"\n'
+
+
+class Manager:
+    """Listens on a NOTIFY_SOCKET; ``heard`` holds (monotonic s, datagram as text)."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.heard: list[tuple[float, str]] = []
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(f"\0{address[1:]}" if address.startswith("@") else address)
+        self._thread = threading.Thread(target=self._listen)
+        self._thread.start()
+
+    def _listen(self) -> None:
+        while (datagram := self._socket.recv(65536)) != b"END":
+            self.heard.append((time.monotonic(), datagram.decode()))
+
+    def lines(self) -> list[str]:
+        return [line for _, text in self.heard for line in text.split("\n")]
+
+    def status(self) -> str:
+        return next((line[7:] for line in reversed(self.lines()) if line.startswith("STATUS=")), "")
+
+    def close(self) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as to:
+            to.sendto(b"END", self._socket.getsockname())
+        self._thread.join()
+        self._socket.close()
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[Manager]:
+    manager = Manager(str(tmp_path / "notify"))
+    yield manager
+    manager.close()
+
+
+@pytest.fixture
+def run(tmp_path: Path, manager: Manager) -> Iterator[Run]:
+    with Run(tmp_path, manager) as run:
+        yield run
+
+
+class Run:
+    """Starts the daemon under *manager* with a watchdog of *watchdog_s*; its Python runs *fault* first."""
+
+    def __init__(self, folder: Path, manager: Manager) -> None:
+        self._folder, self._manager = folder, manager
+        self.daemon: Process
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.daemon.close()
+
+    def __call__(self, text: str, *, watchdog_s: float = 2.0, fault: str = "") -> Process:
+        more = {"NOTIFY_SOCKET": self._manager.address, "WATCHDOG_USEC": str(round(watchdog_s * 1e6))}
+        if fault:  # as a file laid into the device's Python is: site imports it before the daemon begins
+            (self._folder / "sitecustomize.py").write_text(textwrap.dedent(fault))
+            more["PYTHONPATH"] = str(self._folder)
+        self.daemon = Process(self._folder, text, more)
+        return self.daemon
+
+
+def test_ready_comes_after_the_first_frame_and_the_missing_cameras_reason(
+    manager: Manager, run: Run, broker: Mosquitto  # noqa: F811
+) -> None:
+    daemon = run(configuration(broker.port, PORTRAITS, MISSING))
+    assert eventually(lambda: "READY=1" in manager.lines())
+    before = manager.lines()[: manager.lines().index("READY=1")]
+    assert "EXTEND_TIMEOUT_USEC=60000000" in before
+    assert eventually(lambda: "connected to the broker" in manager.status())
+    porch = "camera porch offline: /dev/video99: no such device; is the camera plugged in?"
+    assert manager.status() == f"camera hall online; {porch}; connected to the broker"
+    assert eventually(lambda: manager.lines().count("WATCHDOG=1") >= 5)
+    daemon.process.send_signal(signal.SIGHUP)
+    assert eventually(lambda: manager.lines().count("READY=1") == 2)
+    reloading = next(text for _, text in manager.heard if text.startswith("RELOADING=1"))
+    stated = int(re.fullmatch(r"RELOADING=1\nMONOTONIC_USEC=(\d+)", reloading)[1])  # type: ignore[index]
+    assert 0 < time.monotonic_ns() // 1000 - stated < 60_000_000
+    assert "STOPPING=1" not in manager.lines()
+    assert daemon.stop()[0] == 0
+    assert "STOPPING=1\nSTATUS=stopping" in [text for _, text in manager.heard]
+
+
+def test_a_broker_that_is_away_is_a_declared_wait(manager: Manager, run: Run) -> None:
+    run(configuration(1, PORTRAITS), watchdog_s=1.0)
+    assert eventually(lambda: "READY=1" in manager.lines())
+    assert manager.status() == "camera hall online; waiting for the broker"
+    fed_until = time.monotonic() + FRESH_S + 3
+    assert eventually(lambda: manager.heard[-1][0] > fed_until)  # longer than a beat holds
+
+
+HUNG = {
+    "analysis": ("edge.pipeline", "Pipeline", "step"),
+    "mqtt": ("edge.mqtt.connection", "Connection", "turn"),
+    "camera hall": ("edge.capture", "Capture", "deliver"),
+}
+
+
+@pytest.mark.parametrize("stage", HUNG)
+def test_a_stage_that_hangs_is_no_longer_fed_for_and_sigabrt_shows_its_stack(
+    stage: str, manager: Manager, run: Run, tmp_path: Path, broker: Mosquitto  # noqa: F811
+) -> None:
+    module, name, method = HUNG[stage]
+    daemon = run(
+        configuration(broker.port, PORTRAITS),
+        fault=f"""
+        import os, threading, time, importlib, sys
+        sys.path.insert(0, {str(Path(__file__).resolve().parents[1])!r})
+        def lay():
+            owner = getattr(importlib.import_module({module!r}), {name!r})
+            real = owner.{method}
+            def hung_by_the_test(*given, **more):
+                while os.path.exists({str(tmp_path / "hang")!r}):
+                    time.sleep(0.1)
+                return real(*given, **more)
+            owner.{method} = hung_by_the_test
+        lay()
+        """,
+    )
+    assert eventually(lambda: "READY=1" in manager.lines() and "connected" in manager.status())
+    (tmp_path / "hang").touch()
+    hung = time.monotonic()
+    assert eventually(lambda: f"stuck: {stage}: no progress for" in manager.status())
+    time.sleep(2.0)
+    last_fed = max(when for when, text in manager.heard if text == "WATCHDOG=1")
+    assert last_fed - hung < FRESH_S + 2.0  # so 30 s later systemd's watchdog acts
+    assert time.monotonic() - last_fed > 2.0
+    daemon.process.send_signal(signal.SIGABRT)
+    assert daemon.process.wait(10) == -signal.SIGABRT
+    daemon.close()
+    assert f"watchdog: no longer fed: {stage}: no progress for" in daemon.log
+    assert "Fatal Python error: Aborted" in daemon.log
+    assert "in hung_by_the_test" in daemon.log
+    assert daemon.log.count("\nThread 0x") + daemon.log.count("\nCurrent thread 0x") >= 4
+
+
+def test_a_stage_that_gets_on_again_is_fed_for_again() -> None:
+    now = [0.0]
+    beats = Heartbeats(lambda: now[0])
+    analysis, mqtt = beats.stage("analysis"), beats.stage("mqtt")
+    now[0] = FRESH_S + 1
+    mqtt.beat()
+    assert beats.overdue() == ["analysis: no progress for 11 s"]
+    analysis.beat()
+    assert beats.overdue() == []
+    now[0] += FRESH_S + 1
+    beats.end(analysis)
+    beats.end(analysis)
+    assert beats.overdue() == ["mqtt: no progress for 11 s"]
+
+
+def test_a_declared_wait_holds_until_its_deadline_and_no_longer() -> None:
+    now = [0.0]
+    stage = Stage("analysis", lambda: now[0])
+    with stage.waiting("building the engine", 600):
+        now[0] = 600.0
+        assert stage.overdue() == ""
+        now[0] = 601.0
+        assert stage.overdue() == "analysis: no progress for 601 s (building the engine)"
+    assert stage.overdue() == ""
+    now[0] += FRESH_S + 1
+    assert stage.overdue() == "analysis: no progress for 11 s"
+
+
+def test_an_abstract_socket_is_reached_and_the_environment_forgets_it() -> None:
+    manager = Manager(f"@emotion-edge-test-{time.monotonic_ns()}")
+    environment = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "30000000", "PATH": "/bin"}
+    notifier = Notifier.of(environment)
+    assert environment == {"PATH": "/bin"}
+    assert notifier.watchdog_s == 30.0
+    notifier.send(READY=1, STATUS="two\nlines")
+    assert eventually(lambda: manager.heard)
+    manager.close()
+    assert manager.heard[0][1] == "READY=1\nSTATUS=two lines"
+
+
+def test_a_watchdog_meant_for_another_process_and_no_socket_at_all_are_none(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    address = str(tmp_path / "nobody")
+    meant = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"}
+    assert Notifier.of(meant).watchdog_s == 0.0
+    assert not Notifier.of({"WATCHDOG_USEC": "30000000"})
+    Notifier.of({}).send(READY=1)
+    assert caplog.messages == []
+    gone = Notifier.of({"NOTIFY_SOCKET": address})
+    gone.send(READY=1)
+    gone.send(READY=1)
+    assert caplog.messages == ["NOTIFY_SOCKET: No such file or directory; systemd is not informed"]
