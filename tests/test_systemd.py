@@ -1,0 +1,80 @@
+"""The unit and its drop-ins as systemd itself reads them, against what systemd/README.md says of them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SYSTEMD = Path(__file__).resolve().parents[1] / "systemd"
+UNIT = "emotion-edge.service"
+DROP_INS = sorted(path.stem for path in (SYSTEMD / "drop-ins").glob("*.conf"))
+LIMIT, LIMIT_WITH_DROP_INS = 1.5, 1.8  # of systemd's exposure, 0 to 10
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed (apt install systemd)"
+)
+
+
+def rows() -> dict[tuple[str, ...], float]:
+    """README's table: drop-ins -> exposure."""
+    found = re.findall(r"^\| (.+?) \|.*\| (\d\.\d) \|$", (SYSTEMD / "README.md").read_text(), re.MULTILINE)
+    return {tuple(re.findall(r"`([\w-]+)\.conf`", names)): float(score) for names, score in found}
+
+
+def lay(root: Path, drop_ins: tuple[str, ...]) -> None:
+    """A tree with the unit, *drop_ins* and the two programs that it names."""
+    units = root / "etc/systemd/system"
+    (units / f"{UNIT}.d").mkdir(parents=True)
+    shutil.copy(SYSTEMD / UNIT, units)
+    for name in drop_ins:
+        shutil.copy(SYSTEMD / "drop-ins" / f"{name}.conf", units / f"{UNIT}.d")
+    for program in ("usr/bin/emotion-edge", "bin/kill"):
+        (root / program).parent.mkdir(parents=True, exist_ok=True)
+        (root / program).write_text("#!/bin/sh\n")
+        (root / program).chmod(0o755)
+
+
+def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {"LC_ALL": "C", "PATH": "/usr/bin:/bin"}
+    return subprocess.run(["systemd-analyze", *arguments], capture_output=True, text=True, env=environment)
+
+
+@pytest.mark.parametrize("drop_ins", rows(), ids=" + ".join)
+def test_the_exposure_is_the_one_in_the_table_and_within_the_limit(
+    drop_ins: tuple[str, ...], tmp_path: Path
+) -> None:
+    lay(tmp_path, drop_ins)
+    said = analyze("security", "--offline=true", f"--root={tmp_path}", UNIT)
+    exposure = re.search(r"exposure level for emotion-edge.service: (\d\.\d)", said.stdout)
+    assert exposure, said.stderr
+    assert float(exposure[1]) <= (LIMIT_WITH_DROP_INS if drop_ins else LIMIT)
+    version = analyze("--version").stdout.split()[1]
+    if version != "252":
+        pytest.skip(f"the table was measured with systemd 252, here is {version}")
+    assert float(exposure[1]) == rows()[drop_ins]
+
+
+@pytest.mark.parametrize("drop_ins", [(), *((name,) for name in DROP_INS)], ids=" + ".join)
+def test_systemd_finds_nothing_to_say_about_the_unit(drop_ins: tuple[str, ...], tmp_path: Path) -> None:
+    lay(tmp_path, drop_ins)
+    unit = tmp_path / "etc/systemd/system" / UNIT
+    said = analyze("verify", "--recursive-errors=no", f"--root={tmp_path}", str(unit))
+    assert (said.returncode, said.stdout, said.stderr) == (0, "", "")
+
+
+def test_verify_would_find_a_misspelt_setting(tmp_path: Path) -> None:
+    lay(tmp_path, ())
+    (tmp_path / f"etc/systemd/system/{UNIT}.d/wrong.conf").write_text("[Service]\nWatchdogSecs=30\n")
+    said = analyze(
+        "verify", "--recursive-errors=no", f"--root={tmp_path}", str(tmp_path / "etc/systemd/system" / UNIT)
+    )
+    assert "WatchdogSecs" in said.stderr
+
+
+def test_every_drop_in_is_in_the_table() -> None:
+    assert {name for names in rows() for name in names} == set(DROP_INS)
+    assert () in rows()
