@@ -1,4 +1,4 @@
-"""``emotion-train``: fit, campaign, average, evaluate, compare, predict, curves, portraits, framing."""
+"""``emotion-train``: the classifier's commands; the detector's are in training/detect/commands.py."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import edge
 from edge.cli import ended, number, whole
 from edge.host.quiet import quiet
 from edge.types import LABELS, EdgeError
+from training.detect import commands as detect
 
 BACKENDS = ("tensorflow", "jax", "torch")  # of keras, to train on
 SHIPPED = Path(edge.__file__).parent / "models" / "emotion.tflite"
@@ -293,6 +294,7 @@ def _parser() -> argparse.ArgumentParser:
     framing.add_argument("--file", type=Path, metavar="F", help="the detector's own file")
     framing.add_argument("--count", type=whole(1), default=2000, metavar="N", help="pictures (default: 2000)")
     framing.set_defaults(run=_framing)
+    detect.add_parser(commands)
     return parser
 
 

@@ -116,26 +116,34 @@ def read_recipe(path: Path) -> Recipe:
     texts = isinstance(data, list) and all(isinstance(one, dict) and one.keys() == DATA for one in data)
     if not texts:
         raise EdgeError(f"{path}: data: tables [[data]] with {', '.join(sorted(DATA))} would do")
-    checked = _checked(Recipe, values, path, "")
-    varied = Augment(**_checked(Augment, augment, path, "augment."))
-    return Recipe(**checked, augment=varied, data=tuple(data))
+    plain = checked(Recipe, values, path, "", _RANGES, _CHOICES)
+    varied = Augment(**checked(Augment, augment, path, "augment.", _RANGES, _CHOICES))
+    return Recipe(**plain, augment=varied, data=tuple(data))
 
 
-def _checked(kind: type, values: Mapping[str, Any], path: Path, prefix: str) -> dict[str, Any]:
+def checked(
+    kind: type,
+    values: Mapping[str, Any],
+    path: Path,
+    prefix: str,
+    ranges: Mapping[str, tuple[float, float]],
+    choices: Mapping[str, tuple[str, ...]],
+) -> dict[str, Any]:
+    """*values* of the dataclass *kind*, each of a known key, the key's type and within its range."""
     known = {f.name: f.type for f in fields(kind) if f.name not in ("augment", "data")}
     for key, value in values.items():
         place = f"{path}: {prefix}{key}"
         if key not in known:
             near = difflib.get_close_matches(key, known, 1)
             raise EdgeError(f"{place}: unknown key" + (f"; did you mean {near[0]!r}?" if near else ""))
-        if key in _CHOICES:
-            if value not in _CHOICES[key]:
-                raise EdgeError(f"{place}: {value!r}; {', '.join(_CHOICES[key])} would do")
+        if key in choices:
+            if value not in choices[key]:
+                raise EdgeError(f"{place}: {value!r}; {', '.join(choices[key])} would do")
             continue
         whole = known[key] == "int"
         if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
             raise EdgeError(f"{place}: {value!r}; {'a whole number' if whole else 'a number'} would do")
-        low, high = _RANGES[prefix + key]
+        low, high = ranges[prefix + key]
         if not low <= value <= high:
             raise EdgeError(f"{place}: {value!r}; {low:g} to {high:g} would do")
     return dict(values)

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -24,6 +25,7 @@ from training.data import Dataset
 from training.fit.augment import vary
 from training.recipe import Recipe
 
+T = TypeVar("T")
 Batch = tuple[np.ndarray, np.ndarray]  # images (b, 48, 48, 1) uint8, targets (b, 7) float32
 
 
@@ -119,9 +121,9 @@ def workers(rows: Rows, recipe: Recipe, count: int) -> Iterator[Sequence[Connect
 def epoch_of(rows: Rows, recipe: Recipe, epoch: int, pipes: Sequence[Connection]) -> Iterator[Batch]:
     """One epoch of batches, made ahead: by the processes behind *pipes*, or by a thread if there are none."""
     if not pipes:
-        yield from _ahead(batches(rows, recipe, epoch))
+        yield from ahead(batches(rows, recipe, epoch))
         return
-    yield from _ahead(_received(pipes, epoch, len(rows.images) // recipe.batch))
+    yield from ahead(_received(pipes, epoch, len(rows.images) // recipe.batch))
 
 
 def _received(pipes: Sequence[Connection], epoch: int, steps: int) -> Iterator[Batch]:
@@ -148,7 +150,7 @@ def _work(
                 pipe.send(batch)  # waits while it is not taken: that is how far ahead this one gets
 
 
-def _ahead(items: Iterator[Batch], depth: int = 4) -> Iterator[Batch]:
+def ahead(items: Iterator[T], depth: int = 4) -> Iterator[T]:
     """*items*, made by a thread up to *depth* ahead, so that a step need not wait for its pictures."""
     slots: queue.Queue = queue.Queue(depth)
     end = object()

@@ -1,0 +1,1 @@
+"""Measures that training and quantize share: each defined once."""

@@ -1,0 +1,193 @@
+"""The detector's training: photos, crops, targets, loss, and a run that a kill does not lose."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.sources.portraits import FILE
+from edge.types import EdgeError
+from quantize.figures.photos import Photo, read_photos
+from training.detect.crops import Crops
+from training.detect.recipe import DetectorRecipe, read_detector_recipe
+from training.detect.targets import cells, targets
+
+# TensorFlow's arrays are of before numpy 2.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+NONE = np.zeros((0, 4), np.float32)
+RECIPES = Path(__file__).resolve().parents[1] / "training" / "detect" / "recipes"
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 30 made-up photos: a portrait each on noise, and ten without one."""
+    folder = tmp_path_factory.mktemp("photos")
+    (folder / "images").mkdir()
+    random = np.random.default_rng(0)
+    with np.load(FILE) as archive:
+        faces = archive["faces"]
+    rows = []
+    for i in range(30):
+        image = random.integers(60, 120, (160, 200), np.uint8)
+        found = []
+        if i % 3:
+            side = int(random.integers(40, 100))
+            x, y = int(random.integers(0, 200 - side)), int(random.integers(0, 160 - side))
+            image[y : y + side, x : x + side] = cv2.resize(faces[i % 7].astype(np.uint8), (side, side))
+            eyes = [x + 0.3 * side, y + 0.4 * side, x + 0.7 * side, y + 0.4 * side]
+            found.append({"box": [x, y, side, side], "eyes": eyes, "score": 0.9})
+        name = f"{'made' if found else 'noise'}-{i:04d}.png"
+        cv2.imwrite(str(folder / "images" / name), image)
+        rows.append({"file": name, "size": [200, 160], "faces": found, "ignore": []})
+    (folder / "labels.json").write_text(json.dumps(rows))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ("{", "labels.json: not JSON"),
+        ("{}", "labels.json: expected a list of photos"),
+        ('[{"size": [1, 1]}]', "photo 1: expected an object with file"),
+        ('[{"file": "../a.jpg"}]', "file: expected a name without a folder"),
+        ('[{"file": "a.jpg", "faces": [{"box": [1, 2, 3]}]}]', r"\(a.jpg\): box: expected four numbers"),
+        ('[{"file": "a.jpg", "faces": [{"box": [1, 2, -3, 4]}]}]', "box: expected x, y, width, height"),
+        ('[{"file": "a.jpg", "faces": 3}]', "faces: expected a list of objects"),
+        ("[]", "no photos"),
+    ],
+)
+def test_what_is_wrong_in_labels_json_is_one_line(tmp_path: Path, labels: str, said: str) -> None:
+    (tmp_path / "labels.json").write_text(labels)
+    with pytest.raises(EdgeError, match=said):
+        read_photos([tmp_path])
+
+
+def test_a_folder_without_labels_says_what_is_expected(tmp_path: Path) -> None:
+    with pytest.raises(EdgeError, match=r"labels.json: No such file or directory; expected a folder with"):
+        read_photos([tmp_path / "nowhere"])
+
+
+def test_wider_faces_own_list_is_read_with_its_marks(tmp_path: Path) -> None:
+    (tmp_path / "wider_face_split").mkdir()
+    listed = tmp_path / "wider_face_split" / "wider_face_train_bbx_gt.txt"
+    listed.write_text(
+        "0--Parade/a.jpg\n2\n10 20 30 40 0 0 0 0 0 0\n50 60 7 8 0 0 0 0 2 0\n"
+        "0--Parade/b.jpg\n0\n0 0 0 0 0 0 0 0 0 0\n"
+    )
+    one, other = read_photos([listed])
+    assert one.file == tmp_path / "WIDER_train" / "images" / "0--Parade" / "a.jpg"
+    assert one.boxes.tolist() == [[10, 20, 30, 40]]
+    assert one.ignore.tolist() == [[50, 60, 7, 8]]  # heavily occluded
+    assert np.isnan(one.eyes).all()
+    assert (len(other.boxes), len(other.ignore)) == (0, 0)
+    listed.write_text("0--Parade/a.jpg\ntwo\n")
+    with pytest.raises(EdgeError, match=r"bbx_gt.txt:2: 0--Parade/a.jpg: expected the number"):
+        read_photos([listed])
+
+
+def test_corners_of_another_scale_become_boxes(tmp_path: Path) -> None:
+    rows = [{"file": "a.jpg", "width": 512, "boxes": [{"xyxy": [10.0, 20.0, 40.0, 60.0]}]}]
+    (tmp_path / "annotations.json").write_text(json.dumps(rows))
+    (photo,) = read_photos([tmp_path])
+    assert (photo.boxes.tolist(), photo.width) == ([[10, 20, 30, 40]], 512.0)
+
+
+def test_one_photo_in_five_is_held_out_by_its_name_alone() -> None:
+    files = [Path(folder) / f"a-{i:04d}.jpg" for folder in "xy" for i in range(500)]
+    held = [Photo(file, NONE, NONE, NONE).held_out for file in files]
+    assert held[:500] == held[500:]
+    assert 70 < sum(held[:500]) < 130
+
+
+def test_a_face_is_answered_for_at_its_size_s_level_around_its_middle() -> None:
+    grid = cells(192)
+    box = np.array([[80, 90, 24, 30]], np.float32)
+    eyes = np.array([[86, 100, 98, 100]], np.float32)
+    made = targets(box, eyes, NONE, 192)
+    positive = made[:, 1] == 1
+    assert set(grid[positive, 2]) == {8.0}
+    assert (np.abs(grid[positive, :2] - (92, 105)) <= 6).all()
+    assert made[positive, 2:6].tolist() == [[92, 105, 24, 30]] * positive.sum()
+    assert made[positive, 10].all()
+    # The other levels' cells on the face are neither face nor background.
+    assert not made[(grid[:, 2] == 16) & (abs(grid[:, 0] - 92) < 8) & (abs(grid[:, 1] - 105) < 8), 0].any()
+    far = (grid[:, 0] > 120) & (made[:, 1] == 0)
+    assert (made[far, 0] == 1).all()
+
+
+def test_what_is_to_be_ignored_weighs_nothing_and_unknown_eyes_are_marked() -> None:
+    ignore = np.array([[100, 100, 60, 60]], np.float32)
+    made = targets(np.array([[20, 20, 60, 60]], np.float32), np.full((1, 4), np.nan, np.float32), ignore, 192)
+    grid = cells(192)
+    inside = (abs(grid[:, 0] - 130) < 30) & (abs(grid[:, 1] - 130) < 30)
+    assert not made[inside, 0].any()
+    assert made[:, 1].any()
+    assert not made[:, 10].any()
+    assert np.isfinite(made).all()
+
+
+def test_crops_are_the_same_for_the_same_epoch_and_hold_what_their_targets_say(photos: Path) -> None:
+    recipe = DetectorRecipe(crops=64, batch=16, side=96, largest=90.0)
+    crops = Crops(read_photos([photos]), recipe)
+    first, again, other = (list(crops.epoch(number)) for number in (0, 0, 1))
+    # OpenCV's own generator makes the grain, which fit seeds an epoch: the boxes depend on nothing else.
+    assert all(np.array_equal(a[1], b[1]) for a, b in zip(first, again, strict=True))
+    assert not np.array_equal(first[0][1], other[0][1])
+    images, wanted = first[0]
+    assert (images.shape, images.dtype) == ((16, 96, 96, 1), np.uint8)
+    assert wanted.shape == (16, len(cells(96)), 11)
+    sides = np.concatenate([w[w[:, 1] == 1, 4] for _, batch in ((0, b[1]) for b in first) for w in batch])
+    assert len(sides) > 20
+    assert sides.min() >= 9
+    assert sides.max() <= 120
+
+
+def test_the_shipped_recipe_reads_and_a_wrong_one_says_where(tmp_path: Path) -> None:
+    assert read_detector_recipe(RECIPES / "cpu.toml").data
+    for text, said in (
+        ("side = 100", "side: 100; expected a multiple of 32"),
+        ("sides = 1", "sides: unknown key; did you mean 'side'"),
+        ("smallest = 60\nlargest = 40", "smallest: 60; expected less than largest"),
+    ):
+        path = tmp_path / "r.toml"
+        path.write_text(text)
+        with pytest.raises(EdgeError, match=said):
+            read_detector_recipe(path)
+
+
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(photos: Path, tmp_path: Path) -> None:
+    keras = pytest.importorskip("keras")
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("the detector trains on tensorflow")
+    from training.detect.fit import fit
+    from training.runs import load
+
+    found = read_photos([photos])
+    recipe = DetectorRecipe(epochs=2, crops=48, batch=8, side=64, largest=60.0, learning_rate=0.01)
+    whole = fit(found, recipe, tmp_path / "whole")
+
+    class StoppedError(Exception):
+        pass
+
+    def stop(*_: object) -> None:
+        raise StoppedError
+
+    from training.fit import records
+
+    kept = records.save_checkpoint
+    with pytest.MonkeyPatch.context() as patch:
+        # As a kill just after the first epoch's checkpoint.
+        patch.setattr(records, "save_checkpoint", lambda *given: (kept(*given), stop()))
+        with pytest.raises(StoppedError):
+            fit(found, recipe, tmp_path / "parts")
+    fit(found, recipe, tmp_path / "parts", resume=True)
+    weights = load(tmp_path / "parts" / "model.keras").get_weights()
+    for one, other in zip(weights, whole.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    assert len((tmp_path / "parts" / "history.csv").read_text().splitlines()) == 3
+    with pytest.raises(EdgeError, match=r"recipe \(seed\); give another --out"):
+        fit(found, replace(recipe, seed=2), tmp_path / "parts", resume=True)

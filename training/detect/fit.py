@@ -1,0 +1,164 @@
+"""Training a detector, top to bottom: photos, crops, steps, one checkpoint an epoch, the run's files.
+
+A run is a folder like the classifier's: ``recipe.json``, ``history.csv``, ``checkpoint.npz``,
+``model.keras`` (averaged weights). What an epoch sees depends on seed and epoch alone.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import math
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import keras
+import numpy as np
+from tqdm import tqdm
+
+from edge.types import EdgeError
+from quantize.figures.photos import Photo
+from training.detect.crops import Crops
+from training.detect.loss import detection_loss
+from training.detect.network import build
+from training.detect.recipe import DetectorRecipe
+from training.detect.targets import cells
+from training.fit import records
+from training.fit.batches import ahead
+from training.runs import load, model_file
+
+AVERAGE_EVERY = 4  # steps between two takes of the weights' average
+
+
+def fit(
+    photos: Sequence[Photo],
+    recipe: DetectorRecipe,
+    out: Path,
+    *,
+    resume: bool = False,
+    start_from: Path | None = None,
+) -> keras.Model:
+    """Train the detector on those of *photos* that are not held out, leaving the run's files in *out*.
+
+    With *resume* it goes on after the last epoch that *out* holds; EdgeError where that run was asked for
+    otherwise. *start_from* is a run whose weights are the first ones.
+    """
+    training = [photo for photo in photos if not photo.held_out]
+    if not any(len(photo.boxes) for photo in training):
+        raise EdgeError("no photo to train on has a face in it")
+    count = recipe.crops // recipe.batch
+    asked: dict[str, Any] = {
+        "network": "edge-face", "recipe": recipe.values(), "photos": len(training),
+        "data_hash": _hash(training),
+    }  # fmt: skip
+    if start_from is not None:
+        start_from = model_file(start_from)
+        asked["start_from"] = records.of_run(start_from)
+    keras.utils.set_random_seed(recipe.seed)
+    cv2.setNumThreads(1)
+    cv2.setRNGSeed(recipe.seed)
+    model, averaged = build(), build()
+    if start_from is not None:
+        model.set_weights(load(start_from).get_weights())
+    averaged.set_weights(model.get_weights())
+    optimizer = _optimizer(recipe, count)
+    optimizer.build(model.trainable_variables)
+    with records.open_run(out, asked, resume):
+        state = [*model.variables, *optimizer.variables]
+        done = records.restore_checkpoint(out, state, averaged.weights) if resume else 0
+        parameters = model.count_params()
+        _say(f"edge-face: {parameters:,} parameters, {len(training):,} photos, {count} steps an epoch")
+        crops = Crops(training, recipe)
+        step, average = _steps(model, averaged, optimizer, cells(recipe.side))
+        for epoch in range(done, recipe.epochs):
+            began, losses = time.monotonic(), []
+            cv2.setRNGSeed(recipe.seed + epoch)  # the sensor noise's
+            title = f"epoch {epoch + 1}/{recipe.epochs}"
+            with tqdm(total=count, desc=title, disable=None, leave=False) as bar:
+                for number, (images, wanted) in enumerate(ahead(crops.epoch(epoch))):
+                    losses.append(step(images, wanted))
+                    if number % AVERAGE_EVERY == 0:
+                        taken = epoch * count + number
+                        average(min(recipe.ema, (1 + taken) / (10 + taken)) ** AVERAGE_EVERY)
+                    bar.update()
+            loss = float(np.mean([float(value) for value in losses]))
+            if not math.isfinite(loss):
+                raise EdgeError(f"{out}: the loss of epoch {epoch + 1} is not finite; lower learning_rate")
+            records.write(out / "model.keras", averaged.save)
+            _log(out, epoch + 1, loss, time.monotonic() - began)
+            records.save_checkpoint(out, state, averaged.weights, epoch + 1)
+        return averaged
+
+
+def _optimizer(recipe: DetectorRecipe, count: int) -> keras.optimizers.Optimizer:
+    warmup = max(1, round(recipe.warmup_epochs * count))
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.0, max(1, recipe.epochs * count - warmup), warmup_target=recipe.learning_rate, warmup_steps=warmup
+    )
+    made = keras.optimizers.SGD(
+        rate, momentum=recipe.momentum, nesterov=True, weight_decay=recipe.weight_decay or None,
+        global_clipnorm=10.0,
+    )  # fmt: skip
+    if recipe.weight_decay:
+        made.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return made
+
+
+def _steps(
+    model: keras.Model, averaged: keras.Model, optimizer: keras.optimizers.Optimizer, grid: np.ndarray
+):
+    import tensorflow as tf
+
+    @tf.function
+    def step(images, wanted):
+        with tf.GradientTape() as tape:
+            loss = detection_loss(model(tf.cast(images, tf.float32), training=True), wanted, grid)
+        optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
+        return loss
+
+    @tf.function
+    def average(keep):
+        for mean, weight in zip(averaged.weights, model.weights, strict=True):
+            mean.assign(keep * mean + (1 - keep) * weight)
+
+    return (
+        lambda images, wanted: step(tf.constant(images), tf.constant(wanted)),
+        lambda keep: average(tf.constant(keep, tf.float32)),
+    )
+
+
+def _hash(photos: Sequence[Photo]) -> str:
+    """What tells these photos and boxes from others."""
+    digest = hashlib.blake2b(digest_size=8)
+    for photo in photos:
+        digest.update(photo.file.name.encode())
+        for array in (photo.boxes, photo.eyes, photo.ignore):
+            digest.update(np.ascontiguousarray(array, np.float32).tobytes())
+    return digest.hexdigest()
+
+
+def _log(out: Path, epoch: int, loss: float, seconds: float) -> None:
+    """One line of the history, after the lines of earlier epochs only."""
+    path = out / "history.csv"
+    columns = ("epoch", "loss", "seconds")
+    kept: list[dict[str, str]] = []
+    if path.exists():
+        with path.open(newline="", encoding="utf-8") as file:
+            kept = [line for line in csv.DictReader(file) if int(line["epoch"]) < epoch]
+
+    def save(target: Path) -> None:
+        with target.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows([*kept, {"epoch": epoch, "loss": f"{loss:.6g}", "seconds": f"{seconds:.1f}"}])
+
+    records.write(path, save)
+    _say(f"epoch {epoch:3d}  loss {loss:.4f}  {seconds:.0f} s")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
