@@ -21,6 +21,9 @@ from edge.types import EdgeError, EndOfStreamError, Image
 # OpenCV's and FFmpeg's own messages stay off the user's terminal: what matters is in our errors.
 # FFmpeg's level is read once, when the first video is opened; -8 is AV_LOG_QUIET.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+# RTSP over TCP where the camera can: what OpenCV asks by itself, but 4.11 (Bookworm's) asks nothing, and most
+# cameras' UDP does not come through a firewall.
+os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_flags;prefer_tcp")
 if "OPENCV_LOG_LEVEL" not in os.environ:
     log_level(SILENT)
 
@@ -178,7 +181,7 @@ class Stream:
 
 
 def network(address: str, *, fps: float | None = None) -> Stream:
-    """The stream at *address* (rtsp, rtsps, http, https); RTSP over TCP, as OpenCV asks FFmpeg to prefer."""
+    """The stream at *address* (rtsp, rtsps, http, https); RTSP over TCP where it can."""
     options = [
         cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(OPEN_TIMEOUT_S * 1000),
         cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(READ_TIMEOUT_S * 1000),

@@ -137,7 +137,7 @@ def lay_ours(debian: str, root: Path, epoch: int) -> None:
     put(root / "etc/emotion-edge/config.toml", (TOP / "config.toml").read_bytes())
     for path in sorted((TOP / "systemd").rglob("*")):
         if path.is_file() and HERE not in path.parents and path.name != "README.md":
-            put(root / place(path), installed(path).encode())
+            put(root / place(path), path.read_bytes())
     documents = root / "usr/share/doc/emotion-edge"
     for name in ("copyright", "README.Debian"):
         put(documents / name, (HERE / name).read_bytes())
@@ -150,11 +150,6 @@ def place(path: Path) -> str:
     if path.suffix not in PLACES:
         raise BuildError(f"{path.relative_to(TOP)}: no place in the package; add it to PLACES in build.py")
     return PLACES[path.suffix].format(name=path.stem)
-
-
-def installed(path: Path) -> str:
-    """The text of the file *path* of systemd/, with the command where the package puts it."""
-    return path.read_text().replace("/opt/emotion-edge/bin/emotion-edge", "/usr/bin/emotion-edge")
 
 
 def changelog(debian: str, epoch: int) -> str:
