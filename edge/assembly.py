@@ -16,7 +16,7 @@ from edge.card import Model, read_model
 from edge.classify import FaceClassifier
 from edge.detectors import FaceDetector, open_detector
 from edge.host.heartbeats import Heartbeats, Stage
-from edge.host.places import state_directory
+from edge.host.places import state_file
 from edge.mqtt import messages
 from edge.mqtt.client import MqttSink
 from edge.mqtt.messages import Info, Topics
@@ -138,7 +138,7 @@ def build_outbox(settings: Settings) -> Outbox:
     """Where the log waits, in the state directory if it may."""
     part = settings.outbox
     return Outbox(
-        state_directory() / f"outbox-{settings.node.id}.sqlite3" if part.persist else None,
+        state_file("outbox.sqlite3", settings.node.id) if part.persist else None,
         max_rows=part.max_rows,
         max_bytes=round(part.max_mib * 1024 * 1024),
         max_age_s=part.max_age_h * 3600,

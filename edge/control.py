@@ -9,27 +9,37 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
+from edge.host.disk import StateFiles
 from edge.live import Live, Reloaded
 from edge.mqtt import messages
 from edge.remote.inbox import Inbox
 from edge.remote.requests import COMMANDS, RefusedRequest, Request, parse_request
-from edge.remote.switches import NAMES, Refused, Switches, parse, text, write_switches
+from edge.remote.switches import NAMES, Refused, Switches, parse, switches_text, text
 from edge.types import Duplex
 
 log = logging.getLogger(__name__)
 
-SAVE_AGAIN_S = 10.0
 MAX_LINES = 20  # of mistakes in the log
 MAX_ERROR_BYTES = 1400  # of a response's error as JSON: with any transaction the whole is below 2 KiB
+
+
+class Turn(NamedTuple):
+    """A switch that is turned once it is on the disk, so that what was published outlasts a power cut."""
+
+    written: int  # the number that StateFiles gave
+    camera: str
+    switch: str
+    switches: Switches
+    value: bool | float
 
 
 class Control:
     """Carries out switches (``P/N/C/<switch>/set``) and requests (``P/N/request/<command>``).
 
-    *inbox* is filled by the sink; *switches_file* remembers the switches; *clear_outbox* throws away what
-    the outbox holds and gives the number of messages.
+    *inbox* is filled by the sink; *files* remembers the switches in *switches_file*; *clear_outbox* throws
+    away what the outbox holds and gives the number of messages.
     """
 
     def __init__(
@@ -38,6 +48,7 @@ class Control:
         sink: Duplex,
         inbox: Inbox,
         switches_file: Path,
+        files: StateFiles,
         clear_outbox: Callable[[], int],
     ) -> None:
         self.inbox = inbox
@@ -46,12 +57,12 @@ class Control:
         self._topics = live.topics
         self._sink = sink
         self._switches_file = switches_file
+        self._files = files
+        self._turn: Turn | None = None  # what waits for the disk, and with it all that was asked later
         self._clear_outbox = clear_outbox
         self._handlers: dict[str, Callable[[str, bytes], None]] = {}  # topic -> what handles it
         self._reload_asked = False
         self._news = False
-        self._save_at: float | None = None  # monotonic s, while the file is not as the switches are
-        self._save_failed = False
 
     def start(self) -> None:
         """Take commands from now on."""
@@ -64,16 +75,14 @@ class Control:
     def tick(self) -> bool:
         """Do what is due; whether the node's health has news."""
         self._news = False
-        if self._reload_asked:
+        if self._ready() and self._reload_asked:
             self._reload_asked = False
             _log_reload(self._read_configuration())
-        while (message := self.inbox.take()) is not None:
+        while self._ready() and (message := self.inbox.take()) is not None:
             # None: its camera went while it waited.
             if (handle := self._handlers.get(message.topic)) is not None:
                 handle(message.topic, message.payload)
         self.inbox.tell()
-        if self._save_at is not None and time.monotonic() >= self._save_at:
-            self._save()
         return self._news
 
     def _listen(self) -> None:
@@ -84,7 +93,7 @@ class Control:
         for camera in self._cameras:
             for switch in NAMES:
                 topic = self._topics.of(camera.name, switch, "set")
-                wanted[topic] = partial(self._turn, camera.name, switch)
+                wanted[topic] = partial(self._switch, camera.name, switch)
         for topic in self._handlers.keys() - wanted.keys():
             self._sink.unsubscribe(topic)
         new = [topic for topic in wanted if topic not in self._handlers]
@@ -92,7 +101,7 @@ class Control:
         for topic in new:
             self._sink.subscribe(topic, self.inbox.put)
 
-    def _turn(self, camera: str, switch: str, topic: str, payload: bytes) -> None:
+    def _switch(self, camera: str, switch: str, topic: str, payload: bytes) -> None:
         try:
             value = parse(switch, payload)
         except Refused as refused:
@@ -100,27 +109,24 @@ class Control:
             return
         served = self._cameras[camera]
         switches = served.switches.turned(switch, value, served.configured)
-        if switches != served.switches:
-            self._save({camera: switches})  # before it is told: what was told must outlast a power cut
-        self._cameras.turn(camera, switch, switches)
-        self.inbox.accept(f"camera {camera}: {switch} {text(value)}, by command")
+        changed = switches != served.switches
+        written = self._save({camera: switches}) if changed else 0  # nothing to wear the card out for
+        self._turn = Turn(written, camera, switch, switches, value)
 
-    def _save(self, turned: Mapping[str, Switches] = MappingProxyType({})) -> None:
-        """Write the switches down, *turned* among them; where that fails, again after a while."""
-        try:
-            switches = {**{camera.name: camera.switches for camera in self._cameras}, **turned}
-            write_switches(self._switches_file, self._topics.node, switches)
-        except OSError as error:
-            self._save_at = time.monotonic() + SAVE_AGAIN_S
-            if not self._save_failed:
-                self._save_failed = True
-                log.warning("%s: %s; a restart would forget the switches", self._switches_file,
-                            (error.strerror or str(error)).lower())  # fmt: skip
-            return
-        self._save_at = None
-        if self._save_failed:
-            self._save_failed = False
-            log.info("%s: written again", self._switches_file)
+    def _ready(self) -> bool:
+        """Whether the next command may be carried out; turns the switch whose turn has come."""
+        turn = self._turn
+        if turn is None or not self._files.settled(turn.written):
+            return turn is None
+        self._turn = None
+        self._cameras.turn(turn.camera, turn.switch, turn.switches)
+        self.inbox.accept(f"camera {turn.camera}: {turn.switch} {text(turn.value)}, by command")
+        return True
+
+    def _save(self, turned: Mapping[str, Switches] = MappingProxyType({})) -> int:
+        """Have the switches written down, *turned* among them; the number of the writing."""
+        switches = {**{camera.name: camera.switches for camera in self._cameras}, **turned}
+        return self._files.write(self._switches_file, switches_text(switches))
 
     def _request(self, command: str, topic: str, payload: bytes) -> None:
         body: dict[str, Any]

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from edge.assembly import Engine
 from edge.control import Control
 from edge.host import health
-from edge.host.places import state_directory
+from edge.host.disk import StateFiles
+from edge.host.places import state_file
 from edge.host.service import Service
 from edge.live import Live
 from edge.mqtt import messages
@@ -26,7 +27,6 @@ from edge.settings import Settings
 
 TICK_S = 0.1  # how often what is due without a frame (a state held back, a face that left) is looked for
 HEALTH_S = 30.0
-SWITCHES, DISCOVERY = "switches.json", "discovery.json"  # in the state directory
 
 
 class Daemon:
@@ -43,17 +43,20 @@ class Daemon:
         load: Callable[[], Settings] | None,
         service: Service,
     ) -> None:
-        switches = state_directory() / SWITCHES
-        self._keeper = Keeper(sink, settings.node.id, state_directory() / DISCOVERY)
-        begin_with = read_switches(switches, settings.node.id)
+        node = settings.node.id
+        switches, discovery = (state_file(name, node) for name in ("switches.json", "discovery.json"))
+        self._files = StateFiles(switches.parent)
+        self._keeper = Keeper(sink, discovery, self._files)
+        begin_with = read_switches(switches)
         self._live = Live(settings, engine, sink, self._keeper, load, begin_with, service)
-        self._control = Control(self._live, sink, Inbox(time.monotonic), switches, sink.clear_outbox)
+        inbox = Inbox(time.monotonic)
+        self._control = Control(self._live, sink, inbox, switches, self._files, sink.clear_outbox)
         self._sink = sink
         self._service = service
         self._stopping = threading.Event()
         self._started = time.monotonic()
         self._health_since = self._started
-        self._storage = sink.storage  # as last told
+        self._storage = self._storage_now()  # as last published
 
     def stop(self) -> None:
         """Ask run() to return; fit for a signal handler."""
@@ -75,13 +78,18 @@ class Daemon:
                     self._live.cameras.analyse(frame)
                 self._live.cameras.tick()
                 self._keeper.tick(time.monotonic())
-                news = self._control.tick() or self._sink.storage != self._storage
+                news = self._control.tick() or self._storage_now() != self._storage
                 if news or time.monotonic() - self._health_since >= HEALTH_S:
                     self._tell_health()
                 self._tell_service()
         finally:
             self._service.stop()
             self._live.cameras.close()
+            self._files.close()
+
+    def _storage_now(self) -> tuple[str, str]:
+        """What the outbox says of its disk, and what the other state files do."""
+        return self._sink.storage, self._files.storage
 
     def _tell_service(self) -> None:
         self._service.analysis.beat()
@@ -94,7 +102,7 @@ class Daemon:
         now = time.monotonic()
         elapsed, self._health_since = now - self._health_since, now
         mqtt = self._sink.health()
-        self._storage = mqtt.outbox.storage
+        self._storage = mqtt.outbox.storage, self._files.storage
         told = Health(
             uptime_s=now - self._started,
             rss_mib=health.rss_mib(),
@@ -104,5 +112,6 @@ class Daemon:
             mqtt=mqtt,
             commands=self._control.inbox.counts,
             config=self._live.health,
+            storage=self._storage[1],
         )
         self._sink.publish(messages.health(self._live.topics, told, time.time()))

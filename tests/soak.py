@@ -29,7 +29,7 @@ SHORT: Mapping[str, Fault] = {
     "4": lambda folder: chaos.bad_network(folder, bad_s=20),
     "5": lambda folder: chaos.killed(folder, kills=20),
     "6+7": lambda folder: chaos.backlog(folder, rows=2000),
-    "8": chaos_daemon.disk_full,
+    "8": lambda folder: chaos_daemon.disk_full(folder / "1") + chaos_daemon.disk_silent(folder / "2"),
     "9": chaos_daemon.corrupt_file,
     "16": lambda folder: chaos.clock_jumps(folder, events_s=5),
     "19": lambda folder: hostile.flooded(folder, 2_000),

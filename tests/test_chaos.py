@@ -43,6 +43,10 @@ def test_a_full_disk_costs_no_event_and_health_tells_of_it(tmp_path: Path) -> No
     chaos.check(chaos_daemon.disk_full(tmp_path))
 
 
+def test_a_disk_that_hangs_stops_nothing_and_health_reports_it(tmp_path: Path) -> None:
+    chaos.check(chaos_daemon.disk_silent(tmp_path))
+
+
 def test_a_damaged_outbox_is_set_aside_and_the_daemon_starts(tmp_path: Path) -> None:
     chaos.check(chaos_daemon.corrupt_file(tmp_path))
 

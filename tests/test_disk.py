@@ -2,6 +2,8 @@
 
 import logging
 import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -10,6 +12,8 @@ import pytest
 
 from edge.host import disk
 from edge.host.disk import SILENT, StateFiles, read_whole, write_whole
+from edge.host.places import state_file
+from edge.remote.switches import read_switches
 from tests.broker import eventually
 
 
@@ -109,3 +113,33 @@ def test_what_is_refused_is_reported_once_and_tried_again(
         f"{folder / 'file'}: file exists; kept in memory, a restart forgets it",
         f"{folder / 'file'}: written again",
     ]
+
+
+WRITER = """
+import sys
+from edge.host.disk import StateFiles
+from edge.host.places import state_file
+from edge.remote.switches import Switches, switches_text
+path = state_file("switches.json", sys.argv[1])
+files = StateFiles(path.parent)
+turned = {}
+for number in range(150):
+    turned[f"c{number}"] = Switches(hold=float(number % 60))
+    files.write(path, switches_text(turned))
+    assert files.flush(10) and files.storage == "ok", files.storage
+files.close()
+"""
+
+
+def test_two_nodes_in_one_folder_lose_nothing_of_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    nodes = ("kitchen", "kitchen-pi")
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, node]) for node in nodes]
+    assert [writer.wait(60) for writer in writers] == [0, 0]
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "switches-kitchen-pi.json", "switches-kitchen.json",
+    ]  # fmt: skip
+    for node in nodes:
+        assert len(read_switches(state_file("switches.json", node))) == 150

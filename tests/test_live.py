@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from edge.assembly import Engine, open_engine
+from edge.host.disk import StateFiles
 from edge.live import Live, Reloaded
 from edge.mqtt.discovery.keeper import Keeper
 from edge.mqtt.messages import ConfigHealth
@@ -49,7 +50,7 @@ class Home:
     def __init__(self, engine: Engine, folder: Path, first: Settings, switches: dict[str, Switches]) -> None:
         self.sink = TwoWaySink()
         self.wanted: Settings | ConfigError = first
-        keeper: Any = Keeper(self.sink, "pi", folder / "discovery.json")  # type: ignore[arg-type]
+        keeper: Any = Keeper(self.sink, folder / "discovery.json", StateFiles(folder))  # type: ignore[arg-type]
         self.live = Live(first, engine, self.sink, keeper, self._load, switches)
         self.live.start()
 
@@ -267,6 +268,6 @@ def test_the_log_s_level_follows(start: Start) -> None:
 
 def test_without_a_file_there_is_nothing_to_read_again(start: Start, engine: Engine, tmp_path: Path) -> None:
     sink = TwoWaySink()
-    keeper: Any = Keeper(sink, "pi", tmp_path / "discovery.json")  # type: ignore[arg-type]
+    keeper: Any = Keeper(sink, tmp_path / "discovery.json", StateFiles(tmp_path))  # type: ignore[arg-type]
     live = Live(settings(), engine, sink, keeper, None, {})
     assert live.reload() == Reloaded(mistakes=("there is no configuration file",))

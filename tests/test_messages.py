@@ -99,6 +99,7 @@ def test_health_of_a_raspberry_pi() -> None:
         ),
         commands=CommandHealth(7, 2),
         config=ConfigHealth("config.toml:12: mqtt.prot: unknown key", ("mqtt.host",)),
+        storage="disk does not answer; kept in memory",
     )
     assert messages.health(TOPICS, now, NOON) == Message(
         "emotion-edge/kitchen-pi/health",
@@ -111,7 +112,8 @@ def test_health_of_a_raspberry_pi() -> None:
         b'"dropped":500,"corrupt":1,"storage":"database or disk is full; kept in memory"},'
         b'"duplicate_id":true,"insecure":false},'
         b'"commands":{"accepted":7,"refused":2},'
-        b'"config":{"ok":false,"error":"config.toml:12: mqtt.prot: unknown key","restart":["mqtt.host"]}}',
+        b'"config":{"ok":false,"error":"config.toml:12: mqtt.prot: unknown key","restart":["mqtt.host"]},'
+        b'"storage":"disk does not answer; kept in memory"}',
         qos=0,
         retain=True,
     )
@@ -126,7 +128,7 @@ def test_health_leaves_out_what_the_board_does_not_tell() -> None:
         b'"mqtt":{"reconnects":0,"queued":0,"dropped":0,'
         b'"outbox":{"depth":0,"bytes":0,"dropped":0,"corrupt":0,"storage":"memory only"},'
         b'"duplicate_id":false,"insecure":false},'
-        b'"commands":{"accepted":0,"refused":0},"config":{"ok":true}}'
+        b'"commands":{"accepted":0,"refused":0},"config":{"ok":true},"storage":"ok"}'
     )
 
 

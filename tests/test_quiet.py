@@ -1,7 +1,9 @@
 """Native noise: written past Python, straight to the descriptors."""
 
 import os
+import subprocess
 import sys
+import threading
 import warnings
 
 import pytest
@@ -37,3 +39,43 @@ def test_it_is_not_where_one_line_says_it_better(capfd: pytest.CaptureFixture[st
     with pytest.raises(ValueError, match="broken"):
         fail(show_on_error=False)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("show_on_error", [True, False])
+def test_what_another_thread_logs_meanwhile_is_not_swallowed(show_on_error: bool) -> None:
+    script = f"""
+import logging, sys, threading
+from edge.commands.run import configure_logging
+from edge.host.quiet import quiet
+configure_logging("info")
+log = logging.getLogger("edge")
+with quiet(show_on_error={show_on_error}):
+    print("native noise", file=sys.stderr)
+    other = threading.Thread(target=log.warning, args=("the broker is lost",))
+    other.start()
+    other.join()
+log.info("afterwards")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stderr == "WARNING the broker is lost\nINFO afterwards\n"
+    assert done.stdout == ""
+
+
+def test_two_threads_that_are_quiet_leave_the_terminal_as_it_was(capfd: pytest.CaptureFixture[str]) -> None:
+    inside, leave = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with quiet(show_on_error=False):
+            inside.set()
+            leave.wait(5)
+
+    first = threading.Thread(target=hold)
+    first.start()
+    assert inside.wait(5)
+    second = threading.Thread(target=hold)
+    second.start()
+    leave.set()
+    first.join(5)
+    second.join(5)
+    print("ours", file=sys.stderr)
+    assert capfd.readouterr() == ("", "ours\n")

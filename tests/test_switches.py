@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.remote.switches import Refused, Switches, parse, read_switches, text, write_switches
+from edge.remote.switches import Refused, Switches, parse, read_switches, switches_text, text
 from edge.report import Rules
 
 CONFIGURED = Rules(min_confidence=0.5, hold_s=0.6)
@@ -81,21 +81,21 @@ def test_a_camera_is_on_until_it_is_switched_off() -> None:
     assert (Switches().on, off.on, off.turned("enabled", True, CONFIGURED)) == (True, False, Switches())
 
 
-def test_switches_outlast_the_daemon_each_node_s_its_own(tmp_path: Path) -> None:
-    path = tmp_path / "state" / "switches.json"
+def test_switches_outlast_the_daemon(tmp_path: Path) -> None:
     kitchen = {"hall": Switches(enabled=False, hold=2.5), "porch": Switches(min_confidence=0.123)}
-    write_switches(path, "demo", {"portraits": Switches(enabled=False)})
-    write_switches(path, "kitchen", {**kitchen, "untouched": Switches()})
-    assert read_switches(path, "kitchen") == kitchen
-    assert read_switches(path, "demo") == {"portraits": Switches(enabled=False)}
-    assert read_switches(path, "other") == {}
-    assert [file.name for file in path.parent.iterdir()] == ["switches.json"]
+    text = switches_text({**kitchen, "untouched": Switches()})
+    assert json.loads(text) == {
+        "v": 2,
+        "cameras": {"hall": {"enabled": "OFF", "hold": "2.5"}, "porch": {"min_confidence": "0.123"}},
+    }
+    (tmp_path / "switches.json").write_text(text)
+    assert read_switches(tmp_path / "switches.json") == kitchen
 
 
 def test_without_a_file_every_switch_is_as_configured(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert read_switches(tmp_path / "switches.json", "pi") == {}
+    assert read_switches(tmp_path / "switches.json") == {}
     assert caplog.records == []
 
 
@@ -103,14 +103,14 @@ def test_without_a_file_every_switch_is_as_configured(
     "content",
     [
         b"",
-        b'{"v":1,"nodes":{"pi":{"hall":{"enabled":"O',  # cut short
+        b'{"v":2,"cameras":{"hall":{"enabled":"O',  # cut short
         b"\xff\xfe",
         b"[" * 100_000,
-        b'{"v":2,"nodes":{}}',
-        b'{"v":1,"nodes":{"pi":[]}}',
-        b'{"v":1,"nodes":{"pi":{"hall":{"enabled":"PERHAPS"}}}}',
-        b'{"v":1,"nodes":{"pi":{"hall":{"hold":61}}}}',
-        b'{"v":1,"nodes":{"pi":{"hall":{"source":"rtsp://elsewhere"}}}}',
+        b'{"v":1,"nodes":{}}',
+        b'{"v":2,"cameras":{"hall":[]}}',
+        b'{"v":2,"cameras":{"hall":{"enabled":"PERHAPS"}}}',
+        b'{"v":2,"cameras":{"hall":{"hold":61}}}',
+        b'{"v":2,"cameras":{"hall":{"source":"rtsp://elsewhere"}}}',
     ],
 )
 def test_a_damaged_file_is_told_and_left_out(
@@ -118,18 +118,7 @@ def test_a_damaged_file_is_told_and_left_out(
 ) -> None:
     path = tmp_path / "switches.json"
     path.write_bytes(content)
-    assert read_switches(path, "pi") == {}
+    assert read_switches(path) == {}
     assert caplog.record_tuples == [
         ("edge.remote.switches", logging.WARNING, f"{path}: damaged; every switch is as config.toml says")
     ]
-
-
-def test_a_file_that_cannot_be_written_stays_as_it_was(tmp_path: Path) -> None:
-    path = tmp_path / "switches.json"
-    write_switches(path, "pi", {"hall": Switches(hold=1.0)})
-    before = path.read_bytes()
-    (tmp_path / "switches.json.new").mkdir()  # as good as a disk that refuses, for root, too
-    with pytest.raises(OSError, match="Is a directory"):
-        write_switches(path, "pi", {"hall": Switches(hold=2.0)})
-    assert path.read_bytes() == before
-    assert json.loads(before) == {"v": 1, "nodes": {"pi": {"hall": {"hold": "1"}}}}

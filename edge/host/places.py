@@ -10,6 +10,12 @@ import os
 from pathlib import Path
 
 
+def state_file(name: str, node: str) -> Path:
+    """*node*'s own ``NAME.suffix`` in the state directory: ``NAME-NODE.suffix``."""
+    stem, dot, suffix = name.partition(".")
+    return state_directory() / f"{stem}-{node}{dot}{suffix}"
+
+
 def state_directory() -> Path:
     """systemd's state directory, else ``emotion-edge`` in the user's data directory; it may not exist yet."""
     # StateDirectory= may name several, separated by colons; the first is the unit's own.

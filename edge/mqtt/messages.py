@@ -97,6 +97,7 @@ class Health:
     mqtt: MqttHealth = MqttHealth()
     commands: CommandHealth = field(default_factory=CommandHealth)
     config: ConfigHealth = ConfigHealth()
+    storage: str = "ok"  # of the state files beside the outbox: or why they cannot be written
 
 
 def node_status(topics: Topics, online: bool) -> Message:
@@ -147,6 +148,7 @@ def health(topics: Topics, now: Health, wall: float) -> Message:
     }
     payload["commands"] = asdict(now.commands)
     payload["config"] = _config_health(now.config)
+    payload["storage"] = now.storage
     return Message(topics.of("health"), _json(payload), retain=True)
 
 

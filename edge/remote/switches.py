@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edge.host.disk import write_whole
+from edge.host.disk import read_whole
 from edge.report import Rules
 
 log = logging.getLogger(__name__)
@@ -94,29 +94,10 @@ def shown(payload: bytes) -> str:
     return start if len(payload) <= 24 else f"{start} and {len(payload) - 24} bytes more"
 
 
-def read_switches(path: Path, node: str) -> dict[str, Switches]:
-    """Camera of *node* -> its switches, from *path*; none, and a warning, where the file is damaged."""
-    return _read(path).get(node, {})
-
-
-def write_switches(path: Path, node: str, cameras: Mapping[str, Switches]) -> None:
-    """Remember the switches of *node*'s *cameras* in *path*; OSError, and the old file, where that fails.
-
-    Other nodes' stay: a machine may run two daemons as one user.
-    """
-    nodes = {**_read(path), node: {name: it for name, it in cameras.items() if it != Switches()}}
-    body = {node: {name: _texts(it) for name, it in cameras.items()} for node, cameras in nodes.items()}
-    write_whole(path, json.dumps({"v": 1, "nodes": body}))
-
-
-def _texts(switches: Switches) -> dict[str, str]:
-    return {name: text(value) for name, value in asdict(switches).items() if value is not None}
-
-
-def _read(path: Path) -> dict[str, dict[str, Switches]]:
+def read_switches(path: Path) -> dict[str, Switches]:
+    """Camera -> its switches, from *path*; none, and a warning, where it is damaged or cannot be read."""
     try:
-        with path.open("rb") as file:
-            return _nodes(json.loads(file.read(_MAX_FILE_BYTES)))
+        return _cameras(json.loads(read_whole(path, _MAX_FILE_BYTES)))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:
@@ -125,14 +106,21 @@ def _read(path: Path) -> dict[str, dict[str, Switches]]:
         return {}
 
 
-def _nodes(content: Any) -> dict[str, dict[str, Switches]]:
-    """ValueError where *content* is not what write_switches() wrote."""
+def switches_text(cameras: Mapping[str, Switches]) -> str:
+    """What read_switches() reads: the switches of *cameras*."""
+    turned = {name: _texts(it) for name, it in cameras.items() if it != Switches()}
+    return json.dumps({"v": 2, "cameras": turned})
+
+
+def _texts(switches: Switches) -> dict[str, str]:
+    return {name: text(value) for name, value in asdict(switches).items() if value is not None}
+
+
+def _cameras(content: Any) -> dict[str, Switches]:
+    """ValueError where *content* is not what switches_text() gave."""
     match content:
-        case {"v": 1, "nodes": dict() as nodes} if all(isinstance(it, dict) for it in nodes.values()):
-            return {
-                node: {name: _switches(texts) for name, texts in cameras.items()}
-                for node, cameras in nodes.items()
-            }
+        case {"v": 2, "cameras": dict() as cameras}:
+            return {name: _switches(texts) for name, texts in cameras.items()}
     raise ValueError("not the switches of this version")
 
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import threading
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
+from edge.host.disk import StateFiles
 from edge.mqtt import discovery
 from edge.mqtt.client import MqttSink
 from edge.mqtt.discovery import Format, Told
 from edge.mqtt.discovery.entities import Device
-from edge.mqtt.discovery.memory import read_told, write_told
+from edge.mqtt.discovery.memory import read_told, told_text
 from edge.types import Incoming
-
-log = logging.getLogger(__name__)
 
 JITTER_S = 5.0  # a house full of nodes is not to answer Home Assistant at the same moment
 INTERVAL_S = 10.0  # at least, between two answers
@@ -24,23 +22,23 @@ INTERVAL_S = 10.0  # at least, between two answers
 class Keeper:
     """Announces devices through *sink*, takes back what is there no longer, and answers births.
 
-    What was told of *node* is remembered in *path*, so that a camera that was renamed while the daemon was
+    What was told is remembered in *path* by *files*, so that a camera that was renamed while the daemon was
     off is also taken back. *jitter* gives a number of seconds from 0 to the one it is called with.
     """
 
     def __init__(
         self,
         sink: MqttSink,
-        node: str,
         path: Path,
+        files: StateFiles,
         *,
         jitter: Callable[[float], float] = lambda longest: random.uniform(0, longest),
     ) -> None:
         self._sink = sink
-        self._node = node
         self._path = path
+        self._files = files
         self._jitter = jitter
-        self._told: Told = read_told(path, node)  # what the broker may still have
+        self._told: Told = read_told(path)  # what the broker may still have
         self._wanted: Told | None = None  # what it should have, until it acknowledged that
         self._birth_topic = ""
         self._born = threading.Event()
@@ -104,10 +102,4 @@ class Keeper:
         if told == self._told:
             return  # nothing to wear the card out for
         self._told = told
-        try:
-            write_told(self._path, self._node, told)
-        except OSError as error:
-            log.warning(
-                "%s: %s; a camera that goes while the daemon is off will stay in Home Assistant",
-                self._path, (error.strerror or str(error)).lower(),
-            )  # fmt: skip
+        self._files.write(self._path, told_text(told))

@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from edge.host.disk import write_whole
+from edge.host.disk import read_whole
 from edge.mqtt.discovery import Told
 
 log = logging.getLogger(__name__)
@@ -15,37 +15,29 @@ log = logging.getLogger(__name__)
 _MAX_FILE_BYTES = 1 << 20
 
 
-def read_told(path: Path, node: str) -> Told:
-    """What *path* says that *node* told; nothing where there is no file or, with a warning, a damaged one."""
-    return dict(_read(path).get(node, {}))
-
-
-def write_told(path: Path, node: str, told: Told) -> None:
-    """Remember *told* of *node* in *path*, whole or not at all; OSError where it cannot be written.
-
-    Other nodes' entries stay: a machine may run two daemons as one user.
-    """
-    nodes = {**_read(path), node: told}
-    write_whole(path, json.dumps({"v": 1, "nodes": nodes}))
-
-
-def _read(path: Path) -> dict[str, Told]:
+def read_told(path: Path) -> Told:
+    """What *path* says was told; nothing where there is no file or, with a warning, none that can be used."""
     try:
-        with path.open("rb") as file:
-            return _checked(json.loads(file.read(_MAX_FILE_BYTES)))
+        return _checked(json.loads(read_whole(path, _MAX_FILE_BYTES)))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else "damaged"
-        log.warning("%s: %s; what was told before is not taken back", path, str(reason).lower())
+        log.warning("%s: %s; a camera that went while the daemon was off stays in Home Assistant", path,
+                    str(reason).lower())  # fmt: skip
         return {}
 
 
-def _checked(content: Any) -> dict[str, Told]:
-    """ValueError where *content* is not what write_told() wrote."""
+def told_text(told: Told) -> str:
+    """What read_told() reads."""
+    return json.dumps({"v": 2, "topics": told})
+
+
+def _checked(content: Any) -> Told:
+    """ValueError where *content* is not what told_text() gave."""
     match content:
-        case {"v": 1, "nodes": dict() as nodes} if all(map(_is_told, nodes.values())):
-            return nodes
+        case {"v": 2, "topics": dict() as told} if _is_told(told):
+            return told
     raise ValueError("not the topics of this version")
 
 
