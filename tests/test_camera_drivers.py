@@ -114,6 +114,12 @@ def test_devices_are_listed_by_number_with_their_names(
     found = capture_devices(sysfs, Path("/dev"))
     assert [tuple(device) for device in found] == [("/dev/video2", "First"), ("/dev/video10", "Second")]
     assert capture_devices(tmp_path / "absent") == []
+    model = tmp_path / "model"
+    model.write_bytes(b"Raspberry Pi 5 Model B Rev 1.0\0")
+    opened: list[Path] = []
+    monkeypatch.setattr("edge.sources.v4l2._captures", lambda path: opened.append(path) or True)
+    assert [device.path for device in capture_devices(sysfs, Path("/dev"), model)] == ["/dev/video2"]
+    assert opened == [Path("/dev/video2")]
 
 
 class FakePicamera2:

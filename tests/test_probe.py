@@ -60,6 +60,37 @@ def test_a_coral_card_and_a_jetson_are_found_by_their_files(tmp_path: Path) -> N
     )
 
 
+def test_a_raspberry_pis_codecs_are_named_and_never_opened(tmp_path: Path) -> None:
+    (tmp_path / "dev").mkdir()
+    for node in ("video0", "video10", "video31", "video9"):
+        (tmp_path / "dev" / node).touch()
+    assert list(probe.codecs(tmp_path)) == []  # another board may have its camera there
+    model = tmp_path / "proc/device-tree/model"
+    model.parent.mkdir(parents=True)
+    model.write_bytes(b"Raspberry Pi 4 Model B Rev 1.4\0")
+    (found,) = probe.codecs(tmp_path)
+    assert not found.found
+    assert found.detail == "/dev/video10, /dev/video31: codecs, not cameras; auto never opens them"
+
+
+def test_a_kernel_without_the_memory_cgroup_is_named_with_what_to_do(tmp_path: Path) -> None:
+    (bare,) = probe.service(tmp_path)
+    assert (bare.name, bare.found) == ("MemoryMax", False)
+    assert bare.detail.startswith("the memory cgroup is off, so the unit's MemoryMax has no effect; add ")
+    assert "cgroup_enable=memory" in bare.detail
+    (tmp_path / "proc").mkdir()
+    for enabled in (False, True):
+        lines = f"#subsys_name hierarchy num_cgroups enabled\nmemory\t4\t1\t{enabled:d}\n"
+        (tmp_path / "proc/cgroups").write_text(lines)
+        assert next(probe.service(tmp_path)).found is enabled
+    (tmp_path / "proc/cgroups").unlink()
+    unified = tmp_path / "sys/fs/cgroup/cgroup.controllers"
+    unified.parent.mkdir(parents=True)
+    for controllers, found in (("cpuset cpu io pids", False), ("cpu memory pids", True)):
+        unified.write_text(f"{controllers}\n")
+        assert next(probe.service(tmp_path)).found is found
+
+
 def test_the_table_tells_used_found_and_missing_apart() -> None:
     findings = [
         Finding("camera", "/dev/video0", True, "HD Webcam", used=True),
@@ -84,7 +115,7 @@ def test_on_this_machine_an_interpreter_a_detector_and_portraits_are_found(
     assert probe.run(argparse.Namespace(json=True)) == 0
     findings = {(found["part"], found["name"]): found for found in json.loads(capsys.readouterr().out)}
     assert {part for part, _ in findings} == {
-        "model", "runtime", "detector", "camera", "opencv", "accelerator"
+        "model", "runtime", "detector", "camera", "opencv", "accelerator", "service"
     }  # fmt: skip
     assert findings["runtime", "ai-edge-litert"]["used"]
     assert findings["runtime", "onnxruntime"]["detail"].endswith("cpu, for ONNX files")

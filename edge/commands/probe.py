@@ -56,8 +56,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def probe(root: Path = Path("/")) -> list[Finding]:
-    """Everything that was looked for, part by part; *root* is where dev, etc and sys are."""
-    return [*_model(), *_runtimes(), *_detectors(), *_cameras(), *_opencv(), *accelerators(root)]
+    """Everything that was looked for, part by part; *root* is where dev, etc, proc and sys are."""
+    return [
+        *_model(), *_runtimes(), *_detectors(), *_cameras(), *codecs(root), *_opencv(), *accelerators(root),
+        *service(root),
+    ]  # fmt: skip
 
 
 def table(findings: list[Finding]) -> str:
@@ -139,6 +142,32 @@ def _cameras() -> Iterator[Finding]:
     if not any(source.startswith("/dev/") for source, _ in cameras):
         yield Finding("camera", "/dev/video*", False, "no V4L2 device gives pictures")
     yield Finding("camera", "portraits", True, "built in, shows nobody")
+
+
+def codecs(root: Path = Path("/")) -> Iterator[Finding]:
+    """The nodes of a Raspberry Pi that look like cameras and are none."""
+    from edge.sources.v4l2 import FIRST_CODEC, is_raspberry_pi
+
+    if not is_raspberry_pi(root / "proc/device-tree/model"):
+        return
+    numbers = sorted(int(node.name[5:]) for node in root.glob("dev/video*") if node.name[5:].isdigit())
+    names = ", ".join(f"/dev/video{number}" for number in numbers if number >= FIRST_CODEC)
+    if names:
+        detail = f"{names}: codecs, not cameras; auto never opens them"
+        yield Finding("camera", "/dev/video10 …", False, detail)
+
+
+def service(root: Path = Path("/")) -> Iterator[Finding]:
+    """What of the systemd unit's limits this machine's kernel does not enforce."""
+    controllers = _text(root / "sys/fs/cgroup/cgroup.controllers").split()
+    # Version 1 lists each controller in its own line: name, hierarchy, cgroups, enabled.
+    first = [(row[0], row[-1]) for row in map(str.split, _text(root / "proc/cgroups").splitlines()) if row]
+    if "memory" in controllers or ("memory", "1") in first:
+        yield Finding("service", "MemoryMax", True, "the memory cgroup is on")
+    else:
+        why = "the memory cgroup is off, so the unit's MemoryMax has no effect"
+        way = "add cgroup_enable=memory to /boot/firmware/cmdline.txt (Raspberry Pi OS) and reboot"
+        yield Finding("service", "MemoryMax", False, f"{why}; {way}")
 
 
 def _opencv() -> Iterator[Finding]:

@@ -29,6 +29,8 @@ _STREAMING = 0x04000000
 _DEVICE_CAPS = 0x80000000
 # Nodes of the Raspberry Pi that stream, but raw sensor data or another program's pictures: libcamera's.
 _LIBCAMERA_DRIVERS = (b"bcm2835-isp", b"bcm2835-codec", b"unicam", b"rp1-cfe", b"pispbe")
+_MODEL = Path("/proc/device-tree/model")
+FIRST_CODEC = 10  # on a Raspberry Pi; to open one may hang
 
 
 class Device(NamedTuple):
@@ -38,12 +40,15 @@ class Device(NamedTuple):
     name: str  # as the driver calls it
 
 
-def capture_devices(sysfs: Path = _SYSFS, dev: Path = _DEV) -> list[Device]:
+def capture_devices(sysfs: Path = _SYSFS, dev: Path = _DEV, model: Path = _MODEL) -> list[Device]:
     """The nodes that give pictures, by number; nodes for metadata, output and codecs are left out.
 
+    On a Raspberry Pi, as *model* says, those from number 10 on are not even opened.
     A node that may not be opened is listed all the same: its error, when it is used, says more.
     """
     nodes = [node for node in sysfs.glob("video*") if re.fullmatch(r"video\d+", node.name)]
+    if is_raspberry_pi(model):
+        nodes = [node for node in nodes if int(node.name[5:]) < FIRST_CODEC]
     devices = []
     for node in sorted(nodes, key=lambda node: int(node.name[5:])):
         try:
@@ -54,6 +59,14 @@ def capture_devices(sysfs: Path = _SYSFS, dev: Path = _DEV) -> list[Device]:
         if _captures(path):
             devices.append(Device(str(path), name))
     return devices
+
+
+def is_raspberry_pi(model: Path = _MODEL) -> bool:
+    """Whether the board calls itself one in the device tree's *model*."""
+    try:
+        return "Raspberry Pi" in model.read_text(errors="replace")
+    except OSError:
+        return False
 
 
 def is_capture(capability: bytes) -> bool:
