@@ -32,7 +32,7 @@ def lay(root: Path, drop_ins: tuple[str, ...]) -> None:
     shutil.copy(SYSTEMD / UNIT, units)
     for name in drop_ins:
         shutil.copy(SYSTEMD / "drop-ins" / f"{name}.conf", units / f"{UNIT}.d")
-    for program in ("usr/bin/emotion-edge", "bin/kill"):
+    for program in ("usr/bin/emotion-edge", "bin/sh"):
         (root / program).parent.mkdir(parents=True, exist_ok=True)
         (root / program).write_text("#!/bin/sh\n")
         (root / program).chmod(0o755)
