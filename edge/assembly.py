@@ -55,7 +55,15 @@ def open_engine(settings: Settings) -> Engine:
 def open_configured_detector(settings: Settings) -> FaceDetector:
     """The configured detector; EdgeError where its file is missing or not right."""
     part = settings.detector
-    return open_detector(part.kind, file=part.file, long_side=part.long_side, min_face=part.min_face)
+    return open_detector(
+        part.kind,
+        file=part.file,
+        # Left alone, a network of one fixed shape is shown pictures of that shape.
+        long_side=part.long_side if "long_side" in part.model_fields_set else None,
+        min_face=part.min_face,
+        min_score=part.min_score,
+        threads=settings.model.threads,
+    )
 
 
 def build_pipeline(

@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edge.types import EdgeError
 
@@ -55,16 +55,10 @@ class Figure(_Part):
     n: int = Field(gt=0)
 
 
-class Card(_Part):
-    """What the daemon and a reader need to know of a model; docs: DESIGN section 4."""
-
+class _AnyCard(_Part):
     name: str
     version: str
     files: dict[str, FileEntry]
-    labels: tuple[str, ...] = Field(min_length=2)
-    input: Input
-    crop: Crop
-    output: Output
     figures: tuple[Figure, ...] = ()
     training: dict[str, Any] = {}
     data: tuple[dict[str, Any], ...] = ()  # name, licence, used for
@@ -72,8 +66,85 @@ class Card(_Part):
     limits: str
 
 
+class Card(_AnyCard):
+    """What the daemon and a reader need to know of a classifier; docs: DESIGN section 4."""
+
+    kind: Literal["classifier"] = "classifier"
+    labels: tuple[str, ...] = Field(min_length=2)
+    input: Input
+    crop: Crop
+    output: Output
+
+
+class DetectorInput(_Part):
+    height: int = Field(gt=0, le=2048)
+    width: int = Field(gt=0, le=2048)
+    channels: Literal[1, 3]  # luma, or red, green, blue
+    range: tuple[float, float]  # pixel values of black and white: (0, 255)
+
+
+class _Decode(_Part):
+    min_score: float = Field(default=0.5, ge=0, le=1)  # what counts as a face where nothing else is set
+    max_overlap: float = Field(default=0.4, ge=0, le=1)  # of two boxes with a larger IoU the lower score goes
+
+
+class Center(_Decode):
+    """One face a cell; the names are those of the model's outputs, a level each. edge/detectors/decode.py."""
+
+    form: Literal["center"]
+    strides: tuple[Annotated[int, Field(gt=0)], ...] = Field(min_length=1)  # pixels
+    scores: tuple[str, ...]  # (1, rows, columns, 1) logits
+    boxes: tuple[str, ...]  # (1, rows, columns, 4)
+    eyes: tuple[str, ...] = ()  # (1, rows, columns, 4); none: no eyes
+
+    @model_validator(mode="after")
+    def _has_an_output_a_level(self) -> Center:
+        for name in ("scores", "boxes", *(("eyes",) if self.eyes else ())):
+            if len(getattr(self, name)) != len(self.strides):
+                raise ValueError(f"{len(self.strides)} strides, {len(getattr(self, name))} {name}")
+        return self
+
+
+class Grid(_Part):
+    stride: int = Field(gt=0)  # pixels
+    anchors: int = Field(gt=0)  # a cell
+
+
+class Anchors(_Decode):
+    """Anchors of one size in the middle of cells, as MediaPipe's face detectors have them."""
+
+    form: Literal["anchors"]
+    grids: tuple[Grid, ...] = Field(min_length=1)  # in the order of the outputs' rows
+    scores: str  # (1, anchors, 1) logits
+    boxes: str  # (1, anchors, 4 + 2 x points): centre x, y, width, height, then points x, y
+    scale: float = Field(gt=0)  # what the boxes' numbers are divided by to be parts of the input's side
+    clip: float = Field(default=100.0, gt=0)  # of the logits
+    eyes: tuple[int, int] | None = None  # which of the points they are
+
+
+class BoxFraming(_Part):
+    down: float  # edge/detectors/shared.py, Framing
+    size: float = Field(gt=0)
+
+
+class DetectorCard(_AnyCard):
+    """What the daemon and a reader need to know of a face detector."""
+
+    kind: Literal["detector"]
+    input: DetectorInput
+    decode: Annotated[Center | Anchors, Field(discriminator="form")]
+    framing: BoxFraming | None = None  # None: as our own network's
+
+
+AnyCard = TypeVar("AnyCard", Card, DetectorCard)
+_PLACES: dict[type[_AnyCard], str] = {
+    Card: "model.file takes a classifier's",
+    DetectorCard: "detector.file takes a detector's",
+}
+
+
 class Model(NamedTuple):
-    """A verified model: the bytes whose sha256 stands in the card."""
+    """A verified classifier: the bytes whose sha256 stands in the card."""
 
     path: Path
     content: bytes
@@ -81,15 +152,32 @@ class Model(NamedTuple):
     card: Card
 
 
+class DetectorModel(NamedTuple):
+    """A verified face detector."""
+
+    path: Path
+    content: bytes
+    sha256: str
+    card: DetectorCard
+
+
 def read_card(path: Path) -> Card:
-    """The card at *path*; EdgeError in one line where it is missing or not a card."""
+    """The classifier's card at *path*; EdgeError in one line where it is missing or not one."""
+    return _read_card(path, Card)
+
+
+def _read_card(path: Path, kind: type[AnyCard]) -> AnyCard:
     try:
         text = _read(path, MAX_CARD_BYTES)
     except EdgeError as error:
         raise EdgeError(f"{error}; a model needs its card beside it (quantize writes both)") from error
     try:
-        return Card.model_validate_json(text)
+        return kind.model_validate_json(text)
     except ValidationError as error:
+        wrong_kind = [one for one in error.errors() if one["loc"] == ("kind",)]
+        if wrong_kind:
+            said = "a detector" if kind is Card else "a classifier"
+            raise EdgeError(f"{path}: the card of {said}; {_PLACES[kind]}") from error
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         found = f"{place}: {first['msg']}" if place else first["msg"]
@@ -104,6 +192,13 @@ def read_model(path: Path) -> Model:
     card = read_card(card_path(path))
     content = _read_listed(path, card)
     return Model(path, content, card.files[path.name].sha256, card)
+
+
+def read_detector(path: Path) -> DetectorModel:
+    """As read_model(), of a face detector."""
+    card = _read_card(card_path(path), DetectorCard)
+    content = _read_listed(path, card)
+    return DetectorModel(path, content, card.files[path.name].sha256, card)
 
 
 def card_path(path: Path) -> Path:
@@ -126,7 +221,7 @@ def read_beside(model: Model, suffix: str) -> tuple[str, bytes]:
     return names[0], _read_listed(model.path.with_name(names[0]), model.card)
 
 
-def _read_listed(path: Path, card: Card) -> bytes:
+def _read_listed(path: Path, card: _AnyCard) -> bytes:
     entry = card.files.get(path.name)
     if entry is None:
         listed = ", ".join(sorted(card.files)) or "nothing"

@@ -7,34 +7,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from edge.preprocess import crop
-from edge.types import LABELS, EdgeError, Face, Floats, Image, Runtime, TensorSpec
+from edge.tensors import quantise
+from edge.types import LABELS, EdgeError, Face, Floats, Image, Runtime
 
 if TYPE_CHECKING:
     from edge.card import Card  # needs pydantic, which is not everywhere that training measures
-
-Tensor = npt.NDArray[np.generic]
-
-
-def quantise(x: Tensor, spec: TensorSpec) -> Tensor:
-    """Map real *x* (any shape) to *spec*'s dtype: divide, round, shift, saturate.
-
-    After the TFLite 8-bit specification; a float tensor takes *x* as it is.
-    """
-    if spec.dtype.kind == "f":
-        return np.asarray(x, spec.dtype)
-    bounds = np.iinfo(np.dtype(spec.dtype.str))
-    steps = np.rint(np.asarray(x, np.float32) / spec.scale) + spec.zero_point
-    return np.asarray(np.clip(steps, bounds.min, bounds.max), spec.dtype)
-
-
-def dequantise(q: Tensor, spec: TensorSpec) -> Floats:
-    """Map *q* of *spec*'s dtype back to real float32."""
-    real = np.asarray(q, np.float32)
-    return real if spec.dtype.kind == "f" else (real - np.float32(spec.zero_point)) * np.float32(spec.scale)
-
 
 class FaceClassifier:
     """Probabilities for each face, by a model whose tensors were held against its card.
@@ -67,7 +46,7 @@ class FaceClassifier:
         # A pixel has 256 values: each one's place in the network's range and number format is looked up.
         black, white = card.input.range
         self._encoded = quantise(black + np.arange(256) * ((white - black) / 255), runtime.input)
-        # As dequantise does: but seven numbers are quicker in plain Python than in one call of numpy.
+        # As tensors.dequantise does: but seven numbers are quicker in plain Python than in one call of numpy.
         self._scale, self._zero_point = given.scale or 1.0, given.zero_point
 
     def classify(self, image: Image, faces: Sequence[Face]) -> Floats:

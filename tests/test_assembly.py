@@ -10,10 +10,12 @@ from edge.settings import Settings
 
 def test_info_names_files_and_no_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    monkeypatch.setattr("edge.detectors.FACES", tmp_path / "faces.tflite")
     settings = Settings()
     info = build_info(settings, open_engine(settings), open_configured_detector(settings))
     assert info.detector == "haar"
     assert info.detector_reason == (
-        "haar, because no YuNet file at face_detection_yunet_2023mar.onnx; "
+        "haar, because no network faces.tflite in this installation; name one in detector.file; "
+        "no YuNet file at face_detection_yunet_2023mar.onnx; "
         "`emotion-edge models fetch yunet` gets it"
     )

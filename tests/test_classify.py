@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from edge.card import Card
-from edge.classify import FaceClassifier, dequantise, quantise
+from edge.classify import FaceClassifier
+from edge.tensors import dequantise, quantise
 from edge.types import LABELS, Box, EdgeError, Face, TensorSpec
 from tests.fakes import EchoRuntime
 from tests.test_card import card

@@ -119,5 +119,5 @@ def test_the_numbers_in_yunets_file_are_those_that_fer2013_gives(
 
 
 def test_an_unknown_detector_is_refused(pictures: Image) -> None:
-    with pytest.raises(EdgeError, match="'ssd' is not known; haar or yunet is"):
-        run(pictures, detector="ssd")
+    with pytest.raises(EdgeError, match="'dlib' is not known; expected haar, ssd or yunet"):
+        run(pictures, detector="dlib")

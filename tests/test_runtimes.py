@@ -10,10 +10,11 @@ import pytest
 
 from edge.assembly import open_engine
 from edge.card import Model, read_model
-from edge.classify import FaceClassifier, quantise
+from edge.classify import FaceClassifier
 from edge.runtimes import kind_of, open_runtime
 from edge.settings import Settings
 from edge.settings.tables import Model as ModelSettings
+from edge.tensors import quantise
 from edge.types import LABELS, EdgeError, Runtime
 from tests.squares import pictures
 

@@ -95,8 +95,8 @@ def test_all_mistakes_are_told_in_the_order_of_the_file() -> None:
          "did you mean 'onnx'?"),
         ('[model]\nprovider = "gpu"',
          ':2: model.provider: found "gpu", "cpu", "cuda" or "tensorrt" would do; did you mean \'cpu\'?'),
-        ('[detector]\nkind = "har"', ':2: detector.kind: found "har", "auto", "haar" or "yunet" would do; '
-         "ssd is not built yet; did you mean 'haar'?"),
+        ('[detector]\nkind = "har"', ':2: detector.kind: found "har", "auto", "ssd", "yunet" or '
+         "\"haar\" would do; did you mean 'haar'?"),
         ('[node]\nid = "a b"', ':2: node.id: found "a b", 1 to 64 letters, digits, _ and - would do'),
         ('[node]\nid = "a\\n"', ':2: node.id: found "a…", 1 to 64 letters, digits, _ and - would do'),
         ('[detector]\nhost = "x"', ":2: detector.host: unknown key; it belongs in [mqtt]"),

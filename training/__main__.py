@@ -290,7 +290,7 @@ def _parser() -> argparse.ArgumentParser:
     framing = commands.add_parser(
         "framing", parents=[data], help="how a detector's box lies to the frame of FER2013's faces"
     )
-    framing.add_argument("--detector", choices=("haar", "yunet"), default="haar", help="default: haar")
+    framing.add_argument("--detector", choices=("haar", "ssd", "yunet"), default="haar", help="default: haar")
     framing.add_argument("--file", type=Path, metavar="F", help="the detector's own file")
     framing.add_argument("--count", type=whole(1), default=2000, metavar="N", help="pictures (default: 2000)")
     framing.set_defaults(run=_framing)

@@ -1,4 +1,4 @@
-"""How a detector frames FER2013's faces: the numbers behind `framing` in edge/detectors/{haar,yunet}.py.
+"""How a detector frames FER2013's faces: the numbers behind `framing` in edge/detectors/{haar,ssd,yunet}.py.
 
 FER2013's pictures are the wanted frame. Each is enlarged to a random side, put in the middle of a larger
 canvas and searched; where the detector's box lies in it is what the framing must undo.
@@ -91,9 +91,9 @@ def place(image: Image, side: int) -> tuple[Image, Box]:
 def run(
     images: Image, *, detector: str = "haar", file: Path | None = None, count: int = 2000, seed: int = 0
 ) -> None:
-    """Print the framing of *detector* ("haar" or "yunet", from *file*) over *images* (n, 48, 48)."""
-    if detector not in ("haar", "yunet"):
-        raise EdgeError(f"framing: detector {detector!r} is not known; haar or yunet is")
+    """Print the framing of *detector* ("haar", "ssd" or "yunet", from *file*) over *images* (n, 48, 48)."""
+    if detector not in ("haar", "ssd", "yunet"):
+        raise EdgeError(f"framing: detector {detector!r} is not known; expected haar, ssd or yunet")
     finder = open_detector(detector, file=file).finder  # type: ignore[arg-type]
     print("\n".join(report(finder, measure(images, finder, count=count, seed=seed))))
 

@@ -11,7 +11,7 @@ from typing import Any
 from edge.assembly import Engine, open_configured_detector, open_engine
 from edge.commands.options import add_engine, settings_of
 from edge.preprocess import crop_whole
-from edge.sources.images import SUFFIXES, is_image, read_image
+from edge.sources.images import SUFFIXES, pictures_in, read_image
 from edge.types import LABELS, Detector, EdgeError, Image
 
 # Pictures up to this side are taken for one framed face, as data sets hold them, when nothing is found.
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(report) if options.json else _measure_text(report))
         return 0
     detector = open_configured_detector(settings)
-    pictures = [picture for path in options.paths for picture in _pictures(path)]
+    pictures = [picture for path in options.paths for picture in pictures_in(path)]
     if not pictures:
         raise EdgeError(f"{options.paths[0]}: no images here; {', '.join(sorted(SUFFIXES))} would do")
     results = []
@@ -112,21 +112,12 @@ def _whole(image: Image, engine: Engine) -> list[float]:
     return engine.classifier.scores(crop_whole(image, part.height, part.width))
 
 
-def _pictures(path: Path) -> Iterator[Path]:
-    if path.is_file():
-        yield path
-        return
-    yield from sorted(
-        child for child in path.rglob("*") if child.is_file() and is_image(child)
-    )
-
-
 def _labelled_pictures(path: Path) -> Iterator[tuple[str, Path]]:
     if not path.is_dir():
         return
     for folder in sorted(path.iterdir()):
         if folder.is_dir() and folder.name.lower() in LABELS:
-            for picture in _pictures(folder):
+            for picture in pictures_in(folder):
                 yield folder.name.lower(), picture
 
 

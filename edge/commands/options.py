@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import get_args
 
+from edge.detectors import Kind
 from edge.settings import Settings, load
 
 
@@ -15,17 +17,35 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 def add_engine(parser: argparse.ArgumentParser) -> None:
     """--config, and what a tool may want to try without changing it."""
     add_config(parser)
+    add_model(parser)
+    add_detector(parser)
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, metavar="F", help="a .tflite or .onnx file, its card beside it")
+    add_threads(parser)
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, choices=range(1, 5), metavar="N", help="1 to 4")
-    parser.add_argument("--detector", choices=("auto", "haar", "yunet"), help="how faces are found")
+
+
+def add_detector(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--detector", choices=get_args(Kind), help="how faces are found")
     parser.add_argument("--detector-file", type=Path, metavar="F", help="the detector's own file")
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
     """The configuration with the command line's choices over it; ConfigError where it is wrong."""
     settings = load(options.config)
-    model = {"file": options.model, "threads": options.threads}
-    detector = {"kind": options.detector, "file": options.detector_file}
+    given = vars(options)
+    model = {"file": given.get("model"), "threads": given.get("threads")}
+    detector = {
+        "kind": given.get("detector"),
+        "file": given.get("detector_file"),
+        "long_side": given.get("long_side"),
+        "min_score": given.get("min_score"),
+    }
     return settings.model_copy(
         update={
             "model": settings.model.model_copy(update=_given(model)),

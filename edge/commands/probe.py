@@ -118,7 +118,7 @@ def _detectors() -> Iterator[Finding]:
     from edge.detectors import Kind, open_detector
 
     taken = False
-    kinds: tuple[Kind, ...] = ("yunet", "haar")  # the order in which "auto" takes them
+    kinds: tuple[Kind, ...] = ("ssd", "yunet", "haar")  # the order in which "auto" takes them
     for kind in kinds:
         try:
             description = open_detector(kind).description

@@ -5,53 +5,97 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from edge.detectors.files import CATALOGUE, models_directory, verify
+from edge.card import card_path
+from edge.detectors.files import CATALOGUE, FACES, models_directory, verify
 from edge.detectors.shared import FaceDetector, Finder
 from edge.types import ConfigError, EdgeError
 
-__all__ = ["FaceDetector", "Kind", "open_detector"]
+__all__ = ["FACES", "FaceDetector", "Kind", "open_detector"]
 
-Kind = Literal["auto", "haar", "yunet"]
+Kind = Literal["auto", "ssd", "yunet", "haar"]  # after auto: in the order in which it takes them
+LONG_SIDE = 320  # pixels
 
 
 def open_detector(
     kind: Kind = "auto",
     *,
     file: Path | None = None,
-    long_side: int = 320,
-    min_face: float = 0.08,
-    min_score: float = 0.7,
+    long_side: int | None = None,
+    min_face: float | None = None,
+    min_score: float | None = None,
+    threads: int = 1,
 ) -> FaceDetector:
-    """The detector *kind*; ``auto`` takes YuNet where its file is present and runs, else Haar.
+    """The detector *kind*; ``auto`` takes the first of ssd, YuNet and Haar that is here and runs.
 
-    *file*: another YuNet network (``yunet``, ``auto``) or another cascade (``haar``). *long_side*: pixels
-    to which a picture is shrunk before it is searched. *min_face*: the smallest face that counts, its
-    framed side as a fraction of the picture's long side. *min_score*: YuNet's threshold, 0..1.
+    *file*: a network with a card (``ssd``), another YuNet network or another cascade; ``auto`` takes what
+    it is for. *long_side*: pixels to which a picture is shrunk before it is searched, by default 320 or what
+    a network of one fixed shape takes. *min_face*: the smallest face that counts, its framed side as a
+    fraction of the picture's long side, by default .05 (ssd) or .08. *min_score*: 0..1, by default the
+    detector's own.
     ``description`` of the result says what was taken and why. EdgeError when it cannot be had.
     """
     match kind:
-        case "haar":
-            from edge.detectors.haar import Haar
+        case "ssd":
+            from edge.detectors.ssd import Ssd
 
-            haar = Haar(file, min_face=min_face)
-            return FaceDetector(haar, f"haar ({haar.path})", long_side=long_side, min_face=min_face)
+            if file is None and not FACES.exists():
+                raise EdgeError(f"no network {FACES} in this installation; name one in detector.file")
+            ssd = Ssd(file or FACES, min_score=min_score, long_side=long_side, threads=threads)
+            return _around(ssd, f"ssd ({ssd.description})", ssd.long_side or long_side, min_face, 0.05)
+        case "haar":
+            from edge.detectors.haar import MIN_SCORE, Haar
+
+            least = 0.08 if min_face is None else min_face
+            haar = Haar(file, min_face=least, min_score=MIN_SCORE if min_score is None else min_score)
+            return _around(haar, f"haar ({haar.path})", long_side, least, 0.08)
         case "yunet":
-            finder, path = _open_yunet(file, min_score)
-            return FaceDetector(finder, f"yunet ({path})", long_side=long_side, min_face=min_face)
+            finder, path = _open_yunet(file, 0.7 if min_score is None else min_score)
+            return _around(finder, f"yunet ({path})", long_side, min_face, 0.08)
         case "auto":
-            # A file that the user named must work; the one that may or may not be there need not.
-            if file is not None:
-                return open_detector(
-                    "yunet", file=file, long_side=long_side, min_face=min_face, min_score=min_score
-                )
-            try:
-                return open_detector("yunet", long_side=long_side, min_face=min_face, min_score=min_score)
-            except EdgeError as error:
-                detector = open_detector("haar", long_side=long_side, min_face=min_face)
-                detector.description = f"haar, because {error}"
-                return detector
+            return _first_that_runs(
+                file, long_side=long_side, min_face=min_face, min_score=min_score, threads=threads
+            )
         case _:
-            raise ConfigError(f"detector.kind: {kind!r} is not known; auto, haar or yunet is")
+            raise ConfigError(f"detector.kind: {kind!r} is not known; expected auto, ssd, yunet or haar")
+
+
+def _around(
+    finder: Finder, description: str, long_side: int | None, min_face: float | None, least: float
+) -> FaceDetector:
+    smallest = least if min_face is None else min_face
+    return FaceDetector(finder, description, long_side=long_side or LONG_SIDE, min_face=smallest)
+
+
+def _first_that_runs(
+    file: Path | None,
+    *,
+    long_side: int | None,
+    min_face: float | None,
+    min_score: float | None,
+    threads: int,
+) -> FaceDetector:
+    def opened(kind: Kind) -> FaceDetector:
+        return open_detector(
+            kind, file=file, long_side=long_side, min_face=min_face, min_score=min_score, threads=threads
+        )
+
+    # A file that the user named must work; those that may or may not be there need not.
+    if file is not None:
+        return opened("ssd" if file.suffix == ".tflite" or card_path(file).exists() else "yunet")
+    reasons: list[str] = []
+    preferred: tuple[Kind, ...] = ("ssd", "yunet")
+    for kind in preferred:
+        try:
+            detector = opened(kind)
+        except EdgeError as error:
+            reasons.append(str(error))
+            continue
+        if reasons:
+            detector.description += f", because {'; '.join(reasons)}"
+        return detector
+    detector = opened("haar")
+    detector.description = f"haar, because {'; '.join(reasons)}"
+    return detector
 
 
 def _open_yunet(file: Path | None, min_score: float) -> tuple[Finder, Path]:

@@ -9,6 +9,8 @@ from typing import NamedTuple
 from edge.host.places import state_directory
 from edge.types import EdgeError
 
+FACES = Path(__file__).parents[1] / "models" / "faces.tflite"  # ours, its card beside it
+
 
 class DetectorFile(NamedTuple):
     """One published file, pinned by its content: wherever it comes from, it is this one or refused."""

@@ -19,7 +19,7 @@ DEBIAN = Path("/usr/share/opencv4/haarcascades")  # package opencv-data, for apt
 # of WolfgangLanger's frames keep their face (3 would leave 6 false ones, but keep 96 %).
 STEP = 1.15
 NEIGHBOURS = 4
-MIN_WEIGHT = 2.0
+MIN_SCORE = 0.2  # a weight of 2
 
 
 class Haar:
@@ -31,8 +31,13 @@ class Haar:
     # MAD): FER2013's faces were themselves cut out with a cascade of OpenCV's.
     framing = Framing(down=0.0, size=1.019)
 
-    def __init__(self, file: Path | None = None, *, min_face: float = 0.08) -> None:
-        """*file*: a cascade, by default OpenCV's frontal face. *min_face*: framed side / long side."""
+    def __init__(
+        self, file: Path | None = None, *, min_face: float = 0.08, min_score: float = MIN_SCORE
+    ) -> None:
+        """*file*: a cascade, by default OpenCV's frontal face. *min_face*: framed side / long side.
+
+        *min_score*: 0..1, see find().
+        """
         if not hasattr(cv2, "CascadeClassifier"):
             raise EdgeError(
                 f"haar: OpenCV {cv2.__version__} has no CascadeClassifier; "
@@ -40,6 +45,7 @@ class Haar:
             )
         self.path = file or _cascade()
         self._min_face = min_face
+        self._min_score = min_score
         if not self.path.is_file():  # else OpenCV writes its own line to stderr
             raise EdgeError(f"haar: {self.path}: no such file; leave detector.file out for OpenCV's own")
         try:
@@ -50,15 +56,16 @@ class Haar:
             raise EdgeError(f"haar: {self.path}: not a cascade that OpenCV reads")
 
     def find(self, image: Image) -> list[Face]:
-        """Faces in luma *image*. The score is the last stage's weight / 10, at most 1: no probability."""
+        """Faces in luma *image*. The score is the last stage's weight / 10, in 0..1: no probability."""
         smallest = max(1, int(self._min_face * max(image.shape) / self.framing.size))
         boxes, _, weights = self._cascade.detectMultiScale3(
             image, STEP, NEIGHBOURS, minSize=(smallest, smallest), outputRejectLevels=True
         )
+        scores = [min(1.0, max(0.0, float(weight) / 10)) for weight in weights]
         return [
-            Face(Box(float(x), float(y), float(width), float(height)), min(1.0, float(weight) / 10))
-            for (x, y, width, height), weight in zip(boxes, weights, strict=True)
-            if weight >= MIN_WEIGHT
+            Face(Box(float(x), float(y), float(width), float(height)), score)
+            for (x, y, width, height), score in zip(boxes, scores, strict=True)
+            if score >= self._min_score
         ]
 
 

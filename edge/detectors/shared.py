@@ -45,13 +45,15 @@ class FaceDetector:
 
     def detect(self, image: Image) -> list[Face]:
         """Faces of *image* (BGR or luma), in its pixels; boxes may reach beyond its edge."""
+        smallest = self.min_face * max(image.shape[:2])
+        faces = (framed(face, self.finder.framing) for face in self.find(image))
+        return [face for face in faces if face.box.width >= smallest]
+
+    def find(self, image: Image) -> list[Face]:
+        """Every face of *image* (BGR or luma) as the detector itself draws it, in the pixels of *image*."""
         small = shrink(image, self.long_side, self.finder.colour)
         scale_x, scale_y = image.shape[1] / small.shape[1], image.shape[0] / small.shape[0]
-        smallest = self.min_face * max(image.shape[:2])
-        faces = (
-            framed(enlarged(face, scale_x, scale_y), self.finder.framing) for face in self.finder.find(small)
-        )
-        return [face for face in faces if face.box.width >= smallest]
+        return [enlarged(face, scale_x, scale_y) for face in self.finder.find(small)]
 
 
 def shrink(image: Image, long_side: int, colour: Literal["luma", "bgr"]) -> Image:

@@ -19,7 +19,8 @@ from edge.settings.mistakes import SECRET_KEYS, found, hint
 from edge.types import ConfigError
 
 MODEL_FILE = Path(__file__).parents[1] / "models" / "emotion.tflite"
-SHIPPED = {file.stem: file for file in sorted(MODEL_FILE.parent.glob("*.tflite"))}  # by the name that is set
+# By the name that is set.
+SHIPPED = {file.stem: file for file in sorted(MODEL_FILE.parent.glob("emotion*.tflite"))}
 SOURCE_NAMES = ("auto", "picamera", "portraits")
 SOURCE_SCHEMES = ("rtsp", "rtsps", "http", "https")
 TOPIC_WORDS = ("status", "info", "health", "request", "response")  # levels beside the cameras'
@@ -180,12 +181,11 @@ class Model(_Table):
 
 
 class Detector(_Table):
-    kind: Literal["auto", "haar", "yunet"] = Field(
-        default="auto", description='"auto", "haar" or "yunet"; ssd is not built yet'
-    )
+    kind: Literal["auto", "ssd", "yunet", "haar"] = "auto"
     file: ExistingFile | None = Field(default=None, description="the name of a file in quotes")
     long_side: int = Field(default=320, ge=64, le=1920)  # pixels
-    min_face: float = Field(default=0.08, ge=0.01, le=1)  # of the frame's long side
+    min_face: float | None = Field(default=None, ge=0.01, le=1)  # of the frame's long side
+    min_score: float | None = Field(default=None, ge=0.01, le=1)
 
 
 class Report(_Table):

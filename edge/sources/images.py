@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -32,6 +33,14 @@ def read_image(path: Path) -> Image:
     if image is None:
         raise EdgeError(f"{path}: not a readable image")
     return np.asarray(image, np.uint8)
+
+
+def pictures_in(path: Path) -> Iterator[Path]:
+    """The file *path*, or the pictures of the folder *path* and those below it, by name."""
+    if path.is_file():
+        yield path
+        return
+    yield from sorted(child for child in path.rglob("*") if child.is_file() and is_image(child))
 
 
 class Images:

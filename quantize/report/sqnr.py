@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from edge.classify import dequantise, quantise
 from edge.host.quiet import quiet
+from edge.tensors import dequantise, quantise
 from edge.types import Floats, Image, TensorSpec
 from quantize.inside import tflite
 from quantize.inside.graph import Graph, Op

@@ -1,0 +1,28 @@
+"""A model's number format: real values to a tensor's steps and back."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.types import Floats, TensorSpec
+
+Tensor = npt.NDArray[np.generic]
+
+
+def quantise(x: Tensor, spec: TensorSpec) -> Tensor:
+    """Map real *x* (any shape) to *spec*'s dtype: divide, round, shift, saturate.
+
+    After the TFLite 8-bit specification; a float tensor takes *x* as it is.
+    """
+    if spec.dtype.kind == "f":
+        return np.asarray(x, spec.dtype)
+    bounds = np.iinfo(np.dtype(spec.dtype.str))
+    steps = np.rint(np.asarray(x, np.float32) / spec.scale) + spec.zero_point
+    return np.asarray(np.clip(steps, bounds.min, bounds.max), spec.dtype)
+
+
+def dequantise(q: Tensor, spec: TensorSpec) -> Floats:
+    """Map *q* of *spec*'s dtype back to real float32."""
+    real = np.asarray(q, np.float32)
+    return real if spec.dtype.kind == "f" else (real - np.float32(spec.zero_point)) * np.float32(spec.scale)

@@ -1,0 +1,185 @@
+"""Single-shot networks: shapes, cells to boxes, cards, and what is refused."""
+
+import json
+import math
+import shutil
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.assembly import open_configured_detector
+from edge.card import Anchors, Center, Grid, read_card, read_detector
+from edge.detectors import open_detector
+from edge.detectors.decode import AnchorDecoder, CenterDecoder, Found, best, least_step
+from edge.detectors.ssd import Ssd
+from edge.settings import Settings
+from edge.settings.tables import Detector
+from edge.types import Box, EdgeError, Image, TensorSpec
+from tests import bright_cells
+
+INT8 = np.dtype(np.int8)
+FLOAT = np.dtype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return bright_cells.leave_model(tmp_path_factory.mktemp("cells"))
+
+
+@pytest.fixture
+def copied(network: Path, tmp_path: Path) -> Path:
+    for suffix in (".tflite", ".json"):
+        shutil.copy(network.with_suffix(suffix), tmp_path)
+    return tmp_path / network.name
+
+
+def room(rows: int, columns: int, *cells: tuple[int, int], scale: int = 1) -> Image:
+    """A dark picture in which these (row, column) cells of 32 x *scale* pixels are white."""
+    image, side = np.full((rows, columns), 20, np.uint8), 32 * scale
+    for row, column in cells:
+        image[row * side : (row + 1) * side, column * side : (column + 1) * side] = 255
+    return image
+
+
+@pytest.mark.parametrize("size", [(240, 320), (180, 320), (320, 180), (256, 320), (96, 200)])
+def test_a_cell_is_a_face_where_its_numbers_say_in_any_shape(network: Path, size: tuple[int, int]) -> None:
+    finder = Ssd(network)
+    # The cell's middle is at 112, 48; its box a quarter of a stride to the right and above.
+    (face,) = finder.find(room(*size, (1, 3)))
+    assert face.box == pytest.approx((120 - 32, 40 - 32 * math.exp(0.5), 64, 64 * math.exp(0.5)), abs=1.5)
+    assert face.score == pytest.approx(1 / (1 + math.exp(-4)), abs=0.02)
+    assert face.eyes is not None
+    assert np.ravel(face.eyes).tolist() == pytest.approx([96, 32, 128, 32], abs=1)
+
+
+def test_one_network_serves_cameras_of_several_shapes_in_turn(network: Path) -> None:
+    finder = Ssd(network)
+    first = finder.find(room(240, 320, (2, 2)))
+    assert len(finder.find(room(320, 180, (7, 1), (2, 3)))) == 2
+    assert finder.find(room(240, 320)) == []  # nothing is left of the picture before
+    assert finder.find(room(240, 320, (2, 2))) == first
+
+
+def test_the_detector_gives_boxes_of_the_large_picture_and_frames_them(network: Path) -> None:
+    detector = open_detector("ssd", file=network)
+    assert detector.description.startswith(f"ssd ({network}, bright cells 1, ")
+    assert (detector.long_side, detector.min_face) == (320, 0.05)
+    image = room(720, 1280, (1, 3), scale=4)
+    (own,) = detector.find(image)
+    assert own.box.width == pytest.approx(256, rel=0.02)
+    (framed,) = detector.detect(image)
+    assert framed.box.width == pytest.approx(1.303 * own.box.width)
+    assert framed.box.center == pytest.approx((448, 128 + 0.144 * 256), abs=6)
+
+
+def test_the_score_that_counts_is_the_card_s_unless_another_is_set(copied: Path) -> None:
+    grey = room(256, 320, (1, 3))
+    grey[grey == 255] = 140  # a logit of -.5
+    assert Ssd(copied).find(grey) == []
+    (face,) = Ssd(copied, min_score=0.3).find(grey)
+    decode = json.loads(copied.with_suffix(".json").read_text())["decode"]
+    bright_cells.leave_card(copied, decode={**decode, "min_score": 0.3})
+    assert Ssd(copied).find(grey) == [face]
+    assert Ssd(copied, min_score=0.99).find(room(256, 320, (1, 3))) == []
+
+
+def test_a_configuration_runs_it_and_auto_takes_a_file_for_what_it_is(network: Path) -> None:
+    chosen = Detector(kind="auto", file=network, min_score=0.6, min_face=0.3)
+    detector = open_configured_detector(Settings(detector=chosen))
+    assert (detector.finder.name, detector.min_face) == ("ssd", 0.3)
+    assert detector.detect(room(480, 640)) == []
+
+
+def test_a_card_s_framing_goes_before_ours(copied: Path) -> None:
+    bright_cells.leave_card(copied, framing={"down": 0.1, "size": 1.5})
+    assert Ssd(copied).framing == (0.1, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"input": {"height": 192, "width": 320, "channels": 1, "range": [0, 255]}},
+         r"card says input \(1, 192, 320, 1\), model takes \(1, 256, 320, 1\)"),
+        ({"decode": {"form": "center", "strides": [16], "scores": ["score_8"], "boxes": ["box_16"]}},
+         r"card says output 'score_8' of \(1, 16, 20, 1\), model gives "),
+        ({"decode": {"form": "center", "strides": [8, 16], "scores": ["score_8"], "boxes": ["a", "b"]}},
+         "2 strides, 1 scores"),
+        ({"decode": {"form": "corners"}}, "not a model card: decode"),
+        ({"kind": "classifier"}, "the card of a classifier; detector.file takes a detector's"),
+        ({"files": {}}, "its card lists nothing, not this file"),
+    ],
+)  # fmt: skip
+def test_a_card_that_does_not_fit_is_named(copied: Path, changes: dict[str, object], said: str) -> None:
+    bright_cells.leave_card(copied, **changes)
+    with pytest.raises(EdgeError, match=said):
+        Ssd(copied)
+
+
+def test_a_detector_s_card_is_no_classifier_s(network: Path) -> None:
+    with pytest.raises(EdgeError, match=r"faces\.json: the card of a detector; model\.file takes a classif"):
+        read_card(network.with_suffix(".json"))
+    assert read_detector(network).card.decode.max_overlap == 0.4
+
+
+def test_a_file_for_the_edge_tpu_is_refused_without_one(copied: Path) -> None:
+    copied.write_bytes(copied.read_bytes() + b"edgetpu-custom-op")
+    bright_cells.leave_card(copied)
+    with pytest.raises(EdgeError) as caught:
+        open_detector("ssd", file=copied)
+    assert str(caught.value).startswith(f"{copied}: compiled for the Edge TPU; Edge TPU: libedgetpu.so.1 ")
+    assert str(caught.value).endswith("or name a file for the CPU in detector.file")
+
+
+# Decoding, as values
+
+
+def center(**changes: object) -> Center:
+    return Center(form="center", strides=(8,), scores=("s",), boxes=("b",), **changes)  # type: ignore[arg-type]
+
+
+def test_int8_scores_are_compared_in_their_own_steps() -> None:
+    spec = TensorSpec((1, 4, 4, 1), INT8, 0.1, 20)
+    assert least_step(0.5, spec) == 20
+    assert least_step(0.7, spec) == 29  # a logit of .847: the step above it
+    assert least_step(0.7, TensorSpec((1, 4, 4, 1), FLOAT)) == pytest.approx(0.8473, abs=1e-4)
+    assert (least_step(0, spec), least_step(1, spec)) == (-math.inf, math.inf)
+
+
+def test_outputs_are_found_by_name_or_else_by_a_shape_that_one_has() -> None:
+    named = (TensorSpec((1, 2, 3, 4), FLOAT, name="b:0"), TensorSpec((1, 2, 3, 1), FLOAT, name="s"))
+    tensors = np.zeros((1, 2, 3, 4), np.float32), np.full((1, 2, 3, 1), -9, np.float32)
+    tensors[1][0, 1, 2] = 3
+    tensors[0][0, 1, 2] = (0.5, 0, 0, math.log(2))
+    for outputs in (named, tuple(spec._replace(name="") for spec in named)):
+        found = CenterDecoder(center(), outputs, (16, 24), "x").found(tensors, 0.5)
+        assert found.boxes.tolist() == [pytest.approx([24 - 8, 12 - 16, 16, 32])]
+        assert found.eyes is None
+    with pytest.raises(EdgeError, match=r"x: card says output 's' of \(1, 2, 3, 1\), model gives b:0"):
+        CenterDecoder(center(), named[:1], (16, 24), "x")
+
+
+def test_anchors_are_cells_of_several_each_in_the_order_of_the_rows() -> None:
+    decode = Anchors(
+        form="anchors", grids=(Grid(stride=8, anchors=2), Grid(stride=16, anchors=1)), scores="s", boxes="b",
+        scale=16, eyes=(1, 0),
+    )  # fmt: skip
+    outputs = TensorSpec((1, 9, 1), FLOAT, name="s"), TensorSpec((1, 9, 8), FLOAT, name="b")
+    scores, boxes = np.full((1, 9, 1), -200, np.float32), np.zeros((1, 9, 8), np.float32)
+    scores[0, 5], scores[0, 8] = 200, 0  # the second row's first cell; the coarse grid's only one
+    boxes[0, 5] = (1, 2, 4, 6, -1, -2, 3, 4)
+    found = AnchorDecoder(decode, outputs, (16, 16), "x").found((scores, boxes), 0.4)
+    assert found.scores.tolist() == [pytest.approx(1), 0.5]
+    assert found.boxes.tolist() == [[3, 11, 4, 6], [8, 8, 0, 0]]
+    assert found.eyes is not None
+    assert found.eyes[0].tolist() == [7, 16, 3, 10]
+    assert best(found, 0.4) == [0]  # nothing has no size
+
+
+def test_of_boxes_on_one_face_the_likeliest_stays() -> None:
+    boxes = np.array([[0, 0, 10, 10], [1, 0, 10, 10], [20, 0, 10, 10], [np.inf, 0, 10, 10]], float)
+    assert best(Found(np.array([0.6, 0.9, 0.7, 0.99]), boxes, None), 0.4) == [1, 2]
+    assert Box(0, 0, 10, 10).iou(Box(1, 0, 10, 10)) > 0.4
