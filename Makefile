@@ -72,6 +72,22 @@ lock: | $(VENV)/bin/python
 	cp requirements/trixie.txt requirements/bookworm.txt
 	$(LOCK_DEBIAN) --python-version 3.11 requirements/bookworm.in -o requirements/bookworm.txt
 
+# The Debian package, installed in a Debian that systemd-nspawn boots; as root. SUITE=trixie make boot-test: the
+# other. The tree is built once in BOOT (1 minute, 350 MB), then 4 minutes a run. BOOT_PACKAGE=F: not a new one.
+.PHONY: boot-test
+SUITE ?= bookworm
+BOOT ?= $(HOME)/.cache/emotion-edge/boot
+BOOT_DEB = $(if $(filter trixie,$(SUITE)),deb13,deb12)_$(shell dpkg --print-architecture)
+boot-test: $(VENV)/.test
+	@command -v systemd-nspawn >/dev/null || { \
+	  echo "boot-test: skipped, systemd-nspawn is not installed (apt install systemd-container)"; exit 0; }; \
+	[ "$$(id -u)" = 0 ] || { echo "boot-test: needs root" >&2; exit 1; }; \
+	package="$(BOOT_PACKAGE)"; \
+	[ -n "$$package" ] || { $(MAKE) --no-print-directory $(BOOT_DEB) && \
+	  package=$$(ls -t dist/emotion-edge_*~$(BOOT_DEB).deb | head -n 1); } && \
+	sh tests/boot/build.sh "$(BOOT)/$(SUITE)" $(SUITE) && \
+	BOOT_TREE="$(BOOT)/$(SUITE)" BOOT_PACKAGE="$$package" $(BIN)/python -m pytest -x -v tests/boot
+
 # The Debian packages, into dist/; one alone: make deb12_arm64. Needs dpkg-deb and, for the wheels, a network.
 .PHONY: deb
 DEBS := deb12_amd64 deb12_arm64 deb13_amd64 deb13_arm64

@@ -1,0 +1,246 @@
+"""`make boot-test`: the Debian package in a booted Debian, in one run of 4 minutes.
+
+The tests follow one another in this order and share the machine; each leaves it as the next expects it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.boot.machine import Machine, missing
+from tests.broker import eventually
+
+TREE, PACKAGE = os.environ.get("BOOT_TREE", ""), os.environ.get("BOOT_PACKAGE", "")
+
+pytestmark = [
+    pytest.mark.skipif(not TREE, reason="needs a Debian tree and a package: `make boot-test` builds both"),
+    pytest.mark.skipif(bool(missing()), reason=missing() or "-"),
+    pytest.mark.timeout(300),
+]
+
+UNIT = "emotion-edge"
+CONFIG = """
+[node]
+id = "booted"
+[mqtt]
+host = "127.0.0.1"
+[[camera]]
+name = "hall"
+source = "portraits"
+"""
+# Where files of ours may lie. /var/lib/dpkg, logs and caches are Debian's own.
+OURS = re.compile(
+    r"/usr/(lib|share)/emotion-edge(/|$)|/usr/bin/emotion-edge$|/etc/emotion-edge(/|$)|/var/lib/emotion-edge(/|$)"
+    r"|/usr/lib/(systemd/system|sysusers\.d|tmpfiles\.d|udev/rules\.d|udev|tmpfiles\.d)(/emotion-edge\.\w+)?$"
+    r"|/usr/share/doc/emotion-edge(/|$)|/usr/share/lintian(/|$)|/etc/credstore$"
+    r"|/etc/systemd/system/multi-user\.target\.wants/emotion-edge\.service$"
+)
+DEBIANS = re.compile(
+    r"/(proc|sys|dev|run|tmp|root)(/|$)|/var/(lib/(dpkg|apt|systemd)|log|cache|tmp|backups)(/|$)"
+)
+# What a fault needs: Debian's Python runs a .pth of its site folder before anything of ours.
+HANG = '''
+import os, sys, threading, time
+
+def lay():
+    while "edge.pipeline" not in sys.modules or not hasattr(sys.modules["edge.pipeline"], "Pipeline"):
+        time.sleep(0.05)
+    pipeline = sys.modules["edge.pipeline"].Pipeline
+    real = pipeline.step
+    def hung_by_the_test(*given, **more):
+        while os.path.exists("/run/hang"):
+            time.sleep(0.1)
+        return real(*given, **more)
+    pipeline.step = hung_by_the_test
+
+if "run" in sys.orig_argv:
+    threading.Thread(target=lay, daemon=True).start()
+'''
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[Machine]:
+    machine = Machine(Path(TREE))
+    try:
+        machine.start()
+        (machine.root / "root/emotion-edge.deb").write_bytes(Path(PACKAGE).read_bytes())
+        yield machine
+    finally:
+        machine.close()
+
+
+@pytest.fixture(scope="module")
+def before(machine: Machine) -> set[str]:
+    """Every path of the machine before there was anything of ours."""
+    return paths(machine)
+
+
+def paths(machine: Machine) -> set[str]:
+    found = machine("find / -xdev").split("\n")
+    return {path for path in found if not DEBIANS.match(path) and not path.endswith(".pyc")}
+
+
+def main_pid(machine: Machine) -> int:
+    return int(machine.show(UNIT, "MainPID"))
+
+
+def active(machine: Machine) -> bool:
+    return machine.show(UNIT, "ActiveState") == "active"
+
+
+def faces(machine: Machine, within_s: int) -> int:
+    """How many faces the next message of the camera's holds."""
+    return len(json.loads(heard(machine, "hall/faces", within_s))["faces"])
+
+
+def heard(machine: Machine, topic: str, within_s: int = 5) -> str:
+    """The first message on *topic* of the node."""
+    return machine(f"mosquitto_sub -h 127.0.0.1 -W {within_s} -C 1 -t emotion-edge/booted/{topic}")
+
+
+def test_the_package_is_installed_without_a_network_and_switches_nothing_on(
+    machine: Machine, before: set[str]
+) -> None:
+    assert not any("emotion-edge" in path for path in before)
+    said = machine("apt-get install -y --no-install-recommends /root/emotion-edge.deb")
+    assert "systemctl enable --now emotion-edge" in said
+    assert machine(f"systemctl is-enabled {UNIT}", check=False) == "disabled"
+    assert machine.show(UNIT, "ActiveState") == "inactive"
+
+
+def test_it_is_ready_when_start_returns_and_faces_reach_the_broker(machine: Machine) -> None:
+    (machine.root / "etc/emotion-edge/config.toml").write_text(CONFIG)
+    began = time.monotonic()
+    machine(f"systemctl enable --now {UNIT}")
+    assert active(machine)
+    assert machine.show(UNIT, "StatusText").startswith("camera hall online; ")
+    assert faces(machine, 30) == 2
+    assert time.monotonic() - began < 60
+    assert machine.show(UNIT, "NRestarts") == "0"
+    assert heard(machine, "status") == "online"
+    assert int(machine(f"stat -c %u /proc/{main_pid(machine)}")) != 0
+
+
+def test_as_installed_systemd_finds_it_closed_and_without_fault(machine: Machine) -> None:
+    said = machine(f"systemd-analyze security {UNIT}")
+    exposure = re.search(r"exposure level for emotion-edge.service: (\d\.\d)", said)
+    assert exposure
+    assert float(exposure[1]) <= 1.5
+    assert machine(f"systemd-analyze verify --recursive-errors=no {UNIT}.service") == ""
+
+
+def test_after_a_sigkill_it_is_started_again(machine: Machine) -> None:
+    killed = main_pid(machine)
+    machine(f"kill -KILL {killed}")
+    assert eventually(lambda: active(machine) and main_pid(machine) not in (0, killed), 30)
+    assert faces(machine, 30) == 2
+
+
+def test_sighup_is_a_reload_that_systemd_sees(machine: Machine) -> None:
+    pid, since = main_pid(machine), time.time()
+    config = machine.root / "etc/emotion-edge/config.toml"
+    config.write_text(f"{CONFIG}faces = 3\n")
+    machine(f"systemctl reload {UNIT}")
+    assert eventually(lambda: "configuration read again: changed camera" in machine.journal(UNIT, since), 30)
+    assert eventually(lambda: active(machine), 10)
+    assert main_pid(machine) == pid
+    assert eventually(lambda: faces(machine, 30) == 3, 60)
+    config.write_text(CONFIG)
+    machine(f"systemctl reload {UNIT}")
+    assert eventually(lambda: faces(machine, 30) == 2, 60)
+
+
+def test_a_hung_analysis_is_killed_with_every_stack_in_the_journal_and_faces_come_again(
+    machine: Machine,
+) -> None:
+    version = machine("python3 -c 'import sys; print(*sys.version_info[:2], sep=\".\")'")
+    site = f"/usr/local/lib/python{version}/dist-packages"
+    machine(f"mkdir -p {site}")
+    (machine.root / f"{site[1:]}/hang_by_test.py").write_text(HANG)
+    (machine.root / f"{site[1:]}/hang_by_test.pth").write_text("import hang_by_test\n")
+    machine(f"systemctl restart {UNIT}")
+    assert faces(machine, 30) == 2
+    hung, since, at = main_pid(machine), time.time(), time.monotonic()
+    machine("touch /run/hang")
+    assert eventually(lambda: "stuck: analysis: no progress" in machine.show(UNIT, "StatusText"), 30)
+    assert eventually(lambda: main_pid(machine) not in (0, hung), 60)
+    machine("rm /run/hang")
+    assert faces(machine, 30) == 2
+    took = time.monotonic() - at
+    journal = machine.journal(UNIT, since)
+    assert "watchdog: no longer fed: analysis: no progress for" in journal
+    assert "Watchdog timeout" in journal
+    assert "in hung_by_the_test" in journal
+    stacks = re.findall(r"^(?:Current thread|Thread) 0x\w+", journal, re.MULTILINE)
+    assert len(stacks) >= 4  # analysis, reader, its watch, mqtt
+    assert took <= 60
+    machine(f"rm {site}/hang_by_test.*")
+    machine(f"systemctl restart {UNIT}")
+
+
+def test_a_process_that_is_stopped_as_a_whole_is_replaced(machine: Machine) -> None:
+    stopped, at = main_pid(machine), time.monotonic()
+    machine(f"kill -STOP {stopped}")
+    assert eventually(lambda: main_pid(machine) not in (0, stopped), 60)
+    assert faces(machine, 30) == 2
+    assert time.monotonic() - at <= 60
+
+
+def test_a_wrong_configuration_stays_stopped_with_one_line(machine: Machine) -> None:
+    config = machine.root / "etc/emotion-edge/config.toml"
+    config.write_text('[mqtt]\nprot = 1883\n')
+    since = time.time() + 1
+    time.sleep(1.1)
+    machine(f"systemctl restart {UNIT}", check=False)
+    time.sleep(5.0)  # RestartSec is 2
+    assert machine.show(UNIT, "ActiveState") == "failed"
+    assert machine.show(UNIT, "ExecMainStatus") == "78"
+    lines = [line for line in machine.journal(UNIT, since).split("\n") if "config.toml" in line]
+    assert lines == ["/etc/emotion-edge/config.toml:2: mqtt.prot: unknown key; did you mean 'port'?"]
+    assert "Traceback" not in machine.journal(UNIT, since)
+    config.write_text(CONFIG)
+    machine(f"systemctl restart {UNIT}")
+    assert faces(machine, 30) == 2
+
+
+def test_no_file_lies_outside_its_places(machine: Machine, before: set[str]) -> None:
+    assert sorted(path for path in paths(machine) - before if not OURS.match(path)) == []
+
+
+def test_an_upgrade_restarts_it_and_keeps_configuration_and_state(machine: Machine, tmp_path: Path) -> None:
+    old, state = main_pid(machine), machine("ls /var/lib/emotion-edge")
+    unpacked = tmp_path / "unpacked"
+    subprocess.run(["dpkg-deb", "-R", PACKAGE, unpacked], check=True)
+    control = unpacked / "DEBIAN/control"
+    control.write_text(re.sub(r"(?m)^(Version: .+)$", r"\1+next", control.read_text()))
+    target = machine.root / "root/next.deb"
+    subprocess.run(["dpkg-deb", "-Zgzip", "-z1", "--build", unpacked, target], check=True)
+    machine("apt-get install -y --no-install-recommends /root/next.deb")
+    assert machine("dpkg-query -W -f '${Version}' emotion-edge").endswith("+next")
+    assert eventually(lambda: active(machine) and main_pid(machine) not in (0, old), 60)
+    assert faces(machine, 30) == 2
+    assert (machine.root / "etc/emotion-edge/config.toml").read_text() == CONFIG
+    assert set(state.split()) <= set(machine("ls /var/lib/emotion-edge").split())
+
+
+def test_removal_stops_it_and_leaves_configuration_and_state(machine: Machine) -> None:
+    machine("apt-get remove -y emotion-edge")
+    assert machine("grep -al /usr/bin/emotion-edg[e] /proc/[0-9]*/cmdline", check=False) == ""
+    assert (machine.root / "etc/emotion-edge/config.toml").read_text() == CONFIG
+    assert machine("ls /var/lib/emotion-edge")
+    assert not (machine.root / "usr/lib/emotion-edge").exists()
+    assert heard(machine, "status") == "offline"
+
+
+def test_purge_leaves_nothing(machine: Machine, before: set[str]) -> None:
+    machine("apt-get purge -y emotion-edge")
+    assert sorted(path for path in paths(machine) - before if path != "/etc/credstore") == []
+    assert machine("getent passwd emotion-edge", check=False) == ""
