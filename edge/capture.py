@@ -106,6 +106,7 @@ class Capture:
         self._give_up_s = give_up_s
         self._heartbeats = heartbeats or Heartbeats()
         self.stage = self._heartbeats.stage(f"camera {name}")
+        self._close_failed = False
         self._stopping = threading.Event()
         self._lock = threading.RLock()
         self._readers: list[_Reader] = []  # the last one is in office, those before it hang
@@ -118,7 +119,10 @@ class Capture:
         self._watch.start()
 
     def stop(self, timeout: float = 0.8) -> None:
-        """Close the camera and end its threads within *timeout* seconds; a read that hangs is left behind."""
+        """End the camera's threads within *timeout* seconds.
+
+        Its reader closes the source; one whose driver hangs, be it in close(), is left behind.
+        """
         deadline = time.monotonic() + timeout
         with self._lock:
             self._stopping.set()  # from here on no reader is appointed
@@ -159,6 +163,12 @@ class Capture:
                 log.debug("camera %s", self.name, exc_info=error)
                 self._tell("offline", f"{type(error).__name__}: {error}")
 
+    def not_closed(self, error: Exception) -> None:
+        """A reader's source raised *error* in close(): reported once, there is nothing else to be done."""
+        level = logging.DEBUG if self._close_failed else logging.WARNING
+        self._close_failed = True
+        log.log(level, "camera %s: the driver failed to close it", self.name, exc_info=error)
+
     def _supervise(self) -> None:
         while not self._stopping.wait(self._stall_s / 10):
             lost = False
@@ -174,12 +184,12 @@ class Capture:
                 if reader.in_source and silent_s < _HOPELESS_S:
                     self.stage.beat()
                 if silent_s > self._give_up_s:
-                    self._tell("offline", f"no picture for {silent_s:.0f} s")
+                    self._tell("offline", reader.complaint(silent_s))
                     lost = len(self._readers) < _MOST_READERS
                 elif not reader.is_alive():  # an error of ours, told by threading.excepthook
                     lost = True
                 elif silent_s > self._stall_s and self.status == "online":
-                    self._tell("stale", f"no picture for {silent_s:.0f} s")
+                    self._tell("stale", reader.complaint(silent_s))
             if lost:
                 reader.dismiss()
                 self._appoint()
@@ -204,15 +214,19 @@ class Capture:
 
 
 class _Reader(threading.Thread):
-    """Opens a camera's source and reads it, again and again, until it is dismissed or the source ends."""
+    """Opens, reads and closes a camera's source, again and again, until it is dismissed or the source ends.
+
+    Nobody else calls the source, but for interrupt(): a driver that hangs costs this thread alone.
+    """
 
     def __init__(self, capture: Capture) -> None:
         super().__init__(name=f"capture {capture.name}", daemon=True)
         self._capture = capture
         self._dismissed = threading.Event()
         self._source: Source | None = None
-        self.in_source = False  # opens or reads it
-        self._busy_since: float | None = None  # in the open or read call under way, monotonic s
+        self.in_source = False  # opens, reads or closes it
+        self._closing = False
+        self._busy_since: float | None = None  # in the call under way, monotonic s
         self._flowed = False  # the last opening gave pictures
 
     def silent_s(self) -> float:
@@ -220,25 +234,31 @@ class _Reader(threading.Thread):
         since = self._busy_since
         return 0.0 if since is None else time.monotonic() - since
 
+    def complaint(self, silent_s: float) -> str:
+        return f"{'the driver does not close it' if self._closing else 'no picture'} for {silent_s:.0f} s"
+
     def dismiss(self) -> None:
         """Ask it to end: at once if it waits, else as soon as the source lets it go."""
         self._dismissed.set()
         source = self._source
         if source is not None:
-            source.close()
+            source.interrupt()
 
     def run(self) -> None:
         first_s, last_s = self._capture.retry_s
         delay_s = first_s
+        ended = False
         while not self._dismissed.is_set():
             began = time.monotonic()
+            self._flowed = False
             try:
                 self._read_all()
-            except EndOfStreamError as end:
-                self._capture.failed(self, end)
-                return
             except Exception as error:
-                self._capture.failed(self, error)
+                ended = isinstance(error, EndOfStreamError)
+                self._capture.failed(self, error)  # first: to close it may take for ever
+            self._close()
+            if ended:
+                return
             if time.monotonic() - began > _FLOW_S and self._flowed:
                 delay_s = first_s
             self._capture.stage.wait("before it is opened again", delay_s + FRESH_S)
@@ -247,28 +267,31 @@ class _Reader(threading.Thread):
             delay_s = min(2 * delay_s, last_s)
 
     def _read_all(self) -> None:
-        """Open the source and deliver until it fails; it is closed in any case."""
-        self._flowed = False
-        try:
-            self.in_source, self._busy_since = True, time.monotonic()
-            source = self._source = self._capture.open_source()
-            sample, moved = None, 0.0
-            while not self._dismissed.is_set():
-                # To show a still picture for long is what such a source is for.
-                self._busy_since = None if source.still else time.monotonic()
-                self.in_source = True
-                image = source.read()
-                taken = time.monotonic()
-                self.in_source, self._busy_since = False, None
-                seen = image[::_SAMPLE, ::_SAMPLE]
-                if sample is None or not np.array_equal(seen, sample):
-                    sample, moved = seen.copy(), taken
-                frozen = not source.still and taken - moved >= self._capture.freeze_s
-                self._capture.deliver(self, image, taken, frozen=frozen)
-                self._flowed = True
-                self._capture.stage.beat()
-        finally:
+        """Open the source and deliver until it fails or this reader is dismissed."""
+        self.in_source, self._busy_since = True, time.monotonic()
+        source = self._source = self._capture.open_source()
+        sample, moved = None, 0.0
+        while not self._dismissed.is_set():
+            # To show a still picture for long is what such a source is for.
+            self._busy_since = None if source.still else time.monotonic()
+            self.in_source = True
+            image = source.read()
+            taken = time.monotonic()
             self.in_source, self._busy_since = False, None
-            if self._source is not None:
-                self._source.close()
-                self._source = None
+            seen = image[::_SAMPLE, ::_SAMPLE]
+            if sample is None or not np.array_equal(seen, sample):
+                sample, moved = seen.copy(), taken
+            frozen = not source.still and taken - moved >= self._capture.freeze_s
+            self._capture.deliver(self, image, taken, frozen=frozen)
+            self._flowed = True
+            self._capture.stage.beat()
+
+    def _close(self) -> None:
+        source, self._source = self._source, None
+        if source is not None:
+            self.in_source, self._busy_since, self._closing = True, time.monotonic(), True
+            try:
+                source.close()
+            except Exception as error:
+                self._capture.not_closed(error)
+        self.in_source, self._busy_since, self._closing = False, None, False

@@ -168,8 +168,12 @@ class Source(Protocol):
         """Block until the next picture; EndOfStreamError at a regular end, EdgeError when it fails."""
         ...
 
+    def interrupt(self) -> None:
+        """Have the read under way, and each later one, fail soon; from any thread, never blocks or raises."""
+        ...
+
     def close(self) -> None:
-        """Give the device back, or let a read under way do so; harmless twice and from any thread."""
+        """Give the device back; harmless twice. Only for the thread that reads: a driver may take long."""
         ...
 
 

@@ -32,14 +32,18 @@ class Lamp:
 
     def __init__(self, house: House) -> None:
         self._house = house
+        self._interrupted = threading.Event()
         self._closed = threading.Event()
         house.open += 1
         house.opened += 1
 
     def read(self) -> Image:
-        self._closed.wait(0.01)
+        self._interrupted.wait(0.01)
         self._house.read += 1
         return picture()
+
+    def interrupt(self) -> None:
+        self._interrupted.set()
 
     def close(self) -> None:
         if not self._closed.is_set():

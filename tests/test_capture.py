@@ -20,7 +20,7 @@ from tests.fakes import CuttingServer, StreamServer, frame
 
 
 class Script:
-    """A source that gives what *picture* gives, every *period* seconds, until it is closed."""
+    """A source that gives what *picture* gives, every *period* seconds, until it is interrupted."""
 
     still = False
 
@@ -28,20 +28,27 @@ class Script:
         self.picture = picture
         self.period = period
         self.count = 0
+        self.interrupted = threading.Event()
         self.closed = threading.Event()
+        self.closed_by: str | None = None
 
     def read(self) -> Image:
-        if self.closed.wait(self.period):
+        if self.interrupted.wait(self.period):
             raise EdgeError("closed while it was read")
         self.count += 1
         return self.picture(self.count)
 
+    def interrupt(self) -> None:
+        self.interrupted.set()
+
     def close(self) -> None:
+        self.interrupted.set()
         self.closed.set()
+        self.closed_by = threading.current_thread().name
 
 
 class Hanging(Script):
-    """Hangs in its third read until the test is over, as a driver does: close() does not wake it."""
+    """Hangs in its third read until the test is over, as a driver does: interrupt() does not wake it."""
 
     over = threading.Event()
 
@@ -49,6 +56,29 @@ class Hanging(Script):
         if self.count == 2:
             self.over.wait(60)
         return super().read()
+
+
+class FailingAtThree(Script):
+    """Fails in its third read, as a camera that is unplugged."""
+
+    def read(self) -> Image:
+        if self.count == 2:
+            raise EdgeError("no picture came; unplugged?")
+        return super().read()
+
+
+class HangingInClose(FailingAtThree):
+    """Fails, and then hangs in close() until the test is over."""
+
+    def close(self) -> None:
+        Hanging.over.wait(60)
+        super().close()
+
+
+class RaisingInClose(FailingAtThree):
+    def close(self) -> None:
+        super().close()
+        raise RuntimeError("VIDIOC_STREAMOFF: no such device")
 
 
 @pytest.fixture(autouse=True)
@@ -278,7 +308,76 @@ def test_a_read_that_hangs_is_stale_then_given_up_for_a_new_one() -> None:
     assert story.statuses == ["online", "stale", "offline", "online"]
     assert story.told[1][1].startswith("no picture for ")
     assert 0.5 <= story.at[1] - story.at[0] < 3.0
-    assert sources[0].closed.is_set()
+    assert sources[0].interrupted.is_set()
+    assert not sources[0].closed.is_set()  # its reader has it still
+    Hanging.over.set()
+    assert sources[0].closed.wait(5.0)
+    assert sources[0].closed_by == "capture hall"
+
+
+def test_a_driver_that_hangs_in_close_is_offline_with_the_cause_and_the_camera_is_opened_anew() -> None:
+    sources: list[Script] = []
+
+    def open_next() -> Script:
+        sources.append(HangingInClose(moving) if not sources else Script(moving))
+        return sources[-1]
+
+    story = Story()
+    capture = Capture("hall", open_next, Slots(), story, stall_s=0.2, give_up_s=0.5)
+    capture.start()
+    until(lambda: len(story.told) == 3)
+    capture.stop()
+    assert story.told == [("online", ""), ("offline", "no picture came; unplugged?"), ("online", "")]
+    assert len(sources) == 2
+    assert not sources[0].closed.is_set()
+
+
+def test_a_dismissed_reader_that_hangs_in_close_does_not_hold_up_who_stops_the_camera() -> None:
+    class Slow(Script):
+        def close(self) -> None:
+            Hanging.over.wait(60)
+
+    capture = Capture("hall", lambda: Slow(moving), Slots(), Story())
+    capture.start()
+    until(lambda: capture.frames >= 2)
+    began = time.monotonic()
+    capture.stop(0.2)
+    assert 0.15 < time.monotonic() - began < 1.0
+
+
+def test_a_driver_that_raises_in_close_is_reported_once_and_the_camera_goes_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.WARNING, "edge.capture")
+    story = Story()
+    retry_s = 0.01, 0.02
+    capture = Capture("hall", lambda: RaisingInClose(moving), Slots(), story, retry_s=retry_s)
+    capture.start()
+    until(lambda: len(story.told) >= 6)
+    capture.stop()
+    assert story.statuses[:6] == ["online", "offline"] * 3
+    told = [record for record in caplog.records if "failed to close" in record.message]
+    assert [record.message for record in told] == ["camera hall: the driver failed to close it"]
+    assert told[0].exc_info is not None
+
+
+def test_the_watch_outlives_a_reader_that_hangs_and_raises_in_close_when_it_wakes() -> None:
+    class Both(Hanging):
+        def close(self) -> None:
+            raise RuntimeError("VIDIOC_STREAMOFF: no such device")
+
+    sources: list[Script] = []
+
+    def open_next() -> Script:
+        sources.append(Both(moving) if len(sources) < 2 else Script(moving))
+        return sources[-1]
+
+    story = Story()
+    capture = Capture("hall", open_next, Slots(), story, stall_s=0.2, give_up_s=0.5)
+    capture.start()
+    until(lambda: len(sources) == 3 and capture.status == "online")
+    capture.stop()
+    assert story.statuses.count("offline") == 2
 
 
 def test_cameras_that_hang_for_ever_do_not_pile_up_threads() -> None:

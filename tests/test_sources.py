@@ -136,7 +136,7 @@ def test_every_source_may_be_closed_twice_and_is_of_no_use_after(opened: Callabl
         source.read()
 
 
-def test_every_source_lets_its_reader_go_when_another_thread_closes_it(opened: Callable[[], Source]) -> None:
+def test_every_source_lets_its_reader_go_when_another_interrupts_it(opened: Callable[[], Source]) -> None:
     source = opened()
     ended = threading.Event()
 
@@ -150,7 +150,7 @@ def test_every_source_lets_its_reader_go_when_another_thread_closes_it(opened: C
     reader = threading.Thread(target=read_on)
     reader.start()
     time.sleep(0.05)
-    source.close()
+    source.interrupt()
     assert ended.wait(2.0)
     reader.join()
 

@@ -75,8 +75,11 @@ class Images:
         self._shown += 1
         return image
 
+    def interrupt(self) -> None:
+        self._pace.interrupt()
+
     def close(self) -> None:
-        self._pace.close()
+        self._pace.interrupt()
 
     def _next(self) -> Image | None:
         while self._files:

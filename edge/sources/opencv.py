@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -38,39 +36,32 @@ _DECODER_THREADS = 1
 
 
 class Handle:
-    """A cv2.VideoCapture that may be closed while another thread reads from it.
+    """A cv2.VideoCapture that another thread may interrupt.
 
-    To release it under a reader would crash the process: the last one out releases it. *name* stands
+    To release it under a reader would crash the process: only the reader closes it. *name* stands
     before each error; EdgeError "<name>: <refused>" when it does not open.
     """
 
     def __init__(self, name: str, source: str, backend: int, options: Sequence[int], refused: str) -> None:
         self.name = name
-        self._busy = threading.Lock()
-        self._closed = False
+        self._interrupted = False
         self._capture = cv2.VideoCapture(source, backend, list(options))
         if not self._capture.isOpened():
             raise EdgeError(f"{name}: {refused}")
 
-    @contextmanager
-    def reading(self) -> Iterator[cv2.VideoCapture]:
-        """The capture, for one thread at a time; EdgeError once closed."""
-        try:
-            with self._busy:
-                if self._closed:
-                    raise EdgeError(f"{self.name}: closed while it was read")
-                yield self._capture
-        finally:
-            if self._closed:
-                self.close()
+    @property
+    def capture(self) -> cv2.VideoCapture:
+        """For the next call to it; EdgeError once interrupted or closed."""
+        if self._interrupted:
+            raise EdgeError(f"{self.name}: closed while it was read")
+        return self._capture
+
+    def interrupt(self) -> None:
+        self._interrupted = True
 
     def close(self) -> None:
-        self._closed = True
-        if self._busy.acquire(blocking=False):
-            try:
-                self._capture.release()
-            finally:
-                self._busy.release()
+        self._interrupted = True
+        self._capture.release()
 
 
 class VideoFile:
@@ -95,24 +86,26 @@ class VideoFile:
 
     def read(self) -> Image:
         while True:
-            with self._handle.reading() as capture:
-                grabbed = capture.grab()
-                stamp = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            grabbed = self._handle.capture.grab()
+            stamp = self._handle.capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
             if not grabbed:
                 self._rewind()
                 continue
             self._place(stamp)
             if not self._limit.passes(self._stamp):
                 continue
-            with self._handle.reading() as capture:
-                decoded, image = capture.retrieve()
+            decoded, image = self._handle.capture.retrieve()
             if not decoded:  # one damaged picture is no reason to stop
                 continue
             self._pace.wait(self._stamp)
             return np.asarray(image, np.uint8)
 
+    def interrupt(self) -> None:
+        self._pace.interrupt()
+        self._handle.interrupt()
+
     def close(self) -> None:
-        self._pace.close()
+        self._pace.interrupt()
         self._handle.close()
 
     def _open(self) -> None:
@@ -122,8 +115,7 @@ class VideoFile:
             str(self._path), str(self._path.absolute()), cv2.CAP_FFMPEG, options,
             "no video that FFmpeg can read",
         )
-        with self._handle.reading() as capture:
-            fps = capture.get(cv2.CAP_PROP_FPS)
+        fps = self._handle.capture.get(cv2.CAP_PROP_FPS)
         self._period = 1 / fps if 0 < fps <= 1000 else 0.04
         self._first: float | None = None
 
@@ -167,14 +159,16 @@ class Stream:
         self._limit = RateLimit(fps)
 
     def read(self) -> Image:
-        with self._handle.reading() as capture:
-            while capture.grab():
-                if not self._limit.passes(time.monotonic()):
-                    continue
-                decoded, image = capture.retrieve()
-                if decoded:
-                    return np.asarray(image, np.uint8)
+        while self._handle.capture.grab():
+            if not self._limit.passes(time.monotonic()):
+                continue
+            decoded, image = self._handle.capture.retrieve()
+            if decoded:
+                return np.asarray(image, np.uint8)
         raise EdgeError(f"{self._handle.name}: no picture came; the sender stopped or the network fails")
+
+    def interrupt(self) -> None:
+        self._handle.interrupt()
 
     def close(self) -> None:
         self._handle.close()

@@ -19,27 +19,27 @@ class Pace:
     def __init__(self, *, paced: bool = True) -> None:
         self._paced = paced
         self._start: float | None = None
-        self._closed = threading.Event()
+        self._interrupted = threading.Event()
 
     def wait(self, stamp: float) -> None:
-        """Block until *stamp* seconds after the first call's stamp; EdgeError once closed.
+        """Block until *stamp* seconds after the first call's stamp; EdgeError once interrupted.
 
         A reader who is late is not made later: the pictures missed are simply due at once, and after
         a long halt (a suspended machine) the schedule starts from now.
         """
-        if self._closed.is_set():
+        if self._interrupted.is_set():
             raise EdgeError("closed while it was read")
         if not self._paced:
             return
         now = time.monotonic()
         if self._start is None or now - (self._start + stamp) > _LATE_S:
             self._start = now - stamp
-        if self._closed.wait(max(0.0, self._start + stamp - now)):
+        if self._interrupted.wait(max(0.0, self._start + stamp - now)):
             raise EdgeError("closed while it was read")
 
-    def close(self) -> None:
+    def interrupt(self) -> None:
         """Wake whoever waits."""
-        self._closed.set()
+        self._interrupted.set()
 
 
 class RateLimit:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import threading
 from typing import Any
 
 import numpy as np
@@ -63,8 +62,7 @@ class PiCamera:
                 f"{self._name}: picamera2 not found ({error}); apt install python3-picamera2 and make the "
                 "venv with --system-site-packages"
             ) from error
-        self._closing = threading.Lock()
-        self._closed = False
+        self._interrupted = False
         self._camera: Any = None
         try:
             self._camera = picamera2(number)
@@ -84,7 +82,7 @@ class PiCamera:
             ) from error
 
     def read(self) -> Image:
-        if self._closed:
+        if self._interrupted:
             raise EdgeError(f"{self._name}: closed while it was read")
         try:
             planes = self._camera.capture_array("main", wait=_READ_TIMEOUT_S)
@@ -93,10 +91,11 @@ class PiCamera:
         # A copy without the padding at the rows' ends; the colour planes are let go.
         return np.ascontiguousarray(planes[: self._height, : self._width], np.uint8)
 
+    def interrupt(self) -> None:
+        self._interrupted = True
+
     def close(self) -> None:
-        with self._closing:
-            if self._closed:
-                return
-            self._closed = True
-        if self._camera is not None:
-            self._camera.close()  # stops it as well
+        self._interrupted = True
+        if (camera := self._camera) is not None:
+            self._camera = None
+            camera.close()  # stops it as well

@@ -82,8 +82,11 @@ class Portraits:
         self._next += 1
         return image
 
+    def interrupt(self) -> None:
+        self._pace.interrupt()
+
     def close(self) -> None:
-        self._pace.close()
+        self._pace.interrupt()
 
     def render(self, n: int) -> tuple[Image, tuple[Portrait, ...]]:
         """Picture *n* (0 or more) and what it shows: of n, the seed and the settings alone."""

@@ -115,37 +115,39 @@ class Camera:
         refused = "the driver refuses; is another program using it?"
         self._handle = Handle(path, path, cv2.CAP_V4L2, [], refused)
         wanted_fps = fps or 15.0
-        with self._handle.reading() as capture:
-            for fourcc in ("YUYV", "MJPG"):
-                capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*fourcc))
-                capture.set(cv2.CAP_PROP_FRAME_WIDTH, width)
-                capture.set(cv2.CAP_PROP_FRAME_HEIGHT, height)
-                capture.set(cv2.CAP_PROP_FPS, wanted_fps)
-                given = capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
-                given_fps = capture.get(cv2.CAP_PROP_FPS)
-                # Drivers that do not know their rate say 0 or -1.
-                if given == (width, height) and not 0 < given_fps < 0.9 * wanted_fps:
-                    break
-            # The format in force, not the one asked for. Unknown ones are left to OpenCV, as BGR.
-            code = int(capture.get(cv2.CAP_PROP_FOURCC))
-            self._fourcc = code.to_bytes(4, "little").decode("latin-1") if code >= 0 else ""
-            if self._fourcc in RAW_FORMATS:
-                capture.set(cv2.CAP_PROP_CONVERT_RGB, 0)
-            self._size = (
-                int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
-            )  # fmt: skip
-            capture.set(cv2.CAP_PROP_BUFFERSIZE, 2)  # a picture that waits in the driver is an old one
+        capture = self._handle.capture
+        for fourcc in ("YUYV", "MJPG"):
+            capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*fourcc))
+            capture.set(cv2.CAP_PROP_FRAME_WIDTH, width)
+            capture.set(cv2.CAP_PROP_FRAME_HEIGHT, height)
+            capture.set(cv2.CAP_PROP_FPS, wanted_fps)
+            given = capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
+            given_fps = capture.get(cv2.CAP_PROP_FPS)
+            # Drivers that do not know their rate say 0 or -1.
+            if given == (width, height) and not 0 < given_fps < 0.9 * wanted_fps:
+                break
+        # The format in force, not the one asked for. Unknown ones are left to OpenCV, as BGR.
+        code = int(capture.get(cv2.CAP_PROP_FOURCC))
+        self._fourcc = code.to_bytes(4, "little").decode("latin-1") if code >= 0 else ""
+        if self._fourcc in RAW_FORMATS:
+            capture.set(cv2.CAP_PROP_CONVERT_RGB, 0)
+        self._size = (
+            int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        )  # fmt: skip
+        capture.set(cv2.CAP_PROP_BUFFERSIZE, 2)  # a picture that waits in the driver is an old one
 
     def read(self) -> Image:
-        with self._handle.reading() as capture:
-            while capture.grab():
-                if not self._limit.passes(time.monotonic()):
-                    continue
-                filled, raw = capture.retrieve()
-                image = picture(np.asarray(raw, np.uint8), self._fourcc, *self._size) if filled else None
-                if image is not None:
-                    return image
+        while self._handle.capture.grab():
+            if not self._limit.passes(time.monotonic()):
+                continue
+            filled, raw = self._handle.capture.retrieve()
+            image = picture(np.asarray(raw, np.uint8), self._fourcc, *self._size) if filled else None
+            if image is not None:
+                return image
         raise EdgeError(f"{self._handle.name}: no picture came; unplugged?")
+
+    def interrupt(self) -> None:
+        self._handle.interrupt()
 
     def close(self) -> None:
         self._handle.close()
