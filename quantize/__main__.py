@@ -33,20 +33,36 @@ def main(argv: list[str] | None = None) -> int:
     """0 with all files in place; else nothing is written: 1 wrong input, 3 too large a loss.
 
     ``quantize inspect FILE`` prints what a file holds: 0, or 1 where it is not whole.
+    ``quantize card FILE`` writes the card of another maker's face detector.
     """
     given = sys.argv[1:] if argv is None else argv
-    inspecting = given[:1] == ["inspect"]
-    options = _inspect_parser().parse_args(given[1:]) if inspecting else _parser().parse_args(given)
+    if given[:1] == ["inspect"]:
+        options, work = _inspect_parser().parse_args(given[1:]), _inspect
+    elif given[:1] == ["card"]:
+        options, work = _card_parser().parse_args(given[1:]), _card
+    else:
+        options, work = _parser().parse_args(given), _quantize
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    return ended(
-        functools.partial(_inspect if inspecting else _quantize, options), "stopped; nothing was written"
-    )
+    return ended(functools.partial(work, options), "stopped; nothing was written")
 
 
 def _inspect(options: argparse.Namespace) -> int:
     from quantize.inside.inspect import inspect
 
     print(inspect(options.file))
+    return 0
+
+
+def _card(options: argparse.Namespace) -> int:
+    from quantize.card import package
+    from quantize.files import check_writable, write
+
+    check_writable(options.out)
+    files = package(options.file)
+    if options.out.resolve() == options.file.resolve().parent:
+        del files[options.file.name]
+    write(options.out, files)
+    print(f"{options.out}: {', '.join(files)}")
     return 0
 
 
@@ -133,7 +149,8 @@ def _drawn(report: Report, steps: Steps) -> dict[str, bytes]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "quantize", description="A trained network to a device's files.",
-        epilog="quantize inspect FILE prints what is inside a model file",
+        epilog="quantize inspect FILE prints what is inside a model file; quantize card FILE --out DIR "
+        "writes the card of another maker's face detector",
     )  # fmt: skip
     parser.add_argument("model", type=Path, metavar="MODEL", help=".keras, .h5 or a SavedModel folder")
     parser.add_argument("--data", type=Path, required=True, metavar="NPZ", help="the run's calibration.npz")
@@ -174,6 +191,19 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--no-report", action="store_true", help="only the files; nothing is timed")
     parser.add_argument("--name", default="emotion", help="of the files (default emotion)")
     parser.add_argument("--model-version", default="1", metavar="V", help="for the card (default 1)")
+    return parser
+
+
+def _card_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "quantize card",
+        description="A card for another maker's face detector (MediaPipe's BlazeFace), so that detector.file "
+        "takes it.",
+    )
+    parser.add_argument("file", type=Path, metavar="FILE", help=".tflite, also compiled for an Edge TPU")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="for the card and a copy of the file"
+    )
     return parser
 
 

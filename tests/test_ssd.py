@@ -176,7 +176,9 @@ def test_anchors_are_cells_of_several_each_in_the_order_of_the_rows() -> None:
     assert found.boxes.tolist() == [[3, 11, 4, 6], [8, 8, 0, 0]]
     assert found.eyes is not None
     assert found.eyes[0].tolist() == [7, 16, 3, 10]
-    assert best(found, 0.4) == [0]  # nothing has no size
+    assert best(found, 0.4) == [0]  # the other has no size
+    none = AnchorDecoder(decode, outputs, (16, 16), "x").found((scores - 400, boxes), 0.4)
+    assert (len(none.scores), best(none, 0.4)) == (0, [])
 
 
 def test_of_boxes_on_one_face_the_likeliest_stays() -> None:

@@ -105,7 +105,7 @@ class AnchorDecoder:
         kept = _at_least(tensors[self._scores], min_score, scores)
         logit = dequantise(tensors[self._scores].reshape(-1)[kept], scores).astype(np.float64)
         rows = dequantise(tensors[self._boxes][0, kept], boxes).astype(np.float64)
-        points = rows.reshape(len(kept), -1, 2) * self._pixels  # centre, size, points
+        points = rows.reshape(len(kept), boxes.shape[2] // 2, 2) * self._pixels  # centre, size, points
         middle, size = points[:, 0] + self._middles[kept], points[:, 1]
         eyes = None
         if self._decode.eyes is not None:
