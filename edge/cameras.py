@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 # s from one opening to the next: a camera that hangs leaves a thread behind each time, whoever asks.
 REOPEN_S = 2.0
+FAILURES = 10  # frames in a row whose analysis fails: the camera is closed, and opened again later
+FAILED_S = 5.0, 60.0  # until then; doubled each time up to the second
 RECENT = 300  # frames over which stage times are told
 
 
@@ -46,6 +48,11 @@ class Camera:
     last_taken: float | None = None  # monotonic s
     stages: dict[str, deque[float]] = field(default_factory=dict)  # ms
     latencies: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))  # ms
+    failed: int = 0  # frames whose analysis failed, since the start
+    failures: int = 0  # of these, the last ones in a row
+    failure: str = ""  # why the camera was closed; empty while it is served
+    failed_until: float = -math.inf  # monotonic s: when it is opened again
+    pause_s: float = FAILED_S[0]  # the next time it is closed for its failures
 
     def count(self, frame: Frame) -> None:
         self.analysed += 1
@@ -120,18 +127,48 @@ class Cameras:
         self._apply(camera)
 
     def analyse(self, frame: Frame) -> None:
-        """Take *frame* through its camera's pipeline and tell what came of it."""
+        """Take *frame* through its camera's pipeline and publish what came of it.
+
+        A frame that this fails for is skipped: no picture ends the daemon, or another camera's service.
+        """
         camera = self._cameras[frame.camera]
-        events = camera.pipeline.step(frame)
+        try:
+            events = camera.pipeline.step(frame)
+            told = camera.announcer.frame(frame, camera.pipeline.state.tracks, events)
+        except Exception as error:
+            self._skip(camera, frame, error)
+            return
+        if camera.failures:
+            log.info("camera %s: analysed again after %d failed frames", camera.name, camera.failures)
+            camera.failures, camera.pause_s = 0, FAILED_S[0]
         camera.count(frame)
-        self._publish(camera, camera.announcer.frame(frame, camera.pipeline.state.tracks, events), events)
+        self._publish(camera, told, events)
         camera.latencies.append((time.monotonic() - frame.taken) * 1e3)
+
+    def _skip(self, camera: Camera, frame: Frame, error: Exception) -> None:
+        """Count *frame*, whose analysis ended in *error*; close the camera after FAILURES in a row."""
+        camera.failed += 1
+        camera.failures += 1
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        if camera.failures == 1:
+            log.error(
+                "camera %s: frame %d of %dx%d could not be analysed, and is skipped",
+                camera.name, frame.seq, *frame.size, exc_info=error,
+            )  # fmt: skip
+        if camera.failures % FAILURES:
+            return
+        camera.failure = f"{FAILURES} frames in a row could not be analysed, the last one for {reason}"
+        camera.failed_until = time.monotonic() + camera.pause_s
+        log.error("camera %s: offline: %s; opened again in %g s", camera.name, camera.failure, camera.pause_s)
+        camera.pause_s = min(2 * camera.pause_s, FAILED_S[1])
+        self._close(camera)
+        self._sink.publish(messages.camera_status(self._topics, camera.name, "offline"))
 
     def tick(self) -> None:
         """Tell what is due without a frame."""
         now = time.monotonic()
         for camera in self:
-            if camera.capture is None and camera.switches.on:
+            if camera.capture is None and camera.switches.on and now >= camera.failed_until:
                 self._open(camera)
             # While frames come, they are the clock: a camera slower than forget_s must not lose its faces
             # between two of them.
@@ -171,7 +208,7 @@ class Cameras:
         """Open the camera; later, by tick(), if the last time is not long ago."""
         now = time.monotonic()
         if now - camera.opened >= REOPEN_S:
-            camera.opened = now
+            camera.opened, camera.failure = now, ""
             camera.capture = camera.open_capture()
             camera.capture.start()
 
@@ -205,6 +242,8 @@ def _words(camera: Camera) -> str:
     """Why the camera gives no pictures now; empty while it does, or has only begun."""
     if not camera.switches.on:
         return "disabled"
+    if camera.failure:
+        return f"offline: {camera.failure}"
     if camera.capture is None:
         return "waits to be opened again"
     if camera.capture.status == "online" or not camera.capture.told:
@@ -234,6 +273,8 @@ def _health(camera: Camera, now: float, elapsed: float) -> CameraHealth:
         frame_age_s=None if camera.last_taken is None else now - camera.last_taken,
         stage_ms={stage: _median_and_p95(ms) for stage, ms in camera.stages.items()},
         dropped=camera.capture.dropped if camera.capture else 0,
+        failed=camera.failed,
+        picture=camera.capture.picture if camera.capture else "ok",
         latency_ms=_median_and_p95(camera.latencies) if camera.latencies else None,
     )
 

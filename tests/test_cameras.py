@@ -18,7 +18,7 @@ from edge.pipeline import Pipeline
 from edge.remote.switches import Switches
 from edge.report import Rules
 from edge.track import Tracker
-from edge.types import Image
+from edge.types import Event, Frame, Image
 from tests.broker import eventually
 from tests.fakes import ClassifierByPlace, ScriptedDetector, TwoWaySink, face, picture
 
@@ -231,3 +231,60 @@ def test_at_the_end_only_what_was_on_goes_offline(house: House) -> None:
     assert house.sink.payloads(f"{HALL}/status") == ["disabled"]
     assert house.sink.payloads("emotion-edge/pi/porch/status")[-1] == "offline"
     assert house.open == 0
+
+
+def test_a_frame_whose_analysis_fails_is_skipped_and_logged_once_with_its_traceback(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    house.add("hall", Switches())
+    house.until(f"{HALL}/state", '"present":"ON"')
+    hall = house.cameras["hall"]
+    step = hall.pipeline.step
+    bad = iter([True] * 3)
+
+    def failing(frame: Frame) -> list[Event]:
+        if next(bad, False):
+            raise ZeroDivisionError("no width")
+        return step(frame)
+
+    hall.pipeline.step = failing  # type: ignore[method-assign]
+    house.look(0.5)
+    assert house.cameras.health(1.0)["hall"].failed == 3
+    (logged,) = [record for record in caplog.records if record.exc_info]
+    assert "could not be analysed, and is skipped" in logged.getMessage()
+    assert "ZeroDivisionError" in caplog.text
+    assert house.opened == 1
+    assert hall.failures == 0
+    assert json.loads(house.sink.payloads(f"{HALL}/state")[-1])["present"] == "ON"
+
+
+def test_ten_failures_in_a_row_close_that_camera_alone_until_it_is_opened_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cameras, "FAILED_S", (0.4, 0.4))
+    house.add("hall", Switches())
+    house.add("porch", Switches())
+    hall = house.cameras["hall"]
+    hall.pause_s = 0.4
+    step, failing = hall.pipeline.step, [True]
+
+    def fail_for_a_while(frame: Frame) -> list[Event]:
+        if failing[0]:
+            raise RuntimeError("the detector's memory is gone")
+        return step(frame)
+
+    hall.pipeline.step = fail_for_a_while  # type: ignore[method-assign]
+    house.until(f"{HALL}/status", "offline")
+    for _ in range(100):
+        house.look(0.02)
+        if hall.failure:
+            break
+    assert hall.failed == 10
+    assert "camera hall offline: 10 frames in a row" in house.cameras.story
+    assert "RuntimeError: the detector's memory is gone" in house.cameras.story
+    assert house.open == 1  # the porch's
+    house.until("emotion-edge/pi/porch/state", '"present":"ON"')
+    failing[0] = False
+    house.until(f"{HALL}/state", '"present":"ON"')
+    assert hall.failure == ""
+    assert house.open == 2

@@ -416,6 +416,28 @@ def test_a_picture_that_stands_still_is_stale_and_is_not_analysed() -> None:
     assert story.told == [("online", ""), ("stale", "the picture stands still for 0.3 s"), ("online", "")]
 
 
+def test_a_covered_lens_is_dark_and_stays_online_and_a_lamp_in_the_night_is_not() -> None:
+    random = np.random.default_rng(0)
+    black = random.integers(14, 24, (48, 64)).astype(np.uint8)
+    lamp = black.copy()
+    lamp[10:30, 20:44] = 200
+    shown = [black]
+
+    def picture(n: int) -> Image:
+        return np.roll(shown[0], n, 1)
+
+    story = Story()
+    capture = Capture("hall", lambda: Script(picture), Slots(), story, dark_s=0.1)
+    capture.start()
+    until(lambda: capture.picture == "dark")
+    shown[0] = lamp
+    until(lambda: capture.picture == "ok")
+    shown[0] = np.repeat(black[..., None], 3, 2)  # in colour
+    until(lambda: capture.picture == "dark")
+    capture.stop()
+    assert story.told == [("online", "")]
+
+
 def test_a_folder_of_images_may_stand_still() -> None:
     source = Script(lambda n: moving(1))
     source.still = True

@@ -15,6 +15,7 @@ from functools import partial
 from edge import __version__
 from edge.commands.options import add_config
 from edge.settings import Settings
+from edge.types import EdgeError
 
 START_S = 300.0  # that a model may take to load
 
@@ -85,6 +86,11 @@ def serve(
     sink.start()
     try:
         daemon.run()
+    except EdgeError:
+        raise
+    except Exception:
+        log.critical("the daemon ends by an error nobody foresaw", exc_info=True)
+        raise
     finally:
         sink.stop()
     log.info("stopped")

@@ -58,6 +58,8 @@ class CameraHealth:
     stage_ms: Mapping[str, tuple[float, float]]  # stage -> (p50, p95)
     dropped: int  # frames that a newer one replaced before they were analysed
     latency_ms: tuple[float, float] | None = None  # (p50, p95), from a frame's arrival to its messages'
+    failed: int = 0  # frames whose analysis failed; they were skipped
+    picture: str = "ok"  # or "dark", "frozen"
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +266,8 @@ def _camera_health(camera: CameraHealth) -> dict[str, Any]:
         "stage_ms": {stage: _percentiles(ms, 2) for stage, ms in camera.stage_ms.items()},
         "latency_ms": _percentiles(camera.latency_ms, 1),
         "dropped": camera.dropped,
+        "failed": camera.failed,
+        "picture": camera.picture,
     }
 
 
