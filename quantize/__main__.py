@@ -66,7 +66,46 @@ def _card(options: argparse.Namespace) -> int:
     return 0
 
 
+def _detector(options: argparse.Namespace) -> int:
+    """A face detector's network, which photos with boxes belong to."""
+    from quantize import detector
+    from quantize.figures.photos import read_photos
+    from quantize.files import check_writable, record_beside, write
+    from quantize.inside import edgetpu, tflite
+    from quantize.steps import Steps
+
+    began = time.monotonic()
+    check_writable(options.out)
+    photos = read_photos([options.data])
+    measured = {path.name: read_photos([path]) for path in options.measure}
+    made = detector.quantize_detector(
+        options.model, photos, measured, count=min(options.calibrate, 300), seed=options.seed, steps=Steps(3)
+    )
+    graph = tflite.read(made.int8_tflite)
+    print("\n".join(edgetpu.told(graph, edgetpu.check(graph))))
+    print(detector.shown(made.scores))
+    drop = max((100 * (before.ap - after.ap) for before, after in made.scores.values()), default=0.0)
+    if not drop <= options.max_drop:
+        raise DropError(
+            f"{options.model}: int8 loses {drop:.2f} points of average precision, --max-drop allows "
+            f"{options.max_drop:g}; nothing was written"
+        )
+    file = f"{options.name}.tflite"
+    files = {
+        file: made.int8_tflite,
+        f"{options.name}.golden.npz": detector.golden(made.int8_tflite, file, detector.golden_pictures()),
+    }
+    card = detector.card(
+        made, options.name, options.model_version, options.min_score, record_beside(options.model), files
+    )
+    write(options.out, files | {f"{options.name}.json": card})
+    print(f"{options.out}: {', '.join(files)}, {options.name}.json; {time.monotonic() - began:.0f} s")
+    return 0
+
+
 def _quantize(options: argparse.Namespace) -> int:
+    if options.data.is_dir() or options.data.suffix == ".txt":
+        return _detector(options)
     from quantize.files import check_writable, package, write
     from quantize.make import concerns, make, worst
     from quantize.report.text import measured_table, table
@@ -153,7 +192,18 @@ def _parser() -> argparse.ArgumentParser:
         "writes the card of another maker's face detector",
     )  # fmt: skip
     parser.add_argument("model", type=Path, metavar="MODEL", help=".keras, .h5 or a SavedModel folder")
-    parser.add_argument("--data", type=Path, required=True, metavar="NPZ", help="the run's calibration.npz")
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="NPZ",
+        help="the run's calibration.npz; for a face detector the folder of photos it was trained on",
+    )  # fmt: skip
+    parser.add_argument(
+        "--measure", type=Path, nargs="+", default=[], metavar="DIR",
+        help="for a face detector: folders with annotations.json to score the float network and the file on",
+    )  # fmt: skip
+    parser.add_argument(
+        "--min-score", type=number(0), default=0.5, metavar="S",
+        help="for a face detector: the score from which a find is a face, for its card (default 0.5)",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument(
         "--target", choices=TARGETS, default="pi",

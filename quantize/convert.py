@@ -11,6 +11,7 @@ import numpy as np
 
 from edge.host.quiet import quiet
 from edge.types import LABELS, EdgeError, Floats, Image
+from quantize.ranges import WITHIN
 
 
 def load(path: Path) -> Any:
@@ -111,14 +112,17 @@ def fold_temperature(model: Any, temperature: float, path: Path) -> float:
     return temperature
 
 
-def to_int8(model: Any, calibration: Image, content: bytes | None = None) -> bytes:
+def to_int8(
+    model: Any, calibration: Image, content: bytes | None = None, within: float = WITHIN
+) -> bytes:
     """The TFLite file: int8 throughout, weights per channel, pixel - 128 in, batch of one.
 
     Only dense layers have one scale for all: a scale a channel came to them in TensorFlow 2.16, and runtimes
     from before, the Edge TPU's among them, read the first for all. That costs nothing: on PublicTest .8519 in
     place of .8521 (edge-s), .7828 in place of .7828 (plain).
     *calibration* (m, height, width) uint8 shows what each activation reaches; a *model* that was trained
-    with ranges keeps those. *content* is what to_float makes of it, where that is at hand already.
+    with ranges keeps those. *content* is what to_float makes of it, where that is at hand already; *within*:
+    see quantize.ranges.WITHIN.
     """
     with quiet():
         import tensorflow as tf
@@ -138,7 +142,7 @@ def to_int8(model: Any, calibration: Image, content: bytes | None = None) -> byt
             # What the converter does with a representative data set, but for the ranges, which are ours.
             eight = bytes(
                 mlir_quantize(
-                    with_ranges(content or to_float(model), calibration),
+                    with_ranges(content or to_float(model), calibration, within),
                     fully_quantize=True, input_data_type=tf.int8, output_data_type=tf.int8,
                     disable_per_channel_for_dense_layers=True,
                 )
@@ -170,11 +174,13 @@ def _check(content: bytes) -> None:
 
     with quiet():
         interpreter = Interpreter(model_content=content)
-    (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
-    if (taken["dtype"], taken["quantization"]) != (np.int8, (1.0, -128)) or given["dtype"] != np.int8:
+    (taken,), given = interpreter.get_input_details(), interpreter.get_output_details()
+    pixels = (taken["dtype"], taken["quantization"]) == (np.int8, (1.0, -128))
+    if not pixels or any(output["dtype"] != np.int8 for output in given):
         raise EdgeError(
             f"the converter made input {np.dtype(taken['dtype'])} {taken['quantization']} and output "
-            f"{np.dtype(given['dtype'])}; int8 with scale 1, zero point -128, and int8 are needed: "
+            f"{', '.join(str(np.dtype(output['dtype'])) for output in given)}; "
+            "int8 with scale 1, zero point -128, and int8 are needed: "
             "does the network take pixels 0 to 255?"
         )
     floats = [tensor["name"] for tensor in interpreter.get_tensor_details() if tensor["dtype"] == np.float32]

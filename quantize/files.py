@@ -29,7 +29,7 @@ def package(
 
     The training record is taken from beside *model*; *calibration* is what is to be told of how it was made.
     """
-    record = _record(model.with_name("recipe.json"))
+    record = record_beside(model)
     data = record.get("recipe", {}).pop("data", ())
     figures = [
         Figure(
@@ -139,8 +139,9 @@ def _into_place(aside: Path, out: Path, names: list[str]) -> None:
         os.close(folder)
 
 
-def _record(path: Path) -> dict[str, Any]:
-    """What ``emotion-train fit`` noted of its run; empty where a network came without."""
+def record_beside(model: Path) -> dict[str, Any]:
+    """What ``emotion-train`` noted of the run that *model* is of; empty where a network came without."""
+    path = model.with_name("recipe.json")
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

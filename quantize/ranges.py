@@ -38,10 +38,10 @@ def ranges_of(
     }
 
 
-def with_ranges(content: bytes, images: Image) -> bytes:
+def with_ranges(content: bytes, images: Image, within: float = WITHIN) -> bytes:
     """The float TFLite file *content* with the range of each tensor noted in it, for TFLite's quantizer.
 
-    *images* (m, height, width) uint8 are what it is shown.
+    *images* (m, height, width) uint8 are what it is shown; *within*: see WITHIN.
     """
     from tensorflow.lite.python import schema_py_generated as schema
     from tensorflow.lite.tools import flatbuffer_utils
@@ -50,7 +50,7 @@ def with_ranges(content: bytes, images: Image) -> bytes:
     graph = model.subgraphs[0]
     computed = sorted({int(index) for operator in graph.operators for index in operator.outputs})
     floats = [index for index in computed if graph.tensors[index].type == schema.TensorType.FLOAT32]
-    found = ranges_of(_run(content, floats, images)) | {int(graph.inputs[0]): PIXELS}
+    found = ranges_of(_run(content, floats, images), within) | {int(graph.inputs[0]): PIXELS}
     for index, (low, high) in found.items():
         noted = schema.QuantizationParametersT()
         noted.min, noted.max = [low], [high]

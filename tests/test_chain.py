@@ -16,10 +16,10 @@ FPS = 10
 SECONDS = 42  # each face shows each label once
 
 
-@pytest.fixture(params=["haar", "yunet"])
+@pytest.fixture(params=["haar", "yunet", "ssd"])
 def detector(request: pytest.FixtureRequest) -> Detector:
-    if request.param == "haar":
-        return open_detector("haar")
+    if request.param != "yunet":
+        return open_detector(request.param)
     shared_data: Path = request.getfixturevalue("shared_data")
     return open_detector("yunet", file=shared_data / "models/detectors/face_detection_yunet_2023mar.onnx")
 

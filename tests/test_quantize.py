@@ -39,7 +39,7 @@ def test_only_the_model_its_golden_vectors_and_its_card_appear_and_they_belong_t
 
 def test_the_file_takes_pixel_minus_128_and_gives_int8(out: Path) -> None:
     runtime = open_runtime("cpu", (out / "emotion.tflite").read_bytes())
-    assert runtime.input == ((1, 48, 48, 1), np.dtype(np.int8), 1.0, -128)
+    assert runtime.input == ((1, 48, 48, 1), np.dtype(np.int8), 1.0, -128, "pixels")
     assert (runtime.outputs[0].shape, runtime.outputs[0].dtype) == ((1, 7), np.dtype(np.int8))
 
 

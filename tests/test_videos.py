@@ -43,7 +43,7 @@ class Told:
         return [event for event in self.events if event["event_type"] == event_type]
 
 
-@pytest.fixture(scope="module", params=["haar", "yunet"])
+@pytest.fixture(scope="module", params=["haar", "yunet", "ssd"])
 def told(
     request: pytest.FixtureRequest, shared_data: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Told]]:
