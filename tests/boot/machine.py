@@ -70,8 +70,8 @@ class Machine:
         return self(f"systemctl show --value -p {name} {unit}")
 
     def journal(self, unit: str, since: float = 0.0) -> str:
-        """The unit's lines without their heads; *since* is wall-clock time in s."""
-        return self(f"journalctl -q -o cat -u {unit} --since=@{since:.0f}")
+        """The unit's lines without their heads; *since* is wall-clock time, in whole s."""
+        return self(f"journalctl -q -o cat -u {unit} --since=@{int(since)}")
 
     def close(self) -> None:
         """Power it off, and remove what it wrote."""
