@@ -6,15 +6,13 @@ import re
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
 
 import cv2
 
 from edge import __version__
 from edge.capture import CameraStatus, Capture, Slots
-from edge.card import Model, read_model
-from edge.classify import FaceClassifier
 from edge.detectors import FaceDetector, open_detector
+from edge.engine import Engine, Waiting, no_wait, open_chain
 from edge.host.heartbeats import Heartbeats, Stage
 from edge.host.places import state_file
 from edge.mqtt import messages
@@ -23,33 +21,22 @@ from edge.mqtt.messages import Info, Topics
 from edge.mqtt.outbox import Outbox
 from edge.pipeline import Pipeline
 from edge.report import Rules
-from edge.runtimes import open_runtime
 from edge.settings import Settings
 from edge.settings.tables import Camera as CameraSettings
 from edge.settings.tables import default_node_id
 from edge.sources import open_source
 from edge.track import Tracker
-from edge.types import Classifier, Detector, Runtime, Sink
+from edge.types import Classifier, Detector, Sink
 
 
-class Engine(NamedTuple):
-    """A verified model in the runtime that was chosen for it."""
-
-    model: Model
-    runtime: Runtime
-    classifier: FaceClassifier
-
-
-def open_engine(settings: Settings) -> Engine:
-    """The configured model, verified against its card and loaded; EdgeError where it is not right."""
+def open_engine(settings: Settings, waiting: Waiting = no_wait) -> Engine:
+    """The configured model in the first right runtime of the configured chain; EdgeError where none is."""
     # OpenCV takes every core by default; the configuration says how many threads the analysis may use.
     cv2.setNumThreads(settings.model.threads)
     part = settings.model
-    # Who asks for ONNX Runtime and names no ONNX file means the one that was made with the other.
-    other = part.runtime == "onnx" and part.file.suffix == ".tflite"
-    model = read_model(part.file.with_suffix(".onnx") if other else part.file)
-    runtime = open_runtime(part.runtime, model.content, threads=part.threads, provider=part.provider)
-    return Engine(model, runtime, FaceClassifier(runtime, model.card, str(model.path)))
+    return open_chain(
+        part.file, runtime=part.runtime, provider=part.provider, threads=part.threads, waiting=waiting
+    )
 
 
 def open_configured_detector(settings: Settings) -> FaceDetector:
@@ -111,12 +98,16 @@ def build_info(settings: Settings, engine: Engine, detector: FaceDetector) -> In
         model_sha256=engine.model.sha256,
         labels=card.labels,
         runtime=engine.runtime.name,
-        runtime_reason=settings.model.runtime,
+        runtime_reason=_without_folders(engine.reason),
         detector=detector.finder.name,
-        # Names of files, not of the folders of who runs this: info is retained, and many may read it.
-        detector_reason=re.sub(r"/\S*/", "", detector.description),
+        detector_reason=_without_folders(detector.description),
         cameras=[part.name for part in settings.camera],
     )
+
+
+def _without_folders(text: str) -> str:
+    """Names of files, not of the folders of who runs this: info is retained, and many may read it."""
+    return re.sub(r"(?<!\S)/(?!dev/)\S*/", "", text)
 
 
 def build_sink(settings: Settings, stage: Stage | None = None) -> MqttSink:

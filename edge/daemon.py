@@ -10,8 +10,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from edge.assembly import Engine
 from edge.control import Control
+from edge.engine import Engine
 from edge.host import health
 from edge.host.disk import StateFiles
 from edge.host.places import state_file
@@ -77,6 +77,7 @@ class Daemon:
                 if frame is not None:
                     self._live.cameras.analyse(frame)
                 self._live.cameras.tick()
+                self._live.tick()
                 self._keeper.tick(time.monotonic())
                 news = self._control.tick() or self._storage_now() != self._storage
                 if news or time.monotonic() - self._health_since >= HEALTH_S:

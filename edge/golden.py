@@ -44,6 +44,20 @@ def read_golden(model: Model) -> Golden:
     return golden
 
 
+def mismatch(golden: Golden, classifier: FaceClassifier) -> str:
+    """Why what *classifier* makes of the pictures is wrong, in one line; empty where it is right."""
+    found = deviations(golden, classifier)
+    worst = max(found)
+    # Asked so that a runtime that gives no numbers at all fails as well.
+    if worst <= golden.tolerance:
+        return ""
+    return (
+        f"{len(found)} golden pictures, probabilities differ by up to {worst:.4f} (picture "
+        f"{found.index(worst)}), {golden.tolerance:.4f} is allowed; this runtime "
+        "computes otherwise than the one that the model was measured on, use another"
+    )
+
+
 def deviations(golden: Golden, classifier: FaceClassifier) -> list[float]:
     """For each picture, the largest difference of a probability from what it should be, 0..1."""
     found = np.array([classifier.scores(picture) for picture in golden.pictures])

@@ -14,7 +14,6 @@ from typing import Any
 from edge import __version__
 from edge.announce import Announcer, EventIds
 from edge.assembly import (
-    Engine,
     build_info,
     build_pipeline,
     capture_opener,
@@ -27,6 +26,7 @@ from edge.cameras import Camera, Cameras, retained_topics
 from edge.capture import Capture, Slots
 from edge.card import read_model
 from edge.detectors import FaceDetector
+from edge.engine import Engine, Waiting
 from edge.host.health import temperature_c
 from edge.host.service import Service
 from edge.mqtt import discovery, messages
@@ -88,6 +88,7 @@ class Live:
         self._load = load
         self._ids = EventIds()
         self._told_info: Info | None = None
+        self._runtime_reason = engine.reason  # as last published
         self._switches = dict(switches)
         self._service = service or Service()
         self._detectors = _open_detectors(settings)
@@ -113,7 +114,7 @@ class Live:
             return Reloaded(mistakes=("there is no configuration file",))
         try:
             settings, changed, restart = _merged(self._settings, self._load())
-            engine = _same_or_new(self._engine, self._settings, settings)
+            engine = _same_or_new(self._engine, self._settings, settings, self._service.analysis.waiting)
             detectors = _open_detectors(settings)
         except EdgeError as error:
             # A file's name may be no Unicode, and then could not be told.
@@ -143,6 +144,15 @@ class Live:
                 self.cameras.add(self._build(part))
             else:
                 self._update(self.cameras[name], part, moved=part != old[name])
+        self._publish_info()
+
+    def tick(self) -> None:
+        """Publish what changed of itself: an Edge TPU that went or came back."""
+        if self._engine.reason != self._runtime_reason:
+            self._publish_info()
+
+    def _publish_info(self) -> None:
+        self._runtime_reason = self._engine.reason
         if self.info != self._told_info:
             self._told_info = self.info
             self._sink.publish(messages.info(self.topics, self.info, time.time()))
@@ -184,14 +194,14 @@ def _open_detectors(settings: Settings) -> dict[str, FaceDetector]:
     return {part.name: open_configured_detector(settings) for part in settings.camera}
 
 
-def _same_or_new(engine: Engine, before: Settings, settings: Settings) -> Engine:
+def _same_or_new(engine: Engine, before: Settings, settings: Settings, waiting: Waiting) -> Engine:
     """*engine*, or another one where the settings or the file itself changed.
 
     Not in any case another: an accelerator may serve only one at a time.
     """
     if settings.model == before.model and read_model(engine.model.path).sha256 == engine.model.sha256:
         return engine
-    return open_engine(settings)
+    return open_engine(settings, waiting)
 
 
 def _merged(before: Settings, wanted: Settings) -> tuple[Settings, tuple[str, ...], tuple[str, ...]]:

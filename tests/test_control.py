@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from edge import cameras
-from edge.assembly import Engine, open_engine
+from edge.assembly import open_engine
 from edge.control import Control
+from edge.engine import Engine
 from edge.host import disk
 from edge.host.disk import SILENT, StateFiles, write_whole
 from edge.live import Live

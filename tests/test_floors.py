@@ -14,7 +14,7 @@ FLOORS = (
     {"card", "tensors", "preprocess", "track", "report", "capture", "settings"},
     {"sources", "detectors", "runtimes", "remote"},
     {"mqtt"},
-    {"classify", "golden", "pipeline", "announce", "cameras"},
+    {"classify", "golden", "engine", "pipeline", "announce", "cameras"},
     {"assembly"},
     {"live"},
     {"control"},

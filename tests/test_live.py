@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from edge.assembly import Engine, open_engine
+from edge.assembly import open_engine
+from edge.engine import Engine
 from edge.host.disk import StateFiles
 from edge.live import Live, Reloaded
 from edge.mqtt.discovery.keeper import Keeper

@@ -8,6 +8,7 @@ import pytest
 
 from edge.commands import probe
 from edge.commands.probe import Finding
+from tests.edgetpu_stub import Stub, stub  # noqa: F401
 
 
 def usb_device(root: Path, name: str, vendor: str, product: str) -> None:
@@ -24,9 +25,9 @@ def accelerators(root: Path) -> dict[str, Finding]:
 def test_a_bare_machine_has_no_accelerator_and_is_told_what_was_looked_for(tmp_path: Path) -> None:
     found = accelerators(tmp_path)
     assert found["Coral USB"] == Finding(
-        "accelerator", "Coral USB", False, "no USB device 1a6e:089a or 18d1:9302"
+        "accelerator", "Coral USB", False, "no USB device 1a6e:089a or 18d1:9302; plug it in"
     )
-    assert found["Coral PCIe"].detail == "no /dev/apex_*"
+    assert found["Coral PCIe"].detail == "no /dev/apex_*; a card needs Coral's gasket driver"
     assert found["Jetson"].detail == "no /etc/nv_tegra_release, no /dev/nvhost*"
 
 
@@ -38,10 +39,30 @@ def test_a_coral_stick_is_found_under_both_of_its_names(tmp_path: Path) -> None:
     coral = accelerators(tmp_path)["Coral USB"]
     assert coral.found
     assert not coral.used
-    assert coral.detail == (
-        "before its firmware is loaded (1a6e:089a), ready (18d1:9302); "
-        'model.runtime = "edgetpu" uses it, with a model compiled for it'
-    )
+    assert coral.detail.startswith("before its firmware is loaded (1a6e:089a), ready (18d1:9302); ")
+
+
+def test_what_an_edge_tpu_still_lacks_is_named_with_the_next_step(
+    tmp_path: Path, stub: Stub, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+) -> None:
+    usb_device(tmp_path, "1-2", "1a6e", "089a")
+    ready = "taken first with a model whose card lists a .edgetpu.tflite file"
+    found = accelerators(tmp_path)
+    assert found["Coral USB"].detail == f"before its firmware is loaded (1a6e:089a); {ready}"
+    assert found["libedgetpu.so.1"].detail == ready
+    assert found["emotion.edgetpu.tflite"] == Finding(
+        "accelerator", "emotion.edgetpu.tflite", False,
+        "not shipped (Coral's compiler runs on x86-64 only); make yours: "
+        "`quantize MODEL.keras --data D --out DIR --target coral`",
+    )  # fmt: skip
+    assert accelerators(tmp_path / "bare")["libedgetpu.so.1"].detail == "loads; plug a Coral in"
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+    found = accelerators(tmp_path)
+    if found["libedgetpu.so.1"].found:
+        pytest.skip("this machine has libedgetpu.so.1")
+    step = "install libedgetpu1-std (coral.ai/software)"
+    assert found["libedgetpu.so.1"].detail == f"not found; {step}"
+    assert found["Coral USB"].detail.endswith(f"; libedgetpu.so.1 is missing or does not load; {step}")
 
 
 def test_a_coral_card_and_a_jetson_are_found_by_their_files(tmp_path: Path) -> None:
@@ -55,8 +76,8 @@ def test_a_coral_card_and_a_jetson_are_found_by_their_files(tmp_path: Path) -> N
     jetson = accelerators(tmp_path)["Jetson"]
     assert jetson.found
     assert jetson.detail == (
-        "R36 (release), REVISION: 4.3; "
-        'model.runtime = "onnx" uses it, with model.provider = "tensorrt" or "cuda"'
+        "R36 (release), REVISION: 4.3; its ONNX Runtime has only cpu; install the onnxruntime-gpu wheel that "
+        "NVIDIA makes for its JetPack"
     )
 
 

@@ -1,50 +1,192 @@
-"""The Edge TPU where there is none: what is missing is told in one line, and nothing crashes."""
+"""The Edge TPU's child: proven before it is used, left within a deadline, taken up again when it is back.
+
+The chip is edgetpu_stub.c, loaded by ai-edge-litert's own load_delegate.
+"""
 
 from __future__ import annotations
 
-import _ctypes
-import shutil
+import gc
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from edge.host.child import failure_of
 from edge.runtimes import open_runtime
-from edge.runtimes.edgetpu import LIBRARY
-from edge.types import EdgeError
+from edge.runtimes.edgetpu import EdgeTpu, OnEdgeTpu
+from edge.settings.tables import MODEL_FILE
+from edge.types import Runtime
+from tests.broker import eventually
+from tests.edgetpu_stub import Stub, compiled, stub  # noqa: F401
 
-COMPILED = b"\x1c\0\0\0TFL3 edgetpu-custom-op"
+CONTENT = MODEL_FILE.read_bytes()
+PIXELS = np.random.default_rng(0).integers(-128, 128, (1, 48, 48, 1)).astype(np.int8)
 
 
-@pytest.mark.parametrize("kind", ["edgetpu", "auto"])
-def test_a_missing_library_is_told_with_what_would_do(kind: str) -> None:
-    if not failure_of(f"import ctypes; ctypes.CDLL({LIBRARY!r})"):
-        pytest.skip(f"this machine has {LIBRARY}")
-    with pytest.raises(EdgeError) as caught:
-        open_runtime(kind, COMPILED)
-    assert str(caught.value) == (
-        "Edge TPU: libedgetpu.so.1 not found; install libedgetpu1-std or set model.runtime = \"cpu\""
+def answer(runtime: Runtime) -> np.ndarray:
+    (output,) = runtime.run(PIXELS)
+    return output
+
+
+def right(runtime: Runtime) -> str:
+    """As golden vectors prove a runtime, on one picture."""
+    same = np.array_equal(answer(runtime), answer(open_runtime("cpu", CONTENT)))
+    return "" if same else "differs"
+
+
+@pytest.fixture
+def chip() -> Iterator[EdgeTpu]:
+    one = EdgeTpu(absent=lambda: "", run_s=1.0, retry_s=(0.2, 0.4))
+    yield one
+    one.close()
+
+
+Open = Callable[..., OnEdgeTpu]
+
+
+@pytest.fixture
+def model(chip: EdgeTpu) -> Open:
+    def opened(prove: Callable[[Runtime], str] = right) -> OnEdgeTpu:
+        return chip.open(compiled(CONTENT), open_runtime("cpu", CONTENT), prove)
+
+    return opened
+
+
+def ended(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+@pytest.mark.usefixtures("stub")
+def test_a_proven_model_runs_in_the_child_and_answers_as_the_cpu(model: Open, chip: EdgeTpu) -> None:
+    on = model()
+    assert (on.reason, on.place is not None) == ("", True)
+    assert on.name.startswith("ai-edge-litert ")
+    assert on.name.endswith(", edgetpu, 1 thread")
+    assert np.array_equal(answer(on), answer(open_runtime("cpu", CONTENT)))
+
+
+@pytest.mark.usefixtures("stub")
+def test_every_model_is_served_by_one_child_and_the_last_one_ends_it(model: Open, chip: EdgeTpu) -> None:
+    first, second = model(), model()
+    pid = chip.pid
+    assert pid is not None
+    assert np.array_equal(answer(first), answer(second))
+    del first
+    gc.collect()
+    third = model()  # as a reload does: the chip is not opened anew, nor let go
+    assert chip.pid == pid
+    del second, third
+    gc.collect()
+    assert eventually(lambda: chip.pid is None and ended(pid), 5)
+
+
+@pytest.mark.usefixtures("stub")
+def test_the_child_inherits_no_secret_no_socket_and_no_session(
+    model: Open, chip: EdgeTpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EMOTION_EDGE_MQTT__PASSWORD", "hunter2")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/run/credentials/x")
+    on = model()
+    assert on.place is not None
+    pid = chip.pid
+    environment = Path(f"/proc/{pid}/environ").read_bytes()
+    assert b"hunter2" not in environment
+    assert b"CREDENTIALS" not in environment
+    held = [os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()]
+    assert {place.partition(":")[0] for place in held} <= {"pipe", "/dev/null"}
+    assert os.getsid(pid) == pid
+    assert "Max core file size" in (limits := Path(f"/proc/{pid}/limits").read_text())
+    assert limits.partition("Max core file size")[2].split()[:2] == ["0", "0"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("hang", "no answer within 1 s"),
+        ("abort", "crashes (SIGABRT): F driver/usb/usb_driver.cc:1115] HandleQueuedBulkIn transfer"),
+        ("stop", "no answer within 1 s"),
+        ("kill", "crashes (SIGKILL)"),
+    ],
+)
+def test_after_a_fault_the_cpu_answers_within_two_seconds_and_the_chip_s_return_is_noticed(
+    model: Open, chip: EdgeTpu, stub: Stub, fault: str, reason: str  # noqa: F811
+) -> None:
+    on, pid = model(), chip.pid
+    assert pid is not None
+    expected = answer(on)
+    if fault in ("stop", "kill"):
+        stub.set("fail")
+        os.kill(pid, signal.SIGSTOP if fault == "stop" else signal.SIGKILL)
+    else:
+        stub.set(fault)
+    time.sleep(0.1)
+    began = time.monotonic()
+    assert np.array_equal(answer(on), expected)
+    assert time.monotonic() - began < 2
+    assert on.reason.startswith(reason) or on.reason.startswith("libedgetpu.so.1 gives no delegate: ")
+    assert ", cpu, " in on.name
+    began = time.monotonic()
+    answer(on)
+    assert time.monotonic() - began < 0.2  # nobody waits for the chip a second time
+    assert eventually(lambda: ended(pid), 5)
+    stub.set("load")
+    assert eventually(lambda: on.place is not None, 30)
+    assert chip.pid != pid
+    assert (on.reason, np.array_equal(answer(on), expected)) == ("", True)
+
+
+def test_a_chip_that_is_not_there_at_the_start_is_taken_up_later(
+    model: Open, chip: EdgeTpu, stub: Stub  # noqa: F811
+) -> None:
+    stub.set("fail")
+    on = model()
+    assert on.reason.startswith("libedgetpu.so.1 gives no delegate: ")
+    assert "no device; plug the chip in" in on.reason
+    assert ", cpu, " in on.name
+    assert answer(on).shape == (1, 7)
+    stub.set("load")
+    assert eventually(lambda: on.place is not None, 30)
+
+
+def test_a_library_that_hangs_or_aborts_at_the_start_costs_a_deadline(stub: Stub) -> None:  # noqa: F811
+    for mode, reason in (("hang", "no answer within 3 s"), ("abort", "crashes (SIGABRT)")):
+        stub.set(mode)
+        chip = EdgeTpu(absent=lambda: "", load_s=3.0, retry_s=(30.0, 30.0))
+        on = chip.open(compiled(CONTENT), open_runtime("cpu", CONTENT), right)
+        assert on.reason.startswith(reason)
+        assert answer(on).shape == (1, 7)
+        chip.close()
+
+
+@pytest.mark.usefixtures("stub")
+def test_wrong_answers_bar_a_model_for_good_and_leave_the_others(model: Open, chip: EdgeTpu) -> None:
+    good = model()
+    wrong = model(lambda runtime: "probabilities differ by up to 0.4")
+    assert wrong.barred
+    assert wrong.reason == (
+        "wrong answers: probabilities differ by up to 0.4; not tried again before the next start"
     )
+    assert (good.place is not None, wrong.place) == (True, None)
 
 
-def test_a_library_that_is_no_delegate_is_tried_by_a_child_and_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+def test_a_missing_library_is_named_with_what_to_install(
+    model: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copy(_ctypes.__file__, tmp_path / LIBRARY)  # some library that loads
     monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
-    with pytest.raises(EdgeError) as caught:
-        open_runtime("auto", COMPILED)
-    told = str(caught.value)
-    assert told.startswith("Edge TPU: libedgetpu.so.1 gives no delegate: ")
-    assert told.endswith('install a libedgetpu made for this TFLite, or set model.runtime = "cpu"')
-    assert "\n" not in told
-    assert capfd.readouterr() == ("", "")
+    on = model()
+    if on.reason.startswith("libedgetpu.so.1 gives"):
+        pytest.skip("this machine has libedgetpu.so.1")
+    assert on.reason == "libedgetpu.so.1 not found; install libedgetpu1-std"
 
 
-def test_a_file_that_was_not_compiled_is_named_once_the_library_is_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shutil.copy(_ctypes.__file__, tmp_path / LIBRARY)
-    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
-    with pytest.raises(EdgeError, match=r'runtime "edgetpu" takes .* compiled .* is a TFLite file for'):
-        open_runtime("edgetpu", b"\x1c\0\0\0TFL3")
+def test_without_a_chip_on_the_bus_no_process_is_started(tmp_path: Path) -> None:
+    chip = EdgeTpu(absent=lambda: "no Coral found")
+    on = chip.open(compiled(CONTENT), open_runtime("cpu", CONTENT), right)
+    assert (on.reason, chip.pid) == ("no Coral found", None)
+    chip.close()

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edge.assembly import Engine, open_configured_detector, open_engine
+from edge.assembly import open_configured_detector, open_engine
 from edge.commands.options import add_engine, settings_of
+from edge.engine import Engine
 from edge.preprocess import crop_whole
 from edge.sources.images import SUFFIXES, pictures_in, read_image
 from edge.types import LABELS, Detector, EdgeError, Image

@@ -12,18 +12,16 @@ from typing import NamedTuple
 from edge.host.child import failure_of
 from edge.types import EdgeError
 
-CORAL_USB = {
-    ("1a6e", "089a"): "before its firmware is loaded (1a6e:089a)",
-    ("18d1", "9302"): "ready (18d1:9302)",
-}
 # Distribution -> the statement that shows whether it works here.
 INTERPRETERS = {
     "ai-edge-litert": "from ai_edge_litert.interpreter import Interpreter",
     "tflite-runtime": "from tflite_runtime.interpreter import Interpreter",
     "onnxruntime": "import onnxruntime",
 }
-CORAL_WAY = 'model.runtime = "edgetpu" uses it, with a model compiled for it'
-JETSON_WAY = 'model.runtime = "onnx" uses it, with model.provider = "tensorrt" or "cuda"'
+CORAL_WAY = "taken first with a model whose card lists a .edgetpu.tflite file"
+LIBRARY_STEP = "install libedgetpu1-std (coral.ai/software)"
+COMPILE_STEP = "quantize MODEL.keras --data D --out DIR --target coral"
+JETSON_WAY = 'taken with a model whose card lists a .onnx file; provider = "cuda" spares TensorRT\'s build'
 
 
 class Finding(NamedTuple):
@@ -185,27 +183,50 @@ def _opencv() -> Iterator[Finding]:
 
 
 def accelerators(root: Path = Path("/")) -> Iterator[Finding]:
-    """Coral and Jetson hardware under *root*; each is used where the configuration asks for it."""
-    from edge.runtimes.edgetpu import LIBRARY
+    """Coral and NVIDIA hardware under *root*, their software: what each lacks, and the next step."""
+    from edge.runtimes import coral
+    from edge.runtimes.edgetpu_server import LIBRARY
 
-    sticks = [stick for device in sorted(root.glob("sys/bus/usb/devices/*")) if (stick := _coral(device))]
-    detail = f"{', '.join(sticks)}; {CORAL_WAY}" if sticks else "no USB device 1a6e:089a or 18d1:9302"
-    yield Finding("accelerator", "Coral USB", bool(sticks), detail)
-    cards = [f"/dev/{card.name}" for card in sorted(root.glob("dev/apex_*"))]
-    detail = f"{', '.join(cards)}; {CORAL_WAY}" if cards else "no /dev/apex_*"
-    yield Finding("accelerator", "Coral PCIe", bool(cards), detail)
+    sticks, cards = coral.sticks(root), coral.cards(root)
     # A library built for another TFLite may crash what loads it: a child tries.
     failure = failure_of(f"import ctypes; ctypes.CDLL({LIBRARY!r})")
-    yield Finding("accelerator", LIBRARY, not failure, failure or CORAL_WAY)
+    way = CORAL_WAY if not failure else f"{LIBRARY} is missing or does not load; {LIBRARY_STEP}"
+    for name, seen, missing in (
+        ("Coral USB", sticks, coral.NO_STICK), ("Coral PCIe", cards, coral.NO_CARD),
+    ):  # fmt: skip
+        yield Finding("accelerator", name, bool(seen), f"{', '.join(seen)}; {way}" if seen else missing)
+    if failure:
+        what = "not found" if "cannot open shared object" in failure else failure
+        yield Finding("accelerator", LIBRARY, False, f"{what}; {LIBRARY_STEP}")
+    else:
+        use = CORAL_WAY if sticks or cards else "loads; plug a Coral in"
+        yield Finding("accelerator", LIBRARY, True, use)
+    yield _compiled()
     release = _text(root / "etc/nv_tegra_release").partition("\n")[0].strip("# ")
     nodes = [f"/dev/{node.name}" for node in sorted(root.glob("dev/nvhost*"))]
     jetson = release or ", ".join(nodes[:3])
-    detail = f"{jetson}; {JETSON_WAY}" if jetson else "no /etc/nv_tegra_release, no /dev/nvhost*"
+    detail = f"{jetson}; {_jetson_way()}" if jetson else "no /etc/nv_tegra_release, no /dev/nvhost*"
     yield Finding("accelerator", "Jetson", bool(jetson), detail)
 
 
-def _coral(device: Path) -> str:
-    return CORAL_USB.get((_text(device / "idVendor").strip(), _text(device / "idProduct").strip()), "")
+def _compiled() -> Finding:
+    """Whether the default model has a file for the Edge TPU: none is shipped."""
+    from edge.runtimes import COMPILED
+    from edge.settings.tables import MODEL_FILE
+
+    file = MODEL_FILE.with_suffix(COMPILED)
+    missing = f"not shipped (Coral's compiler runs on x86-64 only); make yours: `{COMPILE_STEP}`"
+    return Finding("accelerator", file.name, file.exists(), CORAL_WAY if file.exists() else missing)
+
+
+def _jetson_way() -> str:
+    """What is left to do for a Jetson's own chip to be used."""
+    failure = failure_of("import onnxruntime")
+    providers = "" if failure else _providers()
+    if "cuda" in providers or "tensorrt" in providers:
+        return JETSON_WAY
+    have = "no ONNX Runtime" if failure else f"its ONNX Runtime has only {providers}"
+    return f"{have}; install the onnxruntime-gpu wheel that NVIDIA makes for its JetPack"
 
 
 def _text(path: Path) -> str:

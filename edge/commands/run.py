@@ -68,7 +68,7 @@ def serve(
     service = Service(Notifier.of())
     service.start()
     with service.analysis.waiting("loading the model", START_S):
-        engine = open_engine(settings)
+        engine = open_engine(settings, service.analysis.waiting)
         sink = build_sink(settings, service.heartbeats.stage("mqtt"))
         daemon = Daemon(settings, engine, sink, load, service)
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,13 +1,19 @@
-"""Trying something in a process of its own: what a foreign library does there cannot end this one."""
+"""Processes of their own for foreign libraries: what they do there cannot end or stop this one."""
 
 from __future__ import annotations
 
+import ctypes
+import os
 import re
+import resource
 import signal
 import subprocess
 import sys
 
 TIMEOUT_S = 60
+# All that a child gets of the environment: passwords and systemd's credentials are not among it.
+_PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "LANG", "LC_ALL", "TZ")
+_PR_SET_PDEATHSIG = 1
 
 
 def failure_of(statement: str, given: bytes = b"") -> str:
@@ -17,13 +23,35 @@ def failure_of(statement: str, given: bytes = b"") -> str:
     """
     try:
         child = subprocess.run(
-            [sys.executable, "-c", statement], input=given, capture_output=True, timeout=TIMEOUT_S
-        )
+            [sys.executable, "-c", statement], input=given, capture_output=True, timeout=TIMEOUT_S,
+            env=clean_environment(),
+        )  # fmt: skip
     except subprocess.TimeoutExpired:
         return f"no answer within {TIMEOUT_S} s"
-    if child.returncode == 0:
-        return ""
-    if child.returncode < 0:
-        return f"crashes ({signal.Signals(-child.returncode).name})"
-    last_line = child.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-    return re.sub(r"^\w+Error: ", "", last_line) or f"exit code {child.returncode}"
+    return "" if child.returncode == 0 else why_ended(child.returncode, child.stderr)
+
+
+def why_ended(code: int, stderr: bytes) -> str:
+    """In one line why a child ended with *code* (negative: the signal), with the last that it printed."""
+    last_line = stderr.decode(errors="replace").strip().rpartition("\n")[2][-200:]
+    if code < 0:
+        crash = f"crashes ({signal.Signals(-code).name})"
+        return f"{crash}: {last_line}" if last_line else crash
+    return re.sub(r"^\w+Error: ", "", last_line) or f"exit code {code}"
+
+
+def clean_environment() -> dict[str, str]:
+    """What a child needs to find Python, our modules and libraries, and nothing secret."""
+    kept = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    return kept | {"PYTHONPATH": os.pathsep.join(os.path.abspath(place) for place in sys.path)}
+
+
+def die_with(parent: int) -> None:
+    """Have the kernel kill this process once *parent*, which started it, ends; no core is left.
+
+    The kernel counts the thread that started it as the parent: that one must live as long.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it ended before the kernel was asked
+        os._exit(1)

@@ -12,21 +12,18 @@ KINDS = {
 }
 _TFLITE_MARK = b"TFL3"  # bytes 4 to 7, the flatbuffer's file identifier
 _ONNX_MARK = b"\x08"  # byte 0, the protobuf field that ONNX puts first: ir_version
+COMPILED = ".edgetpu.tflite"  # how quantize ends the name of a file for the Edge TPU
 _EDGETPU_MARK = b"edgetpu-custom-op"  # the only operator that edgetpu_compiler leaves
 
 
 def open_runtime(kind: str, content: bytes, *, threads: int = 1, provider: str = "cpu") -> Runtime:
     """A runtime of *kind* ("auto" or one of KINDS) loaded with a verified model file's *content*.
 
-    "auto" takes the kind that the file was made for. *provider* ("cpu", "cuda" or "tensorrt") is what
-    ONNX Runtime is to compute on. EdgeError where file and kind, or kind and machine, do not fit.
+    "auto" takes the kind that the file was made for; what is for the Edge TPU, edge/engine.py opens.
+    *provider* ("cpu", "cuda" or "tensorrt") is what ONNX Runtime is to compute on. EdgeError where file and
+    kind, or kind and machine, do not fit.
     """
     made_for = kind_of(content)
-    # Who asks for the Edge TPU is first told of its library: most often that is what is missing.
-    if kind == "edgetpu":
-        from edge.runtimes.edgetpu import check_library
-
-        check_library()
     if kind != "auto" and kind in KINDS and kind != made_for:
         raise EdgeError(
             f'runtime "{kind}" takes {KINDS[kind]}, model.file is {KINDS[made_for]}; '
@@ -38,9 +35,7 @@ def open_runtime(kind: str, content: bytes, *, threads: int = 1, provider: str =
 
             return LiteRT(content, threads=threads)
         case "edgetpu":
-            from edge.runtimes.edgetpu import open_edgetpu
-
-            return open_edgetpu(content, threads=threads)
+            raise EdgeError("runs with its uncompiled twin only (edge/engine.py); name the uncompiled file")
         case "onnx":
             from edge.runtimes.onnx import OnnxRuntime
 

@@ -1,0 +1,172 @@
+"""A child process that answers requests one after the other, each within a deadline or never.
+
+Requests and answers go by pipe: the lengths of header and payload, the header as JSON, the payload's bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from edge.host.child import clean_environment, die_with, why_ended
+from edge.types import EdgeError
+
+_LENGTHS = struct.Struct("<II")  # bytes of header and payload
+MAX_HEADER, MAX_PAYLOAD = 64 * 1024, 64 * 1024 * 1024
+_KEPT = 2048  # bytes of what it printed last
+
+Answerer = Callable[[dict[str, Any], bytes], tuple[dict[str, Any], bytes]]
+
+
+class WorkerLostError(EdgeError):
+    """The child ended or did not answer in time; it is of no use any longer."""
+
+
+class Worker:
+    """One child. Not for two threads at once. It dies with the thread that makes it (child.die_with)."""
+
+    def __init__(self, module: str) -> None:
+        """Start *module*'s ``main(parent)``, which calls serve(); EdgeError where no process can be had.
+
+        It gets three pipes and nothing else: no other descriptor, no secret in its environment, no terminal.
+        """
+        said, saying = os.pipe()
+        # What it prints must never block it: what nobody has read is lost instead.
+        for end in (said, saying):
+            os.set_blocking(end, False)
+        statement = f"from {module} import main; main({os.getpid()})"
+        try:
+            self._child = subprocess.Popen(
+                [sys.executable, "-c", statement], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                stderr=saying, bufsize=0, close_fds=True, start_new_session=True, cwd="/",
+                env=clean_environment(),
+            )  # fmt: skip
+        except OSError as error:
+            os.close(said)
+            raise EdgeError(f"{module}: cannot be started: {error.strerror or error}") from error
+        finally:
+            os.close(saying)
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        self.pid = self._child.pid
+        self._said, self._last = said, b""
+        self._to, self._from = self._child.stdin.fileno(), self._child.stdout.fileno()
+        for end in (self._to, self._from):
+            os.set_blocking(end, False)
+
+    def ask(
+        self, header: Mapping[str, Any], payload: bytes | memoryview = b"", *, timeout_s: float
+    ) -> tuple[dict[str, Any], bytes]:
+        """The answer to one request; EdgeError where it says why not, WorkerLostError where it is no more."""
+        until = time.monotonic() + timeout_s
+        try:
+            self._send(header, payload, until)
+            lengths = _LENGTHS.unpack(self._receive(_LENGTHS.size, until))
+            if lengths[0] > MAX_HEADER or lengths[1] > MAX_PAYLOAD:
+                raise WorkerLostError("answers nonsense")
+            answer = json.loads(self._receive(lengths[0], until))
+            content = self._receive(lengths[1], until)
+        except TimeoutError:
+            raise WorkerLostError(f"no answer within {timeout_s:g} s") from None
+        except (OSError, EOFError):
+            raise WorkerLostError(self._why()) from None
+        except ValueError:
+            raise WorkerLostError("answers nonsense") from None
+        self._listen()
+        if "error" in answer:
+            raise EdgeError(answer["error"])
+        return answer, content
+
+    def end(self) -> bool:
+        """Kill it; whether it is gone (a process within a broken driver may take its time). Fit to repeat."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if self._child.poll() is None:
+                os.killpg(self.pid, signal.SIGKILL)
+        try:
+            self._child.wait(0.2)
+        except subprocess.TimeoutExpired:
+            return False
+        if self._said >= 0:
+            for stream in (self._child.stdin, self._child.stdout):
+                assert stream is not None
+                stream.close()
+            os.close(self._said)
+            self._said = -1
+        return True
+
+    def _send(self, header: Mapping[str, Any], payload: bytes | memoryview, until: float) -> None:
+        text = json.dumps(header).encode()
+        for part in (_LENGTHS.pack(len(text), len(payload)) + text, payload):
+            left = memoryview(part)
+            while left:
+                try:
+                    left = left[os.write(self._to, left) :]
+                except BlockingIOError:
+                    _wait(self._to, select.POLLOUT, until)
+
+    def _receive(self, size: int, until: float) -> bytes:
+        got = bytearray()
+        while len(got) < size:
+            try:
+                part = os.read(self._from, size - len(got))
+            except BlockingIOError:
+                _wait(self._from, select.POLLIN, until)
+                continue
+            if not part:
+                raise EOFError
+            got += part
+        return bytes(got)
+
+    def _listen(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while part := os.read(self._said, 65536):
+                self._last = (self._last + part)[-_KEPT:]
+
+    def _why(self) -> str:
+        """Why it ended."""
+        try:
+            code = self._child.wait(1.0)
+        except subprocess.TimeoutExpired:
+            return "closed its pipe"
+        self._listen()
+        return why_ended(code, self._last) if code else "ended"
+
+
+def serve(parent: int, answer: Answerer) -> None:
+    """The child's part: *answer* requests (header, payload) until *parent* ends or closes the pipe.
+
+    An EdgeError that *answer* raises goes back as such.
+    """
+    die_with(parent)
+    requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)  # what a library prints is no answer
+    while lengths := requests.read(_LENGTHS.size):
+        size, more = _LENGTHS.unpack(lengths)
+        header = json.loads(requests.read(size))
+        try:
+            told, payload = answer(header, requests.read(more))
+        except EdgeError as error:
+            told, payload = {"error": str(error)[:1000]}, b""
+        text = json.dumps(told).encode()
+        answers.write(_LENGTHS.pack(len(text), len(payload)) + text + payload)
+        answers.flush()
+
+
+def _wait(end: int, event: int, until: float) -> None:
+    left = until - time.monotonic()
+    poll = select.poll()
+    poll.register(end, event)
+    if left <= 0 or not poll.poll(left * 1000):
+        raise TimeoutError

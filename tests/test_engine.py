@@ -1,0 +1,129 @@
+"""Which chip runs a model: tried in order, proven by golden vectors, and why the others were passed over."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edge import engine as engine_module
+from edge.engine import open_chain
+from edge.runtimes.edgetpu import EdgeTpu
+from edge.settings.tables import MODEL_FILE
+from edge.types import EdgeError
+from tests.broker import eventually
+from tests.edgetpu_stub import Stub, leave_compiled, stub  # noqa: F401
+
+
+@pytest.fixture
+def chip(monkeypatch: pytest.MonkeyPatch) -> Iterator[EdgeTpu]:
+    one = EdgeTpu(absent=lambda: "", retry_s=(0.2, 0.4))
+    monkeypatch.setattr(engine_module, "the_chip", lambda: one)
+    yield one
+    one.close()
+
+
+def test_the_shipped_model_runs_on_the_cpu_and_nothing_else_was_tried() -> None:
+    engine = open_chain(MODEL_FILE)
+    assert ", cpu, " in engine.runtime.name
+    assert engine.reason == "auto"
+
+
+@pytest.mark.usefixtures("stub", "chip")
+@pytest.mark.parametrize("runtime", ["auto", "edgetpu"])
+@pytest.mark.parametrize("file", ["emotion.tflite", "emotion.edgetpu.tflite"])
+def test_a_compiled_file_in_the_card_goes_to_the_edge_tpu(tmp_path: Path, runtime: str, file: str) -> None:
+    leave_compiled(tmp_path)
+    engine = open_chain(tmp_path / file, runtime=runtime)
+    assert ", edgetpu, " in engine.runtime.name
+    assert (engine.reason, engine.model.path.name) == (runtime, "emotion.edgetpu.tflite")
+
+
+@pytest.mark.usefixtures("stub", "chip")
+def test_a_chip_with_wrong_answers_is_disqualified_and_the_reason_told(tmp_path: Path) -> None:
+    engine = open_chain(leave_compiled(tmp_path, right=False))
+    assert ", cpu, " in engine.runtime.name
+    assert engine.reason.startswith(
+        "auto; edgetpu: wrong answers: 8 golden pictures, probabilities differ by up to 0."
+    )
+
+
+def test_a_chip_that_leaves_and_comes_back_is_told_by_the_reason(
+    tmp_path: Path, stub: Stub, chip: EdgeTpu  # noqa: F811
+) -> None:
+    stub.set("fail")
+    engine = open_chain(leave_compiled(tmp_path), runtime="edgetpu")
+    assert engine.reason.startswith("edgetpu; edgetpu: libedgetpu.so.1 gives no delegate: ")
+    stub.set("load")
+    assert eventually(lambda: engine.reason == "edgetpu", 30)
+    assert ", edgetpu, " in engine.runtime.name
+    assert chip.pid is not None
+
+
+def test_an_edge_tpu_without_a_compiled_file_is_one_line_with_the_way_to_one() -> None:
+    with pytest.raises(EdgeError) as caught:
+        open_chain(MODEL_FILE, runtime="edgetpu")
+    assert str(caught.value) == (
+        f"{MODEL_FILE}: no .edgetpu.tflite file of its card beside it; `quantize --target coral` makes one, "
+        'or set model.runtime = "auto"'
+    )
+
+
+def test_a_compiled_file_without_its_twin_is_refused(tmp_path: Path) -> None:
+    file = leave_compiled(tmp_path)
+    (tmp_path / "emotion.tflite").unlink()
+    with pytest.raises(EdgeError, match="its uncompiled twin is not in its card"):
+        open_chain(file)
+
+
+def test_a_provider_that_is_not_there_leaves_the_cpu_and_the_reason(squares_files: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    if set(onnxruntime.get_available_providers()) & {"CUDAExecutionProvider", "TensorrtExecutionProvider"}:
+        pytest.skip("this machine's ONNX Runtime has them")
+    waits: list[str] = []
+
+    def waiting(what: str, seconds: float) -> contextlib.AbstractContextManager[None]:
+        assert seconds >= 60
+        waits.append(what)
+        return contextlib.nullcontext()
+
+    engine = open_chain(
+        squares_files / "emotion.tflite", runtime="onnx", provider="tensorrt", waiting=waiting
+    )
+    assert engine.runtime.name.endswith(", cpu, 1 thread")
+    first, second, third = engine.reason.split("; ", 1)[0], *engine.passed_over
+    assert first == "onnx"
+    assert second.startswith("tensorrt: onnxruntime ")
+    assert 'provider "cuda" is not there or does not load' in third
+    # Where a long build may be declared to a watchdog.
+    assert waits == ["tensorrt loads the model", "cuda loads the model"]
+
+
+def test_a_cpu_with_wrong_answers_is_an_error(tmp_path: Path) -> None:
+    leave_compiled(tmp_path, right=False)
+    card = json.loads((tmp_path / "emotion.json").read_text())
+    # The compiled file's wrong vectors, as if they were the uncompiled one's.
+    shutil.copy(tmp_path / "emotion.tflite", tmp_path / "emotion.edgetpu.tflite")
+    card["files"]["emotion.edgetpu.tflite"] = card["files"]["emotion.tflite"]
+    (tmp_path / "emotion.json").write_text(json.dumps(card))
+    with pytest.raises(EdgeError, match=r"cpu, 1 thread: 8 golden pictures, probabilities differ by up to "):
+        open_chain(tmp_path / "emotion.edgetpu.tflite", runtime="cpu")
+
+
+def test_a_model_without_golden_vectors_runs_on_the_cpu_only(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    leave_compiled(tmp_path)
+    card = json.loads((tmp_path / "emotion.json").read_text())
+    del card["files"]["emotion.golden.npz"]
+    (tmp_path / "emotion.json").write_text(json.dumps(card))
+    engine = open_chain(tmp_path / "emotion.tflite")
+    assert ", cpu, " in engine.runtime.name
+    assert engine.reason.startswith("auto; edgetpu: cannot be proven: ")
+    assert "lists 0 files *.golden.npz" in caplog.text
+
+
