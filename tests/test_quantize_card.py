@@ -72,7 +72,7 @@ def test_its_edge_tpu_build_has_a_card_and_is_refused_without_the_chip(
     assert main(["card", str(file), "--out", str(tmp_path)]) == 0
     card = json.loads((tmp_path / "face-detector-quantized_edgetpu.json").read_text())
     assert (card["kind"], card["decode"]["form"]) == ("detector", "anchors")
-    with pytest.raises(EdgeError, match=r"_edgetpu\.tflite: compiled for the Edge TPU; .*libedgetpu"):
+    with pytest.raises(EdgeError, match=r"_edgetpu\.tflite: compiled for the Edge TPU, which runs no"):
         open_detector("ssd", file=tmp_path / file.name)
 
 

@@ -72,7 +72,7 @@ def test_the_detector_gives_boxes_of_the_large_picture_and_frames_them(network: 
     (own,) = detector.find(image)
     assert own.box.width == pytest.approx(256, rel=0.02)
     (framed,) = detector.detect(image)
-    assert framed.box.width == pytest.approx(1.303 * own.box.width)
+    assert framed.box.width == pytest.approx(1.312 * own.box.width)
     assert framed.box.center == pytest.approx((448, 128 + 0.144 * 256), abs=6)
 
 
@@ -130,8 +130,8 @@ def test_a_file_for_the_edge_tpu_is_refused_without_one(copied: Path) -> None:
     bright_cells.leave_card(copied)
     with pytest.raises(EdgeError) as caught:
         open_detector("ssd", file=copied)
-    assert str(caught.value).startswith(f"{copied}: compiled for the Edge TPU; Edge TPU: libedgetpu.so.1 ")
-    assert str(caught.value).endswith("or name a file for the CPU in detector.file")
+    assert str(caught.value).startswith(f"{copied}: compiled for the Edge TPU, which runs no detector yet")
+    assert str(caught.value).endswith("; name a file for the CPU in detector.file")
 
 
 # Decoding, as values

@@ -120,17 +120,15 @@ class Ssd:
 
 
 def _runtime(file: Path, content: bytes, threads: int) -> Runtime:
+    if kind_of(content) == "edgetpu":
+        raise EdgeError(
+            f"{file}: compiled for the Edge TPU, which runs no detector yet; "
+            "name a file for the CPU in detector.file"
+        )
     try:
         return open_runtime("auto", content, threads=threads)
     except EdgeError as error:
-        if kind_of(content) != "edgetpu":
-            raise EdgeError(f"{file}: {error}") from error
-        # Its advice is for model.runtime; a detector's file says itself what it runs on.
-        reason = str(error).partition(";")[0]
-        raise EdgeError(
-            f"{file}: compiled for the Edge TPU; {reason}; plug the chip in and install libedgetpu1-std, "
-            "or name a file for the CPU in detector.file"
-        ) from error
+        raise EdgeError(f"{file}: {error}") from error
 
 
 def _whole(side: int) -> int:
