@@ -13,13 +13,16 @@ from edge import __version__
 from edge.capture import CameraStatus, Capture, Slots
 from edge.detectors import FaceDetector, open_detector
 from edge.engine import Engine, Waiting, no_wait, open_chain
+from edge.host import health
 from edge.host.heartbeats import Heartbeats, Stage
 from edge.host.places import state_file
+from edge.motion import MotionGate
 from edge.mqtt import messages
 from edge.mqtt.client import MqttSink
 from edge.mqtt.messages import Info, Topics
 from edge.mqtt.outbox import Outbox
 from edge.pipeline import Pipeline
+from edge.rate import Rate
 from edge.report import Rules
 from edge.settings import Settings
 from edge.settings.tables import Camera as CameraSettings
@@ -56,9 +59,18 @@ def open_configured_detector(settings: Settings) -> FaceDetector:
 def build_pipeline(
     camera: str, settings: Settings, detector: Detector, classifier: Classifier
 ) -> Pipeline:
-    """The analysis of one camera as the [report] table wants it."""
+    """The analysis of one camera as the [report] and [analysis] tables want it."""
     tracker = Tracker(forget_s=settings.report.forget_s)
-    return Pipeline(camera, detector, classifier, tracker, rules_of(settings), time.perf_counter)
+    gate = MotionGate() if settings.analysis.skip_still else None
+    return Pipeline(camera, detector, classifier, tracker, rules_of(settings), time.perf_counter, gate)
+
+
+def build_rate(settings: Settings) -> Rate | None:
+    """What slows the analysis down under load, if the configuration wants it.
+
+    To be built and asked in the thread that analyses: its waiting is what is measured.
+    """
+    return Rate(health.waited_s, health.throttled) if settings.analysis.adaptive_rate else None
 
 
 def rules_of(settings: Settings) -> Rules:

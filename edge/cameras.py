@@ -18,6 +18,7 @@ from edge.capture import Capture, Slots
 from edge.mqtt import messages
 from edge.mqtt.messages import CameraHealth, Topics
 from edge.pipeline import Pipeline
+from edge.rate import Rate
 from edge.remote.switches import NAMES, Switches
 from edge.report import Rules
 from edge.types import Duplex, Event, Frame, Message
@@ -64,7 +65,8 @@ class Camera:
 class Cameras:
     """Cameras by name; each one added is opened, unless it is switched off, and tells its state."""
 
-    def __init__(self, slots: Slots, sink: Duplex, topics: Topics) -> None:
+    def __init__(self, slots: Slots, sink: Duplex, topics: Topics, rate: Rate | None = None) -> None:
+        self.rate = rate  # None: every frame is analysed
         self._slots = slots
         self._sink = sink
         self._topics = topics
@@ -127,10 +129,12 @@ class Cameras:
         self._apply(camera)
 
     def analyse(self, frame: Frame) -> None:
-        """Take *frame* through its camera's pipeline and publish what came of it.
+        """Take *frame* through its camera's pipeline, if the rate allows it, and publish what came of it.
 
         A frame that this fails for is skipped: no picture ends the daemon, or another camera's service.
         """
+        if self.rate is not None and not self.rate.takes(frame.camera, frame.taken):
+            return
         camera = self._cameras[frame.camera]
         try:
             events = camera.pipeline.step(frame)
@@ -167,6 +171,8 @@ class Cameras:
     def tick(self) -> None:
         """Tell what is due without a frame."""
         now = time.monotonic()
+        if self.rate is not None:
+            self.rate.tick(now)
         for camera in self:
             if camera.capture is None and camera.switches.on and now >= camera.failed_until:
                 self._open(camera)
@@ -275,6 +281,7 @@ def _health(camera: Camera, now: float, elapsed: float) -> CameraHealth:
         dropped=camera.capture.dropped if camera.capture else 0,
         failed=camera.failed,
         picture=camera.capture.picture if camera.capture else "ok",
+        skipped=camera.pipeline.skipped,
         latency_ms=_median_and_p95(camera.latencies) if camera.latencies else None,
     )
 

@@ -20,7 +20,7 @@ from edge.live import Live
 from edge.mqtt import messages
 from edge.mqtt.client import MqttSink
 from edge.mqtt.discovery.keeper import Keeper
-from edge.mqtt.messages import Health
+from edge.mqtt.messages import Health, RateHealth
 from edge.remote.inbox import Inbox
 from edge.remote.switches import read_switches
 from edge.settings import Settings
@@ -104,6 +104,7 @@ class Daemon:
         elapsed, self._health_since = now - self._health_since, now
         mqtt = self._sink.health()
         self._storage = mqtt.outbox.storage, self._files.storage
+        rate = self._live.cameras.rate
         told = Health(
             uptime_s=now - self._started,
             rss_mib=health.rss_mib(),
@@ -114,5 +115,6 @@ class Daemon:
             commands=self._control.inbox.counts,
             config=self._live.health,
             storage=self._storage[1],
+            rate=RateHealth(rate.share, rate.reason) if rate is not None else RateHealth(),
         )
         self._sink.publish(messages.health(self._live.topics, told, time.time()))

@@ -16,6 +16,7 @@ from edge.announce import Announcer, EventIds
 from edge.assembly import (
     build_info,
     build_pipeline,
+    build_rate,
     capture_opener,
     open_configured_detector,
     open_engine,
@@ -29,6 +30,7 @@ from edge.detectors import FaceDetector
 from edge.engine import Engine, Waiting
 from edge.host.health import temperature_c
 from edge.host.service import Service
+from edge.motion import MotionGate
 from edge.mqtt import discovery, messages
 from edge.mqtt.discovery.keeper import Keeper
 from edge.mqtt.messages import ConfigHealth, Info
@@ -39,7 +41,7 @@ from edge.types import Duplex, EdgeError
 
 MAX_ERROR = 300  # characters of a mistake in health
 # Tables, and keys of others, that a reload changes in the running daemon. The rest needs a restart.
-LIVE = frozenset({"camera", "detector", "discovery", "log", "model", "mqtt.faces_hz", "report"})
+LIVE = frozenset({"analysis", "camera", "detector", "discovery", "log", "model", "mqtt.faces_hz", "report"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ class Live:
     ) -> None:
         self.slots = Slots()
         self.topics = topics_of(settings)
-        self.cameras = Cameras(self.slots, sink, self.topics)
+        self.cameras = Cameras(self.slots, sink, self.topics, build_rate(settings))
         self.health = ConfigHealth()
         self._settings = settings
         self._engine = engine
@@ -135,6 +137,8 @@ class Live:
         """Make the cameras what the settings say; *before* is what they said until now."""
         if self._settings.log != before.log:
             logging.getLogger().setLevel(self._settings.log.level.upper())
+        if self._settings.analysis != before.analysis:
+            self.cameras.rate = build_rate(self._settings)
         old, new = ({part.name: part for part in settings.camera} for settings in (before, self._settings))
         for camera in list(self.cameras):
             if camera.name not in new:
@@ -181,6 +185,8 @@ class Live:
     def _update(self, camera: Camera, part: CameraSettings, *, moved: bool) -> None:
         camera.pipeline.detector = self._detectors[camera.name]
         camera.pipeline.classifier = self._engine.classifier
+        # Also where it was there before: what is to be found may be other faces now.
+        camera.pipeline.gate = MotionGate() if self._settings.analysis.skip_still else None
         camera.pipeline.tracker.forget_s = self._settings.report.forget_s
         camera.announcer.faces_hz = self._settings.mqtt.faces_hz
         self.cameras.configure(camera.name, rules_of(self._settings))

@@ -12,7 +12,16 @@ from jsonschema import Draft202012Validator
 from edge.announce import Announcer, EventIds
 from edge.control import MAX_ERROR_BYTES
 from edge.mqtt import messages, schemas
-from edge.mqtt.messages import CameraHealth, ConfigHealth, Health, Info, MqttHealth, OutboxHealth, Topics
+from edge.mqtt.messages import (
+    CameraHealth,
+    ConfigHealth,
+    Health,
+    Info,
+    MqttHealth,
+    OutboxHealth,
+    RateHealth,
+    Topics,
+)
 from edge.remote.requests import COMMANDS
 from edge.types import LABELS, Box, Event, Face, Message, Track
 from tests.fakes import frame
@@ -92,7 +101,7 @@ def extremes() -> Iterator[Message]:
     )
     percentiles = (1234.567, 12345.678)
     stages = dict.fromkeys(("detect", "track", "classify", "report"), percentiles)
-    camera = CameraHealth(119.94, 1234.567, stages, 10**9, percentiles)
+    camera = CameraHealth(119.94, 1234.567, stages, 10**9, percentiles, 10**9)
     outbox = OutboxHealth(100_000, 64 * 2**20, 10**9, 10**3, f"{WORDS}; kept in memory")
     yield messages.health(
         TOPICS,
@@ -100,6 +109,7 @@ def extremes() -> Iterator[Message]:
             1e9, 4096.04, 101.23, ("under-voltage", "frequency capped", "throttled"),
             dict.fromkeys(names, camera), MqttHealth(10**6, 1000, 10**9, outbox, True, True),
             config=ConfigHealth("e" * 300, ("mqtt.host", "mqtt.port", "outbox.max_rows")),
+            rate=RateHealth(0.2, "throttled"),
         ),
         NOON,
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +17,17 @@ def rss_mib(proc: Path = Path("/proc")) -> float:
         pages = int((proc / "self" / "statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
     return 0.0
+
+
+def waited_s(proc: Path = Path("/proc")) -> float | None:
+    """Seconds that the calling thread could have run so far and had no processor; None where unknown.
+
+    A quota's throttling counts, waiting for a frame or a chip does not (second field of schedstat).
+    """
+    with suppress(OSError, ValueError, IndexError):
+        text = (proc / "self" / "task" / str(threading.get_native_id()) / "schedstat").read_text()
+        return int(text.split()[1]) / 1e9
+    return None
 
 
 def temperature_c(sys: Path = Path("/sys")) -> float | None:

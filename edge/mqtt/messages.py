@@ -60,6 +60,7 @@ class CameraHealth:
     latency_ms: tuple[float, float] | None = None  # (p50, p95), from a frame's arrival to its messages'
     failed: int = 0  # frames whose analysis failed; they were skipped
     picture: str = "ok"  # or "dark", "frozen"
+    skipped: int = 0  # frames without detection, because nothing had moved; since the start
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,12 @@ class ConfigHealth:
 
 
 @dataclass(frozen=True, slots=True)
+class RateHealth:
+    share: float = 1.0  # of the frames that may be analysed
+    reason: str | None = None  # why it is below 1: "cpu" or "throttled"
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     uptime_s: float
     rss_mib: float
@@ -100,6 +107,7 @@ class Health:
     commands: CommandHealth = field(default_factory=CommandHealth)
     config: ConfigHealth = ConfigHealth()
     storage: str = "ok"  # of the state files beside the outbox: or why they cannot be written
+    rate: RateHealth = RateHealth()
 
 
 def node_status(topics: Topics, online: bool) -> Message:
@@ -139,6 +147,7 @@ def health(topics: Topics, now: Health, wall: float) -> Message:
         payload["temperature_c"] = round(now.temperature_c, 1)
     if now.throttled is not None:
         payload["throttled"] = list(now.throttled)
+    payload["rate"] = {"share": round(now.rate.share, 2), "reason": now.rate.reason}
     payload["cameras"] = {name: _camera_health(camera) for name, camera in now.cameras.items()}
     payload["mqtt"] = {
         "reconnects": now.mqtt.reconnects,
@@ -268,6 +277,7 @@ def _camera_health(camera: CameraHealth) -> dict[str, Any]:
         "dropped": camera.dropped,
         "failed": camera.failed,
         "picture": camera.picture,
+        "skipped": camera.skipped,
     }
 
 

@@ -23,6 +23,7 @@ from edge.settings.tables import (
     SHIPPED,
     SOURCE_NAMES,
     TABLES,
+    Analysis,
     Camera,
     Detector,
     Discovery,
@@ -69,6 +70,7 @@ class Settings(BaseSettings):
     mqtt: Mqtt = Mqtt()
     model: Model = Model()
     detector: Detector = Detector()
+    analysis: Analysis = Analysis()
     report: Report = Report()
     camera: Annotated[tuple[Camera, ...], Field(strict=False)] = (Camera(),)
     discovery: Discovery = Discovery()

@@ -188,6 +188,11 @@ class Detector(_Table):
     min_score: float | None = Field(default=None, ge=0.01, le=1)
 
 
+class Analysis(_Table):
+    skip_still: bool = True
+    adaptive_rate: bool = True
+
+
 class Report(_Table):
     min_confidence: float = Field(default=0.5, ge=0, le=1)
     margin: float = Field(default=0.08, ge=0, le=0.5)
@@ -272,6 +277,7 @@ TABLES: dict[str, type[BaseModel]] = {
     "mqtt": Mqtt,
     "model": Model,
     "detector": Detector,
+    "analysis": Analysis,
     "report": Report,
     "camera": Camera,
     "discovery": Discovery,
