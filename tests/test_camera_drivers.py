@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import struct
 import sys
+import threading
+import time
 import types
 from pathlib import Path
 
@@ -11,9 +13,12 @@ import cv2
 import numpy as np
 import pytest
 
+from edge.capture import Capture, Slots
 from edge.sources import describe_cameras, open_source
 from edge.sources.v4l2 import Camera, capture_devices, is_capture, picture
 from edge.types import EdgeError
+from tests.fake_drivers import FakeDriver, FakePicamera2
+from tests.test_capture import Story, until
 
 
 def test_a_video_device_that_is_missing_is_told(tmp_path: Path) -> None:
@@ -23,41 +28,6 @@ def test_a_video_device_that_is_missing_is_told(tmp_path: Path) -> None:
     path.touch()
     with pytest.raises(EdgeError, match="the driver refuses"):
         Camera(str(path))
-
-
-class FakeDriver:
-    """A USB 2 camera as cv2.VideoCapture shows one: YUYV is slow beyond 640x480, MJPEG is not."""
-
-    def __init__(self, *_: object) -> None:
-        self.asked: dict[int, float] = {}
-        self.released = False
-
-    def isOpened(self) -> bool:  # noqa: N802
-        return True
-
-    def set(self, key: int, value: float) -> bool:
-        self.asked[key] = value
-        return True
-
-    def get(self, key: int) -> float:
-        slow = self.asked[cv2.CAP_PROP_FOURCC] == cv2.VideoWriter.fourcc(*"YUYV")
-        if key == cv2.CAP_PROP_FPS and slow and self.asked[cv2.CAP_PROP_FRAME_WIDTH] > 640:
-            return 10.0
-        return self.asked[key]
-
-    def grab(self) -> bool:
-        return not self.released
-
-    def retrieve(self) -> tuple[bool, np.ndarray]:
-        width, height = int(self.get(cv2.CAP_PROP_FRAME_WIDTH)), int(self.get(cv2.CAP_PROP_FRAME_HEIGHT))
-        assert self.asked[cv2.CAP_PROP_CONVERT_RGB] == 0
-        if self.asked[cv2.CAP_PROP_FOURCC] == cv2.VideoWriter.fourcc(*"YUYV"):
-            return True, np.full((height, width, 2), (90, 128), np.uint8)
-        _, jpeg = cv2.imencode(".jpg", np.full((height, width), 60, np.uint8))
-        return True, jpeg.reshape(1, -1)
-
-    def release(self) -> None:
-        self.released = True
 
 
 @pytest.mark.parametrize(("size", "luma"), [((640, 480), 90), ((1280, 720), 60)])
@@ -122,46 +92,6 @@ def test_devices_are_listed_by_number_with_their_names(
     assert opened == [Path("/dev/video2")]
 
 
-class FakePicamera2:
-    """The part of picamera2's API that is used, with rows padded to 64 bytes."""
-
-    def __init__(self, number: int) -> None:
-        if number > 0:
-            raise IndexError("list index out of range")
-        self.closed = False
-
-    @staticmethod
-    def global_camera_info() -> list[dict[str, object]]:
-        return [
-            {"Num": 0, "Model": "imx708", "Id": "/base/soc/i2c0mux/i2c@1/imx708@1a"},
-            {"Num": 1, "Model": "C270", "Id": "/base/scb/pcie@7d500000/usb@0,0:1.0-046d:0825"},
-        ]
-
-    def create_video_configuration(
-        self, main: dict[str, object], controls: dict[str, float]
-    ) -> dict[str, object]:
-        assert main["format"] == "YUV420"
-        assert controls == {"FrameRate": 15}
-        return {"main": main}
-
-    def configure(self, configuration: dict[str, object]) -> None:
-        self.configuration = configuration
-
-    def camera_configuration(self) -> dict[str, dict[str, object]]:
-        return {"main": {"size": (100, 48), "stride": 128}}
-
-    def start(self) -> None: ...
-
-    def capture_array(self, name: str, wait: float) -> np.ndarray:
-        assert (name, wait) == ("main", 5.0)
-        planes = np.full((72, 128), 99, np.uint8)
-        planes[:48, :100] = 7
-        return planes
-
-    def close(self) -> None:
-        self.closed = True
-
-
 def test_a_pi_camera_gives_its_luma_without_padding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "picamera2", types.SimpleNamespace(Picamera2=FakePicamera2))
     source = open_source("picamera", fps=15, width=100, height=48)
@@ -195,3 +125,84 @@ def test_auto_without_any_camera_says_what_was_tried(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("edge.sources.describe_cameras", list)
     with pytest.raises(EdgeError, match=r"picamera2 .*, no /dev/video\* gives pictures; plug one in"):
         open_source("auto")
+
+
+def usb_camera(monkeypatch: pytest.MonkeyPatch, driver: type[FakeDriver]) -> None:
+    monkeypatch.setattr(driver, "period", 0.02)
+    monkeypatch.setattr(cv2, "VideoCapture", driver)
+
+
+def test_a_usb_camera_that_is_unplugged_is_offline_and_back_within_ten_seconds_of_its_return(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[FakeDriver] = []
+
+    class Counted(FakeDriver):
+        def __init__(self, path: str, *more: object) -> None:
+            super().__init__(path, *more)
+            opened.append(self)
+
+    usb_camera(monkeypatch, Counted)
+    device = tmp_path / "video0"
+    story = Story()
+    capture = Capture("hall", lambda: Camera(str(device)), Slots(), story)
+    capture.start()
+    until(lambda: story.told)
+    device.touch()
+    until(lambda: capture.status == "online")
+    device.unlink()
+    until(lambda: capture.status == "offline")
+    time.sleep(2.0)  # it is tried meanwhile
+    device.touch()
+    back = time.monotonic()
+    until(lambda: capture.status == "online")
+    assert time.monotonic() - back < 10
+    capture.stop()
+    assert story.told == [
+        ("offline", f"{device}: no such device; is the camera plugged in?"),
+        ("online", ""),
+        ("offline", f"{device}: no picture came; unplugged?"),
+        ("online", ""),
+    ]
+    assert [driver.released for driver in opened] == [True, True]
+
+
+def test_a_usb_driver_that_raises_when_it_is_released_costs_nothing_but_a_log_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Raising(FakeDriver):
+        def release(self) -> None:
+            super().release()
+            raise cv2.error("VIDIOC_STREAMOFF: no such device")
+
+    usb_camera(monkeypatch, Raising)
+    device = tmp_path / "video0"
+    device.touch()
+    capture = Capture("hall", lambda: Camera(str(device)), Slots(), Story(), retry_s=(0.05, 0.1))
+    capture.start()
+    until(lambda: capture.status == "online")
+    device.unlink()
+    until(lambda: capture.status == "offline")
+    device.touch()
+    until(lambda: capture.status == "online")
+    capture.stop()
+    assert "camera hall: the driver failed to close it" in caplog.text
+
+
+def test_a_pi_camera_that_hangs_when_it_is_closed_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    over = threading.Event()
+
+    class Hanging(FakePicamera2):
+        period = 0.02
+
+        def close(self) -> None:
+            over.wait(60)
+
+    monkeypatch.setitem(sys.modules, "picamera2", types.SimpleNamespace(Picamera2=Hanging))
+    capture = Capture("hall", lambda: open_source("picamera", fps=15), Slots(), Story())
+    capture.start()
+    until(lambda: capture.status == "online")
+    began = time.monotonic()
+    capture.stop(0.3)
+    assert 0.25 < time.monotonic() - began < 1.5
+    over.set()

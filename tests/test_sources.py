@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,12 +14,13 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.sources import open_source, source_kind
+from edge.sources import open_source, source_kind, v4l2
 from edge.sources.images import Images
 from edge.sources.opencv import VideoFile
 from edge.sources.pace import RateLimit
 from edge.sources.portraits import Portraits
 from edge.types import EdgeError, EndOfStreamError, Source
+from tests.fake_drivers import FakeDriver, FakePicamera2
 from tests.fakes import RtspCamera, StreamServer
 
 
@@ -79,7 +81,22 @@ def rtsp_camera() -> Iterator[RtspCamera]:
         yield camera
 
 
-@pytest.fixture(params=["file", "folder", "image", "portraits", "http", "rtsp"])
+@pytest.fixture
+def usb_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(FakeDriver, "period", 0.05)
+    monkeypatch.setattr(cv2, "VideoCapture", FakeDriver)
+    device = tmp_path / "video0"
+    device.touch()
+    return str(device)
+
+
+@pytest.fixture
+def picamera2(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakePicamera2, "period", 0.05)
+    monkeypatch.setitem(sys.modules, "picamera2", types.SimpleNamespace(Picamera2=FakePicamera2))
+
+
+@pytest.fixture(params=["file", "folder", "image", "portraits", "http", "rtsp", "v4l2", "picamera"])
 def opened(request: pytest.FixtureRequest) -> Iterator[Callable[[], Source]]:
     """Opens one kind of source; all that were opened are closed at the end."""
     sources: list[Source] = []
@@ -96,6 +113,11 @@ def opened(request: pytest.FixtureRequest) -> Iterator[Callable[[], Source]]:
                 source = Portraits(width=160, height=120, fps=20, file=request.getfixturevalue("means"))
             case "http":
                 source = open_source(request.getfixturevalue("server").address)
+            case "v4l2":
+                source = v4l2.Camera(request.getfixturevalue("usb_device"), fps=20)
+            case "picamera":
+                request.getfixturevalue("picamera2")
+                source = open_source("picamera", fps=15)
             case _:
                 source = open_source(request.getfixturevalue("rtsp_camera").address)
         sources.append(source)
