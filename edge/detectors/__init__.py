@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from edge.card import card_path
 from edge.detectors.files import CATALOGUE, FACES, models_directory, verify
 from edge.detectors.shared import FaceDetector, Finder
 from edge.types import ConfigError, EdgeError
@@ -81,6 +80,9 @@ def _first_that_runs(
 
     # A file that the user named must work; those that may or may not be there need not.
     if file is not None:
+        # Here, because it needs pydantic, which a machine that only trains may lack.
+        from edge.card import card_path
+
         return opened("ssd" if file.suffix == ".tflite" or card_path(file).exists() else "yunet")
     reasons: list[str] = []
     preferred: tuple[Kind, ...] = ("ssd", "yunet")

@@ -92,10 +92,10 @@ def _opened(content: bytes, threads: int, images: Image) -> tuple[Run, bool]:
     runtime = open_runtime("auto", content, threads=threads)
     tensors = quantise(images[:, np.newaxis, ..., np.newaxis], runtime.input)
     if len(images) == 1:
-        return lambda: runtime.run(tensors[0]), True
+        return lambda: runtime.run(tensors[0])[0], True
     # The ONNX files begin with a reshape to one picture.
     run = _resized(content, threads, tensors[:, 0]) if kind_of(content) == "cpu" else None
-    return (run, True) if run else (lambda: [runtime.run(tensor) for tensor in tensors], False)
+    return (run, True) if run else (lambda: [runtime.run(tensor)[0] for tensor in tensors], False)
 
 
 def _resized(content: bytes, threads: int, batch: Any) -> Run | None:
