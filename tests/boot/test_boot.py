@@ -71,7 +71,7 @@ def machine() -> Iterator[Machine]:
     machine = Machine(Path(TREE))
     try:
         machine.start()
-        (machine.root / "root/emotion-edge.deb").write_bytes(Path(PACKAGE).read_bytes())
+        (machine.root / "srv/emotion-edge.deb").write_bytes(Path(PACKAGE).read_bytes())
         yield machine
     finally:
         machine.close()
@@ -110,7 +110,7 @@ def test_the_package_is_installed_without_a_network_and_switches_nothing_on(
     machine: Machine, before: set[str]
 ) -> None:
     assert not any("emotion-edge" in path for path in before)
-    said = machine("apt-get install -y --no-install-recommends /root/emotion-edge.deb")
+    said = machine("apt-get install -y --no-install-recommends /srv/emotion-edge.deb")
     assert "systemctl enable --now emotion-edge" in said
     assert machine(f"systemctl is-enabled {UNIT}", check=False) == "disabled"
     assert machine.show(UNIT, "ActiveState") == "inactive"
@@ -221,9 +221,9 @@ def test_an_upgrade_restarts_it_and_keeps_configuration_and_state(machine: Machi
     subprocess.run(["dpkg-deb", "-R", PACKAGE, unpacked], check=True)
     control = unpacked / "DEBIAN/control"
     control.write_text(re.sub(r"(?m)^(Version: .+)$", r"\1+next", control.read_text()))
-    target = machine.root / "root/next.deb"
+    target = machine.root / "srv/next.deb"
     subprocess.run(["dpkg-deb", "-Zgzip", "-z1", "--build", unpacked, target], check=True)
-    machine("apt-get install -y --no-install-recommends /root/next.deb")
+    machine("apt-get install -y --no-install-recommends /srv/next.deb")
     assert machine("dpkg-query -W -f '${Version}' emotion-edge").endswith("+next")
     assert eventually(lambda: active(machine) and main_pid(machine) not in (0, old), 60)
     assert faces(machine, 30) == 2
