@@ -1,10 +1,15 @@
 """Shared fixtures. What needs the data beside the checkout skips, with the reason, where it is absent."""
 
+import signal
 import warnings
 from pathlib import Path
 
 import cv2
 import pytest
+
+# A shell starts a background job with SIGINT ignored, which its children inherit: those that a test
+# interrupts would never hear of it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
