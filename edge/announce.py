@@ -35,9 +35,7 @@ class Announcer:
     known to be empty, monotonic s.
     """
 
-    def __init__(
-        self, camera: str, topics: Topics, faces_hz: float, ids: EventIds, started: float
-    ) -> None:
+    def __init__(self, camera: str, topics: Topics, faces_hz: float, ids: EventIds, started: float) -> None:
         self._camera = camera
         self._topics = topics
         self.faces_hz = faces_hz

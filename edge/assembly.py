@@ -56,9 +56,7 @@ def open_configured_detector(settings: Settings) -> FaceDetector:
     )
 
 
-def build_pipeline(
-    camera: str, settings: Settings, detector: Detector, classifier: Classifier
-) -> Pipeline:
+def build_pipeline(camera: str, settings: Settings, detector: Detector, classifier: Classifier) -> Pipeline:
     """The analysis of one camera as the [report] and [analysis] tables want it."""
     tracker = Tracker(forget_s=settings.report.forget_s)
     gate = MotionGate() if settings.analysis.skip_still else None

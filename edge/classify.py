@@ -15,6 +15,7 @@ from edge.types import LABELS, EdgeError, Face, Floats, Image, Runtime
 if TYPE_CHECKING:
     from edge.card import Card  # needs pydantic, which is not everywhere that training measures
 
+
 class FaceClassifier:
     """Probabilities for each face, by a model whose tensors were held against its card.
 

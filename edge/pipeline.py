@@ -84,8 +84,13 @@ class Pipeline:
         """
         tracks = self.tracker.tracks
         latest = max((track.seen for track in tracks), default=0.0)
-        return not self._complete or len(tracks) != len(self._faces) or any(
-            not track.announced or track.rival != track.emotion or track.seen != latest for track in tracks
+        return (
+            not self._complete
+            or len(tracks) != len(self._faces)
+            or any(
+                not track.announced or track.rival != track.emotion or track.seen != latest
+                for track in tracks
+            )
         )
 
     def expire(self, now: float, wall: float) -> list[Event]:

@@ -62,9 +62,7 @@ def crop(image: Image, face: Face, height: int, width: int) -> Image:
     if shrink > 1:
         below, beside = -patch.shape[0] % shrink, -patch.shape[1] % shrink
         if below or beside:  # at the frame's edge
-            patch = np.asarray(
-                cv2.copyMakeBorder(patch, 0, below, 0, beside, cv2.BORDER_REPLICATE), np.uint8
-            )
+            patch = np.asarray(cv2.copyMakeBorder(patch, 0, below, 0, beside, cv2.BORDER_REPLICATE), np.uint8)
         # Halving has a path of its own, eight times faster than other factors: it goes first.
         for factor in (2, shrink // 2) if shrink % 2 == 0 else (shrink,):
             if factor > 1:
@@ -81,8 +79,11 @@ def crop(image: Image, face: Face, height: int, width: int) -> Image:
     matrix = np.array(((along_x, down_x, from_x), (along_y, down_y, from_y)))
     return np.asarray(
         cv2.warpAffine(
-            patch, matrix, (width, height),
-            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE,
+            patch,
+            matrix,
+            (width, height),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REPLICATE,
         ),
         np.uint8,
     )

@@ -112,9 +112,7 @@ def fold_temperature(model: Any, temperature: float, path: Path) -> float:
     return temperature
 
 
-def to_int8(
-    model: Any, calibration: Image, content: bytes | None = None, within: float = WITHIN
-) -> bytes:
+def to_int8(model: Any, calibration: Image, content: bytes | None = None, within: float = WITHIN) -> bytes:
     """The TFLite file: int8 throughout, weights per channel, pixel - 128 in, batch of one.
 
     Only dense layers have one scale for all: a scale a channel came to them in TensorFlow 2.16, and runtimes

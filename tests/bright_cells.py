@@ -27,9 +27,7 @@ def leave_model(folder: Path) -> Path:
         def cells(self, pixels: Any) -> dict[str, Any]:
             # White is a logit of 4, at the finer levels of less than -4.
             return {
-                **{
-                    f"score_{s}": level(pixels, s, (-6.0,), (10 if s == 32 else 1) / 255) for s in STRIDES
-                },
+                **{f"score_{s}": level(pixels, s, (-6.0,), (10 if s == 32 else 1) / 255) for s in STRIDES},
                 **{f"box_{s}": level(pixels, s, BOX, 1e-6) for s in STRIDES},
                 **{f"eyes_{s}": level(pixels, s, EYES, 1e-6) for s in STRIDES},
             }

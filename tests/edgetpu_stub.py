@@ -30,7 +30,7 @@ class Stub:
         subprocess.run(command, check=True)
 
     def set(self, mode: str) -> None:
-        """"load", "fail", "hang" or "abort"; whole at any moment."""
+        """ "load", "fail", "hang" or "abort"; whole at any moment."""
         beside = self._mode.with_name("mode.new")
         beside.write_text(mode)
         beside.replace(self._mode)

@@ -48,4 +48,3 @@ def test_three_portraits_are_found_where_they_are_and_labelled_as_they_look(dete
     assert found / frames >= 0.95
     assert right / shown_fully >= 0.80
     assert len({track.number for track in pipeline.state.tracks}) == 3
-

@@ -45,7 +45,8 @@ def health(heard: Subscriber) -> Any:
 
 
 def test_switches_act_at_once_and_hold_over_a_kill(
-    broker: Mosquitto, start: Start  # noqa: F811
+    broker: Mosquitto,
+    start: Start,  # noqa: F811
 ) -> None:
     with subscriber(broker.port) as heard:
         daemon = start(configuration(broker.port, "hall", "porch"))

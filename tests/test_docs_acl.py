@@ -39,9 +39,7 @@ def guarded(tmp_path: Path) -> Iterator[Mosquitto]:
     rules = tmp_path / "acl"
     shutil.copy(EXAMPLE, rules)
     rules.chmod(0o600)
-    mosquitto = Mosquitto(
-        tmp_path, f"allow_anonymous false\npassword_file {passwords}\nacl_file {rules}"
-    )
+    mosquitto = Mosquitto(tmp_path, f"allow_anonymous false\npassword_file {passwords}\nacl_file {rules}")
     mosquitto.start()
     yield mosquitto
     mosquitto.kill()

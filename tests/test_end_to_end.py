@@ -16,6 +16,7 @@ from tests.process import Start, emotion_edge, start  # noqa: F401
 
 MODELS = Path(__file__).resolve().parents[1] / "edge" / "models"
 
+
 def configuration(port: int, *cameras: str) -> str:
     tables = "\n".join(f"[[camera]]\n{camera}" for camera in cameras)
     return f'[node]\nid = "pi"\n[mqtt]\nhost = "127.0.0.1"\nport = {port}\nfaces_hz = 10\n{tables}\n'
@@ -61,7 +62,9 @@ def test_faces_reach_a_subscriber_as_the_contract_says(broker: Mosquitto, start:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_it_cleanly_in_two_seconds(
-    number: signal.Signals, broker: Mosquitto, start: Start  # noqa: F811
+    number: signal.Signals,
+    broker: Mosquitto,
+    start: Start,  # noqa: F811
 ) -> None:
     for _ in range(3):  # a busy machine may take longer, now and then
         with subscriber(broker.port) as heard:
@@ -76,7 +79,8 @@ def test_a_signal_stops_it_cleanly_in_two_seconds(
 
 
 def test_a_broker_that_comes_late_dies_and_comes_back_is_served(
-    tmp_path: Path, start: Start  # noqa: F811
+    tmp_path: Path,
+    start: Start,  # noqa: F811
 ) -> None:
     mosquitto = Mosquitto(tmp_path)
     daemon = start(configuration(mosquitto.port, PORTRAITS))
@@ -87,8 +91,10 @@ def test_a_broker_that_comes_late_dies_and_comes_back_is_served(
             with subscriber(mosquitto.port, "emotion-edge/#") as heard:
                 expected = {"status", "info", "hall/status", "hall/state"}
                 assert eventually(
-                    lambda: expected  # noqa: B023
-                    <= {topic.removeprefix("emotion-edge/pi/") for topic, _, _ in heard.messages}
+                    lambda: (
+                        expected  # noqa: B023
+                        <= {topic.removeprefix("emotion-edge/pi/") for topic, _, _ in heard.messages}
+                    )
                 )
                 assert heard.last("emotion-edge/pi/status") == "online"
             mosquitto.kill()

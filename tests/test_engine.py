@@ -53,7 +53,9 @@ def test_a_chip_with_wrong_answers_is_disqualified_and_the_reason_told(tmp_path:
 
 
 def test_a_chip_that_leaves_and_comes_back_is_told_by_the_reason(
-    tmp_path: Path, stub: Stub, chip: EdgeTpu  # noqa: F811
+    tmp_path: Path,
+    stub: Stub,
+    chip: EdgeTpu,  # noqa: F811
 ) -> None:
     stub.set("fail")
     engine = open_chain(leave_compiled(tmp_path), runtime="edgetpu")
@@ -125,5 +127,3 @@ def test_a_model_without_golden_vectors_runs_on_the_cpu_only(
     assert ", cpu, " in engine.runtime.name
     assert engine.reason.startswith("auto; edgetpu: cannot be proven: ")
     assert "lists 0 files *.golden.npz" in caplog.text
-
-

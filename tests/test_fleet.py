@@ -83,7 +83,9 @@ RunFleet = Callable[..., Told]
 
 
 def test_two_nodes_on_one_broker_do_not_disturb_each_other(
-    broker: Mosquitto, node: Nodes, fleet: RunFleet  # noqa: F811
+    broker: Mosquitto,
+    node: Nodes,
+    fleet: RunFleet,  # noqa: F811
 ) -> None:
     with subscriber(broker.port) as heard:
         attic, cellar = (node(broker.port, name, "hall") for name in ("attic", "cellar"))
@@ -134,7 +136,8 @@ def test_two_nodes_on_one_broker_do_not_disturb_each_other(
 
 
 def test_who_comes_late_knows_all_and_a_broker_that_lost_its_store_is_told_within_5_s(
-    broker: Mosquitto, node: Nodes  # noqa: F811
+    broker: Mosquitto,
+    node: Nodes,  # noqa: F811
 ) -> None:
     with subscriber(broker.port) as heard:
         node(broker.port, "attic", "hall", "porch")

@@ -93,7 +93,9 @@ def component_topics(*cameras: str) -> set[str]:
 
 
 def test_a_camera_renamed_while_the_daemon_was_off_is_taken_back(
-    broker: Mosquitto, run: Run, tmp_path: Path  # noqa: F811
+    broker: Mosquitto,
+    run: Run,
+    tmp_path: Path,  # noqa: F811
 ) -> None:
     sink, _ = run("hall", "cellar")
     assert retained(broker.port) == device_topics("hall", "cellar")
@@ -125,7 +127,8 @@ def test_discovery_switched_off_or_moved_leaves_nothing_behind(broker: Mosquitto
 
 
 def test_what_goes_while_the_broker_is_away_goes_in_a_later_run(
-    broker: Mosquitto, run: Run  # noqa: F811
+    broker: Mosquitto,
+    run: Run,  # noqa: F811
 ) -> None:
     first, _ = run("hall", "cellar")
     first.stop()

@@ -156,9 +156,7 @@ def test_the_list_says_absent_damaged_and_present(tmp_path: Path) -> None:
     (tmp_path / "toy.onnx").write_bytes(CONTENT[1:])
     assert "sha256" in listed(tmp_path, catalogue)[0]
     (tmp_path / "toy.onnx").write_bytes(CONTENT)
-    assert listed(tmp_path, catalogue) == [
-        f"toy  {tmp_path}/toy.onnx  76800 bytes, MIT: here, sha256 ok"
-    ]
+    assert listed(tmp_path, catalogue) == [f"toy  {tmp_path}/toy.onnx  76800 bytes, MIT: here, sha256 ok"]
 
 
 def test_yunets_pinned_hash_is_that_of_the_real_file_and_the_command_fetches_it(

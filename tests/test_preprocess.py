@@ -62,9 +62,7 @@ def test_a_fractional_box_samples_where_it_says(smooth: Image) -> None:
 
 
 def test_an_oblong_box_gives_the_square_around_its_centre(noise: Image) -> None:
-    assert np.array_equal(
-        crop(noise, face(41, 17, 28, 48), 48, 48), crop(noise, face(31, 17, 48), 48, 48)
-    )
+    assert np.array_equal(crop(noise, face(41, 17, 28, 48), 48, 48), crop(noise, face(31, 17, 48), 48, 48))
 
 
 @pytest.mark.parametrize("side", [37.0, 48.0, 91.3, 150.0])

@@ -36,7 +36,7 @@ TRANSACTION = "transaction: a string of at most 128 characters or a number would
         (b"", "not JSON: nothing"),
         (b"reload", "not JSON: 'reload'"),
         (b"{}\0", "not JSON: '{}\\x00'"),
-        (b'{"transaction": "\0"}', "not JSON: '{\"transaction\": \"\\x00\"}'"),
+        (b'{"transaction": "\0"}', 'not JSON: \'{"transaction": "\\x00"}\''),
         (b"\xff{}", "not UTF-8 text"),
         (b'{"transaction": "\xed\xa0\x80"}', "not UTF-8 text"),
         (b"[]", 'not a JSON object; {"transaction": "1"} would do'),

@@ -115,7 +115,11 @@ def test_the_child_inherits_no_secret_no_socket_and_no_session(
     ],
 )
 def test_after_a_fault_the_cpu_answers_within_two_seconds_and_the_chip_s_return_is_noticed(
-    model: Open, chip: EdgeTpu, stub: Stub, fault: str, reason: str  # noqa: F811
+    model: Open,
+    chip: EdgeTpu,
+    stub: Stub,
+    fault: str,
+    reason: str,  # noqa: F811
 ) -> None:
     on, pid = model(), chip.pid
     assert pid is not None
@@ -142,7 +146,9 @@ def test_after_a_fault_the_cpu_answers_within_two_seconds_and_the_chip_s_return_
 
 
 def test_a_chip_that_is_not_there_at_the_start_is_taken_up_later(
-    model: Open, chip: EdgeTpu, stub: Stub  # noqa: F811
+    model: Open,
+    chip: EdgeTpu,
+    stub: Stub,  # noqa: F811
 ) -> None:
     stub.set("fail")
     on = model()

@@ -293,7 +293,7 @@ def test_a_password_file_that_holds_none_is_told_without_its_content(
         '[mqtt]\nusername = "u"\npassword_file = "hunter2"',
         '[mqtt]\nusername = "u"\npassword = ["hunter2"]',
         '[mqtt]\npasword = "hunter2"',
-        '[mqtt]\npassword = hunter2',
+        "[mqtt]\npassword = hunter2",
         '[mqtt]\nhost = "mqtt://me:hunter2@broker"',
         '[mqtt]\nhost = """a\npassword = "hunter2"\n"""',
         'mqtt = [{password = "hunter2"}]',

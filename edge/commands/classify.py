@@ -141,5 +141,3 @@ def _measure_text(report: dict[str, Any]) -> str:
     for label, row in zip(LABELS, report["confusion"], strict=True):
         lines.append(f"{label:>10}" + "".join(f"{count:9}" for count in row))
     return "\n".join(lines)
-
-

@@ -144,6 +144,7 @@ def _sigmoid(logit: Doubles) -> Doubles:
 
 def _place(outputs: Sequence[TensorSpec], output: str, shape: tuple[int | None, ...], name: str) -> int:
     """Where *output* is among *outputs*: by its name, or by its shape where no other has it."""
+
     def fits(given: TensorSpec) -> bool:
         return len(given.shape) == len(shape) and all(
             side in (None, other) for side, other in zip(shape, given.shape, strict=True)

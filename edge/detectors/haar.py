@@ -41,7 +41,7 @@ class Haar:
         if not hasattr(cv2, "CascadeClassifier"):
             raise EdgeError(
                 f"haar: OpenCV {cv2.__version__} has no CascadeClassifier; "
-                "install opencv-python-headless<5 or set detector.kind = \"yunet\""
+                'install opencv-python-headless<5 or set detector.kind = "yunet"'
             )
         self.path = file or _cascade()
         self._min_face = min_face

@@ -34,7 +34,7 @@ class YuNet:
         if not hasattr(cv2, "FaceDetectorYN"):
             raise EdgeError(
                 f"yunet: OpenCV {cv2.__version__} has no FaceDetectorYN; "
-                "install opencv-python-headless>=4.8 or set detector.kind = \"haar\""
+                'install opencv-python-headless>=4.8 or set detector.kind = "haar"'
             )
         if not file.is_file():
             raise EdgeError(f"yunet: {file}: no such file; `emotion-edge models fetch yunet` gets it")

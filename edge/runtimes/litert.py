@@ -15,9 +15,7 @@ from edge.types import EdgeError, TensorSpec
 class LiteRT:
     """One interpreter. Not for two threads at once: its tensors are shared memory."""
 
-    def __init__(
-        self, content: bytes, *, threads: int = 1, delegate: Any = None, chip: str = "cpu"
-    ) -> None:
+    def __init__(self, content: bytes, *, threads: int = 1, delegate: Any = None, chip: str = "cpu") -> None:
         """EdgeError where no interpreter is installed or *content* is not a model it can run.
 
         A *delegate* (the interpreter's load_delegate) takes the operators that it knows to its *chip*.

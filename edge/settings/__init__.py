@@ -96,8 +96,10 @@ class Settings(BaseSettings):
         names = [camera.name for camera in cameras]
         for index, name in enumerate(names):
             if name in names[:index]:
-                raise rule(f"found {found(name)}, which camera[{names.index(name)}] has; "
-                           "another name would do", at=(index, "name"))
+                raise rule(
+                    f"found {found(name)}, which camera[{names.index(name)}] has; another name would do",
+                    at=(index, "name"),
+                )
         return cameras
 
 

@@ -29,9 +29,7 @@ MAX_SECRET_BYTES = 65_535  # MQTT's limit for a password
 _NAME = r"^[a-zA-Z0-9_-]{1,64}$"
 _NAME_WORDS = "1 to 64 letters, digits, _ and -"
 _TOPIC = r"^[^/$+#\x00-\x20\x7f]([^+#\x00-\x1f\x7f]*[^/+#\x00-\x20\x7f])?$"
-_TOPIC_WORDS = (
-    "a topic without + and #, that begins and ends with neither / nor a space, nor begins with $"
-)
+_TOPIC_WORDS = "a topic without + and #, that begins and ends with neither / nor a space, nor begins with $"
 
 
 def rule(text: str, at: tuple[str | int, ...] = ()) -> PydanticCustomError:
@@ -256,9 +254,7 @@ class Camera(_Table):
 class Discovery(_Table):
     enabled: bool = True
     format: Literal["device", "component"] = "device"
-    prefix: str = Field(
-        default="homeassistant", max_length=128, pattern=_TOPIC, description=_TOPIC_WORDS
-    )
+    prefix: str = Field(default="homeassistant", max_length=128, pattern=_TOPIC, description=_TOPIC_WORDS)
 
 
 class Outbox(_Table):

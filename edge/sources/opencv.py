@@ -112,7 +112,10 @@ class VideoFile:
         options = [cv2.CAP_PROP_N_THREADS, _DECODER_THREADS]
         # An absolute path: FFmpeg takes what stands before a colon for a protocol.
         self._handle = Handle(
-            str(self._path), str(self._path.absolute()), cv2.CAP_FFMPEG, options,
+            str(self._path),
+            str(self._path.absolute()),
+            cv2.CAP_FFMPEG,
+            options,
             "no video that FFmpeg can read",
         )
         fps = self._handle.capture.get(cv2.CAP_PROP_FPS)

@@ -47,7 +47,7 @@ DEBIANS = re.compile(
     r"/(proc|sys|dev|run|tmp|root)(/|$)|/var/(lib/(dpkg|apt|systemd)|log|cache|tmp|backups)(/|$)"
 )
 # What a fault needs: Debian's Python runs a .pth of its site folder before anything of ours.
-HANG = '''
+HANG = """
 import os, sys, threading, time
 
 def lay():
@@ -63,7 +63,7 @@ def lay():
 
 if "run" in sys.orig_argv:
     threading.Thread(target=lay, daemon=True).start()
-'''
+"""
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +196,7 @@ def test_a_process_that_is_stopped_as_a_whole_is_replaced(machine: Machine) -> N
 
 def test_a_wrong_configuration_stays_stopped_with_one_line(machine: Machine) -> None:
     config = machine.root / "etc/emotion-edge/config.toml"
-    config.write_text('[mqtt]\nprot = 1883\n')
+    config.write_text("[mqtt]\nprot = 1883\n")
     since = time.time() + 1
     time.sleep(1.1)
     machine(f"systemctl restart {UNIT}", check=False)

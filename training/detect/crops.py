@@ -15,6 +15,7 @@ from training.detect.targets import targets
 _VISIBLE = 0.55  # of a face's area; with less in the crop it is neither face nor background
 _TINY = 10.0  # pixels, of a face's size in the crop; below: likewise
 _UPON_PHOTO, _REPLICATED = 0.6, 0.9  # of the draws: a photo below, the photo's own edge above
+_COVERED_BY_PHOTO = 0.7  # of the faces covered; the others by a plain gray
 _ENLARGED = 2.5  # times a photo is enlarged at most: beyond, its pixels are what is learned
 
 
@@ -62,7 +63,27 @@ class Crops:
             boxes, eyes, ignore = (np.concatenate(some).astype(np.float32) for some in found)
         else:
             image, boxes, eyes, ignore = self._view(random, side, recipe.largest)
+        for box in boxes if recipe.hidden else ():
+            if random.random() < recipe.hidden:
+                self._cover(image, box, random)
         return _lit(image, recipe, random), boxes, eyes, ignore
+
+    def _cover(self, image: np.ndarray, box: np.ndarray, random: np.random.Generator) -> None:
+        """Lay a piece of a photo without a face, or a plain gray, over up to two fifths of *box*."""
+        width, height = np.maximum(3, box[2:] * random.uniform(0.25, 0.65, 2)).astype(int)
+        x, y = (box[:2] + random.uniform(0, 1, 2) * (box[2:] - (width, height))).astype(int)
+        left, top = max(0, x), max(0, y)
+        right, bottom = min(image.shape[1], x + width), min(image.shape[0], y + height)
+        if left >= right or top >= bottom:
+            return
+        if self._empty and random.random() < _COVERED_BY_PHOTO:
+            photo = self._images[_draw(self._empty, self._empty_chance, random)]
+            part = max(8, round(min(photo.shape) * random.uniform(0.1, 0.5)))
+            v, u = (int(random.integers(0, sides - part + 1)) for sides in photo.shape)
+            piece = cv2.resize(photo[v : v + part, u : u + part], (right - left, bottom - top))
+            image[top:bottom, left:right] = piece
+        else:
+            image[top:bottom, left:right] = int(random.integers(0, 256))
 
     def _view(self, random: np.random.Generator, side: int, largest: float):
         """One photo seen through a window of *side* pixels."""
@@ -151,6 +172,11 @@ def _moved_points(points: np.ndarray, turn: np.ndarray, shift: np.ndarray) -> np
 
 def _lit(image: np.ndarray, recipe: DetectorRecipe, random: np.random.Generator) -> np.ndarray:
     """*image* under other light, through another lens and on another sensor."""
+    if recipe.coarse and random.random() < recipe.coarse:
+        side = image.shape[0]
+        fewer = max(16, round(side / random.uniform(1.2, 2.2)))
+        small = cv2.resize(image, (fewer, fewer), interpolation=cv2.INTER_AREA)
+        image = cv2.resize(small, (side, side), interpolation=cv2.INTER_LINEAR)
     if random.random() < recipe.blur:
         image = cv2.GaussianBlur(image, (0, 0), random.uniform(0.4, 1.6))
     dark = random.random() < recipe.dark

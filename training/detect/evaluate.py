@@ -84,9 +84,7 @@ def table(rows: Sequence[Evaluation]) -> str:
     return "\n".join(lines)
 
 
-def evaluate(
-    finder: Finder, name: str, data: str, photos: Sequence[Photo]
-) -> tuple[Evaluation, list[Found]]:
+def evaluate(finder: Finder, name: str, data: str, photos: Sequence[Photo]) -> tuple[Evaluation, list[Found]]:
     """The figures of *finder* on those of *photos* with faces, and what it found in them."""
     peopled = [photo for photo in photos if len(photo.boxes)]
     pictures, ms = found_in(finder, peopled)

@@ -66,6 +66,4 @@ def targets(boxes: np.ndarray, eyes: np.ndarray, ignore: np.ndarray, side: int) 
 
 def _inside(grid: np.ndarray, box: np.ndarray) -> np.ndarray:
     x, y, width, height = box
-    return (
-        (grid[:, 0] >= x) & (grid[:, 0] <= x + width) & (grid[:, 1] >= y) & (grid[:, 1] <= y + height)
-    )
+    return (grid[:, 0] >= x) & (grid[:, 0] <= x + width) & (grid[:, 1] >= y) & (grid[:, 1] <= y + height)
