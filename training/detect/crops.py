@@ -63,6 +63,8 @@ class Crops:
             boxes, eyes, ignore = (np.concatenate(some).astype(np.float32) for some in found)
         else:
             image, boxes, eyes, ignore = self._view(random, side, recipe.largest)
+        if recipe.marks and random.random() < recipe.marks:
+            _mark(image, boxes, random)
         for box in boxes if recipe.hidden else ():
             if random.random() < recipe.hidden:
                 self._cover(image, box, random)
@@ -114,8 +116,10 @@ class Crops:
             image = small
         else:
             before = np.ones(2)
-        cos, sin = math.cos(angle) * scale, math.sin(angle) * scale
-        turn = np.array([[mirror * cos, -sin], [mirror * sin, cos]])  # photo -> window
+        wide = math.exp(random.uniform(-recipe.stretch, recipe.stretch) / 2) if recipe.stretch else 1.0
+        scales = np.array((scale * wide, scale / wide))
+        cos, sin = math.cos(angle), math.sin(angle)
+        turn = np.array([[mirror * cos, -sin], [mirror * sin, cos]]) * scales  # photo -> window
         shift = to - turn @ at
         # Pixels' middles lie half a pixel from their corners, in the photo and in the window.
         matrix = np.empty((2, 3))
@@ -123,10 +127,10 @@ class Crops:
         matrix[:, 2] = shift + turn @ (0.5 / before) - 0.5
         window, border = self._behind(random, side)
         window = cv2.warpAffine(image, matrix, (side, side), dst=window, borderMode=border)
-        boxes, eyes = _moved(photo.boxes, turn, shift, scale), _moved_points(photo.eyes, turn, shift)
+        boxes, eyes = _moved(photo.boxes, turn, shift, scales), _moved_points(photo.eyes, turn, shift)
         if mirror < 0:
             eyes = eyes[:, [2, 3, 0, 1]]
-        ignore = _moved(photo.ignore, turn, shift, scale)
+        ignore = _moved(photo.ignore, turn, shift, scales)
         inside = np.clip(boxes[:, :2] + boxes[:, 2:], 0, side) - np.clip(boxes[:, :2], 0, side)
         visible = inside.prod(1) / boxes[:, 2:].prod(1)
         good = (visible >= _VISIBLE) & (np.sqrt(boxes[:, 2:].prod(1)) >= _TINY)
@@ -147,6 +151,37 @@ class Crops:
         return behind, cv2.BORDER_REPLICATE if drawn > _REPLICATED else cv2.BORDER_TRANSPARENT
 
 
+def _mark(image: np.ndarray, boxes: np.ndarray, random: np.random.Generator) -> None:
+    """Draw up to four signs into *image*, off the faces in *boxes*: what is round and dark in the middle."""
+    side = image.shape[0]
+    for _ in range(random.integers(1, 5)):
+        size = math.exp(random.uniform(math.log(10.0), math.log(0.5 * side)))
+        x, y = random.uniform(0, side, 2)
+        away = np.abs(boxes[:, :2] + boxes[:, 2:] / 2 - (x, y)) > (boxes[:, 2:] + size) / 2
+        if len(boxes) and not away.any(1).all():
+            continue
+        gray, thick = int(random.integers(0, 256)), max(1, round(size * random.uniform(0.03, 0.15)))
+        kind = random.integers(4)
+        if kind == 0:
+            text = "".join(chr(random.integers(33, 127)) for _ in range(random.integers(1, 8)))
+            font = int(random.choice((0, 2, 3, 4, 6, 7)))
+            cv2.putText(image, text, (int(x - size), int(y)), font, size / 30, gray, thick, cv2.LINE_AA)
+        elif kind == 1:
+            angles = np.linspace(0, random.uniform(2, 7) * math.pi, 60) + random.uniform(0, 2 * math.pi)
+            radii = np.linspace(0, size / 2, 60)
+            points = np.stack([x + radii * np.cos(angles), y + radii * np.sin(angles)], 1)
+            cv2.polylines(image, [points.astype(np.int32)], False, gray, thick, cv2.LINE_AA)
+        else:
+            axes = np.maximum(1, size / 2 * random.uniform(0.6, 1.0, 2)).astype(int)
+            cv2.ellipse(
+                image, (int(x), int(y)), axes, 0, 0, 360, gray, -1 if kind == 2 else thick, cv2.LINE_AA
+            )
+            for _ in range(random.integers(0, 4)):  # what a sloppy network takes for eyes and a mouth
+                u, v = (np.array((x, y)) + random.uniform(-0.35, 0.35, 2) * size).astype(int)
+                dot = max(1, round(size * random.uniform(0.04, 0.12)))
+                cv2.circle(image, (int(u), int(v)), dot, int(random.integers(0, 256)), -1, cv2.LINE_AA)
+
+
 def _pools(by_source: dict[str, list[int]]) -> tuple[list[list[int]], np.ndarray]:
     """The photos of each source and its chance: by the root of its size, that small ones are seen too."""
     pools = list(by_source.values())
@@ -159,10 +194,10 @@ def _draw(pools: list[list[int]], chance: np.ndarray, random: np.random.Generato
     return pool[random.integers(len(pool))]
 
 
-def _moved(boxes: np.ndarray, turn: np.ndarray, shift: np.ndarray, scale: float) -> np.ndarray:
+def _moved(boxes: np.ndarray, turn: np.ndarray, shift: np.ndarray, scales: np.ndarray) -> np.ndarray:
     """*boxes* with their middles moved and their sides scaled; a turn leaves them upright."""
     middles = (boxes[:, :2] + boxes[:, 2:] / 2) @ turn.T + shift
-    sides = boxes[:, 2:] * scale
+    sides = boxes[:, 2:] * scales
     return np.concatenate([middles - sides / 2, sides], 1).astype(np.float32)
 
 

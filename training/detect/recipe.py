@@ -33,6 +33,8 @@ class DetectorRecipe:
     dark: float = 0.2  # share of crops in low light
     blur: float = 0.25  # share of crops out of focus
     coarse: float = 0.0  # share of crops from a sensor of fewer pixels, enlarged
+    marks: float = 0.0  # share of crops with lettering, rings and spirals drawn in: signs, prints, logos
+    stretch: float = 0.0  # of a photo's width against its height, each way at most
     hidden: float = 0.0  # share of faces partly covered: by a hand, a cup, somebody's shoulder
     seed: int = 1
     data: tuple[dict[str, str], ...] = ()  # name, licence, used_for of each source: for the model's card
@@ -47,7 +49,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "learning_rate": (0, 10), "warmup_epochs": (0, 1000), "momentum": (0, 0.9999), "weight_decay": (0, 1),
     "ema": (0, 0.999999), "smallest": (8, 64), "largest": (32, 640), "small": (0, 1), "empty": (0, 1),
     "four": (0, 1), "rotation": (0, 45), "dark": (0, 1), "blur": (0, 1),
-    "coarse": (0, 1), "hidden": (0, 1), "seed": (0, 2**31 - 1),
+    "coarse": (0, 1), "hidden": (0, 1), "marks": (0, 1),
+    "stretch": (0, 0.5), "seed": (0, 2**31 - 1),
 }  # fmt: skip
 
 
