@@ -9,20 +9,16 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
-import cv2
-import numpy as np
-
 from edge.host.heartbeats import FRESH_S, Heartbeats
+from edge.sight import DARK_S, FREEZE_S, Picture, Sight
 from edge.types import EdgeError, EndOfStreamError, Frame, Image, Source
 
 log = logging.getLogger(__name__)
 
 CameraStatus = Literal["online", "offline", "stale"]
-Picture = Literal["ok", "dark", "frozen"]
 
 STALL_S = 5.0  # no picture for so long: stale
 GIVE_UP_S = 8.0  # no picture for so long: the handle is dead, the camera is opened anew
-FREEZE_S = 20.0  # the same picture for so long: stale
 # Waits before a camera is opened again, doubling: one that is back must be seen within 10 s, and to
 # open a network stream may take 5 of them.
 RETRY_S = 0.5, 5.0
@@ -30,11 +26,6 @@ RETRY_S = 0.5, 5.0
 _FLOW_S = 5.0  # pictures came for so long: the next failure is a new one, and retried soon
 _MOST_READERS = 3  # of one camera that may hang at the same time
 _HOPELESS_S = 300.0  # readers that all hang for so long: only a new process lets the driver go
-DARK_S = 3.0  # nothing but darkness for so long: dark; a camera that just began is often black for a second
-# Gray levels: a covered lens, or night. Brighter in the mean or livelier than the second of each pair is
-# light again; sensors add noise of up to 5 to black, and limited-range video has its black at 16.
-_DARK_MEAN, _DARK_SPREAD = (24.0, 30.0), (8.0, 11.0)
-_SAMPLE = 8  # every eighth pixel of each direction tells whether a picture moves; 20 us at 640x480
 
 
 class Slots:
@@ -104,11 +95,11 @@ class Capture:
         self.frames = 0  # pictures read since the start
         self.dropped = 0  # of these, displaced by a newer one before anybody took them
         self.taken: float | None = None  # when the last one was read, monotonic s
-        self.picture: Picture = "ok"  # of the last one read
+        self.picture: Picture | None = None  # what it shows; None while nothing comes
         self.open_source = open_source
         self.freeze_s = freeze_s
         self.dark_s = dark_s
-        self._light = time.monotonic()  # when a picture last showed more than darkness
+        self.dark = False  # the last picture read was
         self.retry_s = retry_s
         self._slots = slots
         self._on_status = on_status
@@ -144,32 +135,25 @@ class Capture:
             if thread.ident is not None:  # started
                 thread.join(max(0.0, deadline - time.monotonic()))
 
-    def deliver(self, reader: _Reader, image: Image, taken: float, *, frozen: bool, sample: Image) -> None:
-        """A picture that *reader* read, and a *sample* of it; ignored from one who was replaced meanwhile."""
+    def deliver(self, reader: _Reader, image: Image, taken: float, shows: Picture) -> None:
+        """A picture that *reader* read; ignored from one who was replaced meanwhile."""
         with self._lock:
             if reader is not self._readers[-1] or self._stopping.is_set():
                 return
             self.frames += 1
             self.taken = taken
-            self._judge(sample, taken, frozen)
-            if frozen:
+            if shows == "frozen":
                 self._tell("stale", f"the picture stands still for {self.freeze_s:g} s")
                 self._slots.drop(self.name)
-                return
-            if self.status != "online":
+            elif self.status != "online":
                 self._tell("online", "", f"{image.shape[1]}x{image.shape[0]}")
-            self.dropped += self._slots.put(Frame(image, taken, time.time(), self.frames, self.name))
-
-    def _judge(self, sample: Image, taken: float, frozen: bool) -> None:
-        """Whether the picture with this *sample* is ok, dark or frozen."""
-        was_dark = self.picture == "dark"
-        mean, spread = cv2.meanStdDev(np.ascontiguousarray(sample).reshape(-1))
-        if mean[0, 0] >= _DARK_MEAN[was_dark] or spread[0, 0] >= _DARK_SPREAD[was_dark]:
-            self._light = taken
-        dark = taken - self._light >= self.dark_s
-        self.picture = "frozen" if frozen else "dark" if dark else "ok"
-        if was_dark != dark and not frozen:
-            log.info("camera %s: %s", self.name, "dark: night, or a covered lens" if dark else "light")
+            self.picture = shows
+            if self.dark != (shows == "dark"):
+                self.dark = not self.dark
+                news = "dark: night, or a covered lens" if self.dark else "light"
+                log.info("camera %s: %s", self.name, news)
+            if shows != "frozen":
+                self.dropped += self._slots.put(Frame(image, taken, time.time(), self.frames, self.name))
 
     def failed(self, reader: _Reader, error: Exception) -> None:
         """*reader*'s source failed, or came to its regular end, as *error* says."""
@@ -228,6 +212,7 @@ class Capture:
             if self._stopping.is_set() or (status == self.status and self.told):
                 return
             self.status, self.reason, self.told = status, reason, True
+            self.picture = None
             if reason in ("", "ended"):
                 log.info("camera %s: %s %s", self.name, status, reason or detail)
             else:
@@ -292,7 +277,8 @@ class _Reader(threading.Thread):
         """Open the source and deliver until it fails or this reader is dismissed."""
         self.in_source, self._busy_since = True, time.monotonic()
         source = self._source = self._capture.open_source()
-        sample, moved = None, 0.0
+        capture = self._capture
+        sight = Sight(freeze_s=capture.freeze_s, dark_s=capture.dark_s, still=source.still, dark=capture.dark)
         while not self._dismissed.is_set():
             # To show a still picture for long is what such a source is for.
             self._busy_since = None if source.still else time.monotonic()
@@ -300,13 +286,9 @@ class _Reader(threading.Thread):
             image = source.read()
             taken = time.monotonic()
             self.in_source, self._busy_since = False, None
-            seen = image[::_SAMPLE, ::_SAMPLE]
-            if sample is None or not np.array_equal(seen, sample):
-                sample, moved = seen.copy(), taken
-            frozen = not source.still and taken - moved >= self._capture.freeze_s
-            self._capture.deliver(self, image, taken, frozen=frozen, sample=seen)
+            capture.deliver(self, image, taken, sight.judge(image, taken))
             self._flowed = True
-            self._capture.stage.beat()
+            capture.stage.beat()
 
     def _close(self) -> None:
         source, self._source = self._source, None

@@ -288,3 +288,13 @@ def test_ten_failures_in_a_row_close_that_camera_alone_until_it_is_opened_again(
     house.until(f"{HALL}/state", '"present":"ON"')
     assert hall.failure == ""
     assert house.open == 2
+
+
+def test_health_judges_only_a_picture_that_there_is(house: House) -> None:
+    house.add("hall", Switches())
+    house.add("porch", Switches(enabled=False))
+    house.until(f"{HALL}/state", '"present":"ON"')
+    health = house.cameras.health(1.0)
+    assert (health["hall"].picture, health["porch"].picture) == ("ok", None)
+    house.turn("enabled", False)
+    assert house.cameras.health(1.0)["hall"].picture is None

@@ -398,7 +398,7 @@ def test_a_picture_that_stands_still_is_stale_and_is_not_analysed() -> None:
     def picture(n: int) -> Image:
         if not still.is_set():
             last[0] = n
-        return moving(last[0])
+        return 100 + moving(last[0] % 100)
 
     slots, story = Slots(), Story()
     capture = Capture("hall", lambda: Script(picture), slots, story, freeze_s=0.3)
@@ -427,15 +427,36 @@ def test_a_covered_lens_is_dark_and_stays_online_and_a_lamp_in_the_night_is_not(
         return np.roll(shown[0], n, 1)
 
     story = Story()
-    capture = Capture("hall", lambda: Script(picture), Slots(), story, dark_s=0.1)
+    capture = Capture("hall", lambda: Script(picture), Slots(), story, dark_s=0.1, freeze_s=0.2)
     capture.start()
     until(lambda: capture.picture == "dark")
     shown[0] = lamp
     until(lambda: capture.picture == "ok")
     shown[0] = np.repeat(black[..., None], 3, 2)  # in colour
     until(lambda: capture.picture == "dark")
+    shown[0] = np.zeros_like(black)  # rolled, it is the same picture again and again
+    frames = capture.frames
+    until(lambda: capture.frames > frames + 30)
+    assert (capture.status, capture.picture) == ("online", "dark")
     capture.stop()
     assert story.told == [("online", "")]
+
+
+def test_nothing_is_said_of_the_picture_of_a_camera_that_gives_none() -> None:
+    camera = FailingAtThree(moving, 0.02)
+    told: list[tuple[str, str | None]] = []
+
+    def tell(status: str, reason: str) -> None:
+        told.append((status, capture.picture))
+
+    capture = Capture("hall", lambda: camera, Slots(), tell, retry_s=(60, 60))
+    assert capture.picture is None
+    capture.start()
+    until(lambda: capture.picture == "ok")
+    until(lambda: capture.status == "offline")
+    assert capture.picture is None
+    capture.stop()
+    assert told == [("online", None), ("offline", None)]
 
 
 def test_a_folder_of_images_may_stand_still() -> None:

@@ -59,7 +59,7 @@ class CameraHealth:
     dropped: int  # frames that a newer one replaced before they were analysed
     latency_ms: tuple[float, float] | None = None  # (p50, p95), from a frame's arrival to its messages'
     failed: int = 0  # frames whose analysis failed; they were skipped
-    picture: str = "ok"  # or "dark", "frozen"
+    picture: str | None = "ok"  # or "dark", "frozen"; None while none comes
     skipped: int = 0  # frames without detection, because nothing had moved; since the start
 
 
