@@ -46,7 +46,7 @@ def health(heard: Subscriber) -> Any:
 
 def test_switches_act_at_once_and_hold_over_a_kill(
     broker: Mosquitto,
-    start: Start,  # noqa: F811
+    start: Start,
 ) -> None:
     with subscriber(broker.port) as heard:
         daemon = start(configuration(broker.port, "hall", "porch"))
@@ -91,7 +91,7 @@ def test_switches_act_at_once_and_hold_over_a_kill(
         assert ready(heard, "hall")
 
 
-def test_requests_are_answered_with_their_transaction(broker: Mosquitto, start: Start) -> None:  # noqa: F811
+def test_requests_are_answered_with_their_transaction(broker: Mosquitto, start: Start) -> None:
     with subscriber(broker.port) as heard:
         start(configuration(broker.port, "hall"))
         assert ready(heard, "hall")
@@ -109,7 +109,7 @@ def test_requests_are_answered_with_their_transaction(broker: Mosquitto, start: 
         assert not {topic for topic in retained if "/response/" in topic}
 
 
-def test_retained_commands_are_ignored_and_logged_once(broker: Mosquitto, start: Start) -> None:  # noqa: F811
+def test_retained_commands_are_ignored_and_logged_once(broker: Mosquitto, start: Start) -> None:
     with subscriber(broker.port) as heard:
         heard.publish(f"{HALL}/enabled/set", b"OFF", retain=True)
         heard.publish(f"{NODE}/request/reload", b"{}", retain=True)

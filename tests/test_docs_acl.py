@@ -45,7 +45,7 @@ def guarded(tmp_path: Path) -> Iterator[Mosquitto]:
     mosquitto.kill()
 
 
-def test_the_daemon_and_the_home_work_and_nobody_else_commands(guarded: Mosquitto, start: Start) -> None:  # noqa: F811
+def test_the_daemon_and_the_home_work_and_nobody_else_commands(guarded: Mosquitto, start: Start) -> None:
     port = guarded.port
     with subscriber(port, "#", HOME) as home, subscriber(port, "#", GUEST) as guest:
         daemon = start(CONFIGURATION.format(port))

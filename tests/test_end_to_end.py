@@ -29,7 +29,7 @@ def bodies(heard: Subscriber, topic: str) -> list[Any]:
     return [json.loads(payload) for payload in heard.payloads(topic)]
 
 
-def test_faces_reach_a_subscriber_as_the_contract_says(broker: Mosquitto, start: Start) -> None:  # noqa: F811
+def test_faces_reach_a_subscriber_as_the_contract_says(broker: Mosquitto, start: Start) -> None:
     with subscriber(broker.port) as heard:
         daemon = start(configuration(broker.port, PORTRAITS))
         assert eventually(lambda: len(heard.payloads("emotion-edge/pi/hall/event")) >= 3)
@@ -64,7 +64,7 @@ def test_faces_reach_a_subscriber_as_the_contract_says(broker: Mosquitto, start:
 def test_a_signal_stops_it_cleanly_in_two_seconds(
     number: signal.Signals,
     broker: Mosquitto,
-    start: Start,  # noqa: F811
+    start: Start,
 ) -> None:
     for _ in range(3):  # a busy machine may take longer, now and then
         with subscriber(broker.port) as heard:
@@ -80,7 +80,7 @@ def test_a_signal_stops_it_cleanly_in_two_seconds(
 
 def test_a_broker_that_comes_late_dies_and_comes_back_is_served(
     tmp_path: Path,
-    start: Start,  # noqa: F811
+    start: Start,
 ) -> None:
     mosquitto = Mosquitto(tmp_path)
     daemon = start(configuration(mosquitto.port, PORTRAITS))
@@ -105,7 +105,7 @@ def test_a_broker_that_comes_late_dies_and_comes_back_is_served(
         mosquitto.kill()
 
 
-def test_a_missing_camera_is_offline_and_the_other_goes_on(broker: Mosquitto, start: Start) -> None:  # noqa: F811
+def test_a_missing_camera_is_offline_and_the_other_goes_on(broker: Mosquitto, start: Start) -> None:
     with subscriber(broker.port) as heard:
         missing = 'name = "porch"\nsource = "/dev/video99"\n'
         daemon = start(configuration(broker.port, PORTRAITS, missing))

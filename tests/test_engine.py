@@ -55,7 +55,7 @@ def test_a_chip_with_wrong_answers_is_disqualified_and_the_reason_told(tmp_path:
 def test_a_chip_that_leaves_and_comes_back_is_told_by_the_reason(
     tmp_path: Path,
     stub: Stub,
-    chip: EdgeTpu,  # noqa: F811
+    chip: EdgeTpu,
 ) -> None:
     stub.set("fail")
     engine = open_chain(leave_compiled(tmp_path), runtime="edgetpu")

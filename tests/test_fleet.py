@@ -85,7 +85,7 @@ RunFleet = Callable[..., Told]
 def test_two_nodes_on_one_broker_do_not_disturb_each_other(
     broker: Mosquitto,
     node: Nodes,
-    fleet: RunFleet,  # noqa: F811
+    fleet: RunFleet,
 ) -> None:
     with subscriber(broker.port) as heard:
         attic, cellar = (node(broker.port, name, "hall") for name in ("attic", "cellar"))
@@ -137,7 +137,7 @@ def test_two_nodes_on_one_broker_do_not_disturb_each_other(
 
 def test_who_comes_late_knows_all_and_a_broker_that_lost_its_store_is_told_within_5_s(
     broker: Mosquitto,
-    node: Nodes,  # noqa: F811
+    node: Nodes,
 ) -> None:
     with subscriber(broker.port) as heard:
         node(broker.port, "attic", "hall", "porch")
@@ -173,7 +173,7 @@ def test_a_house_full_of_nodes_loses_nothing(tmp_path: Path) -> None:
 # The list
 
 
-def test_a_broker_without_nodes_is_told(broker: Mosquitto, fleet: RunFleet) -> None:  # noqa: F811
+def test_a_broker_without_nodes_is_told(broker: Mosquitto, fleet: RunFleet) -> None:
     told = f"mqtt 127.0.0.1:{broker.port}: no nodes below {PREFIX}/\n"
     assert fleet(broker.port) == (0, told, "")
     assert fleet(broker.port, "--json") == (0, "[]\n", "")
@@ -203,7 +203,7 @@ def test_a_broker_that_knows_no_mqtt_5_and_does_not_answer_is_told(
     assert levels == [5, 4]
 
 
-def test_a_broker_that_goes_ends_the_watch(broker: Mosquitto, fleet: RunFleet) -> None:  # noqa: F811
+def test_a_broker_that_goes_ends_the_watch(broker: Mosquitto, fleet: RunFleet) -> None:
     going = threading.Timer(3.0, broker.kill)
     going.start()
     code, _, errors = fleet(broker.port, "--watch")
@@ -238,7 +238,7 @@ def test_a_broker_that_wants_a_password_gets_the_configured_one(
         mosquitto.kill()
 
 
-def test_watch_shows_what_changes_until_it_is_interrupted(broker: Mosquitto) -> None:  # noqa: F811
+def test_watch_shows_what_changes_until_it_is_interrupted(broker: Mosquitto) -> None:
     watching = subprocess.Popen(
         [sys.executable, "-m", "edge", "fleet", "--host", "127.0.0.1", "--port", str(broker.port),
          "--json", "--watch"],

@@ -41,7 +41,7 @@ Run = Callable[..., tuple[MqttSink, Keeper]]
 
 
 @pytest.fixture
-def run(broker: Mosquitto, tmp_path: Path) -> Iterator[Run]:  # noqa: F811
+def run(broker: Mosquitto, tmp_path: Path) -> Iterator[Run]:
     """A run of a node: connected, its cameras announced."""
     running: list[MqttSink] = []
 
@@ -95,7 +95,7 @@ def component_topics(*cameras: str) -> set[str]:
 def test_a_camera_renamed_while_the_daemon_was_off_is_taken_back(
     broker: Mosquitto,
     run: Run,
-    tmp_path: Path,  # noqa: F811
+    tmp_path: Path,
 ) -> None:
     sink, _ = run("hall", "cellar")
     assert retained(broker.port) == device_topics("hall", "cellar")
@@ -106,7 +106,7 @@ def test_a_camera_renamed_while_the_daemon_was_off_is_taken_back(
     assert set(file["topics"]) == device_topics("hall", "attic")
 
 
-def test_a_change_of_format_leaves_nothing_of_the_other(broker: Mosquitto, run: Run) -> None:  # noqa: F811
+def test_a_change_of_format_leaves_nothing_of_the_other(broker: Mosquitto, run: Run) -> None:
     forms: list[discovery.Format] = ["device", "component", "device"]
     for form in forms:
         sink, _ = run("hall", form=form)
@@ -114,7 +114,7 @@ def test_a_change_of_format_leaves_nothing_of_the_other(broker: Mosquitto, run: 
         sink.stop()
 
 
-def test_discovery_switched_off_or_moved_leaves_nothing_behind(broker: Mosquitto, run: Run) -> None:  # noqa: F811
+def test_discovery_switched_off_or_moved_leaves_nothing_behind(broker: Mosquitto, run: Run) -> None:
     sink, keeper = run("hall")
     camera = {"emotion-edge/kitchen-pi/hall/status"}
     keeper.announce(devices("hall"), "elsewhere", "device", camera)
@@ -128,7 +128,7 @@ def test_discovery_switched_off_or_moved_leaves_nothing_behind(broker: Mosquitto
 
 def test_what_goes_while_the_broker_is_away_goes_in_a_later_run(
     broker: Mosquitto,
-    run: Run,  # noqa: F811
+    run: Run,
 ) -> None:
     first, _ = run("hall", "cellar")
     first.stop()
@@ -139,7 +139,7 @@ def test_what_goes_while_the_broker_is_away_goes_in_a_later_run(
     assert retained(broker.port) == device_topics("hall")
 
 
-def test_two_nodes_of_one_user_do_not_take_each_other_back(broker: Mosquitto, run: Run) -> None:  # noqa: F811
+def test_two_nodes_of_one_user_do_not_take_each_other_back(broker: Mosquitto, run: Run) -> None:
     first, _ = run("hall", node="kitchen-pi")
     run("hall", node="kitchen-pi_2")
     first.stop()
@@ -148,7 +148,7 @@ def test_two_nodes_of_one_user_do_not_take_each_other_back(broker: Mosquitto, ru
     assert retained(broker.port) == expected
 
 
-def test_a_birth_brings_everything_retained_again(broker: Mosquitto, run: Run) -> None:  # noqa: F811
+def test_a_birth_brings_everything_retained_again(broker: Mosquitto, run: Run) -> None:
     _, keeper = run("hall")
     with subscriber(broker.port) as heard:
         assert eventually(lambda: len(heard.messages) >= len(device_topics("hall")))
@@ -163,7 +163,7 @@ def test_a_birth_brings_everything_retained_again(broker: Mosquitto, run: Run) -
         assert eventually(again)
 
 
-def test_a_retained_birth_counts_too(broker: Mosquitto, run: Run) -> None:  # noqa: F811
+def test_a_retained_birth_counts_too(broker: Mosquitto, run: Run) -> None:
     with subscriber(broker.port) as heard:
         heard.publish("homeassistant/status", b"online", retain=True)
         assert eventually(lambda: heard.messages)
@@ -177,7 +177,7 @@ def test_a_retained_birth_counts_too(broker: Mosquitto, run: Run) -> None:  # no
         assert eventually(twice)
 
 
-def test_the_daemon_answers_a_birth_and_follows_a_reload(broker: Mosquitto, tmp_path: Path) -> None:  # noqa: F811
+def test_the_daemon_answers_a_birth_and_follows_a_reload(broker: Mosquitto, tmp_path: Path) -> None:
     def configuration(*cameras: str) -> str:
         tables = [f'[[camera]]\nname = "{name}"\nsource = "portraits"\n' for name in cameras]
         return f'[node]\nid = "pi"\n[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\n' + "".join(tables)

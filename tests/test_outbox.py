@@ -294,7 +294,7 @@ def heard(payloads: list[str]) -> list[tuple[int, bool]]:
     return [(int(body["id"]), body["replayed"]) for body in map(json.loads, payloads)]
 
 
-def test_a_recorder_is_told_what_is_live_and_what_waited(tmp_path: Path, broker: Mosquitto) -> None:  # noqa: F811
+def test_a_recorder_is_told_what_is_live_and_what_waited(tmp_path: Path, broker: Mosquitto) -> None:
     with subscriber(broker.port, "p/n/hall/log") as recorder:
         with sink(broker.port, outbox=Outbox(tmp_path / FILE)) as publishing:
             publishing.publish(message(1))
@@ -305,7 +305,7 @@ def test_a_recorder_is_told_what_is_live_and_what_waited(tmp_path: Path, broker:
         assert not any(retained for _, _, retained in recorder.messages)
 
 
-def test_what_happens_just_before_a_clean_stop_is_still_sent(tmp_path: Path, broker: Mosquitto) -> None:  # noqa: F811
+def test_what_happens_just_before_a_clean_stop_is_still_sent(tmp_path: Path, broker: Mosquitto) -> None:
     with subscriber(broker.port, "p/n/hall/log") as recorder:
         with sink(broker.port, outbox=Outbox(tmp_path / FILE)) as publishing:
             assert eventually(lambda: publishing.connected)
@@ -314,7 +314,7 @@ def test_what_happens_just_before_a_clean_stop_is_still_sent(tmp_path: Path, bro
     assert stored(tmp_path) == []
 
 
-def test_a_clean_stop_does_not_wait_for_a_backlog_and_keeps_it(tmp_path: Path, broker: Mosquitto) -> None:  # noqa: F811
+def test_a_clean_stop_does_not_wait_for_a_backlog_and_keeps_it(tmp_path: Path, broker: Mosquitto) -> None:
     with outbox(tmp_path) as keeping:
         append(keeping, *range(1000))
     with subscriber(broker.port, "p/n/#") as recorder:

@@ -45,7 +45,7 @@ def test_a_coral_stick_is_found_under_both_of_its_names(tmp_path: Path) -> None:
 def test_what_an_edge_tpu_still_lacks_is_named_with_the_next_step(
     tmp_path: Path,
     stub: Stub,
-    monkeypatch: pytest.MonkeyPatch,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     usb_device(tmp_path, "1-2", "1a6e", "089a")
     ready = "taken first with a model whose card lists a .edgetpu.tflite file"

@@ -30,8 +30,8 @@ def retained(port: int) -> set[str]:
 
 
 def test_sighup_takes_over_what_changed_and_keeps_the_faces(
-    broker: Mosquitto,  # noqa: F811
-    start: Start,  # noqa: F811
+    broker: Mosquitto,
+    start: Start,
 ) -> None:
     with subscriber(broker.port) as heard:
         daemon = start(configuration(broker.port, "hall", "porch"))
@@ -58,8 +58,8 @@ def test_sighup_takes_over_what_changed_and_keeps_the_faces(
 
 
 def test_a_file_with_mistakes_changes_nothing_and_health_says_so_until_it_is_mended(
-    broker: Mosquitto,  # noqa: F811
-    start: Start,  # noqa: F811
+    broker: Mosquitto,
+    start: Start,
 ) -> None:
     with subscriber(broker.port) as heard:
         good = configuration(broker.port, "hall")
@@ -91,7 +91,7 @@ def test_a_file_with_mistakes_changes_nothing_and_health_says_so_until_it_is_men
     assert "Traceback" not in daemon.log
 
 
-def test_what_needs_a_restart_is_answered_and_in_health(broker: Mosquitto, start: Start) -> None:  # noqa: F811
+def test_what_needs_a_restart_is_answered_and_in_health(broker: Mosquitto, start: Start) -> None:
     with subscriber(broker.port) as heard:
         daemon = start(configuration(broker.port, "hall"))
         assert ready(heard, "hall")
@@ -109,8 +109,8 @@ def catches(pid: int, number: signal.Signals) -> bool:
 
 
 def test_a_signal_that_comes_while_it_starts_is_not_the_end_of_it(
-    broker: Mosquitto,  # noqa: F811
-    start: Start,  # noqa: F811
+    broker: Mosquitto,
+    start: Start,
 ) -> None:
     with subscriber(broker.port) as heard:
         daemon = start(configuration(broker.port, "hall"))

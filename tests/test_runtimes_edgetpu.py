@@ -119,7 +119,7 @@ def test_after_a_fault_the_cpu_answers_within_two_seconds_and_the_chip_s_return_
     chip: EdgeTpu,
     stub: Stub,
     fault: str,
-    reason: str,  # noqa: F811
+    reason: str,
 ) -> None:
     on, pid = model(), chip.pid
     assert pid is not None
@@ -148,7 +148,7 @@ def test_after_a_fault_the_cpu_answers_within_two_seconds_and_the_chip_s_return_
 def test_a_chip_that_is_not_there_at_the_start_is_taken_up_later(
     model: Open,
     chip: EdgeTpu,
-    stub: Stub,  # noqa: F811
+    stub: Stub,
 ) -> None:
     stub.set("fail")
     on = model()
@@ -160,7 +160,7 @@ def test_a_chip_that_is_not_there_at_the_start_is_taken_up_later(
     assert eventually(lambda: on.place is not None, 30)
 
 
-def test_a_library_that_hangs_or_aborts_at_the_start_costs_a_deadline(stub: Stub) -> None:  # noqa: F811
+def test_a_library_that_hangs_or_aborts_at_the_start_costs_a_deadline(stub: Stub) -> None:
     for mode, reason in (("hang", "no answer within 3 s"), ("abort", "crashes (SIGABRT)")):
         stub.set(mode)
         chip = EdgeTpu(absent=lambda: "", load_s=3.0, retry_s=(30.0, 30.0))

@@ -61,7 +61,7 @@ def ask(heard: Subscriber, command: str, payload: bytes, status: str) -> None:
 
 def test_everything_the_daemon_says_in_a_day_keeps_to_the_contract(
     broker: Mosquitto,
-    start: Start,  # noqa: F811
+    start: Start,
 ) -> None:
     with subscriber(broker.port) as heard:
         daemon = start(configuration(broker.port, ATTIC))
@@ -101,7 +101,7 @@ def test_everything_the_daemon_says_in_a_day_keeps_to_the_contract(
 def test_while_nothing_changes_nothing_is_said_but_health(
     broker: Mosquitto,
     start: Start,
-    tmp_path: Path,  # noqa: F811
+    tmp_path: Path,
 ) -> None:
     cv2.imwrite(str(tmp_path / "wall.png"), np.full((240, 320), 128, np.uint8))
     with subscriber(broker.port) as heard:

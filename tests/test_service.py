@@ -88,7 +88,7 @@ class Run:
 def test_ready_comes_after_the_first_frame_and_the_missing_cameras_reason(
     manager: Manager,
     run: Run,
-    broker: Mosquitto,  # noqa: F811
+    broker: Mosquitto,
 ) -> None:
     daemon = run(configuration(broker.port, PORTRAITS, MISSING))
     assert eventually(lambda: "READY=1" in manager.lines())
@@ -129,7 +129,7 @@ def test_a_stage_that_hangs_is_no_longer_fed_for_and_sigabrt_shows_its_stack(
     manager: Manager,
     run: Run,
     tmp_path: Path,
-    broker: Mosquitto,  # noqa: F811
+    broker: Mosquitto,
 ) -> None:
     module, name, method = HUNG[stage]
     daemon = run(
