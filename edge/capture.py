@@ -108,6 +108,7 @@ class Capture:
         self._heartbeats = heartbeats or Heartbeats()
         self.stage = self._heartbeats.stage(f"camera {name}")
         self._close_failed = False
+        self._unforeseen = ""  # the last error of which the log has the traceback
         self._stopping = threading.Event()
         self._lock = threading.RLock()
         self._readers: list[_Reader] = []  # the last one is in office, those before it hang
@@ -166,8 +167,11 @@ class Capture:
             elif isinstance(error, EdgeError):
                 self._tell("offline", str(error))
             else:  # a fault of ours or of a driver's binding: told like any other, and tried again
-                log.debug("camera %s", self.name, exc_info=error)
-                self._tell("offline", f"{type(error).__name__}: {error}")
+                words = f"{type(error).__name__}: {' '.join(str(error).split())}"
+                level = logging.DEBUG if words == self._unforeseen else logging.ERROR
+                self._unforeseen = words
+                log.log(level, "camera %s: an error nobody foresaw", self.name, exc_info=error)
+                self._tell("offline", words)
 
     def not_closed(self, error: Exception) -> None:
         """A reader's source raised *error* in close(): reported once, there is nothing else to be done."""

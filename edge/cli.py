@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import math
 import os
 import sys
@@ -11,16 +10,14 @@ from collections.abc import Callable
 
 from edge.types import EdgeError
 
-log = logging.getLogger(__name__)
-
 INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 
 
 def ended(work: Callable[[], int], interrupted: str = "") -> int:
     """The exit code of *work*, which an error ends with one line on stderr and its own code.
 
-    *interrupted* is said after Ctrl-C. What nobody foresaw shows its traceback with PYTHONDEVMODE=1, and
-    in the daemon's log with log.level = "debug".
+    *interrupted* is said after Ctrl-C. What nobody foresaw shows its traceback with PYTHONDEVMODE=1; the
+    daemon's is in its log as well.
     """
     try:
         code = work()
@@ -39,7 +36,6 @@ def ended(work: Callable[[], int], interrupted: str = "") -> int:
     except Exception as error:
         if sys.flags.dev_mode:
             raise
-        log.debug("unexpected", exc_info=True)
         told = " ".join(str(error).split())
         print(f"unexpected {type(error).__name__}: {told}; please report it to the makers", file=sys.stderr)
         return 1

@@ -39,6 +39,8 @@ from edge.settings import Settings
 from edge.settings.tables import Camera as CameraSettings
 from edge.types import Duplex, EdgeError
 
+log = logging.getLogger(__name__)
+
 MAX_ERROR = 300  # characters of a mistake in health
 # Tables, and keys of others, that a reload changes in the running daemon. The rest needs a restart.
 LIVE = frozenset({"analysis", "camera", "detector", "discovery", "log", "model", "mqtt.faces_hz", "report"})
@@ -120,9 +122,11 @@ class Live:
             detectors = _open_detectors(settings)
         except EdgeError as error:
             # A file's name may be no Unicode, and then could not be told.
-            mistakes = tuple(str(error).encode(errors="replace").decode().splitlines())
-            self.health = replace(self.health, error=mistakes[0][:MAX_ERROR])
-            return Reloaded(mistakes)
+            return self._refused(tuple(str(error).encode(errors="replace").decode().splitlines()))
+        except Exception as error:  # of a library's loader, say: what runs is as good as before
+            log.exception("reading the configuration again failed for a reason that nobody foresaw")
+            words = " ".join(str(error).split())
+            return self._refused((f"unexpected {type(error).__name__}: {words}; see the log",))
         if engine is not self._engine and "model" not in changed:
             changed += ("model",)  # the file behind the same name
         before, self._settings = self._settings, settings
@@ -132,6 +136,10 @@ class Live:
         if {"camera", "discovery"} & set(changed):
             self._announce()
         return Reloaded(changed=changed, restart=restart)
+
+    def _refused(self, mistakes: tuple[str, ...]) -> Reloaded:
+        self.health = replace(self.health, error=mistakes[0][:MAX_ERROR])
+        return Reloaded(mistakes)
 
     def _apply(self, before: Settings) -> None:
         """Make the cameras what the settings say; *before* is what they said until now."""

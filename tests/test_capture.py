@@ -236,18 +236,23 @@ def test_waits_between_tries_double_up_to_a_bound() -> None:
     assert sum(waits) < 3.1
 
 
-def test_a_fault_in_a_driver_is_healed_like_any_other() -> None:
-    def broken(n: int) -> Image:
+def test_a_fault_in_a_driver_is_healed_like_any_other_and_its_traceback_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def odd_buffer(n: int) -> Image:
         if n == 3:
-            raise ValueError("odd buffer")
+            raise ValueError("odd\nbuffer")
         return moving(n)
 
     story = Story()
-    capture = Capture("hall", lambda: Script(broken), Slots(), story, retry_s=(0.01, 0.02))
+    capture = Capture("hall", lambda: Script(odd_buffer), Slots(), story, retry_s=(0.01, 0.02))
     capture.start()
-    until(lambda: len(story.told) >= 3)
+    until(lambda: len(story.told) >= 7)
     capture.stop()
     assert story.told[:3] == [("online", ""), ("offline", "ValueError: odd buffer"), ("online", "")]
+    (record,) = [record for record in caplog.records if record.exc_info]
+    assert record.levelname == "ERROR"
+    assert "in odd_buffer" in caplog.text
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

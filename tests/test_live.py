@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from edge import live
 from edge.assembly import open_engine
+from edge.detectors import FaceDetector
 from edge.engine import Engine
 from edge.host.disk import StateFiles
 from edge.live import Live, Reloaded
@@ -272,3 +274,23 @@ def test_without_a_file_there_is_nothing_to_read_again(start: Start, engine: Eng
     keeper: Any = Keeper(sink, tmp_path / "discovery.json", StateFiles(tmp_path))  # type: ignore[arg-type]
     live = Live(settings(), engine, sink, keeper, None, {})
     assert live.reload() == Reloaded(mistakes=("there is no configuration file",))
+
+
+def test_an_error_nobody_foresaw_in_a_reload_changes_nothing_and_leaves_its_traceback(
+    start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    home = start(settings())
+
+    def half_installed(part: Settings) -> FaceDetector:
+        raise KeyError("a library\nhalf installed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(live, "open_configured_detector", half_installed)
+        (mistake,) = home.reload(settings("hall", "porch")).mistakes
+    assert mistake == r"unexpected KeyError: 'a library\nhalf installed'; see the log"
+    assert home.live.health.error == mistake
+    assert "in half_installed" in caplog.text
+    assert [camera.name for camera in home.live.cameras] == ["hall"]
+    home.look(lambda: len(home.tracks()) == 2)
+    assert home.reload(settings("hall", "porch")).changed == ("camera",)
+    assert home.live.health == ConfigHealth()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import socket
@@ -15,8 +16,8 @@ import pytest
 
 from edge.host.heartbeats import FRESH_S, Heartbeats, Stage
 from edge.host.notify import Notifier
-from tests.broker import Mosquitto, broker, eventually  # noqa: F401
-from tests.process import Process
+from tests.broker import Mosquitto, broker, eventually, free_port  # noqa: F401
+from tests.process import REPOSITORY, Process
 from tests.test_end_to_end import PORTRAITS, configuration
 
 MISSING = 'name = "porch"\nsource = "/dev/video99"\n'
@@ -80,7 +81,7 @@ class Run:
         more = {"NOTIFY_SOCKET": self._manager.address, "WATCHDOG_USEC": str(round(watchdog_s * 1e6))}
         if fault:  # as a file laid into the device's Python is: site imports it before the daemon begins
             (self._folder / "sitecustomize.py").write_text(textwrap.dedent(fault))
-            more["PYTHONPATH"] = str(self._folder)
+            more["PYTHONPATH"] = f"{self._folder}{os.pathsep}{REPOSITORY}"
         self.daemon = Process(self._folder, text, more)
         return self.daemon
 
@@ -218,3 +219,22 @@ def test_a_watchdog_meant_for_another_process_and_no_socket_at_all_are_none(
     gone.send(READY=1)
     gone.send(READY=1)
     assert caplog.messages == ["NOTIFY_SOCKET: No such file or directory; systemd is not informed"]
+
+
+@pytest.mark.parametrize("place", ["edge.runtimes.litert.LiteRT", "edge.detectors.ssd.Ssd"])
+def test_what_nobody_foresaw_while_loading_leaves_its_traceback_in_the_journal(place: str, run: Run) -> None:
+    module, name = place.rsplit(".", 1)
+    fault = f"""
+        import {module} as module
+
+        def half_installed(*arguments, **keywords):
+            raise KeyError("half installed")
+
+        module.{name} = half_installed
+    """
+    daemon = run(configuration(free_port(), PORTRAITS), fault=fault)
+    assert daemon.process.wait(60) == 1
+    daemon.close()
+    assert "CRITICAL the daemon ends by an error nobody foresaw" in daemon.log
+    assert "in half_installed" in daemon.log
+    assert "unexpected KeyError: 'half installed'; please report it to the makers\n" in daemon.log

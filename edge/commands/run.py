@@ -9,7 +9,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from edge import __version__
@@ -42,10 +43,23 @@ def run(options: argparse.Namespace) -> int:
     # would not do: a thread that a library started at its import would take it.
     asked = threading.Event()
     signal.signal(signal.SIGHUP, lambda *_: asked.set())
-    settings = load(options.config)
-    configure_logging(settings.log.level)
-    serve(settings, load=partial(load, options.config), asked=asked)
+    with surprises_logged():
+        settings = load(options.config)
+        configure_logging(settings.log.level)
+        _serve(settings, partial(load, options.config), asked, None)
     return 0
+
+
+@contextmanager
+def surprises_logged() -> Iterator[None]:
+    """Leave the traceback of what nobody foresaw in the log before it ends the daemon."""
+    try:
+        yield
+    except EdgeError:
+        raise
+    except Exception:
+        log.critical("the daemon ends by an error nobody foresaw", exc_info=True)
+        raise
 
 
 def serve(
@@ -60,6 +74,13 @@ def serve(
     With SIGHUP it takes over what *load* gives, at once if it was *asked* for before; without *load*, SIGHUP
     ends it like any other program.
     """
+    with surprises_logged():
+        _serve(settings, load, asked or threading.Event(), seconds)
+
+
+def _serve(
+    settings: Settings, load: Callable[[], Settings] | None, asked: threading.Event, seconds: float | None
+) -> None:
     from edge.assembly import build_sink, open_engine
     from edge.daemon import Daemon
     from edge.host.notify import Notifier
@@ -75,7 +96,7 @@ def serve(
         signal.signal(number, lambda *_: daemon.stop())
     if load is not None:
         signal.signal(signal.SIGHUP, lambda *_: daemon.reload())
-    if asked is not None and asked.is_set():
+    if asked.is_set():
         daemon.reload()
     if seconds is not None:
         alarm = threading.Timer(seconds, daemon.stop)
@@ -86,11 +107,6 @@ def serve(
     sink.start()
     try:
         daemon.run()
-    except EdgeError:
-        raise
-    except Exception:
-        log.critical("the daemon ends by an error nobody foresaw", exc_info=True)
-        raise
     finally:
         sink.stop()
     log.info("stopped")
