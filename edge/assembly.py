@@ -38,7 +38,12 @@ def open_engine(settings: Settings, waiting: Waiting = no_wait) -> Engine:
     cv2.setNumThreads(settings.model.threads)
     part = settings.model
     return open_chain(
-        part.file, runtime=part.runtime, provider=part.provider, threads=part.threads, waiting=waiting
+        part.file,
+        runtime=part.runtime,
+        provider=part.provider,
+        threads=part.threads,
+        mirror=part.mirror,
+        waiting=waiting,
     )
 
 
@@ -106,6 +111,7 @@ def build_info(settings: Settings, engine: Engine, detector: FaceDetector) -> In
         version=__version__,
         model=f"{card.name} {card.version}",
         model_sha256=engine.model.sha256,
+        mirror=engine.classifier.mirror,
         labels=card.labels,
         runtime=engine.runtime.name,
         runtime_reason=_without_folders(engine.reason),

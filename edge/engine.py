@@ -49,12 +49,19 @@ def no_wait(_reason: str, _seconds: float) -> AbstractContextManager[None]:
 
 
 def open_chain(
-    file: Path, *, runtime: str = "auto", provider: str = "cpu", threads: int = 1, waiting: Waiting = no_wait
+    file: Path,
+    *,
+    runtime: str = "auto",
+    provider: str = "cpu",
+    threads: int = 1,
+    mirror: bool | None = None,
+    waiting: Waiting = no_wait,
 ) -> Engine:
     """The model of *file* in the first runtime of the chain that is there and right.
 
-    The chain begins with *runtime* and *provider*; "auto" tries all that the card has files for. EdgeError
-    where file and card are not right, or no runtime is.
+    The chain begins with *runtime* and *provider*; "auto" tries all that the card has files for. *mirror*
+    None averages each face with its mirror image on the CPU only: an accelerator's calls cost a transfer.
+    EdgeError where file and card are not right, or no runtime is.
     """
     named = read_model(file)
     passed_over: list[str] = []
@@ -62,7 +69,7 @@ def open_chain(
     for kind, path in _chain(named, runtime, provider):
         try:
             model = named if path == named.path else read_model(path)
-            engine = _open(kind, model, threads, waiting, asked=runtime, passed_over=tuple(passed_over))
+            engine = _open(kind, model, threads, waiting, runtime, mirror, tuple(passed_over))
         except EdgeError as error:
             if kind == "cpu":
                 raise
@@ -108,7 +115,13 @@ def _chain(model: Model, runtime: str, provider: str) -> list[tuple[str, Path]]:
 
 
 def _open(
-    kind: str, model: Model, threads: int, waiting: Waiting, *, asked: str, passed_over: tuple[str, ...]
+    kind: str,
+    model: Model,
+    threads: int,
+    waiting: Waiting,
+    asked: str,
+    mirror: bool | None,
+    passed_over: tuple[str, ...],
 ) -> Engine:
     name = str(model.path)
     golden: Golden | None = None
@@ -139,7 +152,8 @@ def _open(
                 runtime = open_runtime("onnx", model.content, threads=threads, provider=provider)
     if kind != "edgetpu" and (failure := prove(runtime)):
         raise EdgeError(f"{name}: {runtime.name}: {failure}")
-    return Engine(model, runtime, FaceClassifier(runtime, model.card, name), asked, passed_over)
+    twice = kind == "cpu" if mirror is None else mirror
+    return Engine(model, runtime, FaceClassifier(runtime, model.card, name, mirror=twice), asked, passed_over)
 
 
 def _listed(model: Model, suffix: str) -> Path | None:

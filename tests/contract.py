@@ -96,7 +96,7 @@ def extremes() -> Iterator[Message]:
     names = [f"camera-at-the-back-{number}" for number in range(3)]
     yield messages.info(
         TOPICS,
-        Info("0.1.0", WORDS, "ab" * 32, LABELS, WORDS, WORDS, WORDS, WORDS, names),
+        Info("0.1.0", WORDS, "ab" * 32, True, LABELS, WORDS, WORDS, WORDS, WORDS, names),
         NOON,
     )
     percentiles = (1234.567, 12345.678)

@@ -54,7 +54,7 @@ def sent() -> Iterator[Message]:
         yield messages.node_status(TOPICS, online)
     yield messages.info(
         TOPICS,
-        Info("0.1.0", "edge-s 1", "ab12", LABELS, "litert 2.3.0, cpu", "auto", "haar", "auto", CAMERAS),
+        Info("0.1.0", "edge-s 1", "ab12", True, LABELS, "litert 2.3.0, cpu", "auto", "haar", "auto", CAMERAS),
         NOON,
     )
     idle = CameraHealth(0.0, None, {}, 0)

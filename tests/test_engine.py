@@ -8,10 +8,13 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edge import engine as engine_module
+from edge.card import read_model
 from edge.engine import open_chain
+from edge.golden import read_golden
 from edge.runtimes.edgetpu import EdgeTpu
 from edge.settings.tables import MODEL_FILE
 from edge.types import EdgeError
@@ -59,6 +62,7 @@ def test_a_chip_that_leaves_and_comes_back_is_told_by_the_reason(
 ) -> None:
     stub.set("fail")
     engine = open_chain(leave_compiled(tmp_path), runtime="edgetpu")
+    assert not engine.classifier.mirror  # nor on the CPU while the chip is away: its answers must not change
     assert engine.reason.startswith("edgetpu; edgetpu: libedgetpu.so.1 gives no delegate: ")
     stub.set("load")
     assert eventually(lambda: engine.reason == "edgetpu", 30)
@@ -127,3 +131,23 @@ def test_a_model_without_golden_vectors_runs_on_the_cpu_only(
     assert ", cpu, " in engine.runtime.name
     assert engine.reason.startswith("auto; edgetpu: cannot be proven: ")
     assert "lists 0 files *.golden.npz" in caplog.text
+
+
+@pytest.mark.parametrize("mirror", [True, False])
+def test_the_mirror_image_has_an_equal_say_where_it_is_wanted(mirror: bool) -> None:
+    classifier = open_chain(MODEL_FILE, mirror=mirror).classifier
+    golden = read_golden(read_model(MODEL_FILE))
+    for picture in golden.pictures:
+        once, other = np.array(classifier.scores(picture)), np.array(classifier.scores(picture[:, ::-1]))
+        wanted = (once + other) / 2 if mirror else once
+        assert classifier.opinion(picture) == pytest.approx(wanted)
+    moved = [
+        np.abs(np.subtract(classifier.scores(p), classifier.scores(p[:, ::-1]))).max()
+        for p in golden.pictures
+    ]
+    assert max(moved) > 0.01  # the two differ, or the test could not fail
+
+
+def test_the_mirror_image_is_asked_on_the_cpu_alone_unless_told_otherwise() -> None:
+    assert open_chain(MODEL_FILE).classifier.mirror
+    assert not open_chain(MODEL_FILE, mirror=False).classifier.mirror

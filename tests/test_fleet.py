@@ -272,7 +272,9 @@ def gathered(*told: Message, prefix: str = PREFIX) -> Fleet:
 
 def full(topics: Topics) -> list[Message]:
     camera = CameraHealth(9.84, 0.1, {}, 0)
-    about = Info("0.1.0", "plain 1", "ab" * 32, LABELS, "litert", "auto", "haar", "auto", ["hall", "porch"])
+    about = Info(
+        "0.1.0", "plain 1", "ab" * 32, True, LABELS, "litert", "auto", "haar", "auto", ["hall", "porch"]
+    )
     cameras, waiting = dict.fromkeys(about.cameras, camera), MqttHealth(queued=2, outbox=OutboxHealth(7))
     return [
         messages.node_status(topics, True),

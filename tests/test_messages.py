@@ -65,6 +65,7 @@ def test_info() -> None:
         version="0.1.0",
         model="plain 1",
         model_sha256="ab12",
+        mirror=True,
         labels=LABELS,
         runtime="litert 2.3.0, cpu, 1 thread",
         runtime_reason="auto: no accelerator",
@@ -75,7 +76,7 @@ def test_info() -> None:
     assert messages.info(TOPICS, about, NOON) == Message(
         "emotion-edge/kitchen-pi/info",
         b'{"v":1,"ts":"2026-03-01T12:00:00.123+00:00","version":"0.1.0",'
-        b'"model":{"name":"plain 1","sha256":"ab12"},'
+        b'"model":{"name":"plain 1","sha256":"ab12","mirror":true},'
         b'"labels":["angry","disgust","fear","happy","sad","surprise","neutral"],'
         b'"runtime":{"name":"litert 2.3.0, cpu, 1 thread","reason":"auto: no accelerator"},'
         b'"detector":{"name":"haar","reason":"auto: no YuNet file"},"cameras":["hall","porch"]}',

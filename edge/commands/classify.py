@@ -110,7 +110,7 @@ def measure(labelled: list[tuple[str, Path]], engine: Engine) -> dict[str, Any]:
 
 def _whole(image: Image, engine: Engine) -> list[float]:
     part = engine.model.card.input
-    return engine.classifier.scores(crop_whole(image, part.height, part.width))
+    return engine.classifier.opinion(crop_whole(image, part.height, part.width))
 
 
 def _labelled_pictures(path: Path) -> Iterator[tuple[str, Path]]:

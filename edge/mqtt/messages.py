@@ -43,6 +43,7 @@ class Info:
     version: str  # of emotion-edge
     model: str  # name and version on its card
     model_sha256: str
+    mirror: bool  # each face is averaged with its mirror image
     labels: Sequence[str]
     runtime: str  # Runtime.name
     runtime_reason: str  # why this one
@@ -128,7 +129,7 @@ def info_body(about: Info, wall: float) -> dict[str, Any]:
         "v": 1,
         "ts": timestamp(wall),
         "version": about.version,
-        "model": {"name": about.model, "sha256": about.model_sha256},
+        "model": {"name": about.model, "sha256": about.model_sha256, "mirror": about.mirror},
         "labels": list(about.labels),
         "runtime": {"name": about.runtime, "reason": about.runtime_reason},
         "detector": {"name": about.detector, "reason": about.detector_reason},

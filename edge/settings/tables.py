@@ -176,6 +176,7 @@ class Model(_Table):
     threads: int = Field(default=1, ge=1, le=4)
     runtime: Literal["auto", "cpu", "edgetpu", "onnx"] = "auto"
     provider: Literal["cpu", "cuda", "tensorrt"] = "cpu"
+    mirror: bool | None = None  # None: on the CPU only
 
 
 class Detector(_Table):
