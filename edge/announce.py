@@ -54,8 +54,11 @@ class Announcer:
         if frame.taken < self._faces_due if showing else self._shown is None:
             return told
         if self.faces_hz > 0:
-            # From when it was due, not from now: frames a little late must not lower the rate.
-            self._faces_due = max(self._faces_due + 1 / self.faces_hz, frame.taken)
+            # From when it was due where the frame is a little late, or the rate would fall; after a pause
+            # from now, or two would follow each other at once.
+            period = 1 / self.faces_hz
+            late = frame.taken - self._faces_due
+            self._faces_due = (self._faces_due if late < period / 4 else frame.taken) + period
         self._shown = (frame.seq, frame.size) if showing else None
         return [*told, messages.faces(self._topics, frame, showing)]
 
@@ -96,6 +99,9 @@ class Announcer:
         if not tracks:
             return False
         old, new = self._told[0], tracks[0]
-        return (old.number, old.emotion) != (new.number, new.emotion) or (
-            abs(old.confidence - new.confidence) >= CONFIDENCE_STEP
-        )
+        if old.number != new.number:
+            return True
+        if new.doubted:  # what becomes of it is known within hold_s
+            return False
+        (before, was), (after, now) = old.shown, new.shown
+        return before != after or abs(was - now) >= CONFIDENCE_STEP

@@ -41,12 +41,16 @@ def blend(track: Track, scores: Sequence[float], elapsed: float, rules: Rules) -
 def verdict(track: Track, rules: Rules) -> str:
     """The label that the blended scores speak for, given the one that is reported now."""
     best = max(range(len(LABELS)), key=track.scores.__getitem__)
+    floor = rules.min_confidence
     if track.emotion in LABELS:
         own = track.scores[LABELS.index(track.emotion)]
-        # A reported label also gets the margin at the floor, or it would flicker with uncertain.
-        if own >= rules.min_confidence - rules.margin and track.scores[best] < own + rules.margin:
+        if own >= floor and track.scores[best] < own + rules.margin:
             return track.emotion
-    return LABELS[best] if track.scores[best] >= rules.min_confidence else UNCERTAIN
+    elif track.announced:
+        # After an uncertain the margin lies on top of the floor, or the two would alternate there; of a floor
+        # near 1 half of what is left.
+        floor += min(rules.margin, (1 - floor) / 2)
+    return LABELS[best] if track.scores[best] >= floor else UNCERTAIN
 
 
 def settle(track: Track, camera: str, now: float, wall: float, rules: Rules) -> tuple[Track, Event | None]:
@@ -62,14 +66,15 @@ def settle(track: Track, camera: str, now: float, wall: float, rules: Rules) -> 
         track = replace(track, announced=True, emotion=first, emotion_since=now, rival=first, rival_since=now)
         return track, Event("face_appeared", camera, track.number, NONE, first, track.confidence, wall)
     label = verdict(track, rules)
-    if label == track.emotion:
-        return track if track.rival == label else replace(track, rival=label), None
     if label != track.rival:
-        return replace(track, rival=label, rival_since=now), None
-    if now - track.rival_since < rules.hold_s:
+        track = replace(track, rival=label, rival_since=now)
+    doubted = track.emotion in LABELS and track.confidence < rules.min_confidence
+    if doubted != track.doubted:
+        track = replace(track, doubted=doubted)
+    if label == track.emotion or now - track.rival_since < rules.hold_s:
         return track, None
     before = track.emotion
-    track = replace(track, emotion=label, emotion_since=now)
+    track = replace(track, emotion=label, emotion_since=now, doubted=False)
     return track, Event("emotion_changed", camera, track.number, before, label, track.confidence, wall)
 
 

@@ -99,13 +99,23 @@ class Track:
     emotion_since: float = 0.0  # monotonic s
     rival: str = UNCERTAIN  # what would be reported once it has lasted
     rival_since: float = 0.0  # monotonic s
+    doubted: bool = False  # the reported label has fallen below the floor; what follows it has yet to last
 
     @property
     def confidence(self) -> float:
         """Blended probability of the reported label; of the likeliest one while uncertain; 0..1."""
+        return self._probability(self.emotion)
+
+    @property
+    def shown(self) -> tuple[str, float]:
+        """What can be said of the face now, with its probability: never a label below the floor."""
+        label = UNCERTAIN if self.doubted else self.emotion
+        return label, self._probability(label)
+
+    def _probability(self, label: str) -> float:
         if not self.scores:
             return 0.0
-        return self.scores[LABELS.index(self.emotion)] if self.emotion in LABELS else max(self.scores)
+        return self.scores[LABELS.index(label)] if label in LABELS else max(self.scores)
 
 
 EventType = Literal["face_appeared", "emotion_changed", "face_left"]

@@ -2,11 +2,16 @@
 
 import json
 from dataclasses import replace
+from itertools import pairwise
+from random import Random
 from typing import Any
+
+import pytest
 
 from edge.announce import Announcer, EventIds
 from edge.mqtt.messages import Topics
-from edge.types import Event, Message, Track
+from edge.report import Rules, blend, settle
+from edge.types import LABELS, Event, Message, Track
 from tests.fakes import face, frame
 
 
@@ -78,6 +83,76 @@ def test_faces_come_at_their_rate_and_an_empty_list_once_when_the_last_left() ->
             if topic == "faces":
                 times.append((n / 8, len(body["faces"])))
     assert times == [(0.0, 1), (0.5, 1), (1.0, 1), (1.5, 1), (2.0, 1), (2.5, 0)]
+
+
+@pytest.mark.parametrize(
+    ("hz", "fps", "pause_s"), [(2.0, 10, 5.0), (2.0, 25, 0.8), (1.0, 10, 60.0), (5.0, 30, 0.3)]
+)
+def test_after_a_pause_faces_come_no_faster_than_their_rate(hz: float, fps: int, pause_s: float) -> None:
+    teller, times = announcer(faces_hz=hz), []
+    for n in range(4 * fps):
+        now = n / fps + (pause_s if n >= fps else 0.0)
+        for topic, body in told(teller.frame(frame(now, seq=n), [track()] if n != fps - 1 else [], [])):
+            if topic == "faces" and body["faces"]:
+                times.append(now)
+    gaps = [later - earlier for earlier, later in pairwise(times)]
+    assert min(gaps) >= 0.75 / hz - 1e-9  # a quarter early at most, after a frame that came late
+    for start in times:
+        assert sum(start <= now < start + 3 for now in times) <= 3 * hz + 1
+
+
+@pytest.mark.parametrize(("hz", "fps"), [(2.0, 7), (3.0, 10), (1.5, 25)])
+def test_frames_that_come_late_do_not_lower_the_rate_of_faces(hz: float, fps: int) -> None:
+    teller = announcer(faces_hz=hz)
+    lists = [told(teller.frame(frame(n / fps, seq=n), [track()], [])) for n in range(20 * fps)]
+    assert sum(topic == "faces" for messages in lists for topic, _ in messages) >= 0.9 * 20 * hz
+
+
+@pytest.mark.parametrize("floor", [0.5, 0.8])
+def test_a_state_never_tells_an_emotion_below_the_floor(floor: float) -> None:
+    """Emotions that give way to one another in all ways, and people who come and go meanwhile."""
+    rules, random_ = Rules(min_confidence=floor), Random(7)
+    teller, people, goal = announcer(faces_hz=2.0), {}, {}
+    seen = set()
+    for n in range(6000):
+        now = n / 10
+        if random_.random() < 0.05:
+            people[2] = None if people.get(2) else track(2, "uncertain", 0.3)
+        people.setdefault(1, track(1, "uncertain", 0.3))
+        shown = []
+        for number, person in people.items():
+            if person is None:
+                continue
+            if random_.random() < 0.03 or number not in goal:
+                label, top = random_.randrange(7), random_.uniform(0.2, 1.0)
+                goal[number] = [top if k == label else (1 - top) / 6 for k in range(7)]
+            people[number], _ = settle(blend(person, goal[number], 0.1, rules), "hall", now, now, rules)
+            shown.append(people[number])
+        for topic, body in told(teller.frame(frame(now, seq=n), shown, [])):
+            bodies = [body] if topic == "state" else body["faces"]
+            seen |= {body["emotion"] for body in bodies}
+            for body in bodies:
+                assert body["emotion"] in ("none", "uncertain") or body["confidence"] >= floor
+    assert "uncertain" in seen
+    assert len(seen & set(LABELS)) == 7
+
+
+def test_the_state_keeps_still_while_one_emotion_gives_way_to_another() -> None:
+    teller, rules = announcer(faces_hz=0), Rules()
+    person, story = track(confidence=0.9), []
+    for n in range(60):
+        scores = [0.9 if label == (3 if n < 20 else 4) else 0.1 / 6 for label in range(7)]
+        person, _ = settle(blend(person, scores, 0.1, rules), "hall", n / 10, 0.0, rules)
+        story += states(teller.frame(frame(n / 10), [person], []))
+    assert [emotion for _, emotion in story] == ["happy", "happy", "sad"]  # the second one less sure
+
+
+def test_who_comes_while_an_emotion_gives_way_is_told_with_uncertain() -> None:
+    teller = announcer(faces_hz=0)
+    teller.frame(frame(0.0), [track()], [])
+    doubted = replace(track(confidence=0.12), doubted=True)
+    assert teller.frame(frame(1.5), [doubted], []) == []
+    assert states(teller.frame(frame(1.6), [doubted, track(2)], [])) == [("ON", "uncertain")]
 
 
 def test_events_are_told_at_once_with_ids_that_count_up() -> None:

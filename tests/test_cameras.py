@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -298,3 +299,19 @@ def test_health_judges_only_a_picture_that_there_is(house: House) -> None:
     assert (health["hall"].picture, health["porch"].picture) == ("ok", None)
     house.turn("enabled", False)
     assert house.cameras.health(1.0)["hall"].picture is None
+
+
+@pytest.mark.parametrize(
+    ("values", "p50", "p95"),
+    [([7.0], 7.0, 7.0), ([1.0, 2.0], 1.5, 1.95), (range(1, 11), 5.5, 9.55), (range(20), 9.5, 18.05)],
+)
+def test_the_95th_percentile_of_few_values_is_not_their_largest(
+    house: House, values: Sequence[float], p50: float, p95: float
+) -> None:
+    house.add("porch", Switches(enabled=False))
+    porch = house.cameras["porch"]
+    porch.latencies.extend(values)
+    porch.stages["detect"] = deque(values)
+    health = house.cameras.health(1.0)["porch"]
+    assert health.latency_ms == pytest.approx((p50, p95))
+    assert health.stage_ms["detect"] == pytest.approx((p50, p95))

@@ -47,15 +47,25 @@ def test_below_the_floor_the_verdict_is_uncertain() -> None:
 
 
 def test_a_reported_label_is_kept_until_another_leads_by_the_margin() -> None:
+    rules = replace(RULES, min_confidence=0.4)
     happy = track(emotion="happy", scores=scores(happy=0.44, neutral=0.51))
-    assert verdict(happy, RULES) == "happy"
-    assert verdict(replace(happy, scores=scores(happy=0.42, neutral=0.51)), RULES) == "neutral"
+    assert verdict(happy, rules) == "happy"
+    assert verdict(replace(happy, scores=scores(happy=0.42, neutral=0.51)), rules) == "neutral"
 
 
-def test_a_reported_label_falls_to_uncertain_only_a_margin_below_the_floor() -> None:
-    happy = track(emotion="happy", scores=scores(happy=0.43))
+def test_a_reported_label_falls_to_uncertain_below_the_floor_and_comes_back_a_margin_above() -> None:
+    happy = track(announced=True, emotion="happy", scores=scores(happy=0.50))
     assert verdict(happy, RULES) == "happy"
-    assert verdict(replace(happy, scores=scores(happy=0.41)), RULES) == "uncertain"
+    assert verdict(replace(happy, scores=scores(happy=0.49)), RULES) == "uncertain"
+    unsure = replace(happy, emotion="uncertain")
+    assert verdict(replace(unsure, scores=scores(happy=0.57)), RULES) == "uncertain"
+    assert verdict(replace(unsure, scores=scores(happy=0.58)), RULES) == "happy"
+
+
+@pytest.mark.parametrize(("floor", "enough"), [(0.0, 0.15), (0.94, 0.97), (1.0, 1.0)])
+def test_a_label_can_follow_uncertain_whatever_the_floor(floor: float, enough: float) -> None:
+    unsure = track(announced=True, emotion="uncertain", scores=scores(sad=enough))
+    assert verdict(unsure, replace(RULES, min_confidence=floor)) == "sad"
 
 
 @pytest.mark.parametrize(("sightings", "now"), [(1, 5.0), (9, 0.29)])
@@ -86,6 +96,24 @@ def test_a_flicker_shorter_than_the_dwell_is_never_told() -> None:
         label = "sad" if n // 5 % 2 else "happy"
         current, event = settle(replace(current, scores=scores(**{label: 0.9})), "hall", n / 10, 0.0, RULES)
         assert event is None
+
+
+@pytest.mark.parametrize("label", ["sad", "neutral"])
+def test_without_a_hold_one_frame_changes_the_emotion(label: str) -> None:
+    happy = track(announced=True, emotion="happy", rival="happy", scores=scores(**{label: 0.9}))
+    changed, event = settle(happy, "hall", 10.0, 1700.0, replace(RULES, hold_s=0.0))
+    assert event == Event("emotion_changed", "hall", 7, "happy", label, 0.9, 1700.0)
+    assert changed.shown == (label, 0.9)
+
+
+@pytest.mark.parametrize(("floor", "own"), [(0.5, 0.12), (0.3, 0.29), (0.9, 0.89)])
+def test_a_label_below_the_floor_is_never_shown(floor: float, own: float) -> None:
+    rules = replace(RULES, min_confidence=floor)
+    happy = track(announced=True, emotion="happy", rival="happy", scores=scores(happy=own))
+    pending, event = settle(happy, "hall", 10.0, 0.0, rules)
+    assert (event, pending.emotion, pending.shown) == (None, "happy", ("uncertain", max(pending.scores)))
+    back, _ = settle(replace(pending, scores=scores(happy=floor)), "hall", 10.1, 0.0, rules)
+    assert back.shown == ("happy", floor)
 
 
 def test_another_rival_starts_the_dwell_again() -> None:

@@ -183,15 +183,19 @@ def state(
     camera started, are monotonic s; *wall* is the same moment as *now* in Unix s.
     """
     largest = tracks[0] if tracks else None
+    emotion, confidence = largest.shown if largest else (NONE, 0)
+    since = empty_since
+    if largest:
+        since = largest.rival_since if largest.doubted else largest.emotion_since
     payload = {
         "v": 1,
         "ts": timestamp(wall),
         "present": "ON" if largest else "OFF",
         "faces": len(tracks),
-        "emotion": largest.emotion if largest else NONE,
-        "confidence": round(largest.confidence, 3) if largest else 0,
+        "emotion": emotion,
+        "confidence": round(confidence, 3),
         "track": largest.number if largest else None,
-        "since": timestamp(wall - (now - (largest.emotion_since if largest else empty_since))),
+        "since": timestamp(wall - (now - since)),
     }
     return Message(topics.of(camera, "state"), _json(payload), qos=1, retain=True)
 
@@ -251,12 +255,13 @@ def _faces(
 
 
 def _face(track: Track, frame: Frame) -> dict[str, Any]:
+    emotion, confidence = track.shown
     return {
         "track": track.number,
         "box": _fractions(track.face.box, *frame.size),
         "score": round(track.face.score, 3),
-        "emotion": track.emotion,
-        "confidence": round(track.confidence, 3),
+        "emotion": emotion,
+        "confidence": round(confidence, 3),
         "scores": {label: round(score, 3) for label, score in zip(LABELS, track.scores, strict=False)},
         "age": round(frame.taken - track.since, 1),
     }
