@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from edge.mqtt.client import MqttSink
 from edge.mqtt.connection import Ack, Connection
 from edge.mqtt.messages import MqttHealth
 from edge.types import Incoming, Message
@@ -233,3 +234,13 @@ def test_whatever_raises_in_the_sinks_thread_it_is_told_and_the_sink_connects_ag
     assert [record.getMessage() for record in caplog.records] == [
         f"mqtt 127.0.0.1:{broker.port}: failed (MemoryError('no more')) (trying again)"
     ]
+
+
+def test_ever_new_reasons_of_an_outage_do_not_fill_the_memory(caplog: pytest.LogCaptureFixture) -> None:
+    publishing = MqttSink("127.0.0.1", port=1, status_topic=STATUS, client_id="n")
+    for number in range(1000):
+        publishing._tell_failure(ValueError(f"packet at {number}"))
+        publishing._tell_failure(ValueError("the same"))
+    publishing.stop()
+    assert len(publishing._told) == 20
+    assert sum("the same" in record.message for record in caplog.records) < 100

@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -338,3 +339,12 @@ def test_no_warning_where_nobody_can_listen(
 
 def test_an_address_of_another_machine_is_not_local() -> None:
     assert not any(broker(host).local for host in ("192.168.1.2", "fe80::1", "localhost.lan", "0.0.0.0"))
+
+
+@pytest.mark.parametrize("password", ["hunter2", "a'b\\c d"])
+def test_the_broker_s_repr_shows_no_password(password: str) -> None:
+    shown = repr(replace(broker("192.0.2.1"), password=password))
+    assert "192.0.2.1" in shown
+    assert password not in shown
+    assert repr(password)[1:-1] not in shown
+    assert "password" not in shown

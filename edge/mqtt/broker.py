@@ -7,7 +7,7 @@ import os
 import re
 import socket
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
 
@@ -40,7 +40,7 @@ class Broker:
     port: int
     client_id: str
     username: str | None
-    password: str | None
+    password: str | None = field(repr=False)
     keepalive_s: int  # a broker that froze is noticed within twice this
     connect_timeout_s: float  # for TCP and TLS each, and again for the broker's CONNACK
     tls: bool

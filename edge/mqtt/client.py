@@ -7,6 +7,7 @@ import random
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 # A name server that does not answer, then each of a name's addresses, then a CONNACK that does not come.
 CONNECT_S = 180.0
 MQTT_3_1_1, MQTT_5 = 4, 5  # protocol levels, as in CONNECT
+REASONS = 20  # of one outage that are not logged twice; an outage has few, but a broker may word each anew
 
 
 class MqttSink:
@@ -85,7 +87,7 @@ class MqttSink:
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_reader.setblocking(False)
         self._wake_writer.setblocking(False)
-        self._told: set[str] = set()  # what was logged of this outage
+        self._told: deque[str] = deque(maxlen=REASONS)  # what was logged of this outage
         self._refused: set[str] = set()  # topics of which a refusal was logged
         self._failed: set[str] = set()  # topics of which a handler's failure was logged
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
@@ -334,7 +336,7 @@ class MqttSink:
         reason = str(error) if isinstance(error, BrokerError) else f"failed ({error!r})"
         if reason in self._told or self._stopping.is_set():
             return
-        self._told.add(reason)
+        self._told.append(reason)
         log.warning("mqtt %s: %s (trying again)", self._broker, reason)
 
 
