@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
 from functools import partial
@@ -24,6 +23,7 @@ from edge.mqtt.outbox import Outbox
 from edge.pipeline import Pipeline
 from edge.rate import Rate
 from edge.report import Rules
+from edge.secrecy import without_folders
 from edge.settings import Settings
 from edge.settings.tables import Camera as CameraSettings
 from edge.settings.tables import default_node_id
@@ -114,16 +114,11 @@ def build_info(settings: Settings, engine: Engine, detector: FaceDetector) -> In
         mirror=engine.classifier.mirror,
         labels=card.labels,
         runtime=engine.runtime.name,
-        runtime_reason=_without_folders(engine.reason),
+        runtime_reason=without_folders(engine.reason),
         detector=detector.finder.name,
-        detector_reason=_without_folders(detector.description),
+        detector_reason=without_folders(detector.description),
         cameras=[part.name for part in settings.camera],
     )
-
-
-def _without_folders(text: str) -> str:
-    """Names of files, not of the folders of who runs this: info is retained, and many may read it."""
-    return re.sub(r"(?<!\S)/(?!dev/)\S*/", "", text)
 
 
 def build_sink(settings: Settings, stage: Stage | None = None) -> MqttSink:

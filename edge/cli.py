@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 
+from edge.secrecy import masked
 from edge.types import EdgeError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells say it
@@ -36,7 +37,7 @@ def ended(work: Callable[[], int], interrupted: str = "") -> int:
     except Exception as error:
         if sys.flags.dev_mode:
             raise
-        told = " ".join(str(error).split())
+        told = " ".join(masked(str(error)).split())
         print(f"unexpected {type(error).__name__}: {told}; please report it to the makers", file=sys.stderr)
         return 1
     return code

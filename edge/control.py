@@ -17,6 +17,7 @@ from edge.mqtt import messages
 from edge.remote.inbox import Inbox
 from edge.remote.requests import COMMANDS, RefusedRequest, Request, parse_request
 from edge.remote.switches import NAMES, Refused, Switches, parse, switches_text, text
+from edge.secrecy import without_folders
 from edge.types import Duplex
 
 log = logging.getLogger(__name__)
@@ -153,7 +154,7 @@ class Control:
             case "reload":
                 done = self._read_configuration()
                 if done.mistakes:
-                    raise RefusedRequest("\n".join(done.mistakes), request.transaction)
+                    raise RefusedRequest("\n".join(map(without_folders, done.mistakes)), request.transaction)
                 return done.story, {"restart": list(done.restart)} if done.restart else {}
             case "clear_outbox":
                 cleared = self._clear_outbox()

@@ -35,6 +35,7 @@ from edge.mqtt import discovery, messages
 from edge.mqtt.discovery.keeper import Keeper
 from edge.mqtt.messages import ConfigHealth, Info
 from edge.remote.switches import Switches
+from edge.secrecy import masked, without_folders
 from edge.settings import Settings
 from edge.settings.tables import Camera as CameraSettings
 from edge.types import Duplex, EdgeError
@@ -125,7 +126,7 @@ class Live:
             return self._refused(tuple(str(error).encode(errors="replace").decode().splitlines()))
         except Exception as error:  # of a library's loader, say: what runs is as good as before
             log.exception("reading the configuration again failed for a reason that nobody foresaw")
-            words = " ".join(str(error).split())
+            words = " ".join(masked(str(error)).split())
             return self._refused((f"unexpected {type(error).__name__}: {words}; see the log",))
         if engine is not self._engine and "model" not in changed:
             changed += ("model",)  # the file behind the same name
@@ -138,7 +139,7 @@ class Live:
         return Reloaded(changed=changed, restart=restart)
 
     def _refused(self, mistakes: tuple[str, ...]) -> Reloaded:
-        self.health = replace(self.health, error=mistakes[0][:MAX_ERROR])
+        self.health = replace(self.health, error=without_folders(mistakes[0])[:MAX_ERROR])
         return Reloaded(mistakes)
 
     def _apply(self, before: Settings) -> None:

@@ -27,6 +27,7 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def squares_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as emotion-train leaves it, of a small network (tests/squares.py)."""
+    pytest.importorskip("tensorflow", reason="only a training environment makes this network")
     from tests import squares
 
     folder = tmp_path_factory.mktemp("run")

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -182,14 +183,18 @@ class CuttingServer:
 
 
 class RtspCamera:
-    """An IP camera on the loopback: H.264 from ffmpeg, RTSP with RTP inside its TCP connection only."""
+    """An IP camera on the loopback: H.264 from ffmpeg, RTSP with RTP inside its TCP connection only.
+
+    With *login* ("user:password") it wants that, by Basic authentication.
+    """
 
     _SDP = (
         "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=camera\r\nt=0 0\r\nm=video 0 RTP/AVP 96\r\n"
         "a=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1\r\na=control:track\r\n"
     )
 
-    def __init__(self) -> None:
+    def __init__(self, login: str = "") -> None:
+        self._wanted = f"Authorization: Basic {b64encode(login.encode()).decode()}" if login else ""
         self._packets = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._packets.bind(("127.0.0.1", 0))
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -239,6 +244,10 @@ class RtspCamera:
                     raise OSError("the client left")
                 method = request[0].split()[0]
                 sequence = next(line for line in request if line.startswith("CSeq"))
+                if method == "DESCRIBE" and self._wanted and self._wanted not in request:
+                    challenge = 'WWW-Authenticate: Basic realm="camera"'
+                    client.sendall(f"RTSP/1.0 401 Unauthorized\r\n{sequence}\r\n{challenge}\r\n\r\n".encode())
+                    continue
                 more = {
                     "DESCRIBE": f"Content-Type: application/sdp\r\nContent-Length: {len(self._SDP)}\r\n",
                     "SETUP": "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\nSession: 1\r\n",

@@ -39,3 +39,8 @@ def test_startup_hears_the_daemons_first_words(capsys: pytest.CaptureFixture[str
 def test_a_source_that_is_none_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "--source", "missing.mp4"]) == 1
     assert capsys.readouterr().err.startswith("source 'missing.mp4': no such file")
+    for source in ("http://127.0.0.1:9/s?jwt=hunter2", "rtsp://me:hunter 2@127.0.0.1:9/s"):
+        assert main(["bench", "--source", source]) == 1
+        said = capsys.readouterr().err
+        assert "127.0.0.1:9/s" in said
+        assert "hunter" not in said

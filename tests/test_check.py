@@ -31,7 +31,7 @@ def check(folder: Path, *arguments: str, **environment: str) -> subprocess.Compl
 def test_a_right_configuration_is_printed_as_toml_with_the_origin_of_each_value(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text(
         '[mqtt]\nhost = "broker.lan"\nusername = "me"\n[[camera]]\nname = "door"\n'
-        'source = "rtsp://me:hunter2@cam/1?password=hunter2"\n[[camera]]\n'
+        'source = "rtsp://me:hunter2@cam/1?sessionid=hunter2"\n[[camera]]\n'
     )
     done = check(tmp_path, "--config", "c.toml",
                  EMOTION_EDGE_MQTT__PASSWORD="hunter2", EMOTION_EDGE_MQTT__FACES_HZ="0.5")  # fmt: skip
@@ -46,7 +46,21 @@ def test_a_right_configuration_is_printed_as_toml_with_the_origin_of_each_value(
     printed = tomllib.loads(done.stdout)
     assert printed["mqtt"]["faces_hz"] == 0.5
     assert [camera["name"] for camera in printed["camera"]] == ["door", "cam"]
-    assert printed["camera"][0]["source"] == "rtsp://********@cam/1?password=********"
+    assert printed["camera"][0]["source"] == "rtsp://********@cam/1?sessionid=********"
+
+
+@pytest.mark.parametrize("path", ["/mqtt?jwt=hunter2", "/hunter2hunter2hunter2hunter2/mqtt"])
+def test_a_token_in_the_websockets_path_is_not_printed(tmp_path: Path, path: str) -> None:
+    text = f'[mqtt]\ntransport = "websockets"\npath = "{path}"\n'
+    (tmp_path / "c.toml").write_text(text)
+    done = check(tmp_path, "--config", "c.toml")
+    assert done.returncode == 0
+    assert 'path = "/' in done.stdout
+    assert "hunter2" not in done.stdout
+    (tmp_path / "c.toml").write_text(text.replace("/mqtt", "/mqtt /"))
+    done = check(tmp_path, "--config", "c.toml")
+    assert (done.returncode, "mqtt.path: found " in done.stderr) == (78, True)
+    assert "hunter2" not in done.stderr
 
 
 def test_a_wrong_configuration_ends_with_78_and_a_line_for_each_mistake(tmp_path: Path) -> None:

@@ -171,7 +171,7 @@ def test_a_model_file_that_was_replaced_is_read_again_and_a_damaged_one_is_not_t
     done = home.reload(settings(model={"file": file}))
     assert len(done.mistakes) == 1
     assert done.mistakes[0].startswith(f"{file}: ")
-    assert home.live.health == ConfigHealth(error=done.mistakes[0])
+    assert home.live.health == ConfigHealth(error=done.mistakes[0].removeprefix(f"{tmp_path}/"))
     assert hall.pipeline.classifier is classifier
 
 
@@ -237,6 +237,9 @@ def test_mistakes_change_nothing_and_are_told_until_they_are_mended(start: Start
     mistakes = ("config.toml:3: mqtt.prot: unknown key", "config.toml:9: report.hold_s: found 61")
     assert home.reload(ConfigError("\n".join(mistakes))) == Reloaded(mistakes=mistakes)
     assert home.live.health == ConfigHealth(error=mistakes[0])
+    for place in ("/home/o'neil/", "/srv/my edge/"):
+        home.reload(ConfigError(f"{place}{mistakes[0]}"))
+        assert home.live.health == ConfigHealth(error=mistakes[0])
     assert home.live.cameras["hall"].pipeline.rules == Rules()
     assert home.reload(settings()) == Reloaded()
     assert home.live.health == ConfigHealth()

@@ -100,10 +100,10 @@ def test_a_server_without_a_websocket_there_is_told(caplog: pytest.LogCaptureFix
         requests.append(connection.recv(1024))
         connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 
-    with server(serve) as port, sink(port, transport="websockets", path="/broker"):
+    with server(serve) as port, sink(port, transport="websockets", path="/broker?jwt=hunter2"):
         assert eventually(lambda: len(requests) >= 2)
-    assert requests[0].startswith(b"GET /broker HTTP/1.1\r\n")
+    assert requests[0].startswith(b"GET /broker?jwt=hunter2 HTTP/1.1\r\n")
     assert [record.getMessage() for record in caplog.records] == [
-        f"mqtt 127.0.0.1:{port}: no websocket for MQTT at /broker; check mqtt.port, mqtt.path and mqtt.tls "
-        "(trying again)"
+        f"mqtt 127.0.0.1:{port}: no websocket for MQTT at /broker?jwt=********; check mqtt.port, mqtt.path "
+        "and mqtt.tls (trying again)"
     ]

@@ -70,14 +70,16 @@ def test_a_file_with_mistakes_changes_nothing_and_health_says_so_until_it_is_men
         daemon.config.write_text(good + "[report]\nhold = 1\nmargin = 7\n")
         answer = ask(heard, "reload", b'{"transaction":"bad"}')
         line = good.count("\n") + 2
-        first = f"{daemon.config}:{line}: report.hold: unknown key; did you mean 'hold_s'?"
-        second = f"{daemon.config}:{line + 1}: report.margin: found 7, a number from 0 to 0.5 would do"
+        first = f"{daemon.config.name}:{line}: report.hold: unknown key; did you mean 'hold_s'?"
+        second = f"{daemon.config.name}:{line + 1}: report.margin: found 7, a number from 0 to 0.5 would do"
         assert answer == {"status": "error", "error": f"{first}\n{second}", "transaction": "bad"}
         assert eventually(lambda: health(heard)["config"] == {"ok": False, "error": first})
 
         daemon.config.write_text("[mqtt\n")
         daemon.process.send_signal(signal.SIGHUP)
-        assert eventually(lambda: health(heard)["config"].get("error", "").startswith(f"{daemon.config}:1: "))
+        assert eventually(
+            lambda: health(heard)["config"].get("error", "").startswith(f"{daemon.config.name}:1: ")
+        )
         daemon.config.unlink()
         daemon.process.send_signal(signal.SIGHUP)
         assert eventually(lambda: "no such file" in health(heard)["config"].get("error", "").lower())

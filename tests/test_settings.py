@@ -118,6 +118,9 @@ def test_all_mistakes_are_told_in_the_order_of_the_file() -> None:
         ('[[camera]]\nsource = "rtps://cam/1"',
          ":2: camera[0].source: found rtps://, one of rtsp://, rtsps://, http://, https:// would do; "
          "did you mean 'rtsps'?"),
+        ('[[camera]]\nsource = "rtsp://me:12/34@cam/1"',
+         ":2: camera[0].source: rtsp://…: unclear where its host is; write @ : / ? # % and space in a user "
+         "name or password as %40 %3A %2F %3F %23 %25 %20, and an @ after the host as %40"),
         ('[mqtt]\nca_file = "config.toml"',
          ":2: mqtt.ca_file: set, but mqtt.tls is false, so nothing would be encrypted; set tls = true"),
         ("[mqtt]\ninsecure = true",
@@ -239,9 +242,21 @@ def password(text: str) -> str:
     return secret.get_secret_value()
 
 
-def test_the_password_is_the_file_without_its_line_end() -> None:
-    Path("secret").write_text("hunter 2 \r\n")
+@pytest.mark.parametrize("content", ["hunter 2 \r\n", "\ufeffhunter 2 ", "\ufeffhunter 2 \n", "hunter 2 \r"])
+def test_a_password_is_taken_without_line_end_and_byte_order_mark(
+    content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("secret").write_bytes(content.encode())
     assert password('[mqtt]\nusername = "u"\npassword_file = "secret"') == "hunter 2 "
+    with monkeypatch.context() as environment:
+        environment.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+        (tmp_path / "mqtt_password").write_bytes(content.encode())
+        assert password('[mqtt]\nusername = "u"') == "hunter 2 "
+    monkeypatch.setenv("EMOTION_EDGE_MQTT__PASSWORD", content)
+    monkeypatch.setenv("EMOTION_EDGE_MQTT__PORT", "8883\n")
+    monkeypatch.setenv("EMOTION_EDGE_MQTT__PREFIX", "\n")  # as an empty one
+    assert password('[mqtt]\nusername = "u"') == "hunter 2 "
+    assert (load().mqtt.port, load().mqtt.prefix) == (8883, "emotion-edge")
 
 
 def test_the_environments_password_wins_over_the_credential_and_that_over_the_file(

@@ -389,3 +389,17 @@ def test_a_video_costs_little_memory_and_no_decoder_threads(tmp_path: Path) -> N
 def test_a_password_in_an_address_is_never_shown() -> None:
     with pytest.raises(EdgeError, match=r"^http://\*{8}@127\.0\.0\.1:1/s: no stream"):
         open_source("http://admin:secret@127.0.0.1:1/s")
+
+
+@pytest.mark.parametrize("password", ["S3 cret\"'", "a/b?c#d@e:f", "100% a%41"])
+def test_a_camera_is_logged_in_to_with_the_password_as_it_is_written(password: str) -> None:
+    """What is percent-encoded already is taken for that: %41 is an A."""
+    with RtspCamera(f"me:{password.replace('%41', 'A')}") as camera:
+        source = open_source(camera.address.replace("://", f"://me:{password}@"))
+        try:
+            assert source.read().shape[:2] == (240, 320)
+        finally:
+            source.close()
+        with pytest.raises(EdgeError, match=r"^rtsp://\*{8}@127\.0\.0\.1:\d+/camera: ") as refused:
+            open_source(camera.address.replace("://", f"://me:{password}X@"))
+        assert password not in str(refused.value)

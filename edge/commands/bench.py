@@ -13,6 +13,7 @@ import numpy as np
 
 from edge.cli import whole
 from edge.commands.options import add_engine, settings_of
+from edge.secrecy import masked
 from edge.types import EdgeError, EndOfStreamError, Frame, Image, Message
 
 CAMERA = "bench"
@@ -120,10 +121,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         source.close()
     wall, cpu = time.perf_counter() - start, time.process_time() - cpu
     if not frames:
-        raise EdgeError(f"{options.source}: gave no picture")
+        raise EdgeError(f"{masked(options.source)}: gave no picture")
     bare = watch.total("bare detect") + watch.total("bare classify")
     return {
-        "source": options.source,
+        "source": masked(options.source),
         "size": list(size),
         "frames": frames,
         "faces_per_frame": round(faces / frames, 2),

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, SecretStr
 
 from edge.commands.options import add_config
-from edge.secrecy import SECRET, masked
+from edge.secrecy import SECRET, masked, masked_path
 from edge.settings import Settings
 from edge.settings.toml_lines import KeyPath
 
@@ -74,6 +74,8 @@ def _replay(settings: Settings, file: Path | None) -> int:
 def _lines(table: BaseModel, place: KeyPath, origins: dict[KeyPath, str]) -> Iterator[str]:
     for key in type(table).model_fields:
         value = getattr(table, key)
+        if (*place, key) == ("mqtt", "path"):
+            value = masked_path(value)
         origin = origins.get((*place, key))
         if value is None:  # perhaps named in the file, and replaced by a credential
             yield f"# {key} is not set"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
 
+from edge.secrecy import masked_path
 from edge.types import EdgeError
 
 Transport = Literal["tcp", "websockets"]
@@ -85,7 +86,8 @@ class Broker:
             case TimeoutError():
                 return f"no answer within {self.connect_timeout_s:g} s; check mqtt.host and the network"
             case ConnectionError() if self.transport == "websockets":
-                return f"no websocket for MQTT at {self.path}; check mqtt.port, mqtt.path and mqtt.tls"
+                path = masked_path(self.path)
+                return f"no websocket for MQTT at {path}; check mqtt.port, mqtt.path and mqtt.tls"
             case OSError():
                 return f"cannot connect ({error.strerror or error})"
         return f"cannot connect ({error})"

@@ -35,6 +35,7 @@ from edge.settings.tables import (
     Report,
     read_secret,
     rule,
+    without_line_end,
 )
 from edge.settings.toml_lines import KeyPath, TomlFile, read_toml
 from edge.types import ConfigError
@@ -118,7 +119,11 @@ class _OverFile(Settings):
         environment = EnvSettingsSource(settings_cls)
         # An unknown name would end in a traceback here; load() tells it in a line.
         known = {name.lower() for name in variables()}
-        environment.env_vars = {name: text for name, text in environment.env_vars.items() if name in known}
+        environment.env_vars = {
+            name: given
+            for name, text in environment.env_vars.items()
+            if name in known and (given := without_line_end(text or ""))
+        }
         return environment, init_settings
 
 
@@ -210,7 +215,7 @@ def _environment(mistakes: list[tuple[int, str]]) -> dict[KeyPath, str]:
     places: dict[KeyPath, str] = {}
     for name, text in sorted(os.environ.items()):
         upper = name.upper()  # pydantic-settings takes them in any case
-        if upper in known and text:
+        if upper in known and without_line_end(text):
             places[known[upper]] = f"environment: {name}"
         elif upper.startswith(f"{ENVIRONMENT_PREFIX}CAMERA"):
             mistakes.append((0, f"environment: {name}: unknown; cameras are described in the file"))

@@ -12,7 +12,7 @@ from annotated_types import Ge, Le
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from edge.secrecy import masked
+from edge.secrecy import masked, masked_path
 
 SECRET_KEYS = ("password", "password_file")
 MAX_SHOWN = 40  # characters of a wrong value
@@ -87,7 +87,12 @@ def explain(error: ErrorDetails, field: FieldInfo) -> str:
     if error["type"] == "rule":  # our own validators, which say everything
         return error["msg"]
     value = error["input"]
-    what = "something else" if error["loc"][-1] in SECRET_KEYS else found(value)
+    if error["loc"][-1] in SECRET_KEYS:
+        what = "something else"
+    elif error["loc"] == ("mqtt", "path") and isinstance(value, str):
+        what = found(masked_path(value))
+    else:
+        what = found(value)
     would_do, _, remark = wanted(field).partition("; ")
     suggestion = hint(value, options(field)) if isinstance(value, str) else ""
     return f"found {what}, {would_do} would do{f'; {remark}' if remark else ''}{suggestion}"

@@ -15,8 +15,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
+from edge.addresses import has_scheme, standard
 from edge.settings.mistakes import SECRET_KEYS, found, hint
-from edge.types import ConfigError
+from edge.types import ConfigError, EdgeError
 
 MODEL_FILE = Path(__file__).parents[1] / "models" / "emotion.tflite"
 # By the name that is set.
@@ -37,12 +38,17 @@ def rule(text: str, at: tuple[str | int, ...] = ()) -> PydanticCustomError:
     return PydanticCustomError("rule", "{text}", {"text": text, "at": at})
 
 
+def without_line_end(text: str) -> str:
+    """*text* without the byte order mark and the line's end that editors and shells leave around it."""
+    return text.removeprefix("\ufeff").rstrip("\r\n")
+
+
 def read_secret(path: Path) -> str:
-    """The password in *path*, without the line's end; ConfigError, which shows nothing of it."""
+    """The password in *path*, without_line_end(); ConfigError, which shows nothing of it."""
     try:
         with path.open("rb") as file:
             secret = file.read(MAX_SECRET_BYTES + 1)
-        text = secret.decode().rstrip("\r\n")
+        text = without_line_end(secret.decode())
     except OSError as error:
         raise ConfigError(f"{path}: {(error.strerror or str(error)).lower()}") from error
     except UnicodeDecodeError:  # whose text would show the secret
@@ -234,6 +240,11 @@ class Camera(_Table):
         if separator and re.fullmatch(r"[\w+.-]+", scheme) and scheme.lower() not in SOURCE_SCHEMES:
             known = ", ".join(f"{known}://" for known in SOURCE_SCHEMES)
             raise rule(f"found {scheme}://, one of {known} would do{hint(scheme, SOURCE_SCHEMES)}")
+        if has_scheme(source):
+            try:
+                standard(source)
+            except EdgeError as error:
+                raise rule(str(error)) from error
         return source
 
     @field_validator("height")

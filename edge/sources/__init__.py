@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Literal
 
+from edge.addresses import standard
 from edge.secrecy import masked
 from edge.types import EdgeError, Source
 
@@ -29,12 +30,12 @@ def source_kind(source: str) -> Kind:
         return "auto" if source == "auto" else "portraits"
     if re.fullmatch(r"picamera(:\d)?", source):
         return "picamera"
-    if re.search(r"\s!\s", source):
-        return "gstreamer"
     if scheme := re.match(r"([a-zA-Z][a-zA-Z0-9+.-]*)://", source):
         if scheme[1].lower() in SCHEMES:
             return "network"
         raise EdgeError(f"source {scheme[0]}…: this scheme is not read; known are {KNOWN}")
+    if re.search(r"\s!\s", source):
+        return "gstreamer"
     if source.startswith("/dev/"):
         return "v4l2"
     from edge.sources.images import is_image
@@ -84,7 +85,7 @@ def open_source(
         case "network":
             from edge.sources.opencv import network
 
-            return network(source, fps=fps)
+            return network(standard(source), fps=fps)
         case "gstreamer":
             from edge.sources.opencv import gstreamer
 
