@@ -34,6 +34,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(options: argparse.Namespace) -> int:
+    from edge.host.takeover import take_over
     from edge.settings import load
 
     # The watchdog's SIGABRT leaves every thread's stack in the journal; on a descriptor of its own, because
@@ -46,6 +47,7 @@ def run(options: argparse.Namespace) -> int:
     with surprises_logged():
         settings = load(options.config)
         configure_logging(settings.log.level)
+        take_over(settings.node.id)
         _serve(settings, partial(load, options.config), asked, None)
     return 0
 

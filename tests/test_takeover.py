@@ -1,0 +1,135 @@
+"""State that versions with one file for all nodes left: each node takes its own, once, and nobody else's."""
+
+import json
+import logging
+import shutil
+from pathlib import Path
+
+import pytest
+
+from edge.host.places import state_file
+from edge.host.takeover import take_over
+from edge.mqtt.discovery.memory import read_told
+from edge.mqtt.outbox import Outbox
+from edge.mqtt.store import Row, Store
+from edge.remote.switches import Switches, read_switches, switches_text
+from tests.disk import disk_that_freezes, frozen
+
+# As those versions wrote them.
+SWITCHES = {"v": 1, "nodes": {"attic": {"hall": {"enabled": "OFF"}}, "cellar": {"hall": {"hold": "2.5"}}}}
+TOLD = {"v": 1, "nodes": {"attic": {"homeassistant/device/attic/config": {"hall_emotion": "sensor"}}}}
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Path:
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    caplog.set_level(logging.INFO)
+    return tmp_path
+
+
+def lay_outbox(state: Path, *topics: str) -> None:
+    """An outbox of a daemon that was killed: its last messages are in sqlite's own log still."""
+    made = state / "made.sqlite3"
+    store = Store(made, 10.0)
+    store.write([Row(topic, b'{"id": "1"}', 10.0) for topic in topics], (), 7)
+    for suffix in ("", "-wal"):
+        shutil.copyfile(f"{made}{suffix}", f"{state / 'outbox.sqlite3'}{suffix}")
+    store.close()
+    made.unlink()
+
+
+def names(state: Path) -> set[str]:
+    return {path.name for path in state.iterdir()}
+
+
+def test_each_node_takes_its_own_and_the_last_takes_the_file_away(
+    state: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (state / "switches.json").write_text(json.dumps(SWITCHES))
+    (state / "discovery.json").write_text(json.dumps(TOLD))
+    take_over("attic")
+    assert read_switches(state_file("switches.json", "attic")) == {"hall": Switches(enabled=False)}
+    assert read_told(state_file("discovery.json", "attic")) == TOLD["nodes"]["attic"]  # type: ignore[index]
+    assert names(state) == {"switches.json", "switches-attic.json", "discovery-attic.json"}
+    take_over("cellar")
+    assert read_switches(state_file("switches.json", "cellar")) == {"hall": Switches(hold=2.5)}
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{state}/switches-attic.json: taken over from switches.json",
+        f"{state}/discovery-attic.json: taken over from discovery.json",
+        f"{state}/switches-cellar.json: taken over from switches.json",
+    ]
+
+
+def test_a_file_of_its_own_goes_before(state: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (state / "switches.json").write_text(json.dumps(SWITCHES))
+    lay_outbox(state, "emotion-edge/attic/hall/log")
+    newer = {"hall": Switches(min_confidence=0.5)}
+    state_file("switches.json", "attic").write_text(switches_text(newer))
+    state_file("outbox.sqlite3", "attic").write_bytes(b"newer")
+    take_over("attic")
+    assert read_switches(state_file("switches.json", "attic")) == newer
+    assert state_file("outbox.sqlite3", "attic").read_bytes() == b"newer"
+    assert caplog.records == []
+
+
+def test_what_waited_for_the_broker_still_goes_there(state: Path) -> None:
+    lay_outbox(state, "house/edge/attic/hall/log", "house/edge/attic/porch/log")
+    take_over("attic")
+    assert names(state) == {"outbox-attic.sqlite3"}
+    outbox = Outbox(state_file("outbox.sqlite3", "attic"), clock=lambda: 20.0)
+    found = outbox.health()
+    assert (found.depth, found.dropped, found.storage) == (2, 7, "ok")
+    outbox.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("switches.json", b'{"v": 1, "nodes": {"at', "unterminated string"),
+        ("switches.json", b'{"v": 9}', "of no known version"),
+        ("discovery.json", b"\xff\xfe\xfd", "can't decode"),
+        (
+            "outbox.sqlite3",
+            b"no database, but a text that is as long as the head of one" * 9,
+            "not a database",
+        ),
+    ],
+)
+def test_what_is_damaged_stays_and_is_named(
+    name: str, content: bytes, reason: str, state: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (state / name).write_bytes(content)
+    take_over("attic")
+    assert names(state) == {name}
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert record.getMessage().startswith(f"{state / name}: not taken over, left there: ")
+    assert reason in record.getMessage()
+
+
+def test_an_outbox_with_another_nodes_messages_or_in_use_stays(
+    state: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lay_outbox(state, "emotion-edge/attic/hall/log", "emotion-edge/cellar/hall/log")
+    take_over("attic")
+    other = Store(state / "outbox.sqlite3", 20.0)
+    assert len(other.rows()) == 2
+    take_over("cellar")
+    other.close()
+    assert names(state) == {"outbox.sqlite3"}
+    said = [record.getMessage().partition("left there: ")[2] for record in caplog.records]
+    assert said == ["it holds another node's messages", "database is locked"]
+
+
+def test_a_disk_that_does_not_answer_is_not_waited_for(
+    state: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    disk = state / "disk"
+    with disk_that_freezes(disk):
+        monkeypatch.setenv("STATE_DIRECTORY", str(disk))
+        (disk / "switches.json").write_text(json.dumps(SWITCHES))
+        with frozen(disk):
+            take_over("attic", within_s=0.5)
+            assert caplog.messages == [
+                f"{disk}: disk does not answer; an earlier version's state is left there"
+            ]
