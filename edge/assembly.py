@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import time
 from collections.abc import Callable
 from functools import partial
@@ -156,9 +158,14 @@ def build_outbox(settings: Settings) -> Outbox:
 
 
 def client_id_of(settings: Settings) -> str:
-    """Unique to the machine: two that were given one node id must both stay connected to be told apart."""
+    """At most 23 of [0-9A-Za-z], which every broker takes (MQTT 3.1.3.1).
+
+    Unique to the machine: two that were given one node id must both stay connected to be told apart.
+    """
     node, machine = settings.node.id, default_node_id()
-    return f"emotion-edge-{node}" if node == machine else f"emotion-edge-{node}-{machine}"
+    # What is left of the node's id is for people; the digits tell nodes and machines apart.
+    digits = hashlib.sha256(f"{node} {machine}".encode()).hexdigest()[:10]
+    return re.sub("[^0-9A-Za-z]", "", node)[:13] + digits
 
 
 def topics_of(settings: Settings) -> Topics:

@@ -1,13 +1,15 @@
 """From settings to objects: what the node tells of itself."""
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
-from edge.assembly import build_info, open_configured_detector, open_engine
+from edge.assembly import build_info, client_id_of, open_configured_detector, open_engine
 from edge.detectors import FACES
 from edge.settings import Settings
+from edge.settings.tables import Node, default_node_id
 
 
 def test_info_names_files_and_no_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,3 +35,29 @@ def test_info_names_no_folder_of_a_file_that_is_configured(tmp_path: Path) -> No
         info = build_info(settings, open_engine(settings), open_configured_detector(settings))
         assert info.detector_reason.startswith("ssd (faces.tflite, faces")
         assert "/" not in info.detector_reason
+
+
+NODES = (
+    default_node_id(),
+    "a",
+    "ab",
+    "a-b",
+    "a_b",
+    "kitchen-pi",
+    "-_-",
+    "x" * 64,
+    "x" * 63 + "y",
+)
+
+
+def test_client_ids_fit_every_broker_and_differ_between_nodes_and_machines(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ids = []
+    for machine in (default_node_id(), "emotion-0a1b2c", "emotion-0a1b2d"):
+        monkeypatch.setattr("edge.assembly.default_node_id", lambda machine=machine: machine)
+        ids += [client_id_of(Settings(node=Node(id=node))) for node in NODES]
+        assert ids[-len(NODES) :] == [client_id_of(Settings(node=Node(id=node))) for node in NODES]
+    assert len(set(ids)) == 3 * len(NODES)
+    assert [id_ for id_ in ids if not re.fullmatch("[0-9A-Za-z]{1,23}", id_)] == []
+    assert ids[5].startswith("kitchenpi")

@@ -106,7 +106,7 @@ def test_after_two_connections_that_the_broker_ended_soon_another_client_id_is_t
     for lasted_s in (0.1, 59.0):
         assert namesake.broker().client_id == "n"
         namesake.ended(HUNG_UP, lasted_s)
-    assert re.fullmatch(r"n-[0-9a-f]{6}", namesake.broker().client_id)
+    assert re.fullmatch(r"n[0-9a-f]{6}", namesake.broker().client_id)
     assert namesake.broker().host == "h"
     assert not namesake.alarmed
 

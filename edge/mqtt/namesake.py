@@ -36,7 +36,7 @@ class Namesake:
     def __init__(self, broker: Broker, node: str, clock: Callable[[], float] = time.monotonic) -> None:
         self.topics = (f"{node}/info", f"{node}/health")
         self._broker = broker
-        self._aside = replace(broker, client_id=f"{broker.client_id}-{uuid.uuid4().hex[:6]}")
+        self._aside = replace(broker, client_id=f"{broker.client_id[:17]}{uuid.uuid4().hex[:6]}")
         self._node = node.rpartition("/")[2]
         self._clock = clock
         # MQTT 3.1.1 echoes it, and over a bad network what an earlier connection sent comes late.
