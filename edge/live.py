@@ -175,7 +175,9 @@ class Live:
         part, names = self._settings.discovery, [camera.name for camera in self.cameras]
         devices = discovery.devices(self.topics, names, __version__, temperature=temperature_c() is not None)
         kept = [topic for name in names for topic in retained_topics(self.topics, name)]
-        self._keeper.announce(devices if part.enabled else [], part.prefix, part.format, kept)
+        self._keeper.announce(
+            devices if part.enabled else [], part.prefix, part.format, kept, part.birth_topic
+        )
 
     def _build(self, part: CameraSettings) -> Camera:
         settings, started = self._settings, time.monotonic()

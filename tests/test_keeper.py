@@ -291,6 +291,22 @@ def test_what_stays_is_told_once_more_when_something_was_taken_back(tmp_path: Pa
     assert teller.again == 1
 
 
+@pytest.mark.parametrize(
+    ("prefix", "topic"),
+    [("ha", "homeassistant/status"), ("lab/ha", "homeassistant/status"), ("ha", "house/birth")],
+)
+def test_births_are_awaited_where_they_are_configured_whatever_the_prefix(
+    tmp_path: Path, prefix: str, topic: str
+) -> None:
+    teller: Any = Teller()
+    teller.subscribe = lambda topic, handler: heard.append(topic)
+    heard: list[str] = []
+    keeper = Keeper(teller, tmp_path / "discovery.json", AtOnce(tmp_path))
+    more = () if topic == "homeassistant/status" else ((), topic)
+    keeper.announce(devices("hall"), prefix, "device", *more)
+    assert heard == [topic]
+
+
 def test_only_online_is_a_birth_and_only_while_there_is_discovery(tmp_path: Path) -> None:
     teller = Teller()
     keeper = keeper_of(teller, tmp_path, jitter=lambda longest: 0.0)

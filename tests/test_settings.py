@@ -320,6 +320,48 @@ def test_a_secret_is_never_shown(text: str) -> None:
     assert "hunter2" not in "\n".join(mistakes(text))
 
 
+@pytest.mark.parametrize(
+    ("host", "taken"),
+    [("[::1]", "::1"), ("[fe80::1%eth0]", "fe80::1%eth0"), ("2001:db8::7", "2001:db8::7"), ("nas_2", "nas_2"),
+     ("broker.fritz.box.", "broker.fritz.box."), ("192.168.1.2", "192.168.1.2"), ("bücherei", "bücherei")],
+)  # fmt: skip
+def test_the_broker_is_a_name_or_an_address_also_in_brackets(host: str, taken: str) -> None:
+    assert load(write(f"[mqtt]\nhost = '{host}'")).mqtt.host == taken
+
+
+@pytest.mark.parametrize(
+    ("host", "instead"),
+    [
+        ("broker:1884", 'host = "broker", port = 1884'),
+        ("[::1]:1884", 'host = "::1", port = 1884'),
+        ("mqtt://broker", 'host = "broker"'),
+        ("MQTT://10.0.0.2:1884/", 'host = "10.0.0.2", port = 1884'),
+        ("mqtts://b.example:8883", 'host = "b.example", port = 8883, tls = true'),
+        ("ssl://[2001:db8::7]", 'host = "2001:db8::7", tls = true'),
+        ("ws://nas:9001", 'host = "nas", port = 9001, transport = "websockets"'),
+        ("wss://b.example/mqtt",
+         'host = "b.example", transport = "websockets", tls = true, path = the part from / on'),
+        ("mqtt://me:hunter2@broker",
+         'host = "broker", username = the user name, password_file = a file with the password'),
+        ("nas/", 'host = "nas"'),
+    ],
+)  # fmt: skip
+def test_more_than_a_host_is_refused_with_what_to_write(host: str, instead: str) -> None:
+    said = f"config.toml:2: mqtt.host: expected the host alone; write {instead}"
+    assert mistakes(f"[mqtt]\nhost = '{host}'") == [said]
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["", " ", "a b", "broker:", ":1883", "broker:mqtt", "a:1:2", "[::1", "::1]", "[1.2.3.4]", "[broker]",
+     "ftp://broker", "mqtt://", "mqtt:broker", "x" * 254, "me:hun/ter2@broker", "a\\u0000b"],
+)  # fmt: skip
+def test_what_is_no_host_at_all_is_refused(host: str) -> None:
+    (said,) = mistakes(f'[mqtt]\nhost = "{host}"')
+    assert said.startswith("config.toml:2: mqtt.host: expected ")
+    assert "ter2" not in said
+
+
 def test_settings_do_not_show_the_password() -> None:
     read = load(write('[mqtt]\nusername = "u"\npassword = "hunter2"'))
     assert "hunter2" not in f"{read!r} {read} {read.model_dump()}"

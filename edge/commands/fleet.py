@@ -48,8 +48,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(options: argparse.Namespace) -> int:
     from edge.settings import load
+    from edge.settings.hosts import HostError, broker_host
 
     where = {"host": options.host, "port": options.port}
+    if options.host is not None:
+        try:
+            where["host"] = broker_host(options.host)
+        except HostError as error:
+            raise EdgeError(f"--host: {error}") from error
     given = {key: it for key, it in where.items() if it is not None}
     part = load(options.config).mqtt.model_copy(update=given)
     broker = _broker(part)
@@ -83,7 +89,7 @@ def _broker(part: Mqtt) -> Broker:
     return Broker(
         host=part.host,
         port=part.port,
-        client_id=f"fleet-{uuid.uuid4().hex[:12]}",
+        client_id=f"fleet{uuid.uuid4().hex[:12]}",
         username=part.username,
         password=part.password.get_secret_value() if part.password else None,
         keepalive_s=part.keepalive_s,

@@ -53,13 +53,13 @@ class Broker:
     path: str  # of a websocket
 
     def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
     def local(self) -> bool:
         """What is sent there stays on this machine."""
         try:
-            return ipaddress.ip_address(self.host.strip("[]")).is_loopback
+            return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return self.host.lower().rstrip(".") in ("localhost", "ip6-localhost")
 

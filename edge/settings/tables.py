@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 from pydantic_core import PydanticCustomError
 
 from edge.addresses import has_scheme, standard
+from edge.settings.hosts import HostError, broker_host
 from edge.settings.mistakes import SECRET_KEYS, found, hint
 from edge.types import ConfigError, EdgeError
 
@@ -101,9 +102,7 @@ class Node(_Table):
 
 
 class Mqtt(_Table):
-    host: str = Field(
-        default="localhost", pattern=r"^[^\s/@]{1,253}$", description="a host name or address without mqtt://"
-    )
+    host: str = Field(default="localhost", description="a host name or address without mqtt://")
     port: int = Field(default=1883, ge=1, le=65535)
     username: str | None = Field(default=None, min_length=1, max_length=256, description="a name in quotes")
     password: SecretStr | None = Field(default=None, min_length=1, description="a text in quotes")
@@ -128,6 +127,14 @@ class Mqtt(_Table):
     )
     keepalive_s: int = Field(default=15, ge=5, le=3600)
     faces_hz: float = Field(default=2.0, ge=0, le=10)
+
+    @field_validator("host")
+    @classmethod
+    def _is_a_host_alone(cls, host: str) -> str:
+        try:
+            return broker_host(host)
+        except HostError as error:
+            raise rule(str(error)) from None
 
     @field_validator("password", "password_file")
     @classmethod
@@ -267,6 +274,9 @@ class Discovery(_Table):
     enabled: bool = True
     format: Literal["device", "component"] = "device"
     prefix: str = Field(default="homeassistant", max_length=128, pattern=_TOPIC, description=_TOPIC_WORDS)
+    birth_topic: str = Field(
+        default="homeassistant/status", max_length=128, pattern=_TOPIC, description=_TOPIC_WORDS
+    )
 
 
 class Outbox(_Table):

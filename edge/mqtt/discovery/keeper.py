@@ -16,6 +16,7 @@ from edge.mqtt.discovery.memory import read_told, told_text
 from edge.types import Incoming
 
 JITTER_S = 5.0  # a house full of nodes is not to answer Home Assistant at the same moment
+BIRTH_TOPIC = "homeassistant/status"  # Home Assistant's own default, whatever its discovery prefix
 INTERVAL_S = 10.0  # at least, between two answers
 
 
@@ -46,10 +47,16 @@ class Keeper:
         self._not_before = 0.0  # monotonic s
 
     def announce(
-        self, devices: Sequence[Device], prefix: str, form: Format, others: Collection[str] = ()
+        self,
+        devices: Sequence[Device],
+        prefix: str,
+        form: Format,
+        others: Collection[str] = (),
+        birth_topic: str = BIRTH_TOPIC,
     ) -> None:
         """Make *devices* all that Home Assistant knows of the node; none: it is to know nothing.
 
+        *birth_topic*: where it says that it has started.
         *others*: the cameras' own retained topics; the broker also drops those that were among them and are
         no longer.
         """
@@ -60,7 +67,7 @@ class Keeper:
             self._sink.forget(topic)
         for message in discovery.messages(devices, prefix, form, self._told):
             self._sink.publish(message)
-        self._listen(f"{prefix}/status" if devices else "")
+        self._listen(birth_topic if devices else "")
         merged = {topic: self._told.get(topic, {}) | entities for topic, entities in wanted.items()}
         self._remember(gone | merged)
         self._wanted = wanted
