@@ -138,7 +138,8 @@ def test_the_largest_messages_of_eight_faces_and_three_cameras_keep_to_the_contr
 @pytest.mark.parametrize(
     "payload",
     ["ON", "off", "oN", "", "0", "1", "1.0", "1.001", "001.000", "0.5", "0000", "60", "60.0", "60.1", "59.9",
-     "061", "059", "07", "-1", "+1", "1e1", " 1", "0x1", "NaN", "true", "١", ".5", "5.", "120"],
+     "061", "059", "07", "-1", "+1", "1e1", " 1", "0x1", "NaN", "true", "١", ".5", "5.", "120",
+     " OFF\n", "on\r\n", "+.5", "+5.", ".", "+", " ", "0.5\n", "1 2", "60.\n", "O N", "\u00a0ON"],
 )  # fmt: skip
 def test_a_switch_takes_what_its_schema_allows(switch: str, payload: str) -> None:
     assert (breach(f"set-{switch}", payload) is None) == _taken(lambda: parse(switch, payload.encode()))

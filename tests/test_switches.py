@@ -24,6 +24,15 @@ CONFIGURED = Rules(min_confidence=0.5, hold_s=0.6)
         ("min_confidence", b"0.30000000000000004", 0.3),
         ("hold", b"60", 60.0),
         ("hold", b"2.5", 2.5),
+        # As shells, templates and other programs write them.
+        ("enabled", b" OFF\n", False),
+        ("enabled", b"oN\r\n", True),
+        ("enabled", b"\tOn ", True),
+        ("min_confidence", b".5", 0.5),
+        ("min_confidence", b"0.5\n", 0.5),
+        ("min_confidence", b" +.25", 0.25),
+        ("hold", b"5.", 5.0),
+        ("hold", b"  007\r\n", 7.0),
     ],
 )
 def test_a_switch_takes_plain_values(name: str, payload: bytes, value: bool | float) -> None:
@@ -43,7 +52,9 @@ def test_a_switch_takes_plain_values(name: str, payload: bytes, value: bool | fl
         ("min_confidence", b"nan", "found 'nan', a plain number from 0 to 1 would do"),
         ("min_confidence", b"1e-1", "found '1e-1', a plain number from 0 to 1 would do"),
         ("min_confidence", b"0,5", "found '0,5', a plain number from 0 to 1 would do"),
-        ("min_confidence", b"0.5\n", "found '0.5\\n', a plain number from 0 to 1 would do"),
+        ("min_confidence", b".\n", "found '.\\n', a plain number from 0 to 1 would do"),
+        ("hold", b" ", "found ' ', a plain number from 0 to 60 would do"),
+        ("hold", b"1 2", "found '1 2', a plain number from 0 to 60 would do"),
         ("min_confidence", "٠".encode(), "found '\\u0660', a plain number from 0 to 1 would do"),
         ("hold", b"61", "found '61', a plain number from 0 to 60 would do"),
         ("hold", b"\xff\xfe", "found '\\\\xff\\\\xfe', a plain number from 0 to 60 would do"),

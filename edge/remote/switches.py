@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 NAMES = ("enabled", "min_confidence", "hold")
 LIMITS = {"min_confidence": 1.0, "hold": 60.0}  # the largest of each; the smallest is 0
 
-_PLAIN = re.compile(rb"[0-9]{1,3}(\.[0-9]{1,20})?")
+_PLAIN = re.compile(rb"\+?([0-9]{1,3}(\.[0-9]{0,20})?|\.[0-9]{1,20})")
 _DECIMALS = 3
 _MAX_FILE_BYTES = 1 << 20
 
@@ -66,16 +66,18 @@ class Switches:
 def parse(name: str, payload: bytes) -> bool | float:
     """The value that *payload* asks of switch *name*; Refused where it is none.
 
-    ``enabled``: ON or OFF in any case. The others: a plain decimal number, kept to 3 decimals.
+    ``enabled``: ON or OFF in any case. The others: a plain decimal number, kept to 3 decimals. Space around
+    it does not count: a shell's echo ends in a newline.
     """
+    given, payload = payload, payload.strip()
     if name == "enabled":
         word = payload.upper()
         if word not in (b"ON", b"OFF"):
-            raise Refused(f"found {shown(payload)}, ON or OFF would do")
+            raise Refused(f"found {shown(given)}, ON or OFF would do")
         return word == b"ON"
     largest = LIMITS[name]
     if not _PLAIN.fullmatch(payload) or float(payload) > largest:
-        raise Refused(f"found {shown(payload)}, a plain number from 0 to {largest:g} would do")
+        raise Refused(f"found {shown(given)}, a plain number from 0 to {largest:g} would do")
     return round(float(payload), _DECIMALS)
 
 
