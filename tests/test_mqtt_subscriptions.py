@@ -119,6 +119,22 @@ def test_a_message_larger_than_64_kib_is_not_even_sent_to_us(broker: Mosquitto) 
         assert listening.health() == MqttHealth()
 
 
+@pytest.mark.parametrize("retain", [False, True])
+def test_of_a_giant_little_is_kept_also_where_mqtt_3_1_1_sends_it(broker: Mosquitto, retain: bool) -> None:
+    """It is acknowledged as well: a broker that waits for that would send no others, and that one again."""
+    heard: list[int] = []
+    with subscriber(broker.port) as house, sink(broker.port, protocols=[MQTT_3_1_1]) as listening:
+        house.publish(SET, b"x" * 5_000_000, retain=retain).wait_for_publish(60)
+        listening.subscribe(SET, lambda it: heard.append(len(it.payload)))
+        assert eventually(lambda: listening.idle)
+        for size in (66_000, *[5_000_000] * 25, 1):
+            house.publish(SET, b"x" * size).wait_for_publish(60)
+        assert eventually(lambda: heard[-1:] == [1])
+        assert len(heard) == 27 + retain
+        assert 60_000 < max(heard) < 2 * 65_536
+        assert listening.health() == MqttHealth()
+
+
 def test_a_subscription_that_the_broker_refuses_is_told(caplog: pytest.LogCaptureFixture) -> None:
     """Not by mosquitto, whose access list grants every subscription and then sends nothing."""
 

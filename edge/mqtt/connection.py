@@ -26,7 +26,7 @@ from edge.mqtt.broker import Broker, BrokerError, HungUpError, TakenOverError, U
 from edge.types import Incoming, Message
 
 TICK_S = 0.5  # paho looks at its keepalive timers this often
-MAX_PACKET_BYTES = 65_536  # that a broker may send us (MQTT 5)
+MAX_PACKET_BYTES = 65_536  # that a broker may send us (MQTT 5); kept of a packet (3.1.1)
 IN_FLIGHT = 20  # messages sent and not yet acknowledged
 
 _ADVICE = {
@@ -34,6 +34,17 @@ _ADVICE = {
     "Not authorized": "check mqtt.username, its password and the broker's access list",
     "Client identifier not valid": "choose another node.id",
 }
+
+
+class _Client(paho.Client):
+    """paho's, with a bound on the memory of one packet: MQTT 3.1.1 cannot tell a broker of it.
+
+    What lies beyond is read and dropped, so that a retained giant is acknowledged and not sent for ever.
+    """
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        del self._in_packet["packet"][MAX_PACKET_BYTES:]
+        return super()._sock_recv(min(bufsize, MAX_PACKET_BYTES))
 
 
 class Ack(NamedTuple):
@@ -130,7 +141,7 @@ class Connection:
         self._drop()
 
     def _make_client(self, protocol: int, will: Message | None) -> paho.Client:
-        client = paho.Client(
+        client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=self._broker.client_id,
             clean_session=None if self._five else True,
