@@ -211,7 +211,7 @@ def card_path(path: Path) -> Path:
     return shared if shared.exists() and not own.exists() else own
 
 
-def read_beside(model: Model, suffix: str) -> tuple[str, bytes]:
+def read_beside(model: Model | DetectorModel, suffix: str) -> tuple[str, bytes]:
     """Name and content of the one file in *model*'s card that ends in *suffix*, checked as the model was."""
     names = [name for name in model.card.files if name.endswith(suffix)]
     if len(names) != 1:

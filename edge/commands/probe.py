@@ -185,7 +185,7 @@ def _opencv() -> Iterator[Finding]:
 def accelerators(root: Path = Path("/")) -> Iterator[Finding]:
     """Coral and NVIDIA hardware under *root*, their software: what each lacks, and the next step."""
     from edge.runtimes import coral
-    from edge.runtimes.edgetpu_server import LIBRARY
+    from edge.runtimes.chip_server import LIBRARY
 
     sticks, cards = coral.sticks(root), coral.cards(root)
     # A library built for another TFLite may crash what loads it: a child tries.
