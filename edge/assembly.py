@@ -101,6 +101,7 @@ def capture_opener(
         width=part.width,
         height=part.height,
         loop=part.loop,
+        rtsp_transport=part.rtsp_transport,
         faces=part.faces,
     )
     tell = partial(_tell_status, sink, topics, part.name)
