@@ -7,6 +7,7 @@ are compared before any byte reaches an interpreter, and those same bytes are ha
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
@@ -164,6 +165,15 @@ class DetectorModel(NamedTuple):
 def read_card(path: Path) -> Card:
     """The classifier's card at *path*; EdgeError in one line where it is missing or not one."""
     return _read_card(path, Card)
+
+
+def is_detector(path: Path) -> bool:
+    """Whether the card of the model file *path* is a face detector's; of none, no."""
+    try:
+        told = json.loads(_read(card_path(path), MAX_CARD_BYTES))
+    except (EdgeError, ValueError, RecursionError):
+        return False
+    return isinstance(told, dict) and told.get("kind") == "detector"
 
 
 def _read_card(path: Path, kind: type[AnyCard]) -> AnyCard:
