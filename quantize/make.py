@@ -91,8 +91,11 @@ def make(
         with steps("making the ONNX files"):
             made = to_onnx(float_tflite, data.calibration)
         files |= {f"{name}{suffix}": content for suffix, content in made.items()}
-    compiler = compiled_for_edge_tpu(files[tflite_name], steps, with_edgetpu)
-    compiled = {f"{name}.edgetpu.tflite": compiler.content} if compiler else {}
+    compiled: dict[str, bytes] = {}
+    compiler = None
+    if with_edgetpu:
+        compiler = _compile(files[tflite_name], steps)
+        compiled = {f"{name}.edgetpu.tflite": compiler.content} if compiler else {}
     with steps("measuring each file"):
         probabilities = {
             file: measure.probabilities_of(open_runtime("auto", content), data.images, file)
@@ -104,10 +107,8 @@ def make(
     )  # fmt: skip
 
 
-def compiled_for_edge_tpu(content: bytes, steps: Steps, wanted: bool = True) -> Compiled | None:
-    """*content* compiled for the Edge TPU, if *wanted* and its compiler is here; says what the chip takes."""
-    if not wanted:
-        return None
+def _compile(content: bytes, steps: Steps) -> Compiled | None:
+    """*content* compiled for the Edge TPU, where its compiler is installed; says what that chip takes."""
     from quantize.inside import edgetpu, tflite
 
     graph = tflite.read(content)

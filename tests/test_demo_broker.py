@@ -1,16 +1,19 @@
 """The broker inside the demo: starts fast, serves our sink and a subscriber, leaves nothing behind."""
 
-import builtins
+import importlib.util
 import logging
-import sys
+import shutil
+import socket
 import threading
 import time
+from pathlib import Path
 
 import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from edge.commands.demo_broker import DemoBroker
+from edge.commands.demo_amqtt import DemoBroker
+from edge.commands.demo_broker import demo_broker, mosquitto
 from edge.mqtt.client import MqttSink
 from edge.types import EdgeError, Message
 from tests.broker import eventually, subscriber
@@ -66,16 +69,34 @@ def test_a_client_of_mqtt_5_is_refused_and_not_left_waiting() -> None:
     assert refusals == ["Unsupported protocol version"]
 
 
-def test_without_amqtt_the_demo_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
+@pytest.fixture
+def without_amqtt(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "amqtt" else real(name))
 
-    def without_amqtt(name: str, *rest: object) -> object:
-        if name.startswith("amqtt"):
-            raise ModuleNotFoundError(f"No module named {name!r}")
-        return real(name, *rest)  # type: ignore[arg-type]
 
-    for name in [name for name in sys.modules if name.startswith("amqtt")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(builtins, "__import__", without_amqtt)
-    with pytest.raises(EdgeError, match=r"demo: .* not installed; pip install 'emotion-edge\[demo\]'"):
-        DemoBroker().__enter__()
+@pytest.mark.usefixtures("without_amqtt")
+def test_without_amqtt_it_is_the_machines_mosquitto_which_ends_with_it() -> None:
+    with demo_broker() as port, subscriber(port) as listening:
+        listening.publish("hello", b"there")
+        assert eventually(lambda: listening.last("hello") == "there")
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), 5)
+
+
+@pytest.mark.usefixtures("without_amqtt")
+def test_without_any_broker_it_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name, path: None)
+    with pytest.raises(EdgeError) as caught, demo_broker():
+        pass
+    assert str(caught.value) == (
+        "broker: none to start; apt install mosquitto, or pip install 'emotion-edge[demo]'"
+    )
+
+
+def test_a_mosquitto_that_does_not_start_is_quoted(tmp_path: Path) -> None:
+    program = tmp_path / "mosquitto"
+    program.write_text("#!/bin/sh\necho starting\necho Error: no room\nexit 3\n")
+    program.chmod(0o755)
+    with pytest.raises(EdgeError, match=r"^mosquitto: does not listen on port \d+: Error: no room$"):
+        mosquitto(str(program)).__enter__()

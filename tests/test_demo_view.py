@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from edge.commands.demo_broker import DemoBroker
+from edge.commands.demo_amqtt import DemoBroker
 from edge.commands.demo_view import ASCII, DemoView, Style, line, style_of
 from edge.mqtt.client import MqttSink
 from edge.types import EdgeError

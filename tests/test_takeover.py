@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from edge.mqtt.discovery.memory import read_told
 from edge.mqtt.outbox import Outbox
 from edge.mqtt.store import Row, Store
 from edge.remote.switches import Switches, read_switches, switches_text
+from tests.broker import eventually
 from tests.disk import disk_that_freezes, frozen
 
 # As those versions wrote them.
@@ -130,6 +132,8 @@ def test_a_disk_that_does_not_answer_is_not_waited_for(
         (disk / "switches.json").write_text(json.dumps(SWITCHES))
         with frozen(disk):
             take_over("attic", within_s=0.5)
-            assert caplog.messages == [
-                f"{disk}: disk does not answer; an earlier version's state is left there"
-            ]
+            said = f"{disk}: disk does not answer; an earlier version's state is left there"
+            assert caplog.messages == [said]
+        # As soon as it answers, what was begun is done.
+        assert eventually(lambda: "taken over from" in caplog.messages[-1])
+        assert eventually(lambda: not any(it.name == "take over" for it in threading.enumerate()))

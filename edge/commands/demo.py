@@ -27,23 +27,23 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(options: argparse.Namespace) -> int:
-    from edge.commands.demo_broker import DemoBroker
+    from edge.commands.demo_broker import demo_broker
     from edge.commands.demo_view import DemoView
     from edge.settings import Settings
 
     logging.basicConfig(level="WARNING", format="%(message)s", stream=sys.stderr)
-    with DemoBroker() as broker:
+    with demo_broker() as port:
         settings = Settings.model_validate(
             {
                 "node": {"id": "demo"},
-                "mqtt": {"host": "127.0.0.1", "port": broker.port},
+                "mqtt": {"host": "127.0.0.1", "port": port},
                 "outbox": {"persist": False},
                 "discovery": {"enabled": False},
                 "log": {"level": "warning"},
                 "camera": [{"name": "portraits", "source": "portraits", "faces": options.faces}],
             }
         )
-        view = DemoView("127.0.0.1", broker.port, settings.mqtt.prefix, sys.stdout)
+        view = DemoView("127.0.0.1", port, settings.mqtt.prefix, sys.stdout)
         view.start()
         try:
             serve(settings, seconds=options.seconds)

@@ -22,19 +22,19 @@ MILESTONES = {"first_message_s": "status", "first_state_s": "bench/state", "firs
 
 def measure() -> dict[str, Any]:
     """Medians over RUNS starts on the built-in camera, towards a broker in this process."""
-    from edge.commands.demo_broker import DemoBroker
+    from edge.commands.demo_broker import demo_broker
 
     runs: list[dict[str, float]] = []
-    with DemoBroker() as broker, tempfile.TemporaryDirectory() as folder:
+    with demo_broker() as port, tempfile.TemporaryDirectory() as folder:
         config = Path(folder, "config.toml")
         for run in range(RUNS):
             # A node of its own each time: no retained message of the last one is mistaken for this one's.
             node = f"startup-{run}"
             config.write_text(
-                f'[node]\nid = "{node}"\n[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\n'
+                f'[node]\nid = "{node}"\n[mqtt]\nhost = "127.0.0.1"\nport = {port}\n'
                 '[[camera]]\nname = "bench"\nsource = "portraits"\n[log]\nlevel = "warning"\n'
             )
-            runs.append(_start(config, broker.port, f"emotion-edge/{node}/"))
+            runs.append(_start(config, port, f"emotion-edge/{node}/"))
     return {
         "runs": RUNS,
         **{name: round(statistics.median(run[name] for run in runs), 2) for name in MILESTONES},

@@ -59,8 +59,8 @@ class PiCamera:
             picamera2 = _picamera2()
         except ImportError as error:
             raise EdgeError(
-                f"{self._name}: picamera2 not found ({error}); apt install python3-picamera2 and make the "
-                "venv with --system-site-packages"
+                f"{self._name}: picamera2 not found ({error}); apt install python3-picamera2 "
+                "(a venv sees it if made with --system-site-packages)"
             ) from error
         self._interrupted = False
         self._camera: Any = None

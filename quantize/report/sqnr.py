@@ -5,14 +5,13 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from edge.host.quiet import quiet
-from edge.runtimes import open_runtime
 from edge.tensors import dequantise, quantise
 from edge.types import Floats, Image, TensorSpec
 from quantize.inside import tflite
@@ -53,9 +52,7 @@ def layers(float_content: bytes, int8_content: bytes, images: Image) -> list[Lay
             inner = tuple(range(one.ndim - 1))
             signal[number] += (one.astype(np.float64) ** 2).sum(inner)
             error[number] += ((other.astype(np.float64) - one) ** 2).sum(inner)
-    outputs = open_runtime("cpu", int8_content).outputs
-    named = {index: spec.name for index, spec in zip(rounded.outputs, outputs, strict=True)}
-    return _told(rounded, [other for _, other in pairs], signal, error, named)
+    return _told(rounded, [other for _, other in pairs], signal, error)
 
 
 def worst(found: Sequence[Layer]) -> Layer:
@@ -115,10 +112,7 @@ def _run(content: bytes, tensors: Sequence[int], images: Image) -> Iterator[list
         yield [dequantise(interpreter.get_tensor(index), specs[index]) for index in tensors]
 
 
-def _told(
-    graph: Graph, ops: Sequence[Op], signal: list[Sums], error: list[Sums], outputs: Mapping[int, str]
-) -> list[Layer]:
-    """*outputs*: tensor -> its name, of what the file gives; of several outputs no other name tells."""
+def _told(graph: Graph, ops: Sequence[Op], signal: list[Sums], error: list[Sums]) -> list[Layer]:
     relative: dict[int, float] = {}  # by tensor: error over signal, the worse of all and the middle channel
     found = []
     for op, power, noise in zip(ops, signal, error, strict=True):
@@ -130,8 +124,7 @@ def _told(
         middle = float(np.median(noise[alive] / power[alive])) if alive.any() else 0.0
         whole = float(noise.sum() / power.sum()) if alive.any() else 0.0
         relative[op.outputs[0]] = now = math.sqrt(max(whole, middle))
-        own = outputs.get(op.outputs[0], "") if len(outputs) > 1 else ""
-        name = own or readable(graph.tensors[op.outputs[0]].name) or op.name.lower()
+        name = readable(graph.tensors[op.outputs[0]].name) or op.name.lower()
         found.append(Layer(name, op.name, _db(whole), _db(middle), max(now - before, 0.0)))
     return found
 

@@ -44,7 +44,7 @@ OURS = re.compile(
     r"|/etc/systemd/system/multi-user\.target\.wants/emotion-edge\.service$"
 )
 DEBIANS = re.compile(
-    r"/(proc|sys|dev|run|tmp|root)(/|$)|/var/(lib/(dpkg|apt|systemd)|log|cache|tmp|backups)(/|$)"
+    r"/(proc|sys|dev|run|tmp|root|srv)(/|$)|/var/(lib/(dpkg|apt|systemd)|log|cache|tmp|backups)(/|$)"
 )
 # What a fault needs: Debian's Python runs a .pth of its site folder before anything of ours.
 HANG = """

@@ -1,0 +1,67 @@
+"""docs/troubleshooting.md: what it says the daemon says is in the daemon."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PAGE = (REPOSITORY / "docs/troubleshooting.md").read_text()
+HOLE = "\0"
+# Quoted, and not the daemon's: what others print, commands and lines of config.toml.
+FOREIGN = re.compile(
+    r"numpy\.dtype size|No module named|systemctl |sudo |v4l2-ctl |ffprobe |mosquitto_pub |@ : /|[a-z_.]+ = "
+)
+
+
+def phrases(text: str) -> Iterator[str]:
+    """The parts of *text* that one string of the program's holds each; … is any value."""
+    for part in re.split(r"[:;,]+ |[()]", text):
+        yield part.strip(" ;,:`")
+
+
+def templates() -> set[str]:
+    """The phrases of every string in edge/, with HOLE for what is filled in."""
+    found: set[str] = set()
+    for path in (REPOSITORY / "edge").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                parts = (str(part.value) if isinstance(part, ast.Constant) else HOLE for part in node.values)
+                found |= set(phrases("".join(parts)))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found |= set(phrases(re.sub(r"%[-\d.]*[a-z]", HOLE, node.value)))
+    return {phrase for phrase in found if re.search("[A-Za-z]{3}", phrase)}
+
+
+SAID = [re.compile(".+".join(map(re.escape, phrase.split(HOLE)))) for phrase in templates()]
+QUOTED = sorted(
+    {
+        phrase
+        for quote in re.findall(r"`([^`\n]+)`", PAGE)
+        if not FOREIGN.match(quote)
+        for phrase in phrases(quote)
+        if " " in phrase and not FOREIGN.match(phrase)
+    }
+)
+
+
+def test_the_page_quotes_the_daemon() -> None:
+    assert len(QUOTED) > 30
+
+
+@pytest.mark.parametrize("phrase", QUOTED)
+def test_what_is_quoted_is_in_the_program(phrase: str) -> None:
+    assert any(said.fullmatch(phrase) for said in SAID)
+
+
+def test_what_nothing_says_is_found_out() -> None:
+    for phrase in (
+        "the lens fell off",
+        "buy a new broom",
+        "its shelf has no more room",
+    ):
+        assert not any(said.fullmatch(phrase) for said in SAID), phrase
