@@ -13,7 +13,7 @@ import cv2
 from edge import __version__
 from edge.capture import CameraStatus, Capture, Slots
 from edge.detectors import FaceDetector, open_detector
-from edge.engine import Engine, Waiting, no_wait, open_chain
+from edge.engine import Engine, open_chain
 from edge.host import health
 from edge.host.heartbeats import Heartbeats, Stage
 from edge.host.places import state_file
@@ -25,6 +25,7 @@ from edge.mqtt.outbox import Outbox
 from edge.pipeline import Pipeline
 from edge.rate import Rate
 from edge.report import Rules
+from edge.runtimes.chain import Waiting, no_wait
 from edge.secrecy import without_folders
 from edge.settings import Settings
 from edge.settings.tables import Camera as CameraSettings
@@ -100,6 +101,7 @@ def capture_opener(
         width=part.width,
         height=part.height,
         loop=part.loop,
+        rtsp_transport=part.rtsp_transport,
         faces=part.faces,
     )
     tell = partial(_tell_status, sink, topics, part.name)

@@ -7,6 +7,7 @@ are compared before any byte reaches an interpreter, and those same bytes are ha
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
@@ -166,6 +167,15 @@ def read_card(path: Path) -> Card:
     return _read_card(path, Card)
 
 
+def is_detector(path: Path) -> bool:
+    """Whether the card of the model file *path* is a face detector's; of none, no."""
+    try:
+        told = json.loads(_read(card_path(path), MAX_CARD_BYTES))
+    except (EdgeError, ValueError, RecursionError):
+        return False
+    return isinstance(told, dict) and told.get("kind") == "detector"
+
+
 def _read_card(path: Path, kind: type[AnyCard]) -> AnyCard:
     try:
         text = _read(path, MAX_CARD_BYTES)
@@ -211,7 +221,7 @@ def card_path(path: Path) -> Path:
     return shared if shared.exists() and not own.exists() else own
 
 
-def read_beside(model: Model, suffix: str) -> tuple[str, bytes]:
+def read_beside(model: Model | DetectorModel, suffix: str) -> tuple[str, bytes]:
     """Name and content of the one file in *model*'s card that ends in *suffix*, checked as the model was."""
     names = [name for name in model.card.files if name.endswith(suffix)]
     if len(names) != 1:

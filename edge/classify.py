@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge.preprocess import crop
-from edge.tensors import quantise
+from edge.tensors import levels
 from edge.types import LABELS, EdgeError, Face, Floats, Image, Runtime
 
 if TYPE_CHECKING:
@@ -49,8 +49,7 @@ class FaceClassifier:
         self.mirror = mirror
         self._height, self._width = card.input.height, card.input.width
         # A pixel has 256 values: each one's place in the network's range and number format is looked up.
-        black, white = card.input.range
-        self._encoded = quantise(black + np.arange(256) * ((white - black) / 255), runtime.input)
+        self._encoded = levels(card.input.range, runtime.input)
         # As tensors.dequantise does: but seven numbers are quicker in plain Python than in one call of numpy.
         self._scale, self._zero_point = given.scale or 1.0, given.zero_point
 

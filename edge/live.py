@@ -27,7 +27,7 @@ from edge.cameras import Camera, Cameras, retained_topics
 from edge.capture import Capture, Slots
 from edge.card import read_model
 from edge.detectors import FaceDetector
-from edge.engine import Engine, Waiting
+from edge.engine import Engine
 from edge.host.health import temperature_c
 from edge.host.service import Service
 from edge.motion import MotionGate
@@ -35,6 +35,7 @@ from edge.mqtt import discovery, messages
 from edge.mqtt.discovery.keeper import Keeper
 from edge.mqtt.messages import ConfigHealth, Info
 from edge.remote.switches import Switches
+from edge.runtimes.chain import Waiting
 from edge.secrecy import masked, without_folders
 from edge.settings import Settings
 from edge.settings.tables import Camera as CameraSettings

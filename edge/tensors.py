@@ -26,3 +26,9 @@ def dequantise(q: Tensor, spec: TensorSpec) -> Floats:
     """Map *q* of *spec*'s dtype back to real float32."""
     real = np.asarray(q, np.float32)
     return real if spec.dtype.kind == "f" else (real - np.float32(spec.zero_point)) * np.float32(spec.scale)
+
+
+def levels(span: tuple[float, float], spec: TensorSpec) -> npt.NDArray[np.generic]:
+    """(256,) in *spec*'s dtype: each value of a pixel, where *span* is what black and white become."""
+    black, white = span
+    return quantise(black + np.arange(256) * ((white - black) / 255), spec)

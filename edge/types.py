@@ -170,9 +170,16 @@ class EndOfStreamError(EdgeError):
 
 
 class Source(Protocol):
-    """A camera. Construction opens it and raises EdgeError when that fails."""
+    """A camera. Construction opens it and raises EdgeError when that fails; of one in the network, read().
 
-    still: bool  # equal pictures one after the other are no fault: it shows images, not a scene
+    Two attributes a source may have: ``patience``, seconds that the next picture may take before it counts as
+    stalled; ``damaged``, how many pictures could not be decoded and were left out.
+    """
+
+    @property
+    def still(self) -> bool:
+        """Equal pictures one after the other are no fault: it shows images, not a scene."""
+        ...
 
     def read(self) -> Image:
         """Block until the next picture; EndOfStreamError at a regular end, EdgeError when it fails."""

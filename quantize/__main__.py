@@ -66,61 +66,42 @@ def _card(options: argparse.Namespace) -> int:
     return 0
 
 
-def _detector(options: argparse.Namespace) -> int:
-    """A face detector's network, which photos with boxes belong to."""
-    from quantize import detector
-    from quantize.figures.photos import read_photos
-    from quantize.files import check_writable, record_beside, write
-    from quantize.inside import edgetpu, tflite
-    from quantize.steps import Steps
-
-    began = time.monotonic()
-    check_writable(options.out)
-    photos = read_photos([options.data])
-    measured = {path.name: read_photos([path]) for path in options.measure}
-    made = detector.quantize_detector(
-        options.model, photos, measured, count=min(options.calibrate, 300), seed=options.seed, steps=Steps(3)
-    )
-    graph = tflite.read(made.int8_tflite)
-    print("\n".join(edgetpu.told(graph, edgetpu.check(graph))))
-    print(detector.shown(made.scores))
-    drop = max((100 * (before.ap - after.ap) for before, after in made.scores.values()), default=0.0)
-    if not drop <= options.max_drop:
-        raise DropError(
-            f"{options.model}: int8 loses {drop:.2f} points of average precision, --max-drop allows "
-            f"{options.max_drop:g}; nothing was written"
-        )
-    file = f"{options.name}.tflite"
-    files = {
-        file: made.int8_tflite,
-        f"{options.name}.golden.npz": detector.golden(made.int8_tflite, file, detector.golden_pictures()),
-    }
-    card = detector.card(
-        made, options.name, options.model_version, options.min_score, record_beside(options.model), files
-    )
-    write(options.out, files | {f"{options.name}.json": card})
-    print(f"{options.out}: {', '.join(files)}, {options.name}.json; {time.monotonic() - began:.0f} s")
-    return 0
-
-
 def _quantize(options: argparse.Namespace) -> int:
-    if options.data.is_dir() or options.data.suffix == ".txt":
-        return _detector(options)
-    from quantize.files import check_writable, package, write
-    from quantize.make import concerns, make, worst
-    from quantize.report.text import measured_table, table
-    from quantize.steps import Steps
+    from quantize.files import check_writable
 
-    began = time.monotonic()
     reported = None if options.no_report else options.report or options.out / "report"
     check_writable(options.out)  # now rather than after a minute's work
     if reported:
         check_writable(reported, "--report")
     with_onnx, with_edgetpu = TARGETS[options.target]
     with_onnx, with_edgetpu = with_onnx or options.onnx, with_edgetpu or options.edgetpu
+    # Photos with boxes are a detector's, an archive of crops is a classifier's.
+    if options.data.is_dir() or options.data.suffix == ".txt":
+        from quantize.detector.command import run
+
+        lost, file = run(options, with_onnx=with_onnx, with_edgetpu=with_edgetpu, report=reported)
+        if not lost <= options.max_drop:
+            raise DropError(
+                f"{options.model}: {file} loses {lost:.2f} points of average precision, --max-drop allows "
+                f"{options.max_drop:g}; nothing was written"
+            )
+        return 0
+    return _classifier(options, with_onnx, with_edgetpu, reported)
+
+
+def _classifier(
+    options: argparse.Namespace, with_onnx: bool, with_edgetpu: bool, reported: Path | None
+) -> int:
+    from quantize.files import package, write
+    from quantize.make import concerns, make, worst
+    from quantize.report.text import measured_table, table
+    from quantize.steps import Steps
+
+    began = time.monotonic()
+    name = options.name or "emotion"
     steps = Steps(5 + with_onnx + with_edgetpu + (3 if reported else 0))
     made_with = functools.partial(
-        make, options.model, options.data, name=options.name, calibrate=options.calibrate, seed=options.seed,
+        make, options.model, options.data, name=name, calibrate=options.calibrate, seed=options.seed,
         with_onnx=with_onnx, with_edgetpu=with_edgetpu, steps=steps, confidence=options.confidence,
     )  # fmt: skip
     made = made_with()
@@ -142,7 +123,7 @@ def _quantize(options: argparse.Namespace) -> int:
     if made.qat:
         calibration["epochs trained for eight bits"] = made.qat
     with steps("packing"):
-        files = package(made, options.name, options.model_version, options.model, calibration)
+        files = package(made, name, options.model_version, options.model, calibration)
     if reported:
         model = options.model.resolve()
         report = _measured(f"{model.parent.name}/{model.name}", made, calibration, steps)
@@ -239,7 +220,7 @@ def _parser() -> argparse.ArgumentParser:
         help="for report.md, report.json and pictures of what it cost (default: report in --out's folder)",
     )  # fmt: skip
     report.add_argument("--no-report", action="store_true", help="only the files; nothing is timed")
-    parser.add_argument("--name", default="emotion", help="of the files (default emotion)")
+    parser.add_argument("--name", help="of the files (default emotion, of a detector faces)")
     parser.add_argument("--model-version", default="1", metavar="V", help="for the card (default 1)")
     return parser
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
 from edge.card import Card
 from edge.classify import FaceClassifier
+from edge.golden import Outputs
 from edge.preprocess import crop_whole
 from edge.runtimes import open_runtime
 from edge.sources.portraits import FILE
-from edge.types import Image
+from edge.types import Floats, Image
 
 # Probabilities may differ by this much on another chip. Of int8: about twice what LiteRT's kernels without
 # XNNPACK make of these pictures (edge-s: 0.049). Of the others: TensorRT may take 16-bit kernels; those of
@@ -47,15 +49,48 @@ def golden(files: Mapping[str, bytes], compiled: Iterable[str], card: Card) -> b
     for name, content in files.items():
         classifier = FaceClassifier(open_runtime("auto", content), card, name)
         scores.append([classifier.scores(picture) for picture in inputs])
+    return _archive(inputs, files, compiled, scores, np.float32)
+
+
+def golden_outputs(
+    files: Mapping[str, bytes], compiled: Iterable[str], inputs: Image, span: tuple[float, float]
+) -> bytes:
+    """As golden(), of a detector's *files* on *inputs* (n, height, width) uint8, whose pixels reach *span*.
+
+    An output's span is the range that holds zero and all its values on *inputs*.
+    """
+    scores, spans = [], []
+    for content in files.values():
+        answers = Outputs(open_runtime("auto", content), span)
+        found = np.array([answers.scores(picture) for picture in inputs])
+        parts = np.split(found, np.cumsum(answers.sizes)[:-1], axis=1)
+        spans.append(np.repeat([_span(part) for part in parts], answers.sizes))
+        scores.append(found)
+    # 11 bits of a value are more than its tolerance asks for, and half the bytes.
+    return _archive(inputs, files, compiled, scores, np.float16, spans)
+
+
+def _span(values: Floats) -> float:
+    return max(float(max(values.max(), 0) - min(values.min(), 0)), 1e-3)
+
+
+def _archive(
+    inputs: Image, files: Iterable[str], compiled: Iterable[str], scores: list[Any], dtype: Any,
+    spans: list[Any] | None = None,
+) -> bytes:  # fmt: skip
     names = [*files, *compiled]
-    scores += [scores[0]] * (len(names) - len(scores))
+    missing = len(names) - len(scores)
+    more: dict[str, Any] = (
+        {} if spans is None else {"spans": np.array(spans + spans[:1] * missing, np.float16)}
+    )
     archive = io.BytesIO()
     np.savez_compressed(
         archive,
         pictures=inputs,
         files=np.array(names),
-        scores=np.array(scores, np.float32),
+        scores=np.array(scores + scores[:1] * missing, dtype),
         tolerance=np.array([TOLERANCE_INT8 if is_int8(name) else TOLERANCE_FLOAT for name in names]),
+        **more,
     )
     return archive.getvalue()
 

@@ -91,11 +91,8 @@ def make(
         with steps("making the ONNX files"):
             made = to_onnx(float_tflite, data.calibration)
         files |= {f"{name}{suffix}": content for suffix, content in made.items()}
-    compiled: dict[str, bytes] = {}
-    compiler = None
-    if with_edgetpu:
-        compiler = _compile(files[tflite_name], steps)
-        compiled = {f"{name}.edgetpu.tflite": compiler.content} if compiler else {}
+    compiler = compiled_for_edge_tpu(files[tflite_name], steps, with_edgetpu)
+    compiled = {f"{name}.edgetpu.tflite": compiler.content} if compiler else {}
     with steps("measuring each file"):
         probabilities = {
             file: measure.probabilities_of(open_runtime("auto", content), data.images, file)
@@ -107,8 +104,10 @@ def make(
     )  # fmt: skip
 
 
-def _compile(content: bytes, steps: Steps) -> Compiled | None:
-    """*content* compiled for the Edge TPU, where its compiler is installed; says what that chip takes."""
+def compiled_for_edge_tpu(content: bytes, steps: Steps, wanted: bool = True) -> Compiled | None:
+    """*content* compiled for the Edge TPU, if *wanted* and its compiler is here; says what the chip takes."""
+    if not wanted:
+        return None
     from quantize.inside import edgetpu, tflite
 
     graph = tflite.read(content)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import onnx
 from onnx import numpy_helper
 
 from edge.host.quiet import quiet
+from edge.runtimes import open_runtime
 from edge.types import EdgeError, Floats, Image
 from quantize.ranges import PIXELS, ranges_of
 
@@ -20,33 +21,34 @@ INPUT, OUTPUT = "pixels", "probabilities"
 _OPSET = 17  # with Q and DQ per channel, and within what TensorRT 8.6 (JetPack 5) and later read
 # Symmetric int8 has half the steps for what is never negative: a narrower range than TFLite's pays
 # (0.8 against 0.9: 0.1 to 0.3 points more agreement on three networks).
-_WITHIN = 0.8
+WITHIN = 0.8
 _TENSORRT = {
     "ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False, "AddQDQPairToWeight": True,
 }  # fmt: skip
 
 
-def to_onnx(content: bytes, calibration: Image) -> dict[str, bytes]:
+def to_onnx(content: bytes, calibration: Image, within: float = WITHIN) -> dict[str, bytes]:
     """Suffix -> ONNX file of the network in *content*, a float TFLite file; each one checked.
 
-    All take pixels (1, height, width, 1) float32, 0 to 255, and give probabilities float32. In the
-    8-bit one each step is a Q/DQ pair: int8, zero points 0, weights per channel. The first convolution
-    and what follows the last pooling stay float: they cost little, and pixels would lose a bit.
-    *calibration* (m, height, width) uint8 shows what the activations reach.
+    All take pixels (1, height, width, 1) float32, 0 to 255, and give float32: one output as probabilities,
+    several by the names that the signature of *content* has for them. In the 8-bit one each step is a Q/DQ
+    pair: int8, zero points 0, weights per channel. The first convolution and what follows the last pooling
+    stay float: they cost little, and pixels would lose a bit.
+    *calibration* (m, height, width) uint8 shows what the activations reach; *within*: see quantize.ranges.
     """
     with quiet():
         from onnxruntime.transformers.float16 import convert_float_to_float16
 
         plain = _from_tflite(content)
         half = convert_float_to_float16(_copy(plain), keep_io_types=True)
-        eight = _with_steps(plain, calibration)
+        eight = _with_steps(plain, calibration, within)
     _check_symmetric(eight)
     made = {FLOAT: plain, HALF: half, INT8: eight}
     return {suffix: _checked(_tidy(model)) for suffix, model in made.items()}
 
 
 def _from_tflite(content: bytes) -> onnx.ModelProto:
-    """The graph, folded and fused where that is exact."""
+    """The graph, folded and fused where that is exact, its outputs named as those of *content*."""
     import tf2onnx
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -58,21 +60,22 @@ def _from_tflite(content: bytes) -> onnx.ModelProto:
         except Exception as error:  # tf2onnx has no errors of its own
             reason = " ".join(str(error).split())[:200]
             raise EdgeError(f"tf2onnx cannot convert this network: {reason}") from error
+        outputs = [output.name for output in open_runtime("cpu", content).outputs]
         # Ordered first: a fusion finds what it finds in the order of the nodes.
         converted, fused = path.with_suffix(".onnx"), path.with_suffix(".fused.onnx")
-        onnx.save(_tidy(model), converted)
+        onnx.save(_tidy(model, outputs if len(outputs) > 1 else [OUTPUT]), converted)
         quant_pre_process(converted, fused, skip_symbolic_shape=True)
         return _tidy(onnx.load(fused))
 
 
-def _with_steps(model: onnx.ModelProto, calibration: Image) -> onnx.ModelProto:
+def _with_steps(model: onnx.ModelProto, calibration: Image, within: float) -> onnx.ModelProto:
     """*model* with Q/DQ pairs."""
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
     from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
-    found = ranges_of(_run(model, calibration), _WITHIN) | {INPUT: PIXELS}
+    found = ranges_of(_run(model, calibration), within) | {INPUT: PIXELS}
     quantizer = QDQQuantizer(
         onnx.shape_inference.infer_shapes(model),
         per_channel=True, reduce_range=False,
@@ -124,19 +127,48 @@ def _run(model: onnx.ModelProto, images: Image) -> Iterator[dict[str, Floats]]:
         yield {name: tensor for name, tensor in computed if tensor.dtype == np.float32}
 
 
-def _tidy(model: onnx.ModelProto) -> onnx.ModelProto:
+def _tidy(model: onnx.ModelProto, outputs: Sequence[str] | None = None) -> onnx.ModelProto:
     """*model* with nodes ordered and everything named by its place, so that equal graphs are equal bytes.
 
     The makers of these graphs number tensors by what their process did before, and order nodes by hash.
+    *outputs*: new names of its outputs, which come in the order of these names.
     """
     graph = model.graph
+    given = sorted(zip(outputs or [output.name for output in graph.output], graph.output, strict=True),
+                   key=lambda pair: pair[0])  # fmt: skip
+    ordered, names, used = _ordered(graph, [output.name for _, output in given])
+    names |= {output.name: name for name, output in given}
+    nodes = []
+    for place, node in enumerate(ordered):
+        attributes = sorted(node.attribute, key=lambda attribute: attribute.name)
+        plain = onnx.NodeProto(op_type=node.op_type, domain=node.domain, name=f"{node.op_type}_{place}")
+        plain.input.extend(names[name] for name in node.input)
+        plain.output.extend(names[name] for name in node.output)
+        plain.attribute.extend(attributes)
+        nodes.append(plain)
+    values = [
+        numpy_helper.from_array(numpy_helper.to_array(constant), names[constant.name]) for constant in used
+    ]
+    (taken,) = graph.input
+    return onnx.helper.make_model(
+        onnx.helper.make_graph(
+            nodes, "network", [_one(INPUT, taken)], [_one(name, output) for name, output in given], values
+        ),
+        opset_imports=[onnx.helper.make_opsetid("", _OPSET)], ir_version=8, producer_name="quantize",
+    )  # fmt: skip
+
+
+def _ordered(
+    graph: onnx.GraphProto, outputs: Sequence[str]
+) -> tuple[list[onnx.NodeProto], dict[str, str], list[onnx.TensorProto]]:
+    """The nodes that make *outputs*, inputs before their node; a new name for each tensor; the constants."""
     maker = {output: node for node in graph.node for output in node.output}
     constants = {constant.name: constant for constant in graph.initializer}
     ordered: list[onnx.NodeProto] = []
     names = {graph.input[0].name: INPUT, "": ""}
     used: list[onnx.TensorProto] = []
-    waiting = [graph.output[0].name]
-    while waiting:  # depth first from the output, inputs before their node
+    waiting = [*reversed(outputs)]
+    while waiting:  # depth first from the outputs
         name = waiting[-1]
         if name in names:
             waiting.pop()
@@ -150,30 +182,15 @@ def _tidy(model: onnx.ModelProto) -> onnx.ModelProto:
             for place, output in enumerate(node.output):
                 names[output] = f"{node.op_type}_{len(ordered)}" + (f"_{place}" if place else "")
             ordered.append(node)
-    names[graph.output[0].name] = OUTPUT
-    nodes = []
-    for place, node in enumerate(ordered):
-        attributes = sorted(node.attribute, key=lambda attribute: attribute.name)
-        plain = onnx.NodeProto(op_type=node.op_type, domain=node.domain, name=f"{node.op_type}_{place}")
-        plain.input.extend(names[name] for name in node.input)
-        plain.output.extend(names[name] for name in node.output)
-        plain.attribute.extend(attributes)
-        nodes.append(plain)
-    values = [
-        numpy_helper.from_array(numpy_helper.to_array(constant), names[constant.name]) for constant in used
-    ]
-    (given,), (taken,) = graph.output, graph.input
-    size = [1, *(side.dim_value for side in taken.type.tensor_type.shape.dim[1:])]
-    labels = given.type.tensor_type.shape.dim[-1].dim_value
-    return onnx.helper.make_model(
-        onnx.helper.make_graph(
-            nodes, "emotion",
-            [onnx.helper.make_tensor_value_info(INPUT, taken.type.tensor_type.elem_type, size)],
-            [onnx.helper.make_tensor_value_info(OUTPUT, given.type.tensor_type.elem_type, [1, labels])],
-            values,
-        ),
-        opset_imports=[onnx.helper.make_opsetid("", _OPSET)], ir_version=8, producer_name="quantize",
-    )  # fmt: skip
+    return ordered, names, used
+
+
+def _one(name: str, tensor: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
+    """The graph's *tensor* under the name *name*, of a batch of one."""
+    kind = tensor.type.tensor_type
+    return onnx.helper.make_tensor_value_info(
+        name, kind.elem_type, [1, *(side.dim_value for side in kind.shape.dim[1:])]
+    )
 
 
 def _checked(model: onnx.ModelProto) -> bytes:

@@ -46,7 +46,7 @@ def test_what_is_in_force_is_what_has_a_default_of_its_own() -> None:
     off = {".".join(key) for key, (in_force, _) in entries().items() if not in_force}
     assert off == {
         "mqtt.username", "mqtt.password", "mqtt.password_file", "mqtt.ca_file", "mqtt.cert_file",
-        "mqtt.key_file", "node.id", "model.file", "detector.file", "detector.min_face",
+        "mqtt.key_file", "node.id", "model.file", "model.mirror", "detector.file", "detector.min_face",
         "detector.min_score", "camera.width", "camera.height", "camera.faces",
     }  # fmt: skip
     given = resolve(REFERENCE).origins
@@ -68,7 +68,7 @@ def test_every_range_and_choice_is_told_above_its_key() -> None:
                 low, high = limits(field)
                 assert f"{low:g} to {high:g}" in comment, (table, key)
                 checked += 1
-    assert checked == 39
+    assert checked == 41
 
 
 def test_every_line_that_is_off_can_be_switched_on(tmp_path: Path) -> None:

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge import engine as engine_module
 from edge.card import read_model
 from edge.engine import open_chain
 from edge.golden import read_golden
-from edge.runtimes.edgetpu import EdgeTpu
+from edge.runtimes import chain
+from edge.runtimes.chip import Chip
 from edge.settings.tables import MODEL_FILE
 from edge.types import EdgeError
 from tests.broker import eventually
@@ -23,9 +23,9 @@ from tests.edgetpu_stub import Stub, leave_compiled, stub  # noqa: F401
 
 
 @pytest.fixture
-def chip(monkeypatch: pytest.MonkeyPatch) -> Iterator[EdgeTpu]:
-    one = EdgeTpu(absent=lambda: "", retry_s=(0.2, 0.4))
-    monkeypatch.setattr(engine_module, "the_chip", lambda: one)
+def chip(monkeypatch: pytest.MonkeyPatch) -> Iterator[Chip]:
+    one = Chip("edgetpu", absent=lambda: "", retry_s=(0.2, 0.4))
+    monkeypatch.setattr(chain, "the_chip", lambda kind: one)
     yield one
     one.close()
 
@@ -58,7 +58,7 @@ def test_a_chip_with_wrong_answers_is_disqualified_and_the_reason_told(tmp_path:
 def test_a_chip_that_leaves_and_comes_back_is_told_by_the_reason(
     tmp_path: Path,
     stub: Stub,
-    chip: EdgeTpu,
+    chip: Chip,
 ) -> None:
     stub.set("fail")
     engine = open_chain(leave_compiled(tmp_path), runtime="edgetpu")
@@ -101,12 +101,12 @@ def test_a_provider_that_is_not_there_leaves_the_cpu_and_the_reason(squares_file
         squares_files / "emotion.tflite", runtime="onnx", provider="tensorrt", waiting=waiting
     )
     assert engine.runtime.name.endswith(", cpu, 1 thread")
-    first, second, third = engine.reason.split("; ", 1)[0], *engine.passed_over
+    first, second, third = engine.reason.split("; ", 1)[0], *engine.chosen.passed_over
     assert first == "onnx"
     assert second.startswith("tensorrt: onnxruntime ")
     assert 'provider "cuda" is not there or does not load' in third
     # Where a long build may be declared to a watchdog.
-    assert waits == ["tensorrt loads the model", "cuda loads the model"]
+    assert waits == ["TensorRT loads emotion.onnx", "CUDA loads emotion.onnx"]
 
 
 def test_a_cpu_with_wrong_answers_is_an_error(tmp_path: Path) -> None:

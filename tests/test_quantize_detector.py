@@ -1,54 +1,68 @@
-"""quantize of a face detector: from a run's network and photos to the device's file, its card and vectors."""
+"""quantize of a face detector: from a run's network and photos to a device's files, card, vectors, report."""
 
 import json
 import shutil
 from pathlib import Path
 
-import cv2
 import numpy as np
+import onnx
 import pytest
 
 from edge.card import read_detector
+from edge.commands.check import run as check
 from edge.detectors import FACES, open_detector
+from edge.detectors.ssd import Ssd
+from edge.golden import Outputs, deviations, mismatch, read_golden
 from edge.runtimes import open_runtime
-from edge.sources.portraits import FILE, Portraits
+from edge.sources.portraits import Portraits
 from edge.types import EdgeError
 from quantize.__main__ import main
-from quantize.detector import golden_pictures, load
+from quantize.detector.make import agreement, golden_pictures, load
 from quantize.inside import edgetpu, tflite
+from tests.made_photos import leave_photos
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 SHIPPED = Path(__file__).resolve().parents[1] / "training" / "detect" / "shipped"
+ONNX = ("faces.onnx", "faces.fp16.onnx", "faces.int8.onnx")
+FILES = ("faces.tflite", *ONNX)
+OUTPUTS = sorted(f"{part}_{stride}" for part in ("score", "box", "eyes") for stride in (8, 16, 32))
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """80 made-up photos, a portrait each on noise."""
-    folder = tmp_path_factory.mktemp("photos")
-    (folder / "images").mkdir()
-    random = np.random.default_rng(0)
-    with np.load(FILE) as archive:
-        faces = archive["faces"].astype(np.uint8)
-    rows = []
-    for i in range(80):
-        image = random.integers(60, 120, (240, 320), np.uint8)
-        side = int(random.integers(40, 140))
-        x, y = int(random.integers(0, 320 - side)), int(random.integers(0, 240 - side))
-        image[y : y + side, x : x + side] = cv2.resize(faces[i % 7], (side, side))
-        cv2.imwrite(str(folder / "images" / f"made-{i:04d}.png"), image)
-        # YuNet's boxes are narrower than FER2013's frame.
-        box = [x + 0.12 * side, y + 0.05 * side, 0.76 * side, 0.95 * side]
-        rows.append({"file": f"made-{i:04d}.png", "faces": [{"box": box}], "ignore": []})
-    (folder / "labels.json").write_text(json.dumps(rows))
-    return folder
+    return leave_photos(tmp_path_factory.mktemp("photos"), 96, (320, 240), (40, 140), empty_every=8)
 
 
 @pytest.fixture(scope="module")
 def made(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the shipped network, for a Jetson, with a report."""
     out = tmp_path_factory.mktemp("detector")
     argv = [str(SHIPPED / "model.keras"), "--data", str(photos), "--measure", str(photos), "--max-drop", "3"]
-    assert main([*argv, "--name", "faces", "--min-score", "0.55", "--out", str(out)]) == 0
+    assert main([*argv, "--target", "jetson", "--min-score", "0.55", "--out", str(out)]) == 0
     return out
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network of a detector's nine outputs that is made and run in no time, and knows nothing."""
+    import keras
+
+    keras.utils.set_random_seed(3)
+    pixels = keras.Input((None, None, 1), name="pixels")
+    x = keras.layers.Rescaling(1 / 127.5, -1)(pixels)
+    outputs = {}
+    for stride, step in ((8, 8), (16, 2), (32, 2)):
+        x = keras.layers.Conv2D(4, 3, strides=step, padding="same", use_bias=False)(x)
+        x = keras.layers.ReLU()(keras.layers.BatchNormalization()(x))
+        for part, values in (("score", 1), ("box", 4), ("eyes", 4)):
+            name = f"{part}_{stride}"
+            # A score of .01 at first: finds in every cell take long to judge.
+            bias = keras.initializers.Constant(-4.6 if part == "score" else 0)
+            head = keras.layers.Conv2D(values, 3, padding="same", bias_initializer=bias, name=name)
+            outputs[name] = head(x)
+    path = tmp_path_factory.mktemp("run") / "model.keras"
+    keras.Model(pixels, outputs).save(path)
+    return path
 
 
 def test_the_card_says_what_it_is_how_it_is_decoded_and_where_it_is_from(made: Path) -> None:
@@ -56,9 +70,15 @@ def test_the_card_says_what_it_is_how_it_is_decoded_and_where_it_is_from(made: P
     assert card.kind == "detector"
     assert card.decode.form == "center"
     assert card.decode.min_score == 0.55
-    assert {figure.name for figure in card.figures} == {"average precision", "recall"}
+    assert {figure.name for figure in card.figures} == {
+        "average precision", "recall", "photos with a false alarm"
+    }  # fmt: skip
     assert len(card.data) == 6
-    assert sorted(file.name for file in made.iterdir()) == ["faces.golden.npz", "faces.json", "faces.tflite"]
+    assert set(card.files) == {*FILES, "faces.golden.npz"}
+    assert {path.name for path in made.iterdir()} == {*FILES, "faces.golden.npz", "faces.json", "report"}
+    agreed = card.training["quantization"]["agreement with float"]
+    assert agreed["faces.tflite"] >= 0.9
+    assert agreed["faces.onnx"] >= 0.99
 
 
 def test_the_file_finds_portraits_and_the_edge_tpu_takes_every_op(made: Path) -> None:
@@ -72,19 +92,102 @@ def test_the_file_finds_portraits_and_the_edge_tpu_takes_every_op(made: Path) ->
     assert (made / "faces.tflite").stat().st_size <= 600_000
 
 
-@pytest.mark.parametrize("folder", ["made", "shipped"])
-def test_the_golden_vectors_are_what_the_file_gives(folder: str, made: Path) -> None:
-    file = made / "faces.tflite" if folder == "made" else FACES
-    runtime = open_runtime("cpu", file.read_bytes())
-    with np.load(file.with_suffix(".golden.npz")) as archive:
-        pictures, scores = archive["pictures"], archive["scores"][0]
-        tolerance = float(archive["tolerance"][0])
-        assert archive["files"].tolist() == ["faces.tflite"]
-    assert np.array_equal(pictures, golden_pictures())
-    for picture, wanted in zip(pictures, scores, strict=True):
-        tensor = (picture.astype(np.int16) - 128).astype(np.int8)[None, ..., None]
-        given = np.concatenate([output.ravel() for output in runtime.run(tensor)]).astype(int)
-        assert np.abs(given - wanted).max() <= tolerance
+@pytest.mark.parametrize("name", ONNX)
+def test_an_onnx_twin_has_the_nine_outputs_and_finds_the_same_faces(made: Path, name: str) -> None:
+    model = onnx.load(made / name)
+    onnx.checker.check_model(model, full_check=True)
+    assert [output.name for output in model.graph.output] == OUTPUTS
+    runtime = open_runtime("onnx", (made / name).read_bytes())
+    assert (runtime.input.shape, runtime.input.dtype) == ((1, 256, 320, 1), np.dtype(np.float32))
+    assert {output.name: output.shape for output in runtime.outputs} == {
+        output.name: output.shape
+        for output in open_runtime("cpu", (made / "faces.tflite").read_bytes()).outputs
+    }
+    ours, theirs = Ssd(made / "faces.tflite"), Ssd(made / name)
+    shown = golden_pictures()
+    assert agreement([ours.find(image) for image in shown], [theirs.find(image) for image in shown]) >= 0.9
+
+
+def test_what_two_files_both_find_is_their_agreement(made: Path) -> None:
+    faces = Ssd(made / "faces.tflite").find(golden_pictures()[2])
+    assert len(faces) >= 2
+    assert agreement([faces], [faces]) == 1
+    assert agreement([faces, []], [faces[:1], []]) == pytest.approx(2 / (len(faces) + 1))
+    assert agreement([[]], [[]]) == 1
+    assert agreement([faces], [[]]) == 0
+
+
+@pytest.mark.parametrize("name", [*FILES, "shipped"])
+def test_the_golden_vectors_are_what_the_file_gives(name: str, made: Path) -> None:
+    model = read_detector(FACES if name == "shipped" else made / name)
+    golden = read_golden(model)
+    assert np.array_equal(golden.pictures, golden_pictures())
+    runtime = open_runtime("auto", model.content)
+    answers = Outputs(runtime, model.card.input.range)
+    assert max(deviations(golden, answers)) < golden.tolerance / 10
+
+    class Mixed(Outputs):
+        """As a chip that mixes two of the outputs up."""
+
+        def scores(self, pixels: np.ndarray) -> np.ndarray:
+            return super().scores(pixels)[::-1]
+
+    assert "outputs, as parts of their ranges, differ by up to" in mismatch(
+        golden, Mixed(runtime, model.card.input.range)
+    )
+
+
+def test_check_replays_a_detector_s_vectors(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import argparse
+
+    from edge.cli import ended
+    from edge.commands.check import add_parser
+
+    def replay(*arguments: str) -> int:
+        parser = argparse.ArgumentParser()
+        add_parser(parser.add_subparsers())
+        return ended(lambda: check(parser.parse_args(["check", *arguments])), "")
+
+    assert replay("--model", str(made / "faces.int8.onnx")) == 0
+    told = capsys.readouterr().out
+    assert "faces.int8.onnx: onnxruntime" in told
+    assert "3 golden pictures, outputs, as parts of their ranges, differ by at most 0.0" in told
+    assert replay("--model") == 0  # the shipped classifier and the shipped detector
+    first, second = capsys.readouterr().out.splitlines()
+    assert "emotion.tflite: " in first
+    assert "faces.tflite: " in second
+
+
+def test_the_report_has_every_figure_and_the_edge_tpu_s_table(made: Path) -> None:
+    report = made / "report"
+    assert {path.name for path in report.iterdir()} == {
+        "report.md", "report.json", "curves.png", "sizes.png", "layers.png"
+    }  # fmt: skip
+    text = (report / "report.md").read_text()
+    assert "| CONV_2D | 23 | int8 | all |" in text
+    assert "the Edge TPU takes every one" in text
+    for name in ("curves.png", "sizes.png", "layers.png"):
+        assert f"({name})" in text
+    facts = json.loads((report / "report.json").read_text())
+    assert tuple(facts["files"]) == FILES
+    card = read_detector(made / "faces.tflite").card
+    (precise,) = (figure.value for figure in card.figures if figure.name == "average precision")
+    (told,) = facts["files"]["faces.tflite"]["found"].values()
+    assert told["ap"] == pytest.approx(precise, abs=1e-4)
+    assert set(facts["files"]["faces.tflite"]["alarms"]) == {"noise"}
+    assert all(op["edge_tpu"] == "all" for op in facts["edge_tpu"])
+    assert {layer["name"] for layer in facts["layers"]} >= {"score_8", "box_16", "eyes_32"}
+
+
+def test_the_same_command_makes_the_same_bytes(small: Path, photos: Path, tmp_path: Path) -> None:
+    argv = [str(small), "--data", str(photos), "--measure", str(photos), "--max-drop", "100", "--no-report"]
+    for name in ("one", "other"):
+        assert main([*argv, "--target", "jetson", "--out", str(tmp_path / name)]) == 0
+    one, other = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("one", "other")
+    )
+    assert set(one) == {*FILES, "faces.golden.npz", "faces.json"}
+    assert [name for name in one if one[name] != other[name]] == []
 
 
 def test_another_network_and_too_few_photos_are_one_line(
@@ -102,8 +205,8 @@ def test_another_network_and_too_few_photos_are_one_line(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_loss_beyond_what_is_allowed_writes_nothing(photos: Path, tmp_path: Path) -> None:
-    argv = [str(SHIPPED / "model.keras"), "--data", str(photos), "--measure", str(photos)]
+def test_a_loss_beyond_what_is_allowed_writes_nothing(small: Path, photos: Path, tmp_path: Path) -> None:
+    argv = [str(small), "--data", str(photos), "--measure", str(photos)]
     assert main([*argv, "--max-drop", "-100", "--out", str(tmp_path / "out")]) == 3
     assert not (tmp_path / "out").exists()
 

@@ -101,12 +101,12 @@ def test_a_runtime_refuses_what_was_made_for_another(squares_files: Path) -> Non
     with pytest.raises(EdgeError) as caught:
         open_runtime("cpu", onnx)
     assert str(caught.value) == (
-        'runtime "cpu" takes a TFLite file for the CPU, model.file is an ONNX file; '
-        'set model.runtime = "onnx" or name another file'
+        'runtime "cpu" takes a TFLite file for the CPU, this is an ONNX file; '
+        'set runtime = "onnx" or name another file'
     )
-    with pytest.raises(EdgeError, match=r'runtime "onnx" takes an ONNX file, model\.file is a TFLite file'):
+    with pytest.raises(EdgeError, match=r'runtime "onnx" takes an ONNX file, this is a TFLite file'):
         open_runtime("onnx", tflite)
-    with pytest.raises(EdgeError, match=r'compiled for the Edge TPU; set model\.runtime = "edgetpu"'):
+    with pytest.raises(EdgeError, match=r'compiled for the Edge TPU; set runtime = "edgetpu"'):
         open_runtime("cpu", b"\x1c\0\0\0TFL3edgetpu-custom-op")
     with pytest.raises(EdgeError, match='runtime "npu": not known'):
         open_runtime("npu", tflite)

@@ -23,7 +23,10 @@ class Session:
     loads: tuple[str, ...] = ()
     asked: dict[str, dict[str, str]] = {}  # noqa: RUF012
 
-    def __init__(self, content: bytes, _: Any, providers: list[str], provider_options: list[Any]) -> None:
+    def __init__(
+        self, content: bytes, _: Any, providers: list[str], provider_options: list[Any], enable_fallback: int
+    ) -> None:
+        assert not enable_fallback
         Session.asked = dict(zip(providers, provider_options, strict=True))
         self._providers = [name for name in providers if name in Session.loads]
 
@@ -38,7 +41,7 @@ class Session:
 
 
 @pytest.fixture
-def jetson(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[Session]:
+def jetson(monkeypatch: pytest.MonkeyPatch) -> type[Session]:
     """An onnxruntime that lists TensorRT and CUDA; what really loads is Session.loads."""
     options = SimpleNamespace(add_session_config_entry=lambda key, value: None)
     fake = SimpleNamespace(
@@ -48,7 +51,6 @@ def jetson(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[Session]:
         InferenceSession=Session,
     )
     monkeypatch.setitem(sys.modules, "onnxruntime", fake)
-    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
     monkeypatch.setattr(Session, "loads", (TENSORRT, CUDA, CPU))
     return Session
 
@@ -89,14 +91,14 @@ def test_cuda_asks_for_cuda_and_the_cpu_behind_it(jetson: type[Session]) -> None
 def test_tensorrt_keeps_the_engines_of_each_model_apart(jetson: type[Session], tmp_path: Path) -> None:
     folders = []
     for content in (MODEL, MODEL + b" but others"):
-        OnnxRuntime(content, provider="tensorrt")
+        OnnxRuntime(content, provider="tensorrt", engines=tmp_path / "engines")
         options = jetson.asked[TENSORRT]
         assert (options["trt_fp16_enable"], options["trt_int8_enable"]) == ("1", "0")
         assert options["trt_engine_cache_enable"] == "1"
         folders.append(Path(options["trt_engine_cache_path"]))
     assert list(jetson.asked) == [TENSORRT, CUDA, CPU]
     assert folders[0] != folders[1]
-    assert all(folder.is_dir() and folder.parent == tmp_path / "state" / "engines" for folder in folders)
+    assert all(folder.is_dir() and folder.parent == tmp_path / "engines" for folder in folders)
 
 
 def test_tensorrt_computes_in_eight_bits_where_the_model_says_how(jetson: type[Session]) -> None:
@@ -107,8 +109,8 @@ def test_tensorrt_computes_in_eight_bits_where_the_model_says_how(jetson: type[S
 def test_without_a_place_for_engines_tensorrt_runs_all_the_same(
     jetson: type[Session], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / "state").write_text("a file where the folder should be")
+    (tmp_path / "engines").write_text("a file where the folder should be")
     with caplog.at_level(logging.WARNING):
-        OnnxRuntime(MODEL, provider="tensorrt")
+        OnnxRuntime(MODEL, provider="tensorrt", engines=tmp_path / "engines")
     assert "trt_engine_cache_enable" not in jetson.asked[TENSORRT]
     assert "not a directory; TensorRT builds its engine at every start" in caplog.text

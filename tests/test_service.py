@@ -77,11 +77,16 @@ class Run:
     def __exit__(self, *_: object) -> None:
         self.daemon.close()
 
-    def __call__(self, text: str, *, watchdog_s: float = 2.0, fault: str = "") -> Process:
+    def __call__(
+        self, text: str, *, watchdog_s: float = 2.0, fault: str = "", before: Path | None = None
+    ) -> Process:
+        """*before*: a folder in which Python looks for modules first."""
         more = {"NOTIFY_SOCKET": self._manager.address, "WATCHDOG_USEC": str(round(watchdog_s * 1e6))}
         if fault:  # as a file laid into the device's Python is: site imports it before the daemon begins
             (self._folder / "sitecustomize.py").write_text(textwrap.dedent(fault))
-            more["PYTHONPATH"] = f"{self._folder}{os.pathsep}{REPOSITORY}"
+            before = self._folder
+        if before:
+            more["PYTHONPATH"] = f"{before}{os.pathsep}{REPOSITORY}"
         self.daemon = Process(self._folder, text, more)
         return self.daemon
 
@@ -189,6 +194,23 @@ def test_a_declared_wait_holds_until_its_deadline_and_no_longer() -> None:
         assert stage.overdue() == ""
         now[0] = 601.0
         assert stage.overdue() == "analysis: no progress for 601 s (building the engine)"
+    assert stage.overdue() == ""
+    now[0] += FRESH_S + 1
+    assert stage.overdue() == "analysis: no progress for 11 s"
+
+
+def test_a_wait_within_another_leaves_the_outer_one_its_time() -> None:
+    now = [0.0]
+    stage = Stage("analysis", lambda: now[0])
+    with stage.waiting("loading the model", 300):
+        now[0] = 100.0
+        with stage.waiting("building the engine", 1800):
+            now[0] = 1900.0
+            assert stage.overdue() == ""
+        now[0] = 2100.0
+        assert stage.overdue() == ""
+        now[0] = 2101.0
+        assert stage.overdue() == "analysis: no progress for 2101 s (loading the model)"
     assert stage.overdue() == ""
     now[0] += FRESH_S + 1
     assert stage.overdue() == "analysis: no progress for 11 s"

@@ -16,9 +16,9 @@ import pytest
 
 from edge.sources import open_source, source_kind, v4l2
 from edge.sources.images import Images
-from edge.sources.opencv import VideoFile
 from edge.sources.pace import RateLimit
 from edge.sources.portraits import Portraits
+from edge.sources.video import open_file
 from edge.types import EdgeError, EndOfStreamError, Source
 from tests.fake_drivers import FakeDriver, FakePicamera2
 from tests.fakes import RtspCamera, StreamServer
@@ -32,7 +32,8 @@ def drawn(n: int) -> np.ndarray:
 
 
 def number(image: np.ndarray) -> int:
-    return round(float((image[24].mean(axis=-1) > 128).sum()) / 8)
+    row = image[24] if image.ndim == 2 else image[24].mean(axis=-1)
+    return round(float((row > 128).sum()) / 8)
 
 
 def exhaust(source: Source) -> None:
@@ -104,7 +105,7 @@ def opened(request: pytest.FixtureRequest) -> Iterator[Callable[[], Source]]:
     def open_one() -> Source:
         match request.param:
             case "file":
-                source: Source = VideoFile(request.getfixturevalue("video"))
+                source: Source = open_file(request.getfixturevalue("video"))
             case "folder":
                 source = Images(request.getfixturevalue("folder"), fps=20)
             case "image":
@@ -191,7 +192,7 @@ def keeps_pace(play: Callable[[], None], seconds: float) -> None:
 
 def test_a_video_plays_once_at_its_own_pace(video: Path) -> None:
     def play() -> None:
-        source = VideoFile(video)
+        source = open_file(video)
         assert [number(source.read()) for _ in range(8)] == [1, 2, 3, 4, 5, 6, 7, 8]
         with pytest.raises(EndOfStreamError):  # the last picture has its time too
             source.read()
@@ -202,7 +203,7 @@ def test_a_video_plays_once_at_its_own_pace(video: Path) -> None:
 
 def test_a_video_in_a_loop_begins_again_in_step(video: Path) -> None:
     def play() -> None:
-        source = VideoFile(video, loop=True)
+        source = open_file(video, loop=True)
         numbers = [number(source.read()) for _ in range(20)]
         source.close()
         assert numbers == [1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4]
@@ -212,7 +213,7 @@ def test_a_video_in_a_loop_begins_again_in_step(video: Path) -> None:
 
 def test_fps_leaves_out_pictures_and_keeps_the_pace(video: Path) -> None:
     def play() -> None:
-        source = VideoFile(video, fps=10)
+        source = open_file(video, fps=10)
         assert [number(source.read()) for _ in range(4)] == [1, 3, 5, 7]
         source.close()
 
@@ -221,7 +222,7 @@ def test_fps_leaves_out_pictures_and_keeps_the_pace(video: Path) -> None:
 
 def test_unpaced_a_video_gives_each_picture_at_once(video: Path) -> None:
     def play() -> None:
-        source = VideoFile(video, paced=False)
+        source = open_file(video, paced=False)
         assert [number(source.read()) for _ in range(8)] == [1, 2, 3, 4, 5, 6, 7, 8]
         source.close()
 
@@ -229,7 +230,7 @@ def test_unpaced_a_video_gives_each_picture_at_once(video: Path) -> None:
 
 
 def test_a_slow_reader_misses_no_picture_of_a_video(video: Path) -> None:
-    source = VideoFile(video)
+    source = open_file(video)
     first = number(source.read())
     time.sleep(0.3)
     assert [first, *(number(source.read()) for _ in range(7))] == [1, 2, 3, 4, 5, 6, 7, 8]
@@ -260,7 +261,7 @@ def test_a_real_video_has_all_its_pictures(shared_data: Path) -> None:
     with pytest.raises(EndOfStreamError):
         source.read()
     source.close()
-    assert shapes == {(360, 640, 3)}
+    assert shapes == {(360, 640)}
 
 
 def test_a_file_that_is_no_video_is_told_in_one_line(
@@ -356,7 +357,8 @@ def test_a_pipeline_needs_an_opencv_with_gstreamer() -> None:
 
 def test_a_stream_whose_sender_freezes_fails_within_five_seconds(server: StreamServer) -> None:
     source = open_source(server.address)
-    source.read()
+    for _ in range(10):  # how fast they come is known then
+        source.read()
     server.freeze()
     began = time.monotonic()
     with pytest.raises(EdgeError, match="no picture came"):
@@ -387,8 +389,8 @@ def test_a_video_costs_little_memory_and_no_decoder_threads(tmp_path: Path) -> N
 
 
 def test_a_password_in_an_address_is_never_shown() -> None:
-    with pytest.raises(EdgeError, match=r"^http://\*{8}@127\.0\.0\.1:1/s: no stream"):
-        open_source("http://admin:secret@127.0.0.1:1/s")
+    with pytest.raises(EdgeError, match=r"^http://\*{8}@127\.0\.0\.1:1/s: connection refused"):
+        open_source("http://admin:secret@127.0.0.1:1/s").read()
 
 
 @pytest.mark.parametrize("password", ["S3 cret\"'", "a/b?c#d@e:f", "100% a%41"])
@@ -401,5 +403,5 @@ def test_a_camera_is_logged_in_to_with_the_password_as_it_is_written(password: s
         finally:
             source.close()
         with pytest.raises(EdgeError, match=r"^rtsp://\*{8}@127\.0\.0\.1:\d+/camera: ") as refused:
-            open_source(camera.address.replace("://", f"://me:{password}X@"))
+            open_source(camera.address.replace("://", f"://me:{password}X@")).read()
         assert password not in str(refused.value)

@@ -4,13 +4,12 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
-from edge.sources.portraits import FILE
 from edge.types import EdgeError
 from quantize.figures.photos import Photo, read_photos
+from tests.made_photos import leave_photos
 from training.detect.crops import Crops
 from training.detect.recipe import DetectorRecipe, read_detector_recipe
 from training.detect.targets import cells, targets
@@ -24,27 +23,9 @@ RECIPES = Path(__file__).resolve().parents[1] / "training" / "detect" / "recipes
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of 30 made-up photos: a portrait each on noise, and ten without one."""
+    """Thirty, ten of which show nobody."""
     folder = tmp_path_factory.mktemp("photos")
-    (folder / "images").mkdir()
-    random = np.random.default_rng(0)
-    with np.load(FILE) as archive:
-        faces = archive["faces"]
-    rows = []
-    for i in range(30):
-        image = random.integers(60, 120, (160, 200), np.uint8)
-        found = []
-        if i % 3:
-            side = int(random.integers(40, 100))
-            x, y = int(random.integers(0, 200 - side)), int(random.integers(0, 160 - side))
-            image[y : y + side, x : x + side] = cv2.resize(faces[i % 7].astype(np.uint8), (side, side))
-            eyes = [x + 0.3 * side, y + 0.4 * side, x + 0.7 * side, y + 0.4 * side]
-            found.append({"box": [x, y, side, side], "eyes": eyes, "score": 0.9})
-        name = f"{'made' if found else 'noise'}-{i:04d}.png"
-        cv2.imwrite(str(folder / "images" / name), image)
-        rows.append({"file": name, "size": [200, 160], "faces": found, "ignore": []})
-    (folder / "labels.json").write_text(json.dumps(rows))
-    return folder
+    return leave_photos(folder, 30, (200, 160), (40, 100), empty_every=3)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from edge.cli import ended, number, whole
 from edge.host.quiet import quiet
 from edge.types import LABELS, EdgeError
 from training.detect import commands as detect
+from training.options import add_data, add_run
 
 BACKENDS = ("tensorflow", "jax", "torch")  # of keras, to train on
 SHIPPED = Path(edge.__file__).parent / "models" / "emotion.tflite"
@@ -183,15 +184,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     data = argparse.ArgumentParser(add_help=False)
-    data.add_argument(
-        "--data", type=Path, nargs="+", required=True, metavar="PATH",
-        help="fer2013.csv, icml_face_data.csv, a folder of label-named folders, or npz",
-    )  # fmt: skip
+    add_data(data, "fer2013.csv, icml_face_data.csv, a folder of label-named folders, or npz")
     data.add_argument("--ferplus", type=Path, metavar="CSV", help="fer2013new.csv, joined to the csv by row")
     data.add_argument("--skip-bad", action="store_true", help="leave out and count rows that cannot be read")
-    data.add_argument(
-        "--threads", type=whole(1), metavar="N", help="of the backend (default: its own choice)"
-    )
 
     machine = argparse.ArgumentParser(add_help=False)
     machine.add_argument(
@@ -202,12 +197,7 @@ def _parser() -> argparse.ArgumentParser:
 
     fit = commands.add_parser("fit", parents=[data, machine], help="train a network")
     fit.add_argument("--model", required=True, metavar="NAME", help="edge-s, edge-xs, edge-m, deep-cnn, …")
-    fit.add_argument("--recipe", type=Path, metavar="TOML", help="default: the values in training/recipe.py")
-    fit.add_argument("--out", type=Path, required=True, metavar="DIR", help="the run's folder")
-    fit.add_argument("--resume", action="store_true", help="go on after the last whole epoch in DIR")
-    fit.add_argument(
-        "--start-from", type=Path, metavar="RUN", help="begin with the weights of this run or model.keras"
-    )
+    add_run(fit, "training/recipe.py")
     fit.add_argument(
         "--weights", default="none", metavar="W", help="for mobilenet-v2 and vgg16: imagenet, a file, or none"
     )
@@ -215,8 +205,7 @@ def _parser() -> argparse.ArgumentParser:
         "--teachers", type=_paths, default=(), metavar="RUN,RUN",
         help="runs whose mean answer is learned as well (the recipe's distill)",
     )  # fmt: skip
-    fit.add_argument("--seed", type=whole(0, 2**31 - 1), metavar="N", help="instead of the recipe's")
-    fit.set_defaults(run=_fit, stopped="stopped; --resume goes on after the last whole epoch")
+    fit.set_defaults(run=_fit)
 
     campaign = commands.add_parser(
         "campaign",

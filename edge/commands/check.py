@@ -6,6 +6,7 @@ import argparse
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, SecretStr
 
@@ -13,6 +14,10 @@ from edge.commands.options import add_config
 from edge.secrecy import SECRET, masked, masked_path
 from edge.settings import Settings
 from edge.settings.toml_lines import KeyPath
+from edge.types import EdgeError, Runtime
+
+if TYPE_CHECKING:
+    from edge.golden import Answers, Golden
 
 CONFIGURED = Path()  # --model without a file
 
@@ -27,8 +32,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add_config(parser)
     parser.add_argument(
         "--model", type=Path, nargs="?", const=CONFIGURED, metavar="F",
-        help="instead: run the golden vectors of the configured model, or of F, as the daemon would run it;"
-        " exit code 1 where they come out otherwise than when the model was made",
+        help="instead: run the golden vectors of the configured model and detector, or of the classifier's or"
+        " detector's file F, as the daemon runs them; exit code 1 where they come out otherwise than when it"
+        " was made",
     )  # fmt: skip
     parser.set_defaults(run=run)
 
@@ -56,19 +62,63 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _replay(settings: Settings, file: Path | None) -> int:
-    """Hold what the configured runtime makes of the golden pictures against what it should make of them."""
-    from edge.assembly import open_engine
-    from edge.golden import deviations, read_golden
+    """Hold what a runtime makes of golden pictures against what it should make of them.
 
-    if file is not None:
-        settings = settings.model_copy(update={"model": settings.model.model_copy(update={"file": file})})
-    engine = open_engine(settings)
-    golden = read_golden(engine.model)
-    found = deviations(golden, engine.classifier)
-    worst = max(found)
-    told = f"{engine.model.path}: {engine.runtime.name}: {len(found)} golden pictures, probabilities differ "
-    print(f"{told}by at most {worst:.4f}, {golden.tolerance:.4f} is allowed")
+    Of *file*, a classifier's or a detector's; without one, of the configured model and detector.
+    """
+    from edge.card import is_detector
+    from edge.detectors import file_of
+
+    if file is None:
+        _classifier(settings)
+        detector = file_of(settings.detector.kind, settings.detector.file)
+        if detector is not None and _has_vectors(detector):
+            _detector(detector, settings.model.threads)
+    elif is_detector(file):
+        _detector(file, settings.model.threads)
+    else:
+        _classifier(settings.model_copy(update={"model": settings.model.model_copy(update={"file": file})}))
     return 0
+
+
+def _has_vectors(detector: Path) -> bool:
+    """Other people's detectors come without."""
+    from edge.card import read_detector
+    from edge.golden import SUFFIX
+
+    there = any(name.endswith(SUFFIX) for name in read_detector(detector).card.files)
+    if not there:
+        print(f"{detector}: its card lists no golden vectors; nothing to hold it against")
+    return there
+
+
+def _classifier(settings: Settings) -> None:
+    from edge.assembly import open_engine
+    from edge.golden import read_golden
+
+    engine = open_engine(settings)
+    _told(engine.model.path, engine.runtime, read_golden(engine.model), engine.classifier)
+
+
+def _detector(file: Path, threads: int) -> None:
+    from edge.card import read_detector
+    from edge.golden import Outputs, mismatch, read_golden
+    from edge.runtimes import open_runtime
+
+    model = read_detector(file)
+    runtime = open_runtime("auto", model.content, threads=threads)
+    golden, answers = read_golden(model), Outputs(runtime, model.card.input.range)
+    if failure := mismatch(golden, answers):
+        raise EdgeError(f"{file}: {runtime.name}: {failure}")
+    _told(file, runtime, golden, answers)
+
+
+def _told(path: Path, runtime: Runtime, golden: Golden, answers: Answers) -> None:
+    from edge.golden import deviations, what
+
+    found = deviations(golden, answers)
+    told = f"{path}: {runtime.name}: {len(found)} golden pictures, {what(golden)} differ "
+    print(f"{told}by at most {max(found):.4f}, {golden.tolerance:.4f} is allowed")
 
 
 def _lines(table: BaseModel, place: KeyPath, origins: dict[KeyPath, str]) -> Iterator[str]:

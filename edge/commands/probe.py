@@ -173,9 +173,11 @@ def _opencv() -> Iterator[Finding]:
     from cv2 import videoio_registry
 
     yield Finding("opencv", "version", True, cv2.__version__, used=True)
+    failure = failure_of("import av")
+    detail = failure or f"{version('av')}, for video files, rtsp:// and http://"
+    yield Finding("opencv", "PyAV", not failure, detail, used=not failure)
     for name, backend, purpose in (
         ("V4L2", cv2.CAP_V4L2, "USB cameras"),
-        ("FFmpeg", cv2.CAP_FFMPEG, "video files, rtsp:// and http://"),
         ("GStreamer", cv2.CAP_GSTREAMER, "Jetson CSI cameras"),
     ):
         built = videoio_registry.hasBackend(backend)
@@ -185,7 +187,7 @@ def _opencv() -> Iterator[Finding]:
 def accelerators(root: Path = Path("/")) -> Iterator[Finding]:
     """Coral and NVIDIA hardware under *root*, their software: what each lacks, and the next step."""
     from edge.runtimes import coral
-    from edge.runtimes.edgetpu_server import LIBRARY
+    from edge.runtimes.chip_server import LIBRARY
 
     sticks, cards = coral.sticks(root), coral.cards(root)
     # A library built for another TFLite may crash what loads it: a child tries.

@@ -58,6 +58,23 @@ def open_detector(
             raise ConfigError(f"detector.kind: {kind!r} is not known; expected auto, ssd, yunet or haar")
 
 
+def file_of(kind: Kind, file: Path | None) -> Path | None:
+    """The network with a card that open_detector takes for *kind* and *file*; None where it takes none."""
+    if kind == "ssd":
+        return file or FACES
+    if kind == "auto" and file is None:
+        return FACES if FACES.exists() else None
+    return file if kind == "auto" and file is not None and is_ssd(file) else None
+
+
+def is_ssd(file: Path) -> bool:
+    """Whether ``auto`` takes *file* for a network with a card."""
+    # Here, because it needs pydantic, which a machine that only trains may lack.
+    from edge.card import card_path
+
+    return file.suffix == ".tflite" or card_path(file).exists()
+
+
 def _around(
     finder: Finder, description: str, long_side: int | None, min_face: float | None, least: float
 ) -> FaceDetector:
@@ -80,10 +97,7 @@ def _first_that_runs(
 
     # A file that the user named must work; those that may or may not be there need not.
     if file is not None:
-        # Here, because it needs pydantic, which a machine that only trains may lack.
-        from edge.card import card_path
-
-        return opened("ssd" if file.suffix == ".tflite" or card_path(file).exists() else "yunet")
+        return opened("ssd" if is_ssd(file) else "yunet")
     reasons: list[str] = []
     preferred: tuple[Kind, ...] = ("ssd", "yunet")
     for kind in preferred:

@@ -42,12 +42,17 @@ class Stage:
 
     @contextmanager
     def waiting(self, reason: str, seconds: float) -> Iterator[None]:
-        """A declared wait around what takes long."""
+        """A declared wait around what takes long; within another one, that one's time stops meanwhile."""
+        around, began = self._promise, self._clock()
         self.wait(reason, seconds)
         try:
             yield
         finally:
-            self.beat()
+            now = self._clock()
+            if around.reason and began <= around.until:
+                self._promise = around._replace(until=around.until + now - began)
+            else:
+                self.beat()
 
     def overdue(self) -> str:
         """What is wrong with it in words; empty while its promise holds."""

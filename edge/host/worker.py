@@ -6,7 +6,9 @@ Requests and answers go by pipe: the lengths of header and payload, the header a
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
+import logging
 import os
 import select
 import signal
@@ -14,11 +16,14 @@ import struct
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from edge.host.child import clean_environment, die_with, why_ended
 from edge.types import EdgeError
+
+log = logging.getLogger(__name__)
 
 _LENGTHS = struct.Struct("<II")  # bytes of header and payload
 MAX_HEADER, MAX_PAYLOAD = 64 * 1024, 64 * 1024 * 1024
@@ -83,6 +88,8 @@ class Worker:
             raise WorkerLostError("answers nonsense") from None
         self._listen()
         if "error" in answer:
+            if "trace" in answer:
+                _log_once(answer["trace"])
             raise EdgeError(answer["error"])
         return answer, content
 
@@ -144,7 +151,7 @@ class Worker:
 def serve(parent: int, answer: Answerer) -> None:
     """The child's part: *answer* requests (header, payload) until *parent* ends or closes the pipe.
 
-    An EdgeError that *answer* raises goes back as such.
+    An EdgeError that *answer* raises goes back as such, what nobody foresaw with its traceback.
     """
     die_with(parent)
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
@@ -159,9 +166,18 @@ def serve(parent: int, answer: Answerer) -> None:
             told, payload = answer(header, requests.read(more))
         except EdgeError as error:
             told, payload = {"error": str(error)[:1000]}, b""
+        except Exception as error:
+            said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            told, payload = {"error": said[:1000], "trace": traceback.format_exc()[-8000:]}, b""
         text = json.dumps(told).encode()
         answers.write(_LENGTHS.pack(len(text), len(payload)) + text + payload)
         answers.flush()
+
+
+@functools.lru_cache(maxsize=32)
+def _log_once(trace: str) -> None:
+    """Log a child's *trace*; who tries again and fails alike adds nothing."""
+    log.error("in a child process: %s", trace.rstrip())
 
 
 def _wait(end: int, event: int, until: float) -> None:

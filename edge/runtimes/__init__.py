@@ -19,15 +19,15 @@ _EDGETPU_MARK = b"edgetpu-custom-op"  # the only operator that edgetpu_compiler 
 def open_runtime(kind: str, content: bytes, *, threads: int = 1, provider: str = "cpu") -> Runtime:
     """A runtime of *kind* ("auto" or one of KINDS) loaded with a verified model file's *content*.
 
-    "auto" takes the kind that the file was made for; what is for the Edge TPU, edge/engine.py opens.
+    "auto" takes the kind that the file was made for; what is for the Edge TPU, edge/runtimes/chain.py opens.
     *provider* ("cpu", "cuda" or "tensorrt") is what ONNX Runtime is to compute on. EdgeError where file and
     kind, or kind and machine, do not fit.
     """
     made_for = kind_of(content)
     if kind != "auto" and kind in KINDS and kind != made_for:
         raise EdgeError(
-            f'runtime "{kind}" takes {KINDS[kind]}, model.file is {KINDS[made_for]}; '
-            f'set model.runtime = "{made_for}" or name another file'
+            f'runtime "{kind}" takes {KINDS[kind]}, this is {KINDS[made_for]}; '
+            f'set runtime = "{made_for}" or name another file'
         )
     match made_for if kind == "auto" else kind:
         case "cpu":
@@ -35,7 +35,9 @@ def open_runtime(kind: str, content: bytes, *, threads: int = 1, provider: str =
 
             return LiteRT(content, threads=threads)
         case "edgetpu":
-            raise EdgeError("runs with its uncompiled twin only (edge/engine.py); name the uncompiled file")
+            raise EdgeError(
+                "runs with its uncompiled twin only (edge/runtimes/chain.py); name the uncompiled file"
+            )
         case "onnx":
             from edge.runtimes.onnx import OnnxRuntime
 

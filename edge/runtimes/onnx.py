@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edge.host.places import state_directory
 from edge.host.quiet import quiet
 from edge.types import EdgeError, TensorSpec
 
@@ -38,8 +38,13 @@ def names_of(providers: list[str]) -> list[str]:
 class OnnxRuntime:
     """One session."""
 
-    def __init__(self, content: bytes, *, threads: int = 1, provider: str = "cpu") -> None:
-        """EdgeError where ONNX Runtime is not installed, cannot run *content*, or lacks *provider*."""
+    def __init__(
+        self, content: bytes, *, threads: int = 1, provider: str = "cpu", engines: Path | None = None
+    ) -> None:
+        """EdgeError where ONNX Runtime is not installed, cannot run *content*, or lacks *provider*.
+
+        *engines*: the folder in which TensorRT keeps what it builds, if it may.
+        """
         try:
             import onnxruntime
         except ImportError as error:
@@ -56,7 +61,7 @@ class OnnxRuntime:
         options.inter_op_num_threads = 1
         # Waiting threads would burn what a small board has, for microseconds.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        settings = _tensorrt(content) if provider == "tensorrt" else {}
+        settings = _tensorrt(content, engines) if provider == "tensorrt" else {}
         try:
             with quiet(show_on_error=False):
                 self._session: Any = onnxruntime.InferenceSession(
@@ -66,6 +71,8 @@ class OnnxRuntime:
                         settings if name == "TensorrtExecutionProvider" else {}
                         for name in wanted if name in available
                     ],
+                    # It would go on with other providers, after a fault as well, and print so.
+                    enable_fallback=0,
                 )  # fmt: skip
         except Exception as error:  # its errors have no base of their own
             reason = " ".join(str(error).split())[:200]
@@ -93,7 +100,7 @@ class OnnxRuntime:
         raise EdgeError(f"{self.name}: takes {self.input.shape} only, not {shape}")
 
 
-def _tensorrt(content: bytes) -> dict[str, str]:
+def _tensorrt(content: bytes, engines: Path | None) -> dict[str, str]:
     """TensorRT's options: 16-bit kernels, 8-bit ones where the model says how, built engines kept."""
     options = {
         "trt_fp16_enable": "1",
@@ -101,7 +108,9 @@ def _tensorrt(content: bytes) -> dict[str, str]:
     }
     # Building an engine takes minutes. Each model has a folder of its own: ONNX Runtime names an engine
     # after the graph without its weights, and would run an older network's (its issue 6455).
-    folder = state_directory() / "engines" / hashlib.sha256(content).hexdigest()[:16]
+    if engines is None:
+        return options
+    folder = engines / hashlib.sha256(content).hexdigest()[:16]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -226,6 +226,7 @@ class Camera(_Table):
     width: int | None = Field(default=None, ge=16, le=8192)
     height: int | None = Field(default=None, ge=16, le=8192, validate_default=True)
     loop: bool = False
+    rtsp_transport: Literal["tcp", "udp"] = "tcp"
     faces: int = Field(default=2, ge=1, le=6)
 
     @field_validator("name")

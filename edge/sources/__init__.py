@@ -57,13 +57,16 @@ def open_source(
     loop: bool = False,
     faces: int = 2,
     paced: bool = True,
+    rtsp_transport: Literal["tcp", "udp"] = "tcp",
 ) -> Source:
-    """The camera that *source* names, open; EdgeError says in one line why it is not.
+    """The camera that *source* names; EdgeError says in one line why it is none.
+
+    It is open, but for one in the network: that its first read() opens, which interrupt() can end.
 
     *fps* limits what is handed on (None: all there is, and 10 from what has no pace of its own);
     *width* and *height* (None: 640x480) hold for cameras and portraits, the rest comes in its own size;
-    *loop* repeats a file or folder; *faces* is for portraits; *paced* false gives files, images and
-    portraits as fast as they are read.
+    *loop* repeats a file, one on a web server too, or a folder; *faces* is for portraits; *paced* false
+    gives files, images and portraits as fast as they are read.
     """
     wide, high = width or DEFAULT_SIZE[0], height or DEFAULT_SIZE[1]
     match source_kind(source):
@@ -83,9 +86,9 @@ def open_source(
 
             return Camera(source, width=wide, height=high, fps=fps)
         case "network":
-            from edge.sources.opencv import network
+            from edge.sources.network import Network
 
-            return network(standard(source), fps=fps)
+            return Network(standard(source), fps=fps, loop=loop, paced=paced, transport=rtsp_transport)
         case "gstreamer":
             from edge.sources.opencv import gstreamer
 
@@ -95,9 +98,9 @@ def open_source(
 
             return Images(Path(source), fps=fps or DEFAULT_FPS, loop=loop, paced=paced)
         case "video":
-            from edge.sources.opencv import VideoFile
+            from edge.sources.video import open_file
 
-            return VideoFile(Path(source), fps=fps, loop=loop, paced=paced)
+            return open_file(Path(source), fps=fps, loop=loop, paced=paced)
 
 
 def describe_cameras() -> list[tuple[str, str]]:

@@ -65,3 +65,68 @@ class RateLimit:
         if self._due < stamp:
             self._due = stamp + self._period
         return True
+
+
+class Timeline:
+    """Seconds since the first picture, from what a container stamps: never falling, never halting."""
+
+    def __init__(self, longest_gap_s: float) -> None:
+        self._longest_gap_s = longest_gap_s  # what lies further apart was stamped wrongly, or cut
+        self._origin: float | None = None  # the stamp that is 0 s
+        self.now = 0.0  # s, of the last picture
+        self.gap = 0.0  # s, between the last two
+
+    def place(self, stamp: float | None, period: float) -> float:
+        """Where the picture that is stamped *stamp* lies; *period* s after the last where that cannot be."""
+        if self._origin is None:
+            if stamp is not None:
+                self._origin = stamp - self.now
+            return self.now
+        gap = 0.0 if stamp is None else stamp - self._origin - self.now
+        if not 0 < gap <= self._longest_gap_s:  # some containers stamp nothing, or all alike, or leap
+            self._origin += gap - period
+            gap = period
+        self.now += gap
+        self.gap = gap
+        return self.now
+
+    def begin_again(self, period: float) -> None:
+        """The next picture follows the last by *period* s, whatever it is stamped."""
+        self.now += period
+        self._origin = None
+
+
+class Silence:
+    """For how long a stream may be silent, by how far apart its pictures came in the last minute."""
+
+    FIRST_S = 30.0  # until two have come nobody knows
+    LEAST_S, MOST_S = 4.0, 120.0
+
+    def __init__(self, least_s: float = LEAST_S) -> None:
+        self._least_s = least_s
+        self._last: float | None = None  # when the last picture came, monotonic s
+        self._known = False
+        self._recent = self._before = 0.0  # s, the longest gap of the last 30 s and of those before
+        self._turned = 0.0  # when the two were last shifted, monotonic s
+
+    def note(self, now: float) -> None:
+        """A picture came at *now*, monotonic s."""
+        if self._last is not None:
+            gap = now - self._last
+            self._known = True
+            if now - self._turned >= 30.0:
+                self._before, self._recent, self._turned = self._recent, 0.0, now
+            self._recent = max(self._recent, gap)
+        self._last = now
+
+    @property
+    def longest(self) -> float:
+        """Seconds between two pictures lately, at most; 0 where fewer than two came."""
+        return max(self._recent, self._before)
+
+    @property
+    def patience(self) -> float:
+        """Seconds without a picture after which the stream counts as stalled."""
+        if not self._known:
+            return max(self.FIRST_S, self._least_s)
+        return min(max(2.5 * self.longest, self._least_s), self.MOST_S)

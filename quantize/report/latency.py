@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,18 +47,21 @@ class Latency(NamedTuple):
         return next(one for one in self.times if (one.file, one.threads, one.batch) == key)
 
 
-def latency(model: Any, files: Mapping[str, bytes], images: Image) -> Latency:
+def latency(
+    model: Any, files: Mapping[str, bytes], images: Image,
+    threads_of: Sequence[int] = THREADS, batches: Sequence[int] = BATCHES,
+) -> Latency:  # fmt: skip
     """The time that one face takes by each of *files* (name -> content) and by the Keras network *model*.
 
-    With one and two threads, one picture and eight, of *images* (8 or more, height, width) uint8. Every
+    With each number of threads and of pictures at a time, of *images* (8 or more, height, width) uint8. Every
     round runs each of them, so that what else the machine does meets them all alike; medians over rounds.
     """
     from tqdm import tqdm
 
     runs: dict[tuple[str, int, int, bool], Run] = {}
     for file, content in files.items():
-        for threads in THREADS:
-            for batch in BATCHES:
+        for threads in threads_of:
+            for batch in batches:
                 run, at_once = _opened(content, threads, images[:batch])
                 runs[file, threads, batch, at_once] = run
     one = images[:1, ..., np.newaxis].astype(np.float32)

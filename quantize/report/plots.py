@@ -2,49 +2,39 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from quantize.costs import Cost
+from quantize.figures.canvas import COLOURS, INK, PALE, canvas, png
 from quantize.measure import Bin
 from quantize.report.latency import BATCHES, THREADS, Latency
 from quantize.report.sqnr import Layer, worst
-
-COLOURS = ("#1f6f9f", "#d97b1f", "#3f8f5f", "#9a4f96")
-_INK, _PALE = "#222222", "#a9bfcc"
-_STYLE: dict[Any, Any] = {
-    "font.size": 9, "axes.titlesize": 10, "axes.titlelocation": "left", "axes.edgecolor": "#999999",
-    "axes.labelcolor": _INK, "text.color": _INK, "xtick.color": _INK, "ytick.color": _INK,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#ececec",
-    "axes.axisbelow": True, "legend.frameon": False, "legend.fontsize": 8, "xtick.major.size": 0,
-    "ytick.major.size": 0,
-}  # fmt: skip
 
 
 def accuracy(costs: Sequence[Cost]) -> bytes:
     """A panel a label set: the float network's accuracy and each file's, with McNemar's p."""
     names = list(dict.fromkeys(cost.data for cost in costs))
     files = list(dict.fromkeys(cost.file for cost in costs))
-    figure, axes = _figure(1, len(names), (4.4 * len(names), 1.3 + 0.36 * len(files)))
+    figure, axes = canvas(1, len(names), (4.4 * len(names), 1.3 + 0.36 * len(files)))
     for axis, name in zip(axes[0], names, strict=True):
         chosen = [cost for cost in costs if cost.data == name]
         shares = [100 * chosen[0].float_accuracy, *(100 * cost.accuracy for cost in chosen)]
         notes = ["", *(f"  (p {p_text(cost.p)})" for cost in chosen)]
         _bars(axis, shares, [f"{share:.2f}{note}" for share, note in zip(shares, notes, strict=True)],
-              [_PALE, *[COLOURS[0]] * len(chosen)])  # fmt: skip
+              [PALE, *[COLOURS[0]] * len(chosen)])  # fmt: skip
         axis.set(xlim=(0, max(shares) * 1.42), xlabel="accuracy, %", title=f"{name}, n = {chosen[0].n:,}")
         axis.set_yticks(range(len(shares)), ["float network", *files] if axis is axes[0][0] else [])
-    return _png(figure)
+    return png(figure)
 
 
 def latency(found: Latency) -> bytes:
     """Milliseconds a face of each file, by threads and batch; lower is better."""
     files = list(dict.fromkeys(one.file for one in found.times))
     ways = [(threads, batch) for threads in THREADS for batch in BATCHES]
-    figure, axes = _figure(1, 1, (7.6, 1.2 + 0.72 * len(files)))
+    figure, axes = canvas(1, 1, (7.6, 1.2 + 0.72 * len(files)))
     axis = axes[0][0]
     for number, (threads, batch) in enumerate(ways):
         y = np.arange(len(files)) + (number - 1.5) * 0.2
@@ -60,33 +50,33 @@ def latency(found: Latency) -> bytes:
     axis.margins(x=0.1)
     axis.grid(axis="y", visible=False)
     axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0.2)
-    return _png(figure)
+    return png(figure)
 
 
 def layers(found: Sequence[Layer]) -> bytes:
     """Each layer's SQNR, first layer on top; the one that adds the most error in the other colour."""
-    figure, axes = _figure(1, 1, (7.6, 1.2 + 0.2 * len(found)))
+    figure, axes = canvas(1, 1, (7.6, 1.2 + 0.2 * len(found)))
     axis = axes[0][0]
     colours = [COLOURS[1] if layer is worst(found) else COLOURS[0] for layer in found]
     values, middles = [layer.db for layer in found], [layer.middle_db for layer in found]
     _bars(axis, values, [""] * len(values), colours)
     for place, value in enumerate(values):  # at the bar's foot: at its end stands the mark
         axis.annotate(f"{value:.1f}", (0, place), xytext=(4, 0), textcoords="offset points", va="center",
-                      fontsize=7.5, color="white" if value > 4 else _INK)  # fmt: skip
-    axis.plot(middles, range(len(found)), "o", ms=4, color=_INK, label="the middle one of its channels")
+                      fontsize=7.5, color="white" if value > 4 else INK)  # fmt: skip
+    axis.plot(middles, range(len(found)), "o", ms=4, color=INK, label="the middle one of its channels")
     axis.barh([0], [0], color=COLOURS[1], label="adds the most error")
     axis.set_yticks(range(len(found)), [f"{layer.name}  {layer.op}" for layer in found], fontsize=7.5)
     axis.set(xlabel="signal over error of each layer's output, dB (6 dB: a bit)")
     axis.set_ylim(len(found) - 0.3, -0.7)
     axis.set_xlim(min(0, *values, *middles), max(*values, *middles) * 1.1 + 1)
     axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
-    return _png(figure)
+    return png(figure)
 
 
 def reliability(before: Sequence[Bin], after: Sequence[Bin], titles: tuple[str, str]) -> bytes:
     """How often what is said with some confidence is right, before and after; on the line is calibrated."""
-    figure, axes = _figure(1, 2, (7.2, 3.6))
-    for axis, bins, title, colour in zip(axes[0], (before, after), titles, (_INK, COLOURS[0]), strict=True):
+    figure, axes = canvas(1, 2, (7.2, 3.6))
+    for axis, bins, title, colour in zip(axes[0], (before, after), titles, (INK, COLOURS[0]), strict=True):
         said, held = [one.confidence for one in bins], [one.accuracy for one in bins]
         rows = np.array([one.n for one in bins])
         axis.plot((0, 1), (0, 1), color="#9a9a9a", lw=1, ls=(0, (4, 3)))
@@ -96,7 +86,7 @@ def reliability(before: Sequence[Bin], after: Sequence[Bin], titles: tuple[str, 
         axis.scatter(said, held, 6 + 250 * rows / rows.sum(), color=colour, zorder=3, clip_on=False)
         axis.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", title=title)
     axes[0][0].set_ylabel("share right")
-    return _png(figure)
+    return png(figure)
 
 
 def p_text(p: float) -> str:
@@ -111,27 +101,3 @@ def _bars(axis: Any, values: Sequence[float], texts: Sequence[str], colours: Seq
                       fontsize=8)  # fmt: skip
     axis.invert_yaxis()
     axis.grid(axis="y", visible=False)
-
-
-def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, Any]:
-    """A figure and its axes (rows, columns), in the report's style; ImportError without matplotlib."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
-    mpl.rcParams.update(_STYLE)
-    return pyplot.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
-
-
-def _png(figure: Any) -> bytes:
-    """*figure* as a PNG of at most 64 colours, which is a third of the bytes."""
-    from matplotlib import pyplot
-    from PIL import Image
-
-    drawn, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=100)
-    pyplot.close(figure)
-    with Image.open(drawn) as picture:
-        picture.convert("RGB").quantize(64).save(small, format="PNG", optimize=True)
-    return small.getvalue()

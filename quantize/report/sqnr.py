@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from edge.host.quiet import quiet
+from edge.runtimes import open_runtime
 from edge.tensors import dequantise, quantise
 from edge.types import Floats, Image, TensorSpec
 from quantize.inside import tflite
@@ -52,7 +53,9 @@ def layers(float_content: bytes, int8_content: bytes, images: Image) -> list[Lay
             inner = tuple(range(one.ndim - 1))
             signal[number] += (one.astype(np.float64) ** 2).sum(inner)
             error[number] += ((other.astype(np.float64) - one) ** 2).sum(inner)
-    return _told(rounded, [other for _, other in pairs], signal, error)
+    outputs = open_runtime("cpu", int8_content).outputs
+    named = {index: spec.name for index, spec in zip(rounded.outputs, outputs, strict=True)}
+    return _told(rounded, [other for _, other in pairs], signal, error, named)
 
 
 def worst(found: Sequence[Layer]) -> Layer:
@@ -112,7 +115,10 @@ def _run(content: bytes, tensors: Sequence[int], images: Image) -> Iterator[list
         yield [dequantise(interpreter.get_tensor(index), specs[index]) for index in tensors]
 
 
-def _told(graph: Graph, ops: Sequence[Op], signal: list[Sums], error: list[Sums]) -> list[Layer]:
+def _told(
+    graph: Graph, ops: Sequence[Op], signal: list[Sums], error: list[Sums], outputs: Mapping[int, str]
+) -> list[Layer]:
+    """*outputs*: tensor -> its name, of what the file gives; of several outputs no other name tells."""
     relative: dict[int, float] = {}  # by tensor: error over signal, the worse of all and the middle channel
     found = []
     for op, power, noise in zip(ops, signal, error, strict=True):
@@ -124,7 +130,8 @@ def _told(graph: Graph, ops: Sequence[Op], signal: list[Sums], error: list[Sums]
         middle = float(np.median(noise[alive] / power[alive])) if alive.any() else 0.0
         whole = float(noise.sum() / power.sum()) if alive.any() else 0.0
         relative[op.outputs[0]] = now = math.sqrt(max(whole, middle))
-        name = readable(graph.tensors[op.outputs[0]].name) or op.name.lower()
+        own = outputs.get(op.outputs[0], "") if len(outputs) > 1 else ""
+        name = own or readable(graph.tensors[op.outputs[0]].name) or op.name.lower()
         found.append(Layer(name, op.name, _db(whole), _db(middle), max(now - before, 0.0)))
     return found
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Collection, Iterator
 
 from edge.types import LABELS
 from quantize.costs import Cost
-from quantize.inside import edgetpu
-from quantize.inside import graph as graphs
-from quantize.inside.inspect import read
 from quantize.make import Made
-from quantize.report import sqnr
-from quantize.report.facts import FLOAT_TFLITE, Report, places, versions
+from quantize.report import sqnr, tables
+from quantize.report.facts import FLOAT_TFLITE, Report
 from quantize.report.latency import BATCHES, THREADS
 
 
@@ -42,7 +38,7 @@ def measured_table(report: Report) -> str:
     found = report.latency
     files = list(dict.fromkeys(one.file for one in found.times))
     width = max(len(file) for file in files)
-    heads = "".join(f"{_way(threads, batch):>22}" for threads in THREADS for batch in BATCHES)
+    heads = "".join(f"{tables.way(threads, batch):>22}" for threads in THREADS for batch in BATCHES)
     lines = [f"{'ms a face':<{width}}{heads}"]
     for file in files:
         values = [found.of(file, threads, batch).ms for threads in THREADS for batch in BATCHES]
@@ -69,18 +65,18 @@ def markdown(report: Report, pictures: Collection[str]) -> str:
     made = report.made
     sections = {
         "": _opening(report),
-        "Accuracy": [*_accuracy(made), *_shown(pictures, "accuracy.png", "Accuracy of each file")],
-        "Calibration": [*_calibration(made), *_shown(pictures, "reliability.png", "Reliability diagrams")],
+        "Accuracy": [*_accuracy(made), *tables.shown(pictures, "accuracy.png", "Accuracy of each file")],
+        "Calibration": [
+            *_calibration(made),
+            *tables.shown(pictures, "reliability.png", "Reliability diagrams"),
+        ],
         "Files": _files(made),
-        "Latency": [*_latency(report), *_shown(pictures, "latency.png", "Milliseconds a face")],
-        "Layers": [*_layers(report), *_shown(pictures, "layers.png", "Signal over error by layer")],
+        "Latency": [*_latency(report), *tables.shown(pictures, "latency.png", "Milliseconds a face")],
+        "Layers": [*_layers(report), *tables.shown(pictures, "layers.png", "Signal over error by layer")],
         "Where the ops run": _places(report),
         "How it was made": _making(report),
     }
-    lines = [f"# {report.network} in eight bits"]
-    for title, part in sections.items():
-        lines += ["", *([f"## {title}", ""] if title else []), *part]
-    return "\n".join([*lines, ""])
+    return tables.page(f"{report.network} in eight bits", sections)
 
 
 def _opening(report: Report) -> Iterator[str]:
@@ -139,92 +135,27 @@ def _calibration(made: Made) -> Iterator[str]:
 
 
 def _files(made: Made) -> Iterator[str]:
-    yield "| file | bytes | parameters | MACs | arena, bytes | ops, of them float |"
-    yield "|---|---|---|---|---|---|"
-    for file, content in {FLOAT_TFLITE: made.float_tflite, **made.files}.items():
-        graph = read(Path(file).suffix or ".tflite", content)
-        yield (
-            f"| {file} | {len(content):,} | {graphs.parameters(graph):,} | {graphs.macs(graph):,} "
-            f"| {'' if file.endswith('.onnx') else f'{graphs.arena(graph):,}'} "
-            f"| {len(graph.ops)}, {len(graphs.float_ops(graph))} |"
-        )
-    for file, content in made.compiled.items():
-        yield f"| {file} | {len(content):,} | | | | |"
-    yield from (
-        "",
-        "Arena: what the activations need at once by TFLite's plan, an estimate; kernels take some more.",
-    )
+    yield from tables.files({FLOAT_TFLITE: made.float_tflite, **made.files}, made.compiled)
 
 
 def _latency(report: Report) -> Iterator[str]:
-    found = report.latency
     yield f"{speed(report)}."
     yield ""
-    ways = [(threads, batch) for threads in THREADS for batch in BATCHES]
-    yield "| ms a face | " + " | ".join(_way(*way) for way in ways) + " |"
-    yield "|---|" + "---|" * len(ways)
-    for file in dict.fromkeys(one.file for one in found.times):
-        times = [found.of(file, *way) for way in ways]
-        yield f"| {file} | " + " | ".join(f"{one.ms:.3f} ({one.best_ms:.3f})" for one in times) + " |"
-    yield f"| Keras' model.predict | {found.keras_ms:.1f} (all cores) | | | |"
-    yield ""
-    facts = report.machine
-    singly = dict.fromkeys(one.file for one in found.times if not one.at_once)
-    yield (
-        f"Medians (and the fastest) of {found.rounds} rounds; each round ran all of them, so that what else "
-        f"the machine did met them alike. {facts['processor']}, {facts['cores']} cores, load average "
-        f"{facts['load_average']}. "
-        "A batch of eight is one run of eight pictures (LiteRT: input resized)"
-        + (f", but for {', '.join(singly)}, which take one at a time: eight runs." if singly else ".")
-    )
-    yield ""
+    yield from tables.latency(report.latency, report.machine, "face")
 
 
 def _layers(report: Report) -> Iterator[str]:
-    if not report.layers:
-        yield "No layer of the int8 file has its like in the float one."
-        return
-    yield (
-        f"Signal over error (SQNR) of each layer's output in {report.int8}, on {sqnr.PICTURES} calibration "
-        "pictures; errors add up from layer to layer. The middle channel tells of small channels, which "
-        "large ones hide in the sum. Most error is added by:"
-    )
-    yield ""
-    yield from (f"{number}. {line}" for number, line in enumerate(sqnr.told(report.layers), 1))
-    yield from ("", "| layer | op | SQNR, dB | middle channel, dB | error added, % |")
-    yield "|---|---|---|---|---|"
-    for one in report.layers:
-        yield f"| {one.name} | {one.op} | {one.db:.1f} | {one.middle_db:.1f} | {100 * one.added:.1f} |"
-    yield ""
+    yield from tables.layers(report.int8, report.layers)
 
 
 def _places(report: Report) -> Iterator[str]:
-    yield f"{report.int8}; the Edge TPU by its table of ops, before any compiler."
-    yield from ("", "| op | | CPU | Edge TPU |", "|---|---|---|---|")
-    for one in places(report.made.files[report.int8]):
-        yield f"| {one.op} | {one.number} | {one.cpu} | {one.edge_tpu} |"
-    if report.made.compiler:
-        yield ""
-        yield from (f"- {line}" for line in edgetpu.compiled_told(report.made.compiler))
+    yield from tables.edge_tpu(report.int8, report.made.files[report.int8], report.made.compiler)
 
 
 def _making(report: Report) -> Iterator[str]:
-    told = ", ".join(f"{key} {value}" for key, value in report.calibration.items())
-    yield f"Calibration: {told}; balanced over the labels."
-    yield ""
-    yield f"With {', '.join(f'{name} {value}' for name, value in versions().items())}."
-    yield from ("", "| step | s |", "|---|---|")
-    yield from (f"| {name} | {seconds:.1f} |" for name, seconds in report.seconds.items())
+    yield from tables.making(report.calibration, "balanced over the labels", report.seconds)
 
 
 def _moved(cost: Cost) -> str:
     label, points = cost.moved
     return f"{label} {points:+.2f}" if points else "none"
-
-
-def _way(threads: int, batch: int) -> str:
-    return f"{threads} thread{'s' if threads > 1 else ''}, batch {batch}"
-
-
-def _shown(pictures: Collection[str], name: str, what: str) -> Sequence[str]:
-    return [f"![{what}]({name})"] if name in pictures else []

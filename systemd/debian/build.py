@@ -52,7 +52,7 @@ PLACES = {
 NEEDLESS = (
     "bin", "**/tests", "**/*.pyi", "**/*.a", "**/*.h", "numpy/*core/include", "numpy/f2py", "numpy/distutils",
     "ai_edge_litert/vendors", "ai_edge_litert/tools", "ai_edge_litert/libLiteRtWebGpuAccelerator.so",
-    "*.dist-info/RECORD", "*.dist-info/REQUESTED", "*.dist-info/direct_url.json",
+    "av/**/*.pxd", "*.dist-info/RECORD", "*.dist-info/REQUESTED", "*.dist-info/direct_url.json",
 )  # fmt: skip
 
 

@@ -1,7 +1,8 @@
-"""Compiled TFLite models on a Coral Edge TPU, and on the CPU by their uncompiled twins while it is away.
+"""Models on an accelerator (a Coral Edge TPU, an NVIDIA GPU), and on the CPU while it is away.
 
-Written after libedgetpu's documentation; no Edge TPU was at hand to run it on. The library lives in one child
-process (edgetpu_server.py), because it may abort it or never return: here that costs a deadline.
+Written from the vendors' documentation; no such chip was at hand to run it on. A chip's library lives in one
+child process (chip_server.py), because it may abort its process, never return, or leave its context unusable:
+here that costs a deadline, and the next try begins with a new process.
 """
 
 from __future__ import annotations
@@ -19,16 +20,23 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from edge.host.places import state_directory
 from edge.host.worker import Worker, WorkerLostError
 from edge.runtimes import coral
-from edge.runtimes.edgetpu_server import spec_from_json
+from edge.runtimes.chip_server import spec_from_json
 from edge.types import EdgeError, Runtime, TensorSpec
 
 log = logging.getLogger(__name__)
 
-SERVER = "edge.runtimes.edgetpu_server"
+SERVER = "edge.runtimes.chip_server"
+NAMES = {"edgetpu": "Edge TPU", "tensorrt": "TensorRT", "cuda": "CUDA"}
 RUN_S = 1.0  # an inference takes milliseconds; the CPU answers within 2 s of a hang
-LOAD_S = 20.0  # the chip's firmware goes over USB first
+# For loading one model: an Edge TPU's firmware goes over USB first, TensorRT builds its engine once.
+LOAD_S = {"edgetpu": 20.0, "tensorrt": 1800.0, "cuda": 120.0}
+PROOF_S = 20.0  # an inference before it is proven: a GPU chooses its kernels with the first one
+TURN_S = (
+    0.1  # that an inference waits for another model's: one that loads takes longer than a picture is worth
+)
 RETRY_S = (1.0, 60.0)  # between two tries: at first, at most
 ABSENT_S = 5.0  # at most, between two looks for a chip that is not plugged in
 STEADY_S = 60.0  # so long without a fault, and the next retry is soon again
@@ -38,7 +46,7 @@ Tensor = npt.NDArray[np.generic]
 Proof = Callable[[Runtime], str]  # why a runtime's answers are wrong, in one line; empty where they are right
 
 
-class EdgeTpu:
+class Chip:
     """The chip, with all models that are to run on it.
 
     One thread starts the child, loads every model and proves it by its golden vectors before it is used;
@@ -47,17 +55,24 @@ class EdgeTpu:
 
     def __init__(
         self,
+        kind: str,
         *,
-        absent: Callable[[], str] = coral.absent,
+        absent: Callable[[], str] = lambda: "",
         run_s: float = RUN_S,
-        load_s: float = LOAD_S,
+        load_s: float | None = None,
         retry_s: tuple[float, float] = RETRY_S,
     ) -> None:
-        """*absent* says at little cost why there is no chip to try; *retry_s*: see RETRY_S."""
-        self.run_s, self.load_s, self._retry_s = run_s, load_s, retry_s
+        """*kind*: one of NAMES; *absent* says at little cost why there is no chip to try.
+
+        *load_s* is by default that of LOAD_S, *retry_s*: see RETRY_S.
+        """
+        self.kind, self.name = kind, NAMES[kind]
+        self.run_s, self._retry_s = run_s, retry_s
+        self.load_s = LOAD_S[kind] if load_s is None else load_s
+        self.patience_s = self.load_s + 2 * PROOF_S  # that open() takes at most
         self._absent = absent
         self._numbers = itertools.count(1)
-        self._models: weakref.WeakValueDictionary[int, OnEdgeTpu] = weakref.WeakValueDictionary()
+        self._models: weakref.WeakValueDictionary[int, OnChip] = weakref.WeakValueDictionary()
         self._server: _Server | None = None  # with proven models in it
         self._dying: list[_Server] = []  # killed, and not gone yet
         self._wake: queue.SimpleQueue[str] = queue.SimpleQueue()  # whose put() is fit for a finalizer
@@ -65,22 +80,23 @@ class EdgeTpu:
         self._thread: threading.Thread | None = None
         self._closing = False
 
-    def open(self, content: bytes, twin: Runtime, prove: Proof) -> OnEdgeTpu:
+    def open(self, content: bytes, twin: Runtime, prove: Proof) -> OnChip:
         """A runtime for the compiled *content*: on the chip once *prove* finds nothing wrong, else *twin*.
 
-        Returns once the first try came to an end: at most ``load_s`` and the time of the proof.
+        *twin* takes and gives the same tensors. Returns once the first try came to an end, after at most
+        ``patience_s``.
         """
-        model = OnEdgeTpu(self, next(self._numbers), content, twin, prove)
+        model = OnChip(self, next(self._numbers), content, twin, prove)
         self._models[model.number] = model
         weakref.finalize(model, self._wake.put, "gone").atexit = False
         if self._thread is None:
             # The kernel counts the thread that starts the child as its parent: this one lives on.
-            self._thread = threading.Thread(target=self._keep, name="edge-tpu", daemon=True)
+            self._thread = threading.Thread(target=self._keep, name=self.kind, daemon=True)
             self._thread.start()
             atexit.register(self.close)
         self._wake.put("new")
         with self._tried:
-            self._tried.wait_for(lambda: model.tries or self._closing, 3 * self.load_s)
+            self._tried.wait_for(lambda: model.tries or self._closing, self.patience_s)
         return model
 
     def close(self) -> None:
@@ -98,7 +114,7 @@ class EdgeTpu:
 
     def lost(self, server: _Server, reason: str) -> None:
         """Have all models answered by their twins, and the chip tried again later."""
-        log.warning("Edge TPU: %s; the CPU goes on", reason)
+        log.warning("%s: %s; the CPU goes on", self.name, reason)
         self._leave(server, reason)
         self._wake.put("lost")
 
@@ -111,7 +127,7 @@ class EdgeTpu:
         if not server.worker.end():
             self._dying.append(server)
 
-    def _waiting(self) -> list[OnEdgeTpu]:
+    def _waiting(self) -> list[OnChip]:
         """Models that are not on the chip and may be."""
         return [model for model in list(self._models.values()) if not (model.place or model.barred)]
 
@@ -153,7 +169,7 @@ class EdgeTpu:
                 model.tries += 1
             self._tried.notify_all()
 
-    def _try(self, waiting: list[OnEdgeTpu]) -> None:
+    def _try(self, waiting: list[OnChip]) -> None:
         """Load and prove what is *waiting*, in the child that runs or a new one."""
         # Two processes must never want the chip at once: one stuck in a driver is waited for.
         self._dying = [server for server in self._dying if not server.worker.end()]
@@ -162,11 +178,11 @@ class EdgeTpu:
             return
         running = self._server
         try:
-            server = running or _Server(Worker(SERVER), self.run_s)
+            server = running or _Server(Worker(SERVER))
         except EdgeError as error:
             self._note(waiting, str(error))
             return
-        proven: list[OnEdgeTpu] = []
+        proven: list[OnChip] = []
         for model in waiting:
             try:
                 if self._prove(server, model):
@@ -184,12 +200,12 @@ class EdgeTpu:
         self._server = server
         for model in proven:
             model.take_chip(server)
-            log.info("Edge TPU: %s, proven by its golden vectors", model.name)
+            log.info("%s: %s, proven by its golden vectors", self.name, model.name)
 
-    def _prove(self, server: _Server, model: OnEdgeTpu) -> bool:
+    def _prove(self, server: _Server, model: OnChip) -> bool:
         """Whether *model* is loaded and right; else its reason says why not."""
         try:
-            given, specs = server.load(model, self.load_s)
+            given, specs = server.load(self.kind, model, self.load_s)
             # Names are left out: the compiler may change them.
             if [spec[:4] for spec in specs] != [spec[:4] for spec in (model.input, *model.outputs)]:
                 raise EdgeError("its tensors differ from the uncompiled file's; quantize makes both at once")
@@ -200,17 +216,23 @@ class EdgeTpu:
         except EdgeError as error:
             self._note([model], str(error))
             return False
+        except Exception as error:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            if model.reason != reason:  # nobody foresaw it: where it happened is worth more than what it says
+                log.error("%s: a model cannot be proven", self.name, exc_info=error)
+            self._note([model], reason)
+            return False
         if failure:
             model.barred = True
             self._note([model], f"wrong answers: {failure}; not tried again before the next start")
         return not failure
 
-    def _note(self, models: list[OnEdgeTpu], reason: str) -> None:
+    def _note(self, models: list[OnChip], reason: str) -> None:
         """Keep why *models* do not run on the chip; it is logged where that is new."""
         for model in models:
             if model.reason != reason:
                 model.reason = reason
-                log.warning("Edge TPU: %s", reason)
+                log.warning("%s: %s", self.name, reason)
 
     def _forget_gone(self, server: _Server) -> None:
         """Take models that nobody has any longer off the chip; end the child with the last."""
@@ -223,20 +245,25 @@ class EdgeTpu:
             self.lost(server, str(error))
 
 
-class OnEdgeTpu:
+class OnChip:
     """One model's Runtime: the chip while it is there and right, else its twin."""
 
-    def __init__(self, chip: EdgeTpu, number: int, content: bytes, twin: Runtime, prove: Proof) -> None:
+    def __init__(self, chip: Chip, number: int, content: bytes, twin: Runtime, prove: Proof) -> None:
         self.number, self.content, self.twin, self.prove = number, content, twin, prove
         self.input, self.outputs = twin.input, twin.outputs
-        self.resizable = False  # the compiled file has the one shape
+        self.resizable = False  # what was compiled has the one shape
         self.name = twin.name  # what computes now
-        self.chip_name = "Edge TPU"
+        self.chip_name = chip.name
         self.place: _Server | None = None  # where it runs, proven
         self.reason = ""  # why it does not run on the chip
         self.barred = False  # never to be tried again
         self.tries = self.strikes = 0
         self._chip = chip
+
+    @property
+    def kind(self) -> str:
+        """Of its chip."""
+        return self._chip.kind
 
     def take_chip(self, server: _Server) -> None:
         self.name, self.reason, self.place = self.chip_name, "", server
@@ -249,7 +276,9 @@ class OnEdgeTpu:
         server = self.place
         if server is not None:
             try:
-                return server.run(self, tensor)
+                return server.run(self, tensor, turn_s=TURN_S, run_s=self._chip.run_s)
+            except _BusyError:
+                pass
             except WorkerLostError as error:
                 self._chip.lost(server, str(error))
             except EdgeError as error:  # the driver says that it failed: nothing of it is to be trusted
@@ -261,50 +290,55 @@ class OnEdgeTpu:
         raise EdgeError(f"{self.name}: takes {self.input.shape} only, not {shape}")
 
 
+class _BusyError(EdgeError):
+    """Another model has the child's attention."""
+
+
 class _Server:
     """The child, which several threads may ask."""
 
-    def __init__(self, worker: Worker, run_s: float) -> None:
+    def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self.loaded: set[int] = set()
-        self._run_s = run_s
         self._turn = threading.Lock()
 
-    def load(self, model: OnEdgeTpu, load_s: float) -> tuple[str, list[TensorSpec]]:
+    def load(self, kind: str, model: OnChip, load_s: float) -> tuple[str, list[TensorSpec]]:
         """The name of what runs it, and the specs of its input and outputs."""
+        asked = {"do": "load", "model": model.number, "kind": kind, "state": str(state_directory())}
         with self._turn:
-            told, _ = self.worker.ask({"do": "load", "model": model.number}, model.content, timeout_s=load_s)
+            told, _ = self.worker.ask(asked, model.content, timeout_s=load_s)
             self.loaded.add(model.number)
         return told["name"], [spec_from_json(one) for one in told["specs"]]
 
-    def run(self, model: OnEdgeTpu, tensor: Tensor) -> tuple[Tensor, ...]:
+    def run(self, model: OnChip, tensor: Tensor, *, turn_s: float, run_s: float) -> tuple[Tensor, ...]:
+        """One inference within *run_s*; _BusyError where another model's takes longer than *turn_s*."""
         asked = np.ascontiguousarray(tensor, model.input.dtype)
-        # Another model may be loading, which takes longer than a picture is worth.
-        if not self._turn.acquire(timeout=self._run_s):
-            return model.twin.run(tensor)
+        if not self._turn.acquire(timeout=turn_s):
+            raise _BusyError("busy with another model")
         try:
             payload = asked.reshape(-1).view(np.uint8).data
-            _, content = self.worker.ask({"do": "run", "model": model.number}, payload, timeout_s=self._run_s)
+            header = {"do": "run", "model": model.number}
+            _, content = self.worker.ask(header, payload, timeout_s=run_s)
         finally:
             self._turn.release()
         return _arrays(content, model.outputs)
 
     def drop(self, number: int) -> None:
         with self._turn:
-            self.worker.ask({"do": "drop", "model": number}, timeout_s=self._run_s)
+            self.worker.ask({"do": "drop", "model": number}, timeout_s=RUN_S)
             self.loaded.discard(number)
 
 
 class _Trial:
     """A Runtime that runs on the chip only: to be proven."""
 
-    def __init__(self, server: _Server, model: OnEdgeTpu) -> None:
+    def __init__(self, server: _Server, model: OnChip) -> None:
         self.name, self.input, self.outputs = model.chip_name, model.input, model.outputs
         self.resizable = False
         self._server, self._model = server, model
 
     def run(self, tensor: Tensor) -> tuple[Tensor, ...]:
-        return self._server.run(self._model, tensor)
+        return self._server.run(self._model, tensor, turn_s=PROOF_S, run_s=PROOF_S)
 
     def resize(self, shape: tuple[int, ...]) -> None:
         self._model.resize(shape)
@@ -322,6 +356,6 @@ def _arrays(content: bytes, specs: tuple[TensorSpec, ...]) -> tuple[Tensor, ...]
 
 
 @functools.cache
-def the_chip() -> EdgeTpu:
-    """This process's Edge TPU: one owner, whatever is reloaded."""
-    return EdgeTpu()
+def the_chip(kind: str) -> Chip:
+    """This process's chip of *kind*, one of NAMES: one owner, whatever is reloaded."""
+    return Chip(kind, absent=coral.absent if kind == "edgetpu" else lambda: "")

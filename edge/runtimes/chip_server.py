@@ -1,18 +1,19 @@
-"""The one process that opens the Edge TPU and runs every model on it (edge/runtimes/edgetpu.py asks).
+"""The one process that opens an accelerator and runs every model on it (edge/runtimes/chip.py asks).
 
-libedgetpu aborts its process on some faults and may never return from others.
+libedgetpu aborts its process on some faults and may never return from others; after some faults of CUDA its
+process gets no answer from the GPU any longer.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edge.host.quiet import quiet
 from edge.host.worker import serve
-from edge.runtimes.litert import LiteRT
-from edge.types import EdgeError, TensorSpec
+from edge.types import EdgeError, Runtime, TensorSpec
 
 LIBRARY = "libedgetpu.so.1"
 
@@ -26,14 +27,14 @@ class Models:
     """The models on the chip, by the number that who asks has given them."""
 
     def __init__(self) -> None:
-        self._models: dict[int, LiteRT] = {}
+        self._models: dict[int, Runtime] = {}
 
     def answer(self, header: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
-        """``load`` (payload: a compiled file) gives name and specs, ``run`` (a tensor) the outputs."""
+        """``load`` (payload: a model file) gives name and specs, ``run`` (a tensor) the outputs."""
         number = header["model"]
         match header["do"]:
             case "load":
-                model = LiteRT(payload, delegate=_delegate(), chip="edgetpu")
+                model = _opened(header["kind"], payload, Path(header["state"]))
                 self._models[number] = model
                 specs = [spec_to_json(spec) for spec in (model.input, *model.outputs)]
                 return {"name": model.name, "specs": specs}, b""
@@ -42,7 +43,7 @@ class Models:
                 tensor = np.frombuffer(payload, model.input.dtype).reshape(model.input.shape)
                 try:
                     outputs = model.run(tensor)
-                except (RuntimeError, ValueError) as error:
+                except Exception as error:  # ONNX Runtime's have no base of their own
                     raise EdgeError(" ".join(str(error).split()) or type(error).__name__) from error
                 return {}, b"".join(output.tobytes() for output in outputs)
             case "drop":
@@ -50,6 +51,16 @@ class Models:
                 return {}, b""
             case what:
                 raise EdgeError(f"no such request: {what}")
+
+
+def _opened(kind: str, content: bytes, state: Path) -> Runtime:
+    if kind == "edgetpu":
+        from edge.runtimes.litert import LiteRT
+
+        return LiteRT(content, delegate=_delegate(), chip="edgetpu")
+    from edge.runtimes.onnx import OnnxRuntime
+
+    return OnnxRuntime(content, provider=kind, engines=state / "engines")
 
 
 def spec_to_json(spec: TensorSpec) -> list[Any]:

@@ -8,6 +8,9 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,11 +19,12 @@ import numpy as np
 import pytest
 
 from edge.runtimes import open_runtime
-from edge.runtimes.edgetpu import EdgeTpu, OnEdgeTpu
+from edge.runtimes.chip import Chip, OnChip
 from edge.settings.tables import MODEL_FILE
 from edge.types import Runtime
 from tests.broker import eventually
 from tests.edgetpu_stub import Stub, compiled, stub  # noqa: F401
+from tests.process import environment
 
 CONTENT = MODEL_FILE.read_bytes()
 PIXELS = np.random.default_rng(0).integers(-128, 128, (1, 48, 48, 1)).astype(np.int8)
@@ -38,18 +42,18 @@ def right(runtime: Runtime) -> str:
 
 
 @pytest.fixture
-def chip() -> Iterator[EdgeTpu]:
-    one = EdgeTpu(absent=lambda: "", run_s=1.0, retry_s=(0.2, 0.4))
+def chip() -> Iterator[Chip]:
+    one = Chip("edgetpu", absent=lambda: "", run_s=1.0, retry_s=(0.2, 0.4))
     yield one
     one.close()
 
 
-Open = Callable[..., OnEdgeTpu]
+Open = Callable[..., OnChip]
 
 
 @pytest.fixture
-def model(chip: EdgeTpu) -> Open:
-    def opened(prove: Callable[[Runtime], str] = right) -> OnEdgeTpu:
+def model(chip: Chip) -> Open:
+    def opened(prove: Callable[[Runtime], str] = right) -> OnChip:
         return chip.open(compiled(CONTENT), open_runtime("cpu", CONTENT), prove)
 
     return opened
@@ -63,7 +67,7 @@ def ended(pid: int) -> bool:
 
 
 @pytest.mark.usefixtures("stub")
-def test_a_proven_model_runs_in_the_child_and_answers_as_the_cpu(model: Open, chip: EdgeTpu) -> None:
+def test_a_proven_model_runs_in_the_child_and_answers_as_the_cpu(model: Open, chip: Chip) -> None:
     on = model()
     assert (on.reason, on.place is not None) == ("", True)
     assert on.name.startswith("ai-edge-litert ")
@@ -72,7 +76,7 @@ def test_a_proven_model_runs_in_the_child_and_answers_as_the_cpu(model: Open, ch
 
 
 @pytest.mark.usefixtures("stub")
-def test_every_model_is_served_by_one_child_and_the_last_one_ends_it(model: Open, chip: EdgeTpu) -> None:
+def test_every_model_is_served_by_one_child_and_the_last_one_ends_it(model: Open, chip: Chip) -> None:
     first, second = model(), model()
     pid = chip.pid
     assert pid is not None
@@ -88,11 +92,19 @@ def test_every_model_is_served_by_one_child_and_the_last_one_ends_it(model: Open
 
 @pytest.mark.usefixtures("stub")
 def test_the_child_inherits_no_secret_no_socket_and_no_session(
-    model: Open, chip: EdgeTpu, monkeypatch: pytest.MonkeyPatch
+    model: Open, chip: Chip, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("EMOTION_EDGE_MQTT__PASSWORD", "hunter2")
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/run/credentials/x")
+    secret = (tmp_path / "password").open("w")
+    sockets = [socket.socket(), socket.socket(socket.AF_UNIX)]
+    sockets[0].bind(("127.0.0.1", 0))
+    sockets[0].listen()
+    for held_open in (secret, *sockets):  # as a library may leave them that knows no O_CLOEXEC
+        os.set_inheritable(held_open.fileno(), True)
     on = model()
+    for held_open in (secret, *sockets):
+        held_open.close()
     assert on.place is not None
     pid = chip.pid
     environment = Path(f"/proc/{pid}/environ").read_bytes()
@@ -103,6 +115,37 @@ def test_the_child_inherits_no_secret_no_socket_and_no_session(
     assert os.getsid(pid) == pid
     assert "Max core file size" in (limits := Path(f"/proc/{pid}/limits").read_text())
     assert limits.partition("Max core file size")[2].split()[:2] == ["0", "0"]
+
+
+PARENT = """
+import sys, time
+from edge.runtimes import open_runtime
+from edge.runtimes.chip import Chip
+from edge.settings.tables import MODEL_FILE
+content = MODEL_FILE.read_bytes()
+chip = Chip("edgetpu")
+on = chip.open(content + b"edgetpu-custom-op", open_runtime("cpu", content), lambda runtime: "")
+print(chip.pid, on.reason, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_the_child_dies_with_a_parent_that_is_killed(stub: Stub, busy: bool) -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT], stdout=subprocess.PIPE, env=environment(), text=True
+    )
+    assert parent.stdout is not None
+    pid = parent.stdout.readline().strip()
+    assert pid.isdecimal(), pid
+    if busy:  # stuck in the driver, with Python's lock
+        stub.set("hang")
+        time.sleep(0.2)
+    assert not ended(int(pid))
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    assert eventually(lambda: ended(int(pid)), 5)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +159,7 @@ def test_the_child_inherits_no_secret_no_socket_and_no_session(
 )
 def test_after_a_fault_the_cpu_answers_within_two_seconds_and_the_chip_s_return_is_noticed(
     model: Open,
-    chip: EdgeTpu,
+    chip: Chip,
     stub: Stub,
     fault: str,
     reason: str,
@@ -147,7 +190,7 @@ def test_after_a_fault_the_cpu_answers_within_two_seconds_and_the_chip_s_return_
 
 def test_a_chip_that_is_not_there_at_the_start_is_taken_up_later(
     model: Open,
-    chip: EdgeTpu,
+    chip: Chip,
     stub: Stub,
 ) -> None:
     stub.set("fail")
@@ -163,7 +206,7 @@ def test_a_chip_that_is_not_there_at_the_start_is_taken_up_later(
 def test_a_library_that_hangs_or_aborts_at_the_start_costs_a_deadline(stub: Stub) -> None:
     for mode, reason in (("hang", "no answer within 3 s"), ("abort", "crashes (SIGABRT)")):
         stub.set(mode)
-        chip = EdgeTpu(absent=lambda: "", load_s=3.0, retry_s=(30.0, 30.0))
+        chip = Chip("edgetpu", absent=lambda: "", load_s=3.0, retry_s=(30.0, 30.0))
         on = chip.open(compiled(CONTENT), open_runtime("cpu", CONTENT), right)
         assert on.reason.startswith(reason)
         assert answer(on).shape == (1, 7)
@@ -171,7 +214,7 @@ def test_a_library_that_hangs_or_aborts_at_the_start_costs_a_deadline(stub: Stub
 
 
 @pytest.mark.usefixtures("stub")
-def test_wrong_answers_bar_a_model_for_good_and_leave_the_others(model: Open, chip: EdgeTpu) -> None:
+def test_wrong_answers_bar_a_model_for_good_and_leave_the_others(model: Open, chip: Chip) -> None:
     good = model()
     wrong = model(lambda runtime: "probabilities differ by up to 0.4")
     assert wrong.barred
@@ -192,7 +235,7 @@ def test_a_missing_library_is_named_with_what_to_install(
 
 
 def test_without_a_chip_on_the_bus_no_process_is_started(tmp_path: Path) -> None:
-    chip = EdgeTpu(absent=lambda: "no Coral found")
+    chip = Chip("edgetpu", absent=lambda: "no Coral found")
     on = chip.open(compiled(CONTENT), open_runtime("cpu", CONTENT), right)
     assert (on.reason, chip.pid) == ("no Coral found", None)
     chip.close()

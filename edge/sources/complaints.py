@@ -1,0 +1,58 @@
+"""Why a file or an address does not open, in words that say what to do."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from urllib.parse import urlsplit
+
+import av
+
+_NO_VIDEO = "no video that FFmpeg can read"
+
+
+def complaint(error: Exception, address: str = "") -> str:
+    """PyAV's *error* in opening *address*, or (left out) in reading on, without the address."""
+    host = _host(address)
+    code = getattr(error, "errno", None)
+    match error:
+        case av.HTTPUnauthorizedError():
+            return "user name or password is missing or wrong (401); expected rtsp://user:password@host/…"
+        case av.HTTPForbiddenError():
+            return "the user may not see this (403); check the camera's user rights"
+        case av.HTTPNotFoundError():
+            return "nothing at this path (404); check what follows the host's name"
+        case av.HTTPError() | av.HTTPClientError():
+            return f"the server refuses: {error.strerror}"
+        case av.ConnectionRefusedError():
+            return "connection refused; is the camera on, and is the port right?"
+        case av.TimeoutError():
+            return "no answer; is the camera on, and is the address right?"
+        case av.ArgumentError() if host:
+            return "it leads to what a network camera may not read; only http, https and rtsp are followed"
+        case av.InvalidDataError() | av.LookupError() | av.ArgumentError():
+            return _NO_VIDEO if address else "what came is no video"
+    if code in (errno.EHOSTUNREACH, errno.ENETUNREACH):
+        return "no way to this host; is the network up?"
+    if host and code == errno.EIO and not _is_known(host):
+        return f"no such host {host}"
+    return str(getattr(error, "strerror", None) or error)
+
+
+def _host(address: str) -> str:
+    if address.startswith("file:"):
+        return ""
+    try:
+        return urlsplit(address).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_known(host: str) -> bool:
+    """Whether *host* has an address; asked only after a failure, as FFmpeg gives no reason."""
+    try:
+        return bool(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM))
+    except OSError:
+        return False
+    except UnicodeError:  # a label of more than 63 characters
+        return False

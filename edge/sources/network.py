@@ -1,0 +1,111 @@
+"""What comes over the network: live streams, videos on a web server, addresses of a single picture."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Literal
+
+from edge.secrecy import masked
+from edge.sources.leash import Leash
+from edge.sources.opened import Opened
+from edge.sources.streams import Live, Polled
+from edge.sources.video import Player
+from edge.types import Image
+
+Transport = Literal["tcp", "udp"]
+
+# White lists: what a stream, its playlists and its redirects may lead to. crypto is HLS's own encryption, and
+# what it wraps is held to the list as well.
+_WEB = "http,https,tcp,tls,crypto"
+_RTSP = "rtsp,rtsps,rtp,srtp,rtcp,udp,tcp,tls"
+_OPEN_S = 30.0  # until the first picture: a camera of one in 10 s is waited for; to connect takes 5 s at most
+
+
+class Network:
+    """The stream at *address* (rtsp, rtsps, http, https), opened by the first read(), so that
+    interrupt() ends that too.
+
+    A live stream is read at its own pace, at most *fps* pictures a second; what ends is played like a file,
+    and with *loop* again; an address that gives one picture is asked for it *fps* times a second.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        fps: float | None = None,
+        loop: bool = False,
+        paced: bool = True,
+        transport: Transport = "tcp",
+        default_fps: float = 10.0,
+    ) -> None:
+        self._address = address
+        self._fps = fps
+        self._loop = loop
+        self._paced = paced
+        self._poll_fps = fps or default_fps
+        self._rtsp = address.lower().startswith("rtsp")
+        self._options = {"rtsp_transport": transport} if self._rtsp else {"extension_picky": "0"}
+        self._leash = Leash(masked(address))
+        self._source: Player | Live | Polled | None = None
+
+    @property
+    def still(self) -> bool:
+        return self._source is not None and self._source.still
+
+    @property
+    def patience(self) -> float:
+        """Seconds that the next picture may take before the stream counts as stalled."""
+        return _OPEN_S if self._source is None else self._source.patience
+
+    @property
+    def damaged(self) -> int:
+        return 0 if self._source is None else self._source.damaged
+
+    def read(self) -> Image:
+        self._leash.check()
+        if self._source is None:
+            self._source = self._begin()
+        return self._source.read()
+
+    def interrupt(self) -> None:
+        self._leash.interrupt()
+        source = self._source
+        if source is not None:
+            source.interrupt()
+
+    def close(self) -> None:
+        self._leash.interrupt()
+        if self._source is not None:
+            self._source.close()
+
+    def _open(self, limit_s: float = _OPEN_S) -> Opened:
+        protocols = _RTSP if self._rtsp else _WEB
+        return Opened(self._address, self._leash, protocols=protocols, options=self._options, limit_s=limit_s)
+
+    def _begin(self) -> Player | Live | Polled:
+        """Open the address and see what it gives."""
+        opened = self._open()
+        if self._rtsp:
+            return Live(opened, self._leash, fps=self._fps)
+        if opened.format.endswith("_pipe") or opened.format == "image2":
+            return self._one_or_many(opened)
+        if opened.finite:
+            turns = deque([opened])
+
+            def open_again() -> Opened:
+                return turns.popleft() if turns else self._open()
+
+            return Player(open_again, self._leash, fps=self._fps, loop=self._loop, paced=self._paced)
+        return Live(opened, self._leash, fps=self._fps, spread=opened.format == "hls" and self._paced)
+
+    def _one_or_many(self, opened: Opened) -> Live | Polled:
+        """What *opened*, a bare picture, is: one picture, or the first of many without a container."""
+        first = opened.next(_OPEN_S)
+        second = None if first is None else opened.next(_OPEN_S)
+        if first is not None and second is None:
+            image = opened.picture(first)
+            opened.close()
+            return Polled(image, self._open, self._leash, fps=self._poll_fps)
+        begun = [frame for frame in (first, second) if frame is not None]
+        return Live(opened, self._leash, fps=self._fps, begun=begun)

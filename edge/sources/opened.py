@@ -1,0 +1,164 @@
+"""A file or stream that FFmpeg opened: what is in it, and its pictures one after the other."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+
+import av
+from av.packet import Packet
+from av.stream import Discard
+from av.video.stream import VideoStream
+
+from edge.sources.leash import NOMINAL_S, Leash
+from edge.sources.pictures import Pictures
+from edge.types import EdgeError, Image
+
+MAX_SIDE = 8192  # pixels
+_DAMAGED_IN_A_ROW = 250  # packets without one picture: what comes is no video any more
+_ATTACHED = 0x400  # AV_DISPOSITION_ATTACHED_PIC: a song's cover
+
+
+class Opened:
+    """The video at *address*, and only by the *protocols*, a white list that playlists and redirects keep to.
+
+    EdgeError, in one line that begins with the leash's name, where it does not open within *limit_s*, has no
+    video or one of more than MAX_SIDE pixels.
+    """
+
+    def __init__(
+        self, address: str, leash: Leash, *, protocols: str, options: Mapping[str, str], limit_s: float
+    ) -> None:
+        self._leash = leash
+        self.damaged = 0  # pictures that could not be decoded
+        given = {"protocol_whitelist": protocols, "fpsprobesize": "0", **options}
+        leash.take(limit_s)
+        try:
+            self._container = av.open(address, options=given, timeout=NOMINAL_S, metadata_errors="replace")
+        except (av.FFmpegError, OSError, UnicodeError, ValueError) as error:
+            raise self._complaint(error, address, limit_s) from error
+        try:
+            self._stream = self._chosen()
+        except EdgeError:
+            self.close()
+            raise
+        self._packets = self._demuxed()
+        self._ready: deque[av.VideoFrame] = deque()
+        self._pictures = Pictures()
+        self._faults = 0  # in a row
+        self._drained = False
+
+    @property
+    def format(self) -> str:
+        """FFmpeg's name of the container, for example ``mov,mp4,m4a,3gp,3g2,mj2``."""
+        return str(self._container.format.name)
+
+    @property
+    def finite(self) -> bool:
+        """Whether it is known to end: it has a length in seconds or, but for playlists, in bytes."""
+        duration = self._container.duration
+        return bool(duration and duration > 0) or (self.format != "hls" and self._container.size > 0)
+
+    @property
+    def period(self) -> float:
+        """Seconds from one picture to the next as the container says, 1/25 where it does not."""
+        rate = self._stream.average_rate or self._stream.guessed_rate
+        return 1 / float(rate) if rate and 0 < rate <= 1000 else 0.04
+
+    def next(self, limit_s: float) -> av.VideoFrame | None:
+        """The next picture; None at the end. EdgeError when none came for *limit_s*, and once interrupted."""
+        while not self._ready:
+            if self._drained:
+                return None
+            self._feed(limit_s)
+        self._leash.check()
+        frame = self._ready.popleft()
+        self._check_size(frame.width, frame.height)
+        return frame
+
+    def picture(self, frame: av.VideoFrame) -> Image:
+        """*frame* as Pictures makes it."""
+        return self._pictures.picture(frame)
+
+    def close(self) -> None:
+        self._container.close()
+
+    def _chosen(self) -> VideoStream:
+        """The best video stream; nothing else is read or downloaded."""
+        videos = [
+            stream for stream in self._container.streams.video
+            if not int(stream.disposition) & _ATTACHED and stream.codec_context is not None
+        ]  # fmt: skip
+        if not videos:
+            raise EdgeError(f"{self._leash.name}: no video in it")
+        chosen = max(videos, key=lambda stream: stream.codec_context.width * stream.codec_context.height)
+        for stream in self._container.streams:
+            if stream is not chosen:
+                stream.discard = Discard.all
+        context = chosen.codec_context
+        self._check_size(context.width, context.height)
+        # One thread decodes 1080p H.264 in 6 ms; each further one holds pictures of its own.
+        context.thread_count = 1
+        return chosen
+
+    def _check_size(self, width: int, height: int) -> None:
+        if max(width, height) > MAX_SIDE:
+            raise EdgeError(
+                f"{self._leash.name}: pictures of {width}x{height}; {MAX_SIDE} pixels a side are the limit, "
+                "have them made smaller"
+            )
+
+    def _demuxed(self) -> Iterator[Packet[VideoStream]]:
+        return iter(self._container.demux(self._stream))
+
+    def _feed(self, limit_s: float) -> None:
+        """Decode one packet more. What is damaged is counted and left out."""
+        self._leash.take(limit_s)
+        try:
+            packet = next(self._packets, None)
+        except av.InvalidDataError as error:
+            self._leash_or_damage(error, limit_s)
+            self._packets = self._demuxed()
+            return
+        except (av.FFmpegError, OSError) as error:
+            raise self._complaint(error, "", limit_s) from error
+        if self._leash.expired:  # a rest that FFmpeg gives before its error
+            raise self._complaint(EdgeError(), "", limit_s)
+        if packet is None:
+            self._drained = True
+            return
+        try:
+            frames = packet.decode()
+        except av.EOFError:
+            return
+        except (av.FFmpegError, OSError, ValueError) as error:
+            self._leash_or_damage(error, limit_s)
+            return
+        for frame in frames:
+            if isinstance(frame, av.VideoFrame):
+                if frame.is_corrupt:
+                    self.damaged += 1
+                    continue
+                self._faults = 0
+                self._ready.append(frame)
+
+    def _leash_or_damage(self, error: Exception, limit_s: float) -> None:
+        self._leash.check()
+        if self._leash.expired:
+            raise self._complaint(error, "", limit_s) from error
+        self.damaged += 1
+        self._faults += 1
+        if self._faults >= _DAMAGED_IN_A_ROW:
+            raise EdgeError(
+                f"{self._leash.name}: damaged; {self._faults} pictures in a row cannot be decoded"
+            )
+
+    def _complaint(self, error: Exception, address: str, limit_s: float) -> EdgeError:
+        """*error* in one line; *address* is that of an opening."""
+        self._leash.check()
+        name = self._leash.name
+        if self._leash.expired:
+            return EdgeError(f"{name}: no picture came for {limit_s:.0f} s")
+        from edge.sources.complaints import complaint
+
+        return EdgeError(f"{name}: {complaint(error, address)}")

@@ -1,0 +1,77 @@
+"""From what FFmpeg decodes to a picture: luma in its full range, the right way up."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from av.sidedata.sidedata import Type
+from av.video.reformatter import ColorRange
+
+from edge.types import Image
+
+# Formats whose first plane is 8-bit luma; J are the full-range ones of old.
+_LUMA_FIRST = frozenset(
+    {"yuv410p", "yuv411p", "yuv420p", "yuv422p", "yuv440p", "yuv444p", "yuva420p", "yuva422p", "yuva444p",
+     "nv12", "nv16", "nv21", "nv24", "nv42"}
+)  # fmt: skip
+_FULL_RANGE = frozenset({"yuvj411p", "yuvj420p", "yuvj422p", "yuvj440p", "yuvj444p", "gray"})
+# Video has its black at 16 and its white at 235 unless it says otherwise; the networks know photos.
+_STRETCHED = np.clip(np.round((np.arange(256) - 16) * 255 / 219), 0, 255).astype(np.uint8)
+
+
+class Pictures:
+    """Makes pictures of one stream's frames; remembers how they are to be turned."""
+
+    def __init__(self) -> None:
+        self._rotation: int | None = None  # degrees, of the frame whose matrix was read
+        self._matrix: tuple[int, int, int, int] | None = None
+
+    def picture(self, frame: av.VideoFrame) -> Image:
+        """(height, width) luma of *frame*, 0 to 255, turned as its display matrix says; BGR of one in RGB."""
+        # The matrix itself is seldom looked at: that ties the frame into a cycle, which only the garbage
+        # collector frees, and a frame of 1080p holds 4 MB.
+        if frame.rotation != self._rotation:
+            self._rotation, self._matrix = frame.rotation, _matrix(frame)
+        return _flat(frame) if self._matrix is None else upright(_flat(frame), self._matrix)
+
+
+def _flat(frame: av.VideoFrame) -> Image:
+    name = frame.format.name
+    if name in _LUMA_FIRST or name in _FULL_RANGE:
+        plane = frame.planes[0]
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+        luma = rows[: frame.height, : frame.width]
+        full = frame.color_range == ColorRange.JPEG or (
+            name in _FULL_RANGE and frame.color_range != ColorRange.MPEG
+        )
+        # A copy in any case: FFmpeg uses its buffers again.
+        return luma.copy() if full else np.asarray(cv2.LUT(luma, _STRETCHED), np.uint8)
+    if frame.format.is_rgb or name == "pal8":
+        return np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)
+    # More than 8 bits, packed: the conversion stretches what it takes for limited.
+    return np.asarray(frame.to_ndarray(format="gray"), np.uint8)
+
+
+def _matrix(frame: av.VideoFrame) -> tuple[int, int, int, int] | None:
+    """Of the display matrix of *frame* where a pixel (x, y) goes: (a x + c y, b x + d y), as a, b, c, d."""
+    side_data: Any = frame.side_data  # its stubs say a dictionary of strings
+    try:
+        a, b, _, c, d = struct.unpack_from("=5i", bytes(side_data[Type.DISPLAYMATRIX]))
+    except (KeyError, struct.error):
+        return None
+    return a, b, c, d
+
+
+def upright(image: Image, matrix: tuple[int, int, int, int]) -> Image:
+    """*image* turned and mirrored by quarter turns, as *matrix* says (see _matrix)."""
+    a, b, c, d = matrix
+    if abs(a) >= abs(b):  # as it is, mirrored or upside down
+        turned = image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+    else:
+        across = image.swapaxes(0, 1)
+        turned = across[:: -1 if b < 0 else 1, :: -1 if c < 0 else 1]
+    return np.ascontiguousarray(turned)

@@ -1,0 +1,117 @@
+"""Network cameras as they come: a stream without an end, and an address that gives one picture at a time."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+
+import av
+
+from edge.sources.leash import Leash
+from edge.sources.opened import Opened
+from edge.sources.pace import Pace, RateLimit, Silence, Timeline
+from edge.types import EdgeError, Image
+
+# HLS comes segment by segment. Up to three of them wait with the server, so that a late one is no stall.
+_SEGMENTS_S = 30.0
+_LONGEST_GAP_S = 20.0  # of a spread stream; beyond, its stamps leap
+
+
+class Live:
+    """The pictures of *opened*, as they come or, with *spread*, at the distances that their stamps tell.
+
+    At most *fps* a second; *begun* are those that were read before. It never ends regularly: when the sender
+    stops, or is silent for longer than its own interval explains, read() raises EdgeError.
+    """
+
+    still = False
+
+    def __init__(
+        self,
+        opened: Opened,
+        leash: Leash,
+        *,
+        fps: float | None = None,
+        spread: bool = False,
+        begun: Iterable[av.VideoFrame] = (),
+    ) -> None:
+        self._opened = opened
+        self._leash = leash
+        self._limit = RateLimit(fps)
+        self._begun = deque(begun)
+        self._silence = Silence(_SEGMENTS_S) if spread else Silence()
+        self._timeline = Timeline(_LONGEST_GAP_S) if spread else None
+        self._pace = Pace()
+
+    @property
+    def patience(self) -> float:
+        return self._silence.patience
+
+    @property
+    def damaged(self) -> int:
+        return self._opened.damaged
+
+    def read(self) -> Image:
+        while True:
+            self._leash.check()
+            frame = self._begun.popleft() if self._begun else self._opened.next(self.patience)
+            if frame is None:
+                raise EdgeError(f"{self._leash.name}: no picture came; the sender ended the stream")
+            due = time.monotonic()
+            self._silence.note(due)
+            if self._timeline:
+                due = self._timeline.place(frame.time, self._opened.period)
+            if self._limit.passes(due):
+                image = self._opened.picture(frame)
+                if self._timeline:
+                    self._pace.wait(due)
+                return image
+
+    def interrupt(self) -> None:
+        self._leash.interrupt()
+        self._pace.interrupt()
+
+    def close(self) -> None:
+        self.interrupt()
+        self._opened.close()
+
+
+class Polled:
+    """A picture at a time, *fps* a second, each by a call of *open_again*; *first* was read before."""
+
+    still = True  # such an address often shows the same for minutes
+
+    def __init__(self, first: Image, open_again: Callable[[], Opened], leash: Leash, *, fps: float) -> None:
+        self.damaged = 0
+        self.patience = 0.0
+        self._first: Image | None = first
+        self._open_again = open_again
+        self._leash = leash
+        self._fps = fps
+        self._pace = Pace()
+        self._asked = 0
+
+    def read(self) -> Image:
+        self._leash.check()
+        self._pace.wait(self._asked / self._fps)
+        self._asked += 1
+        image, self._first = self._first, None
+        return self._ask() if image is None else image
+
+    def interrupt(self) -> None:
+        self._leash.interrupt()
+        self._pace.interrupt()
+
+    def close(self) -> None:
+        self.interrupt()
+
+    def _ask(self) -> Image:
+        opened = self._open_again()
+        try:
+            frame = opened.next(Silence.LEAST_S)
+            if frame is None:
+                raise EdgeError(f"{self._leash.name}: no picture in the answer")
+            return opened.picture(frame)
+        finally:
+            opened.close()

@@ -1,0 +1,121 @@
+"""An onnxruntime with CUDA and TensorRT that compute on the CPU and fail on demand, and a model for it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.card import Card, Crop, Input, Output
+from edge.classify import FaceClassifier
+from edge.runtimes import open_runtime
+from edge.types import LABELS
+from tests.tiny_onnx import level, write_onnx
+
+# Found before the real one, which it loads and dresses up.
+_PACKAGE = """
+import importlib, os, sys, time
+from pathlib import Path
+
+_here = Path(__file__).parent
+_me = sys.modules.pop("onnxruntime")
+sys.path.remove(str(_here))
+_real = importlib.import_module("onnxruntime")
+sys.path.insert(0, str(_here))
+sys.modules["onnxruntime"] = _me
+__path__ = _real.__path__
+__version__ = _real.__version__
+
+def _mode():
+    return (_here / "mode").read_text()
+
+def SessionOptions():
+    if _mode() == "bug":
+        return {}["a mistake of ours"]
+    return _real.SessionOptions()
+
+def get_available_providers():
+    return ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+
+class InferenceSession:
+    def __init__(self, content, options, providers, provider_options, enable_fallback):
+        assert not enable_fallback
+        if providers[0] != "CPUExecutionProvider" and _mode() == "slow":
+            time.sleep(13)
+        self._providers = providers
+        if providers[0] != "CPUExecutionProvider" and _mode() == "missing":
+            self._providers = ["CPUExecutionProvider"]
+        self._session = _real.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+    def __getattr__(self, name):
+        return getattr(self._session, name)
+
+    def get_providers(self):
+        return self._providers
+
+    def run(self, outputs, inputs):
+        if self._providers[0] != "CPUExecutionProvider":
+            if _mode() == "fail":
+                raise Exception("CUDA failure 700: an illegal memory access was encountered")
+            if _mode() == "abort":
+                os.abort()
+            if _mode() == "hang":
+                time.sleep(1000)
+        return self._session.run(outputs, inputs)
+"""
+
+
+class Gpu:
+    """The package in *folder*."""
+
+    def __init__(self, folder: Path) -> None:
+        self._mode = folder / "mode"
+        (folder / "onnxruntime.py").write_text(textwrap.dedent(_PACKAGE))
+        self.set("load")
+
+    def set(self, mode: str) -> None:
+        """ "load", "slow", "missing", "fail", "abort", "hang" or "bug"; whole at any moment."""
+        beside = self._mode.with_name("mode.new")
+        beside.write_text(mode)
+        beside.replace(self._mode)
+
+
+@pytest.fixture
+def gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gpu:
+    """For child processes; this process has the real one."""
+    pytest.importorskip("onnxruntime")
+    folder = tmp_path / "gpu"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
+    return Gpu(folder)
+
+
+def leave_onnx(folder: Path) -> Path:
+    """A classifier's emotion.onnx (tests/tiny_onnx.py) with golden vectors and a card in *folder*."""
+    file = write_onnx(folder / "emotion.onnx", [1, 48, 48, 1])
+    card = Card(
+        name="levels", version="1", files={}, labels=LABELS, intended_use="tests", limits="all",
+        input=Input(height=48, width=48, channels=1, range=(0, 255)),
+        crop=Crop(framing="fer2013", upright=True), output=Output(kind="probabilities", temperature=1.0),
+    )  # fmt: skip
+    classifier = FaceClassifier(open_runtime("onnx", file.read_bytes()), card, file.name)
+    pictures = np.stack([np.full((48, 48), level(label), np.uint8) for label in LABELS])
+    archive = io.BytesIO()
+    np.savez(
+        archive, pictures=pictures, files=np.array([file.name]), tolerance=np.array([0.02]),
+        scores=np.array([[classifier.scores(picture) for picture in pictures]], np.float32),
+    )  # fmt: skip
+    (folder / "emotion.golden.npz").write_bytes(archive.getvalue())
+    body = json.loads(card.model_dump_json())
+    body["files"] = {
+        path.name: {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "size": path.stat().st_size}
+        for path in (file, folder / "emotion.golden.npz")
+    }
+    (folder / "emotion.json").write_text(json.dumps(body))
+    return file

@@ -1,0 +1,137 @@
+"""CUDA and TensorRT: in a child like the Edge TPU, left for the CPU after a fault, taken up again.
+
+The GPU is tests/gpu_stub.py: ONNX Runtime's own CPU session in a package that fails on demand.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.engine import Engine, open_chain
+from edge.host.heartbeats import FRESH_S
+from edge.runtimes import chain
+from edge.runtimes.chip import Chip
+from edge.types import LABELS
+from tests.broker import Mosquitto, broker, eventually  # noqa: F401
+from tests.gpu_stub import Gpu, gpu, leave_onnx  # noqa: F401
+from tests.test_end_to_end import PORTRAITS, configuration
+from tests.test_service import Manager, Run, manager, run  # noqa: F401
+from tests.tiny_onnx import level
+
+HAPPY = np.full((48, 48), level("happy"), np.uint8)
+
+
+@pytest.fixture
+def chips(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Chip]]:
+    made: dict[str, Chip] = {}
+
+    def the_chip(kind: str) -> Chip:
+        return made.setdefault(kind, Chip(kind, retry_s=(0.2, 0.4)))
+
+    monkeypatch.setattr(chain, "the_chip", the_chip)
+    yield made
+    for chip in made.values():
+        chip.close()
+
+
+def told(engine: Engine) -> str:
+    scores = engine.classifier.scores(HAPPY)
+    return LABELS[int(np.argmax(scores))]
+
+
+@pytest.mark.usefixtures("chips", "gpu")
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+def test_a_gpu_computes_in_a_child_and_is_proven(tmp_path: Path, provider: chain.Provider) -> None:
+    engine = open_chain(leave_onnx(tmp_path), runtime="onnx", provider=provider)
+    assert (engine.reason, engine.chosen.state) == ("onnx", "ok")
+    assert engine.runtime.name.startswith("onnxruntime ")
+    assert f", {provider}, " in engine.runtime.name
+    assert told(engine) == "happy"
+    # The engines are this process's state, though the child has none of its environment.
+    assert (tmp_path / "state" / "engines").exists() == (provider == "tensorrt")
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("fail", "fails: CUDA failure 700: an illegal memory access was encountered"),
+        ("abort", "crashes (SIGABRT)"),
+        ("hang", "no answer within 1 s"),
+    ],
+)
+def test_after_a_fault_the_cpu_answers_and_the_gpu_is_taken_up_again(
+    tmp_path: Path,
+    chips: dict[str, Chip],
+    gpu: Gpu,
+    caplog: pytest.LogCaptureFixture,
+    fault: str,
+    reason: str,
+) -> None:
+    engine = open_chain(leave_onnx(tmp_path), runtime="onnx", provider="cuda")
+    pid = chips["cuda"].pid
+    expected = engine.classifier.scores(HAPPY)
+    gpu.set(fault)
+    with caplog.at_level(logging.WARNING):
+        began = time.monotonic()
+        assert engine.classifier.scores(HAPPY) == pytest.approx(expected, abs=1e-4)
+        elapsed = time.monotonic() - began
+        print(f"{fault}: the CPU answered after {elapsed:.2f} s")
+        assert elapsed < 2
+        assert ", cpu, 1 thread" in engine.runtime.name
+        for _ in range(5):
+            engine.classifier.scores(HAPPY)
+    assert engine.reason.startswith(f"onnx; cuda: {reason}")
+    assert engine.chosen.state.startswith(f"cuda: {reason}")
+    assert sum("the CPU goes on" in record.message for record in caplog.records) == 1
+    gpu.set("load")
+    assert eventually(lambda: engine.chosen.state == "ok", 30)
+    assert chips["cuda"].pid not in (pid, None)  # a process without the fault's remains
+    assert engine.classifier.scores(HAPPY) == pytest.approx(expected, abs=1e-4)
+    assert ", cuda, 1 thread" in engine.runtime.name
+
+
+@pytest.mark.usefixtures("chips")
+def test_a_gpu_that_is_asked_for_and_missing_leaves_the_cpu_and_says_so(tmp_path: Path, gpu: Gpu) -> None:
+    gpu.set("missing")
+    engine = open_chain(leave_onnx(tmp_path), runtime="onnx", provider="tensorrt")
+    assert ", cpu, 1 thread" in engine.runtime.name
+    assert told(engine) == "happy"
+    state = engine.chosen.state
+    assert state.startswith("tensorrt: onnxruntime ")
+    assert 'provider "tensorrt" is not there or does not load, only cpu; install onnxruntime-gpu' in state
+    assert "; cuda: onnxruntime " in state
+
+
+@pytest.mark.usefixtures("chips")
+def test_what_nobody_foresaw_in_the_child_leaves_its_traceback(
+    tmp_path: Path, gpu: Gpu, caplog: pytest.LogCaptureFixture
+) -> None:
+    gpu.set("bug")
+    engine = open_chain(leave_onnx(tmp_path), runtime="onnx", provider="cuda")
+    assert told(engine) == "happy"
+    assert engine.chosen.state == "cuda: KeyError: 'a mistake of ours'"
+    assert "Traceback (most recent call last)" in caplog.text
+    assert 'return {}["a mistake of ours"]' in caplog.text
+
+
+def test_a_build_that_takes_long_is_a_declared_wait_and_the_watchdog_is_fed(
+    tmp_path: Path, gpu: Gpu, manager: Manager, run: Run, broker: Mosquitto
+) -> None:
+    gpu.set("slow")
+    model = f'[model]\nfile = "{leave_onnx(tmp_path)}"\nruntime = "onnx"\nprovider = "tensorrt"\n'
+    began = time.monotonic()
+    run(configuration(broker.port, PORTRAITS) + model, before=tmp_path / "gpu")
+    assert eventually(lambda: "READY=1" in manager.lines(), 60)
+    ready = next(when for when, text in manager.heard if "READY=1" in text)
+    assert ready - began > FRESH_S + 3  # longer than a beat holds
+    fed = [when for when, text in manager.heard if "WATCHDOG=1" in text and when <= ready]
+    longest = max(later - earlier for earlier, later in pairwise([*fed, ready]))
+    print(f"built for {ready - began:.1f} s, the watchdog went hungry for {longest:.2f} s at most")
+    assert longest < 5

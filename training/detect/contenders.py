@@ -1,0 +1,82 @@
+"""The detectors that are measured side by side, and where their files are."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from edge.detectors import Kind, open_detector
+from edge.detectors.shared import Finder
+from edge.types import EdgeError
+
+LEAST = 0.02  # score from which finds are counted: below, they add nothing but time
+# In a folder of other people's files, by the names under which they are published.
+FILES = {
+    "yunet": "face_detection_yunet_2023mar.onnx",
+    "blazeface": "face_detection_short_range.tflite",
+    "res10": "opencv_face_detector_uint8.pb",
+}
+ALL = ("haar", "yunet", "blazeface", "res10", "ssd")
+_OWN_SCORES = {"yunet": 0.7, "res10": 0.5}  # those of open_detector, and of OpenCV's own sample
+
+
+class Contender(NamedTuple):
+    """A detector to be measured."""
+
+    name: str
+    finder: Finder  # gives everything from LEAST on
+    default: float  # the score from which it takes a find for a face where nothing is set
+
+
+def open_contender(text: str, folder: Path | None = None) -> Contender:
+    """The one that *text* means: a name of ALL, or NAME=FILE; *folder* has the files of names without one.
+
+    EdgeError where it is not known or its file does not run.
+    """
+    name, _, given = text.partition("=")
+    if name not in ALL:
+        raise EdgeError(f"{text}: expected {', '.join(ALL[:-1])} or {ALL[-1]}, or one of them with =FILE")
+    file = Path(given) if given else None
+    if file is None and folder is not None and name in FILES:
+        file = folder / FILES[name]
+    if name == "res10":
+        from training.detect.res10 import Res10
+
+        if file is None:
+            raise EdgeError(f"{text}: expected res10=FILE.pb, with its .pbtxt beside it, or --files DIR")
+        return Contender(name, Res10(file), _OWN_SCORES[name])
+    if name == "blazeface":
+        if file is None:
+            raise EdgeError(f"{text}: expected blazeface=FILE.tflite, or --files DIR")
+        return _blazeface(file)
+    kind: Kind = name  # type: ignore[assignment]
+    finder = open_detector(kind, file=file, min_score=LEAST, min_face=0.01).finder
+    return Contender(name, finder, _own_score(name, file))
+
+
+def _blazeface(file: Path) -> Contender:
+    """MediaPipe's file comes without a card: `quantize card` writes one beside a copy of it."""
+    with tempfile.TemporaryDirectory(prefix="emotion-train-") as folder:
+        command = [sys.executable, "-m", "quantize", "card", str(file), "--out", folder]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise EdgeError(done.stderr.strip() or f"{file}: quantize card failed")
+        copy = Path(folder) / file.name
+        finder = open_detector("ssd", file=copy, min_score=LEAST).finder
+        return Contender("blazeface", finder, _own_score("ssd", copy))
+
+
+def _own_score(name: str, file: Path | None) -> float:
+    if name == "ssd":
+        from edge.card import read_detector
+        from edge.detectors import FACES
+
+        return read_detector(file or FACES).card.decode.min_score
+    if name == "haar":
+        from edge.detectors.haar import MIN_SCORE
+
+        return MIN_SCORE
+    return _OWN_SCORES[name]

@@ -1,0 +1,45 @@
+"""`detector evaluate` as a folder: ``report.md`` to read, ``figures.json`` to compute with, pictures."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from quantize.figures import plots
+from training.detect.evaluate import Evaluation, by_data, facts, table
+from training.fit.records import write, writing
+from training.measure.evaluate import save_json
+
+_HOW = (
+    "Pictures shrunk to 320 px, faces of 16 px and more, IoU >= .4; all detectors in turn, photo by photo, "
+    "on one thread. ms: the median of the bare call. Photos without a face are those held out of training."
+)
+
+
+def write_report(found: Evaluation, out: Path) -> None:
+    """The report of *found* in the folder *out*."""
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+    save_json(facts(found), out / "figures.json")  # first: it needs no matplotlib
+    for name, picture in found.grids.items():
+        write(out / f"{name}.jpg", partial(_save, picture))
+    sets = by_data(found.rows)
+    for name, draw in (("curves.png", plots.precision_recall), ("sizes.png", plots.recall_by_size)):
+        write(out / name, partial(_bytes, draw(sets)))
+    detectors = list(dict.fromkeys(row.detector for row in found.rows))
+    lines = [f"# {', '.join(detectors)} on {', '.join(sets)}", "", table(found), "", _HOW, ""]
+    lines += ["![Precision over recall](curves.png)", "", "![Recall by size of face](sizes.png)", ""]
+    lines.append("The photos with most mistakes; found is green, missed red, false alarms yellow:")
+    lines += ["", *(f"- [{name}]({name}.jpg)" for name in found.grids), ""]
+    write(out / "report.md", lambda path: path.write_text("\n".join(lines), encoding="utf-8"))
+
+
+def _save(picture: Any, path: Path) -> None:
+    _bytes(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 70])[1].tobytes(), path)
+
+
+def _bytes(content: bytes, path: Path) -> None:
+    path.write_bytes(content)
