@@ -134,6 +134,10 @@ class Subscriber:
         """Send to the broker, as another program in the house would (QoS 1)."""
         return self._client.publish(topic, payload, qos=1, retain=retain)
 
+    def publish_at_0(self, topic: str, payload: bytes) -> None:
+        """The same for a broker that takes nothing else."""
+        self._client.publish(topic, payload)
+
     def close(self) -> None:
         self._client.disconnect()
         self._client.loop_stop()

@@ -12,6 +12,7 @@ from jsonschema import Draft202012Validator
 from edge.announce import Announcer, EventIds
 from edge.control import MAX_ERROR_BYTES
 from edge.mqtt import messages, schemas
+from edge.mqtt.limits import LimitsHealth, Terms
 from edge.mqtt.messages import (
     CameraHealth,
     ConfigHealth,
@@ -113,7 +114,10 @@ def extremes() -> Iterator[Message]:
         ),
         NOON,
     )  # fmt: skip
-    yield messages.health(TOPICS, Health(0.0, 0.0, cameras={CAMERA: CameraHealth(0, None, {}, 0)}), NOON)
+    limited = MqttHealth(limits=LimitsHealth(Terms(2048, False, 0), ("t" * 200,) * 3, 10**4))
+    yield messages.health(
+        TOPICS, Health(0.0, 0.0, cameras={CAMERA: CameraHealth(0, None, {}, 0)}, mqtt=limited), NOON
+    )
     for name, value in (("enabled", "OFF"), ("min_confidence", "0.123"), ("hold", "59.999")):
         yield messages.switch(TOPICS, CAMERA, name, value)
     yield messages.node_status(TOPICS, True)

@@ -29,6 +29,18 @@ class HungUpError(BrokerError):
     """The broker ended a connection that it had accepted, without a reason."""
 
 
+class OverMessageError(BrokerError):
+    """The broker ended the connection and named a reason that a message of ours can give."""
+
+
+class TooLargeError(OverMessageError):
+    """The broker ended the connection because of a packet's size."""
+
+
+class WillError(BrokerError):
+    """The broker refused the connection because the will is retained or has QoS 1."""
+
+
 class TakenOverError(BrokerError):
     """The broker ended the connection because another client came with our client id."""
 

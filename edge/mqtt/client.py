@@ -10,10 +10,21 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from edge.host.heartbeats import FRESH_S, Stage
-from edge.mqtt.broker import Broker, BrokerError, Transport, UnansweredError
+from edge.mqtt.broker import (
+    Broker,
+    BrokerError,
+    HungUpError,
+    OverMessageError,
+    TooLargeError,
+    Transport,
+    UnansweredError,
+    WillError,
+)
 from edge.mqtt.connection import TICK_S, Ack, Connection
+from edge.mqtt.limits import Limits, packet_bytes
 from edge.mqtt.messages import MqttHealth
 from edge.mqtt.namesake import Namesake
 from edge.mqtt.outbox import Outbox
@@ -78,6 +89,8 @@ class MqttSink:
         self._retry_s = retry_s or (random.uniform(1, 3), random.uniform(20, 30))
         self._online = Message(status_topic, b"online", qos=1, retain=True)
         self._offline = Message(status_topic, b"offline", qos=1, retain=True)
+        self._will = self._offline  # as far as the broker takes it
+        self._limits = Limits(self._broker, status_topic)
         self._queue = Queue(self._online, self._offline, queue)
         self._outbox = outbox or Outbox(None)
         self._stage = stage or Stage()
@@ -138,7 +151,17 @@ class MqttSink:
 
     def forget(self, topic: str) -> None:
         """Have the broker drop what it retains of *topic*, and tell it no longer."""
+        self._limits.forget(topic)
         self.publish(Message(topic, b"", qos=1, retain=True))
+
+    def fits(self, message: Message) -> bool:
+        """Whether the broker takes a message so large, as far as is known; limits_version tells of news."""
+        size = packet_bytes(message, five=True, expires=message.max_age_s is not None)
+        return self._limits.fits(message.topic, size)
+
+    @property
+    def limits_version(self) -> int:
+        return self._limits.version
 
     def clear_outbox(self) -> int:
         """Give up the durable messages that wait; how many they were."""
@@ -171,6 +194,7 @@ class MqttSink:
             self._outbox.health(),
             duplicate_id=self._namesake.alarmed,
             insecure=self._broker.insecure,
+            limits=self._limits.health(),
         )
 
     @property
@@ -210,7 +234,11 @@ class MqttSink:
                 if lasted > longest:  # it had been a good connection
                     wait = first
                 self._tell_failure(error)
-                self._namesake.ended(error, lasted)
+                ends = isinstance(error, HungUpError | OverMessageError)
+                if self._limits.ended(ends, isinstance(error, TooLargeError), lasted):
+                    wait = first  # what it was is soon known
+                else:
+                    self._namesake.ended(error, lasted)
                 self._stage.wait("before it tries the broker again", wait + FRESH_S)
                 self._stopping.wait(wait)
                 wait = min(2 * wait, longest)
@@ -221,6 +249,8 @@ class MqttSink:
         connection = self._open()
         goodbye = False
         try:
+            self._limits.begin(connection.terms)
+            self._will = connection.terms.fit(self._offline)
             self._queue.begin()
             self._outbox.begin()
             self._tell_connected(connection)
@@ -235,6 +265,7 @@ class MqttSink:
                 else:
                     self._receive(connection.turn(self._patience_s(connection)))
                 self._namesake.tick()
+                self._limits.tick()
         finally:
             self._queue.end()
             connection.close(goodbye)
@@ -246,7 +277,7 @@ class MqttSink:
         for protocol in order:
             self._stage.wait("connecting to the broker", CONNECT_S)
             try:
-                connection = Connection(broker, protocol, self._offline, self._wake_reader, self._stopping)
+                connection = self._connect(broker, protocol)
             except UnansweredError as error:
                 unanswered = error
             else:  # also what to begin with after a loss, for as long as the broker can be reached
@@ -254,22 +285,63 @@ class MqttSink:
                 return connection
         raise unanswered
 
+    def _connect(self, broker: Broker, protocol: int) -> Connection:
+        """A connection with as much of the will as the broker takes."""
+        wills = (self._will, replace(self._will, retain=False), replace(self._will, qos=0, retain=False))
+        for will in wills:
+            try:
+                return Connection(broker, protocol, will, self._wake_reader, self._stopping)
+            except WillError as error:
+                refused = error
+        raise refused
+
     def _send(self, connection: Connection) -> None:
         """Send what waits, as far as the network and the broker's window take it."""
-        while not connection.congested:
+        while not connection.congested and not self._limits.waiting:
             due = self._queue.next(connection.in_flight - self._outbox.in_flight)
             if due is None:
                 if not self._send_durable(connection):
                     return
                 continue
             try:
-                number = _send(connection, due)
+                self._send_due(connection, due)
             except ValueError as error:  # a topic that MQTT does not allow
                 log.error("mqtt %s: %s not sent: %s", self._broker, due.topic, error)
                 self._queue.discard(due.key)
-                continue
-            if number is not None:
-                self._queue.sent(number, due)
+
+    def _send_due(self, connection: Connection, due: Due) -> None:
+        """Hand *due* to the network; where the broker does not take it, it is left out."""
+        if isinstance(due.item, Subscription):
+            name = f"the subscription of {due.topic}"
+            if self._limits.admits(name, 0):
+                ask = connection.subscribe if due.item.wanted else connection.unsubscribe
+                asked = ask(due.topic)
+                self._limits.sent(asked, name, 0)
+                self._queue.sent(asked, due)
+            return
+        number, sent = self._transmit(connection, due.item, due.seconds_left)
+        if not sent:
+            if isinstance(due.key, int):
+                self._queue.discard(due.key)
+        elif number is not None:
+            self._queue.sent(number, due)
+        else:
+            self._queue.finish(due)
+
+    def _transmit(
+        self, connection: Connection, wanted: Message, seconds_left: float | None
+    ) -> tuple[int | None, bool]:
+        """(number, whether it was sent); the number is None where nobody acknowledges it."""
+        message = self._limits.terms.fit(wanted)
+        size = connection.size(message, seconds_left)
+        if not self._limits.admits(message.topic, size):
+            return None, False
+        if self._limits.careful and self._limits.unknown(message.topic, size):
+            message = self._limits.terms.fit(replace(message, qos=1))  # to hear that it came through
+        number = connection.send(message, seconds_left)
+        acknowledged = number if message.qos else None
+        self._limits.sent(acknowledged, message.topic, size)
+        return acknowledged, True
 
     def _send_durable(self, connection: Connection) -> bool:
         """Send the next of the outbox, if there is one and it may go now; on the way out no backlog."""
@@ -278,7 +350,13 @@ class MqttSink:
             return False
         entry, message = found
         try:
-            self._outbox.sent(connection.send(message, None), entry)
+            number, sent = self._transmit(connection, message, None)
+            if not sent:
+                self._outbox.discard(entry)
+            else:
+                self._outbox.sent(number or 0, entry)
+                if number is None:
+                    self._outbox.acknowledged(0)
         except ValueError as error:
             log.error("mqtt %s: %s not sent: %s", self._broker, message.topic, error)
             self._outbox.discard(entry)
@@ -311,10 +389,13 @@ class MqttSink:
                 log.exception("mqtt %s: what came on %s could not be used", self._broker, message.topic)
 
     def _acknowledge(self, ack: Ack) -> None:
+        if ack.too_large:
+            self._limits.refused_as_too_large(ack.number)
+        self._limits.acknowledged(ack.number)
         refused = ack.refusal is not None
         due = self._queue.acknowledged(ack.number, refused)
         topic = due.topic if due else self._outbox.acknowledged(ack.number, refused)
-        if topic is None or not refused or topic in self._refused:
+        if topic is None or not refused or ack.too_large or topic in self._refused:
             return
         self._refused.add(topic)
         what = f"the subscription of {topic}" if due and isinstance(due.item, Subscription) else topic
@@ -338,13 +419,3 @@ class MqttSink:
             return
         self._told.append(reason)
         log.warning("mqtt %s: %s (trying again)", self._broker, reason)
-
-
-def _send(connection: Connection, due: Due) -> int | None:
-    """Hand *due* to the network; its number where it will be acknowledged."""
-    match due.item:
-        case Subscription(topic, wanted):
-            return connection.subscribe(topic) if wanted else connection.unsubscribe(topic)
-        case message:
-            number = connection.send(message, due.seconds_left)
-            return number if message.qos == 1 else None

@@ -22,7 +22,17 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from edge.mqtt.broker import Broker, BrokerError, HungUpError, TakenOverError, UnansweredError
+from edge.mqtt.broker import (
+    Broker,
+    BrokerError,
+    HungUpError,
+    OverMessageError,
+    TakenOverError,
+    TooLargeError,
+    UnansweredError,
+    WillError,
+)
+from edge.mqtt.limits import Terms, packet_bytes
 from edge.types import Incoming, Message
 
 TICK_S = 0.5  # paho looks at its keepalive timers this often
@@ -36,11 +46,34 @@ _ADVICE = {
 }
 
 
+# Reasons of a PUBACK, and those of a DISCONNECT that a message of ours can give.
+_PUBACK = {0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99}
+_UNSPECIFIED, _TOO_LARGE = 0x80, 0x95
+_OVER_MESSAGE = {
+    "Malformed packet", "Protocol error", "Implementation specific error", "Not authorized",
+    "Topic name invalid", "Packet too large", "Quota exceeded", "Payload format invalid",
+    "Retain not supported", "QoS not supported",
+}  # fmt: skip
+
+
 class _Client(paho.Client):
     """paho's, with a bound on the memory of one packet: MQTT 3.1.1 cannot tell a broker of it.
 
     What lies beyond is read and dropped, so that a retained giant is acknowledged and not sent for ever.
     """
+
+    def __init__(self, *args: Any, **keywords: Any) -> None:
+        super().__init__(*args, **keywords)
+        self.too_large: set[int] = set()  # numbers of messages that the broker refused for their size
+
+    def _handle_pubackcomp(self, cmd: Any) -> Any:
+        # A reason that MQTT has not for a PUBACK, as 0x95 (packet too large), would end the connection.
+        packet = self._in_packet["packet"]
+        if self._protocol == MQTTProtocolVersion.MQTTv5 and len(packet) > 2 and packet[2] not in _PUBACK:
+            if packet[2] == _TOO_LARGE:
+                self.too_large.add(int.from_bytes(packet[:2], "big"))
+            packet[2] = _UNSPECIFIED if packet[2] >= _UNSPECIFIED else 0
+        return super()._handle_pubackcomp(cmd)
 
     def _sock_recv(self, bufsize: int) -> bytes:
         del self._in_packet["packet"][MAX_PACKET_BYTES:]
@@ -50,6 +83,7 @@ class _Client(paho.Client):
 class Ack(NamedTuple):
     number: int  # as send() or subscribe() gave it
     refusal: str | None  # why the broker will not have it (of a message: MQTT 5 only)
+    too_large: bool = False
 
 
 class Connection:
@@ -68,6 +102,7 @@ class Connection:
         stopping: threading.Event,
     ) -> None:
         self.in_flight = IN_FLIGHT  # messages that the broker takes at a time
+        self.terms = Terms()  # what else it takes
         self._broker = broker
         self._wake = wake
         self._five = protocol == MQTTProtocolVersion.MQTTv5
@@ -87,6 +122,10 @@ class Connection:
     def congested(self) -> bool:
         """The socket does not take what was sent; sending more would only grow paho's queue."""
         return self._client.want_write()
+
+    def size(self, message: Message, max_age_s: float | None) -> int:
+        """Bytes of the packet that send() makes of these."""
+        return packet_bytes(message, five=self._five, expires=max_age_s is not None)
 
     def send(self, message: Message, max_age_s: float | None) -> int:
         """Hand *message* to the network and give its number, which an Ack repeats (QoS 1).
@@ -140,7 +179,7 @@ class Connection:
             self._client.disconnect()
         self._drop()
 
-    def _make_client(self, protocol: int, will: Message | None) -> paho.Client:
+    def _make_client(self, protocol: int, will: Message | None) -> _Client:
         client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=self._broker.client_id,
@@ -215,6 +254,9 @@ class Connection:
             raise HungUpError("connection lost (hung up)")
         if reason == "Session taken over":
             raise TakenOverError(f"connection lost ({reason})")
+        if reason in _OVER_MESSAGE:
+            kind = TooLargeError if reason == "Packet too large" else OverMessageError
+            raise kind(f"connection lost ({reason})")
         raise BrokerError(_advise(f"connection lost ({reason})", reason))
 
     @property
@@ -223,7 +265,11 @@ class Connection:
 
     def _refusal(self) -> BrokerError:
         reason = str(self._connack)
-        kind = UnansweredError if reason == "Unsupported protocol version" else BrokerError
+        kind: type[BrokerError] = BrokerError
+        if reason == "Unsupported protocol version":
+            kind = UnansweredError
+        elif reason in ("Retain not supported", "QoS not supported"):
+            kind = WillError
         return kind(_advise(f"refused the connection ({reason})", reason))
 
     def _drop(self) -> None:
@@ -235,12 +281,18 @@ class Connection:
         self, client: paho.Client, userdata: Any, flags: Any, reason: ReasonCode, properties: Any
     ) -> None:
         self.in_flight = min(IN_FLIGHT, getattr(properties, "ReceiveMaximum", IN_FLIGHT))
+        self.terms = Terms(
+            packet=getattr(properties, "MaximumPacketSize", None),
+            retain=bool(getattr(properties, "RetainAvailable", True)),
+            qos=min(1, getattr(properties, "MaximumQoS", 1)),
+        )
         self._connack = reason
 
     def _note_ack(
         self, client: paho.Client, userdata: Any, mid: int, reason: ReasonCode, properties: Any
     ) -> None:
-        self._came.append(Ack(mid, str(reason) if reason.is_failure else None))
+        too_large = mid in self._client.too_large
+        self._came.append(Ack(mid, str(reason) if reason.is_failure else None, too_large))
 
     def _note_subscribed(
         self, client: paho.Client, userdata: Any, mid: int, reasons: list[ReasonCode], properties: Any

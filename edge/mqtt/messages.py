@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any, Literal
 
+from edge.mqtt.limits import LimitsHealth
 from edge.remote.inbox import CommandHealth
 from edge.types import LABELS, NONE, Box, Event, Frame, Message, Track
 
@@ -84,6 +85,7 @@ class MqttHealth:
     outbox: OutboxHealth = OutboxHealth()
     duplicate_id: bool = False  # another daemon runs with this node id
     insecure: bool = False  # the broker's certificate is not checked
+    limits: LimitsHealth | None = None  # None: the broker takes all
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +161,8 @@ def health(topics: Topics, now: Health, wall: float) -> Message:
         "duplicate_id": now.mqtt.duplicate_id,
         "insecure": now.mqtt.insecure,
     }
+    if now.mqtt.limits is not None:
+        payload["mqtt"]["limits"] = _limits_health(now.mqtt.limits)
     payload["commands"] = asdict(now.commands)
     payload["config"] = _config_health(now.config)
     payload["storage"] = now.storage
@@ -286,6 +290,16 @@ def _camera_health(camera: CameraHealth) -> dict[str, Any]:
         "damaged": camera.damaged,
         "picture": camera.picture,
         "skipped": camera.skipped,
+    }
+
+
+def _limits_health(limits: LimitsHealth) -> dict[str, Any]:
+    return {
+        "packet_bytes": limits.terms.packet,
+        "retain": limits.terms.retain,
+        "qos": limits.terms.qos,
+        "left_out": limits.count,
+        "topics": list(limits.left_out),
     }
 
 

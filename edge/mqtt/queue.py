@@ -168,14 +168,14 @@ class Queue:
         """What *number* was; None where nobody waits for it (QoS 0)."""
         with self._lock:
             due = self._in_flight.pop(number, None)
-            if due is None:
-                return None
-            if isinstance(due.key, int):
-                known = self._events.pop(due.key, None)
-                self._dropped += refused and known is not None
-            elif due.item is self._retained.get(due.topic) and not due.item.payload:
-                del self._retained[due.topic]
+            if due is not None:
+                self._finish(due, refused)
             return due
+
+    def finish(self, due: Due) -> None:
+        """*due* went out to a broker that acknowledges nothing."""
+        with self._lock:
+            self._finish(due, refused=False)
 
     def discard(self, key: Key) -> None:
         """Give up what cannot be sent at all."""
@@ -187,6 +187,13 @@ class Queue:
                     self._retained.pop(key, None)
                 case (topic,):
                     self._subscribed.pop(topic, None)
+
+    def _finish(self, due: Due, refused: bool) -> None:
+        if isinstance(due.key, int):
+            known = self._events.pop(due.key, None)
+            self._dropped += refused and known is not None
+        elif due.item is self._retained.get(due.topic) and not due.item.payload:
+            del self._retained[due.topic]
 
     def _put(self, message: Message) -> None:
         key: Key = message.topic

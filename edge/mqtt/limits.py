@@ -1,0 +1,197 @@
+"""What a broker does not take: as its CONNACK says, or as it shows by ending connections over a message.
+
+A broker that is sent a packet it finds too large, or a topic it forbids, may end the connection without a
+word; what was sent last would then be sent first on the next one, for ever. So the end of a connection is
+held against the messages on their way that have never come through. After two such ends in a row they go
+out one by one, and the one over which the connection ends twice more is left out from then on. The node's
+status comes first on each connection and is never suspected: a network that is down convicts nobody.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass, replace
+
+from edge.types import Message
+
+log = logging.getLogger(__name__)
+
+ENDS = 2  # in a row over a message before they go one by one; then over the same one before it is left out
+SOON_S = 60.0  # a connection that lasted longer ended for another reason
+PASSED_S = 2.0  # a message without acknowledgement came through when the connection outlived it by so much
+NAMED = 3  # topics in health
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a CONNACK allows; the defaults are MQTT's."""
+
+    packet: int | None = None  # bytes of a packet
+    retain: bool = True
+    qos: int = 1
+
+    def fit(self, message: Message) -> Message:
+        """*message* as far as this broker takes its kind."""
+        return replace(message, qos=message.qos if self.qos else 0, retain=message.retain and self.retain)
+
+
+def packet_bytes(message: Message, *, five: bool, expires: bool) -> int:
+    """The size of the PUBLISH that carries *message*, with MQTT 5 where *five*."""
+    rest = 2 + len(message.topic.encode()) + 2 * (message.qos > 0) + len(message.payload)
+    rest += five * (1 + 5 * expires)
+    return 1 + max(1, -(-rest.bit_length() // 7)) + rest
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsHealth:
+    """For the node's health message: what is lost with this broker."""
+
+    terms: Terms
+    left_out: tuple[str, ...]  # the first NAMED topics
+    count: int  # of all that are
+
+
+class Limits:
+    """fits() and health() are fit for any thread, the rest for the one that has the connection.
+
+    *broker* is its name in the log; *status* the node's own status topic.
+    """
+
+    def __init__(self, broker: object, status: str) -> None:
+        self.version = 0  # changes with what fits() says
+        self._broker = broker
+        self._status = status
+        self._lock = threading.Lock()  # guards the next three
+        self.terms = Terms()
+        self._banned: dict[str, int] = {}  # topic -> size from which it ends the connection
+        self._left_out: dict[str, int] = {}  # topic -> size
+        self._passed: dict[str, int] = {}  # topic -> the largest size that came through
+        self._flying: dict[int | str, tuple[str, int]] = {}  # by number, else by topic -> topic, size
+        self._loose_at = 0.0  # monotonic s of the last message without acknowledgement
+        self._ends = 0  # in a row
+        self._counts: dict[str, int] = {}  # ends over this topic alone, since it came through
+
+    def begin(self, terms: Terms) -> None:
+        """A connection begins, on these *terms*."""
+        self._flying.clear()
+        with self._lock:
+            before, self.terms = self.terms, terms
+        if terms == before:
+            return
+        self.version += terms.packet != before.packet
+        if not terms.retain:
+            log.warning("mqtt %s: broker retains nothing: who subscribes later hears only what changes then; "
+                        "allow retained messages there", self._broker)  # fmt: skip
+        if terms.qos < 1:
+            log.warning("mqtt %s: broker takes QoS 0 only: events and the log may be lost on the way; "
+                        "allow QoS 1 there", self._broker)  # fmt: skip
+
+    @property
+    def careful(self) -> bool:
+        """One message at a time, each acknowledged."""
+        return self._ends >= ENDS
+
+    @property
+    def waiting(self) -> bool:
+        """Nothing more may be sent until the broker has taken what is on its way."""
+        return self.careful and bool(self._suspects())
+
+    def fits(self, topic: str, size: int) -> bool:
+        """Whether the broker takes a packet of *size* bytes on *topic*, as far as is known."""
+        with self._lock:
+            packet = self.terms.packet
+            return (packet is None or size <= packet) and size < self._banned.get(topic, size + 1)
+
+    def admits(self, topic: str, size: int) -> bool:
+        """As fits(); what does not is noted, and logged when it is the topic's first."""
+        if self.fits(topic, size):
+            with self._lock:
+                self._left_out.pop(topic, None)
+            return True
+        with self._lock:
+            known = topic in self._left_out
+            self._left_out[topic] = size
+            packet = self.terms.packet
+        if not known and packet is not None and size > packet:
+            log.warning("mqtt %s: %s left out: %d bytes, the broker takes %d; raise its packet limit",
+                        self._broker, topic, size, packet)  # fmt: skip
+        return False
+
+    def forget(self, topic: str) -> None:
+        """*topic* is not wanted any longer."""
+        with self._lock:
+            self._left_out.pop(topic, None)
+
+    def unknown(self, topic: str, size: int) -> bool:
+        """Nothing as large has come through on *topic* yet."""
+        return topic != self._status and size > self._passed.get(topic, -1)
+
+    def sent(self, number: int | None, topic: str, size: int) -> None:
+        """*topic* went out; *number* where it will be acknowledged."""
+        key = topic if number is None else number
+        self._flying.pop(key, None)  # to the end: they are in the order of sending
+        self._flying[key] = topic, size
+        if number is None:
+            self._loose_at = time.monotonic()
+
+    def acknowledged(self, number: int) -> None:
+        """The broker has seen *number*, so also what went before it without a number."""
+        if number in self._flying:
+            keys = list(self._flying)
+            for key in keys[: keys.index(number)]:
+                if isinstance(key, str):
+                    self._pass(key)
+            self._pass(number)
+
+    def tick(self) -> None:
+        if self._flying and time.monotonic() - self._loose_at > PASSED_S:
+            for key in [key for key in self._flying if isinstance(key, str)]:
+                self._pass(key)
+
+    def ended(self, hung_up: bool, too_large: bool, lasted_s: float) -> bool:
+        """Judge the end of a connection; whether it was over a message."""
+        suspects = self._suspects()
+        self._flying.clear()
+        if too_large and suspects:
+            self._ban(*max(suspects, key=lambda suspect: suspect[1]))
+        elif not (hung_up and suspects and lasted_s < SOON_S):
+            self._ends = 0
+            return False
+        elif self.careful and len(suspects) == 1:
+            ((topic, size),) = suspects
+            self._counts[topic] = self._counts.get(topic, 0) + 1
+            if self._counts[topic] >= ENDS:
+                self._ban(topic, size)
+        self._ends += 1
+        return True
+
+    def refused_as_too_large(self, number: int) -> None:
+        """The broker said so of *number*, and kept the connection."""
+        if number in self._flying:
+            self._ban(*self._flying.pop(number))
+
+    def health(self) -> LimitsHealth | None:
+        """None where nothing is lost."""
+        with self._lock:
+            if self.terms.retain and self.terms.qos > 0 and not self._left_out:
+                return None
+            return LimitsHealth(self.terms, tuple(self._left_out)[:NAMED], len(self._left_out))
+
+    def _suspects(self) -> list[tuple[str, int]]:
+        return [(topic, size) for topic, size in self._flying.values() if self.unknown(topic, size)]
+
+    def _pass(self, key: int | str) -> None:
+        topic, size = self._flying.pop(key)
+        self._passed[topic] = max(size, self._passed.get(topic, 0))
+        self._counts.pop(topic, None)
+
+    def _ban(self, topic: str, size: int) -> None:
+        self._counts.pop(topic, None)
+        with self._lock:
+            self._banned[topic] = min(size, self._banned.get(topic, size))
+            self._left_out[topic] = size
+        self.version += 1
+        log.warning("mqtt %s: %s left out from now on: the broker ends the connection over its %d bytes; "
+                    "check its packet limit and its access list", self._broker, topic, size)  # fmt: skip

@@ -1,0 +1,301 @@
+"""Brokers that take less than MQTT allows, say so or not, and what is left out there."""
+
+from __future__ import annotations
+
+import logging
+import random
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from edge.mqtt.client import MQTT_3_1_1, MQTT_5, MqttSink
+from edge.mqtt.limits import Limits, LimitsHealth, Terms, packet_bytes
+from edge.types import Message
+from tests.broker import Mosquitto, Subscriber, eventually, server, subscriber
+from tests.sink import STATUS, event, sink, state
+
+Serve = Callable[[socket.socket], None]
+BIG = "homeassistant/device/n/hall/config"
+
+
+@contextmanager
+def mosquitto(folder: Path, *lines: str) -> Iterator[Mosquitto]:
+    broker = Mosquitto(folder, "\n".join(("allow_anonymous true", *lines)))
+    broker.start()
+    try:
+        yield broker
+    finally:
+        broker.kill()
+
+
+def said(caplog: pytest.LogCaptureFixture, part: str) -> list[str]:
+    return [record.getMessage() for record in caplog.records if part in record.getMessage()]
+
+
+@pytest.mark.parametrize(("limit", "size"), [(2048, 3700), (500, 495), (20_000, 30_000)])
+def test_what_exceeds_the_broker_s_packet_limit_is_left_out_and_named_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, limit: int, size: int
+) -> None:
+    with (
+        mosquitto(tmp_path, f"max_packet_size {limit}") as broker,
+        subscriber(broker.port) as heard,
+        sink(broker.port) as publishing,
+    ):
+        for _ in range(3):
+            publishing.publish(state(b"x" * size, topic=BIG))
+        publishing.publish(event(b"e" * size))
+        publishing.publish(Message("p/n/hall/log", b"l" * size, qos=1, durable=True))
+        publishing.publish(state(b"small"))
+        assert eventually(lambda: heard.last("p/n/hall/state") == "small")
+        assert eventually(lambda: publishing.idle and publishing.health().outbox.depth == 0)
+        health = publishing.health()
+        assert health.limits == LimitsHealth(Terms(limit), (BIG, "p/n/hall/event", "p/n/hall/log"), 3)
+        assert (health.reconnects, health.dropped, health.outbox.dropped) == (0, 1, 1)
+        assert not publishing.fits(state(b"x" * size, topic=BIG))
+        publishing.publish(state(b"less", topic=BIG))
+        assert eventually(lambda: heard.last(BIG) == "less")
+        assert len(said(caplog, f"{BIG} left out")) == 1
+        publishing.forget("p/n/hall/event")
+
+
+@pytest.mark.parametrize("limit", [200, 1000])
+def test_the_limit_itself_is_reached_and_not_passed(tmp_path: Path, limit: int) -> None:
+    fits = Message("p/n/hall/state", b"", qos=1, retain=True)
+    room = limit - packet_bytes(fits, five=True, expires=False)
+    while packet_bytes(state(b"x" * room), five=True, expires=False) > limit:
+        room -= 1
+    with (
+        mosquitto(tmp_path, f"max_packet_size {limit}") as broker,
+        subscriber(broker.port) as heard,
+        sink(broker.port, protocols=[MQTT_5]) as publishing,
+    ):
+        publishing.publish(state(b"y" * (room + 1)))
+        assert eventually(lambda: publishing.health().limits)
+        publishing.publish(state(b"x" * room))
+        assert eventually(lambda: heard.last("p/n/hall/state") == "x" * room)
+        assert (publishing.health().reconnects, publishing.health().limits) == (0, None)
+
+
+@pytest.mark.parametrize("size", [2500, 9000])
+def test_a_3_1_1_broker_that_cuts_over_a_size_in_silence_is_recognized(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, size: int
+) -> None:
+    caplog.set_level(logging.INFO)
+    with (
+        mosquitto(tmp_path, "max_packet_size 2048") as broker,
+        subscriber(broker.port) as heard,
+        sink(broker.port, protocols=[MQTT_3_1_1]) as publishing,
+    ):
+        publishing.subscribe("p/n/hall/set", lambda message: None)
+        publishing.publish(state(b"x" * size, topic=BIG))
+        for number in range(8):
+            publishing.publish(state(b"%d" % number, topic=f"p/n/{number}/state"))
+        assert eventually(lambda: all(heard.last(f"p/n/{n}/state") == str(n) for n in range(8)))
+        assert eventually(lambda: publishing.idle and publishing.connected)
+        assert publishing.health().limits == LimitsHealth(Terms(), (BIG,), 1)
+        reconnects = publishing.health().reconnects
+        publishing.publish(event(b"on"))
+        assert eventually(lambda: heard.last("p/n/hall/event") == "on")
+        assert publishing.health().reconnects == reconnects <= 5
+    assert len(said(caplog, f"{BIG} left out from now on")) == 1
+    assert said(caplog, "another") == []
+
+
+# A broker of our own, which has something against a topic.
+
+GRUDGES = {
+    "disconnect 0x95": b"\xe0\x02\x95\x00",
+    "disconnect 0x87": b"\xe0\x02\x87\x00",
+    "silence": b"",
+    "puback 0x95": None,
+}
+
+
+def packets(connection: socket.socket) -> Iterator[tuple[int, bytes]]:
+    with connection.makefile("rb") as stream:
+        while head := stream.read(1):
+            length, shift = 0, 0
+            while True:
+                byte = stream.read(1)[0]
+                length |= (byte & 127) << shift
+                shift += 7
+                if byte < 128:
+                    break
+            yield head[0], stream.read(length)
+
+
+def grudging(kind: str, topic: str, heard: list[str]) -> Serve:
+    def serve(connection: socket.socket) -> None:
+        for head, body in packets(connection):
+            if head == 0x10:
+                connection.sendall(b"\x20\x03\x00\x00\x00" if body[6] == 5 else b"\x20\x02\x00\x00")
+                five = body[6] == 5
+            elif head >> 4 == 8:
+                connection.sendall(
+                    (b"\x90\x04" + body[:2] + b"\x00\x01") if five else b"\x90\x03" + body[:2] + b"\x01"
+                )
+            elif head >> 4 == 12:
+                connection.sendall(b"\xd0\x00")
+            elif head >> 4 == 3:
+                size = int.from_bytes(body[:2], "big")
+                name, number = body[2 : 2 + size].decode(), body[2 + size : 4 + size]
+                if name == topic:
+                    if GRUDGES[kind] is None:
+                        connection.sendall(b"\x40\x03" + number + b"\x95")
+                    else:
+                        connection.sendall(GRUDGES[kind] or b"")
+                    return
+                heard.append(name)
+                if head & 6:
+                    connection.sendall(b"\x40\x02" + number)
+
+    return serve
+
+
+@pytest.mark.parametrize("topic", [BIG, "p/n/hall/state", "p/n/health"])
+@pytest.mark.parametrize("kind", GRUDGES)
+def test_a_broker_that_ends_the_connection_over_one_message_gets_it_no_longer(
+    caplog: pytest.LogCaptureFixture, kind: str, topic: str
+) -> None:
+    heard: list[str] = []
+    others = {f"p/n/{number}/state" for number in range(8)}
+    with server(grudging(kind, topic, heard)) as port, sink(port) as publishing:
+        for name in sorted(others)[:4]:
+            publishing.publish(state(b"1", topic=name))
+        publishing.publish(Message(topic, b"x" * 900, qos=0 if "health" in topic else 1, retain=True))
+        for name in sorted(others)[4:]:
+            publishing.publish(state(b"1", topic=name))
+        assert eventually(lambda: others <= set(heard))
+        assert eventually(lambda: publishing.idle)
+        limits = publishing.health().limits
+        assert limits is not None
+        assert limits.left_out == (topic,)
+        reconnects = publishing.health().reconnects
+        publishing.publish(state(b"2", topic="p/n/last/state"))
+        assert eventually(lambda: "p/n/last/state" in heard)
+        assert publishing.health().reconnects == reconnects
+        publishing.stop(0.1)
+    assert said(caplog, "another") == []
+
+
+def test_a_broker_without_retain_gets_all_unretained_and_what_is_lost_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with mosquitto(tmp_path, "retain_available false") as broker, subscriber(broker.port) as heard:
+        with sink(broker.port) as publishing:
+            publishing.publish(state(b"1"))
+            publishing.publish(event(b"2"))
+            assert eventually(lambda: publishing.idle)
+            assert publishing.health().limits == LimitsHealth(Terms(retain=False), (), 0)
+            wanted = {STATUS: "online", "p/n/hall/state": "1", "p/n/hall/event": "2"}
+            assert eventually(lambda: {topic: heard.last(topic) for topic in wanted} == wanted)
+            publishing.tell_again()
+            assert eventually(lambda: heard.payloads("p/n/hall/state") == ["1", "1"])
+        assert eventually(lambda: heard.last(STATUS) == "offline")
+    assert len(said(caplog, "retains nothing")) == 1
+    assert said(caplog, "refused") == []
+
+
+@pytest.mark.parametrize("more", ["", "\nretain_available false"])
+def test_a_broker_of_qos_0_alone_gets_all_at_qos_0(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, more: str
+) -> None:
+    with (
+        mosquitto(tmp_path, f"max_qos 0{more}") as broker,
+        subscriber(broker.port) as heard,
+        sink(broker.port) as publishing,
+    ):
+        told: list[bytes] = []
+        publishing.subscribe("p/n/hall/set", lambda message: told.append(message.payload))
+        publishing.publish(state(b"1"))
+        for number in range(50):
+            publishing.publish(event(b"%d" % number))
+            publishing.publish(Message("p/n/hall/log", b"%d" % number, qos=1, durable=True))
+        every = [str(number) for number in range(50)]
+        assert eventually(lambda: heard.payloads("p/n/hall/log") == every)
+        assert heard.payloads("p/n/hall/event") == every
+        assert eventually(lambda: publishing.idle and publishing.health().outbox.depth == 0)
+        health = publishing.health()
+        assert (health.queued, health.dropped, health.outbox.dropped) == (0, 0, 0)
+        assert health.limits == LimitsHealth(Terms(retain=not more, qos=0), (), 0)
+        commanding(heard, told)
+    assert len(said(caplog, "QoS 0 only")) == 1
+
+
+def commanding(heard: Subscriber, told: list[bytes]) -> None:
+    heard.publish_at_0("p/n/hall/set", b"ON")
+    assert eventually(lambda: told == [b"ON"])
+
+
+# Who is convicted, and who is not.
+
+
+def limits() -> Limits:
+    return Limits("b", STATUS)
+
+
+def test_a_network_that_dies_again_and_again_convicts_nobody() -> None:
+    judge, random_ = limits(), random.Random(3)
+    for connection in range(400):
+        judge.begin(Terms())
+        judge.sent(0, STATUS, 20)
+        for number in range(1, random_.randrange(1, 9)):
+            if judge.waiting:
+                judge.acknowledged(number - 1)
+            assert judge.admits("p/n/hall/log", 190 + connection % 30)
+            judge.sent(number, "p/n/hall/log", 190 + connection % 30)
+            if random_.random() < 0.5:
+                judge.acknowledged(number)
+        judge.ended(hung_up=True, too_large=False, lasted_s=2.0)
+    assert judge.health() is None
+
+
+def test_a_connection_that_never_gets_beyond_status_convicts_nobody() -> None:
+    judge = limits()
+    for _ in range(100):
+        judge.begin(Terms())
+        judge.sent(0, STATUS, 20)
+        assert not judge.ended(hung_up=True, too_large=False, lasted_s=0.1)
+    assert judge.fits(STATUS, 20)
+
+
+@pytest.mark.parametrize("lasted_s", [90.0, 3600.0])
+def test_the_end_of_a_long_connection_is_held_against_no_message(lasted_s: float) -> None:
+    judge = limits()
+    for _ in range(10):
+        judge.begin(Terms())
+        judge.sent(1, BIG, 4000)
+        assert not judge.ended(hung_up=True, too_large=False, lasted_s=lasted_s)
+    assert judge.fits(BIG, 4000)
+
+
+@pytest.mark.parametrize(
+    ("payload", "topic"), [(0, 1), (100, 20), (126, 1), (200, 30), (20_000, 60), (3_000_000, 5)]
+)
+@pytest.mark.parametrize("protocol", [MQTT_3_1_1, MQTT_5])
+@pytest.mark.parametrize("age", [None, 5.0])
+def test_a_packet_is_as_large_as_computed(payload: int, topic: int, protocol: int, age: float | None) -> None:
+    lengths: list[int] = []
+
+    def serve(connection: socket.socket) -> None:
+        for head, body in packets(connection):
+            if head == 0x10:
+                connection.sendall(b"\x20\x03\x00\x00\x00" if protocol == 5 else b"\x20\x02\x00\x00")
+            elif head >> 4 == 3 and body[2:3] == b"t":
+                lengths.append(
+                    1 + 1 + (len(body) > 127) + (len(body) > 16_383) + (len(body) > 2_097_151) + len(body)
+                )
+
+    message = Message("t" * topic, b"x" * payload, qos=1, max_age_s=age)
+    with server(serve) as port:
+        publishing = MqttSink(
+            "127.0.0.1", port=port, status_topic=STATUS, client_id="n", protocols=[protocol]
+        )
+        publishing.start()
+        publishing.publish(message)
+        assert eventually(lambda: lengths)
+        publishing.stop(0.01)
+    assert lengths == [packet_bytes(message, five=protocol == 5, expires=age is not None and protocol == 5)]
