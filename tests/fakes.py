@@ -99,6 +99,11 @@ class TwoWaySink(ListSink):
     def forget(self, topic: str) -> None:
         self.forgotten.append(topic)
 
+    limits_version = 0
+
+    def fits(self, message: Message) -> bool:
+        return True
+
     def send(self, topic: str, payload: bytes, *, retained: bool = False) -> None:
         self.handlers[topic](Incoming(topic, payload, retained))
 

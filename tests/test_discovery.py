@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Iterator
 
 import jinja2
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from edge.mqtt import discovery, messages
+from edge.mqtt.limits import packet_bytes
 from edge.mqtt.messages import CameraHealth, Health, Info, Topics
 from edge.remote.requests import Request, parse_request
 from edge.remote.switches import parse
@@ -134,12 +136,12 @@ def test_both_formats_bring_the_same_entities() -> None:
 def test_topics_follow_the_contract() -> None:
     assert [message.topic for message in told("device")] == [
         "homeassistant/device/kitchen-pi/config",
-        "homeassistant/device/kitchen-pi_hall/config",
-        "homeassistant/device/kitchen-pi_front-door/config",
+        "homeassistant/device/kitchen-pi/hall/config",
+        "homeassistant/device/kitchen-pi/front-door/config",
     ]
     topics = [message.topic for message in told("component", "hall", prefix="ha/x")]
     assert topics[0] == "ha/x/binary_sensor/kitchen-pi/connectivity/config"
-    assert "ha/x/sensor/kitchen-pi_hall/emotion/config" in topics
+    assert "ha/x/sensor/kitchen-pi/hall-emotion/config" in topics
     assert len(set(topics)) == 17
 
 
@@ -215,7 +217,7 @@ def test_a_board_without_a_temperature_sensor_announces_none() -> None:
 
 
 def test_an_entity_that_a_device_no_longer_has_is_named_once_more_without_anything() -> None:
-    before = discovery.told(devices(), "homeassistant", "device")
+    before = discovery.told(devices(), "homeassistant", "device", {})
     (node, *_) = discovery.messages(devices(temperature=False), "homeassistant", "device", before)
     assert json.loads(node.payload)["cmps"]["temperature"] == {"p": "sensor"}
     assert "kitchen-pi_temperature" not in node.payload.decode()
@@ -228,3 +230,58 @@ def test_the_longest_names_are_taken_and_stay_far_below_what_mqtt_carries() -> N
         for message in discovery.messages(found, "homeassistant", form, {}):
             assert entities(message.topic, message.payload)
             assert len(message.payload) < 16_384
+
+
+NAMES = ("a", "b", "a_b", "b_a", "a_b_c", "a-b", "_", "__", "-", "model", "connectivity", "kitchen", "hall",
+         "kitchen_hall", "front_door", "door", "emotion", "hall-emotion", "fps")  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_no_two_nodes_and_cameras_share_a_topic_a_device_or_a_unique_id(form: discovery.Format) -> None:
+    owners: dict[str, tuple[str, str, str]] = {}
+    for node in NAMES:
+        topics = Topics("emotion-edge", node)
+        for camera in NAMES:
+            if form == "device" or (node + camera).count("_"):
+                found = discovery.devices(topics, [camera], "0.1.0", temperature=True)
+                for message in discovery.messages(found, "homeassistant", form, {}):
+                    for config in entities(message.topic, message.payload).values():
+                        about = config["device"]
+                        owner = (node, about["name"], about["model"])
+                        for what in (message.topic, f"id {about['identifiers']}", config["unique_id"]):
+                            assert owners.setdefault(what, owner) == owner, what
+
+
+def test_names_without_an_underscore_keep_their_ids_and_the_others_theirs_from_now_on() -> None:
+    (_, hall) = discovery.devices(TOPICS, ["hall"], "0.1.0", temperature=False)
+    (_, door) = discovery.devices(Topics("e", "a_b"), ["c-_d"], "0.1.0", temperature=False)
+    assert (hall.id, door.id) == ("kitchen-pi_hall", "a.b_c-.d")
+    assert not any("_" in entity for entity in devices()[0].entities)  # or a camera's could be the same
+    assert all(re.fullmatch("[a-z0-9_]+", entity) for device in devices() for entity in device.entities)
+
+
+@pytest.mark.parametrize("limit", [3000, 2048, 1024, 620])
+def test_a_device_that_is_too_large_for_the_broker_comes_by_component(limit: int) -> None:
+    def fits(message: Message) -> bool:
+        return packet_bytes(message, five=True, expires=False) <= limit
+
+    found = discovery.messages(devices(), "homeassistant", "device", {}, fits)
+    assert all(fits(message) for message in found)
+    names = [config["unique_id"] for it in found for config in entities(it.topic, it.payload).values()]
+    assert sorted(names) == sorted(announced("device"))
+    whole = [message.topic for message in found if "/device/" in message.topic]
+    assert whole == (["homeassistant/device/kitchen-pi/config"] if limit >= 1200 else [])
+    wanted = discovery.told(devices(), "homeassistant", "device", {}, fits)
+    assert wanted.keys() == {message.topic for message in found}
+
+
+def test_where_the_same_entities_were_announced_before_is_known() -> None:
+    former = discovery.former_topics(devices("hall"), "homeassistant")
+    assert {
+        "homeassistant/device/kitchen-pi_hall/config",
+        "homeassistant/sensor/kitchen-pi_hall/emotion/config",
+        "homeassistant/sensor/kitchen-pi/hall-emotion/config",
+    } <= former
+    # Their unique ids have changed: Home Assistant takes them for others.
+    underscore = discovery.devices(Topics("e", "a_b"), ["c"], "0.1.0", temperature=False)
+    assert "homeassistant/device/a_b_c/config" not in discovery.former_topics(underscore, "homeassistant")

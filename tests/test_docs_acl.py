@@ -51,7 +51,7 @@ def test_the_daemon_and_the_home_work_and_nobody_else_commands(guarded: Mosquitt
         daemon = start(CONFIGURATION.format(port))
         topics = [f"{NODE}/{it}" for it in ("status", "info", "health")]
         topics += [f"{NODE}/hall/{it}" for it in ("status", "state", "event", "log", "faces", "hold/state")]
-        topics += ["homeassistant/device/kitchen-pi/config", "homeassistant/device/kitchen-pi_hall/config"]
+        topics += ["homeassistant/device/kitchen-pi/config", "homeassistant/device/kitchen-pi/hall/config"]
         assert eventually(lambda: all(home.payloads(topic) for topic in topics))
         assert guest.messages == []
         with subscriber(port, "#", RECORDER) as recorder, subscriber(port, "#", ("cellar-pi", "c")) as cellar:
@@ -73,7 +73,7 @@ def test_the_daemon_and_the_home_work_and_nobody_else_commands(guarded: Mosquitt
         assert home.payloads(f"{NODE}/hall/enabled/state") == ["ON"]
         assert home.payloads(f"{NODE}/status") == ["online"]
         assert not any(it == '{"event_type":"face_appeared"}' for it in home.payloads(f"{NODE}/hall/event"))
-        discovery = "homeassistant/device/kitchen-pi_hall/config"
+        discovery = "homeassistant/device/kitchen-pi/hall/config"
         before = len(home.payloads(discovery))
         home.publish("homeassistant/status", b"online")  # a birth: discovery is told again
         assert eventually(lambda: len(home.payloads(discovery)) > before)

@@ -55,7 +55,7 @@ def test_faces_reach_a_subscriber_as_the_contract_says(broker: Mosquitto, start:
     switches = {f"hall/{switch}/state" for switch in ("enabled", "min_confidence", "hold")}
     own = {"status", "info", "health", "hall/status", "hall/state", *switches}
     retained = {f"emotion-edge/pi/{topic}" for topic in own}
-    retained |= {f"homeassistant/device/{device}/config" for device in ("pi", "pi_hall")}
+    retained |= {f"homeassistant/device/{device}/config" for device in ("pi", "pi/hall")}
     with subscriber(broker.port) as late:
         assert late.retained() == retained
 

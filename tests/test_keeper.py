@@ -40,6 +40,16 @@ class AtOnce(StateFiles):
 Run = Callable[..., tuple[MqttSink, Keeper]]
 
 
+def settle(sink: MqttSink, keeper: Keeper) -> None:
+    """Until the broker has what it should have."""
+
+    def settled() -> bool:
+        keeper.tick(time.monotonic())
+        return keeper.settled and sink.idle
+
+    assert eventually(settled)
+
+
 @pytest.fixture
 def run(broker: Mosquitto, tmp_path: Path) -> Iterator[Run]:
     """A run of a node: connected, its cameras announced."""
@@ -65,8 +75,7 @@ def run(broker: Mosquitto, tmp_path: Path) -> Iterator[Run]:
             sink.publish(message)
         sink.start()
         if settled:
-            assert eventually(lambda: sink.idle)
-            keeper.tick(time.monotonic())
+            settle(sink, keeper)
         return sink, keeper
 
     yield begin
@@ -81,7 +90,7 @@ def retained(port: int) -> set[str]:
 
 
 def device_topics(*cameras: str, node: str = "kitchen-pi") -> set[str]:
-    names = [node, *(f"{node}_{camera}" for camera in cameras)]
+    names = [node, *(f"{node}/{camera}" for camera in cameras)]
     own = {f"emotion-edge/{node}/{camera}/status" for camera in cameras}
     return {f"homeassistant/device/{name}/config" for name in names} | own
 
@@ -89,7 +98,7 @@ def device_topics(*cameras: str, node: str = "kitchen-pi") -> set[str]:
 def component_topics(*cameras: str) -> set[str]:
     found = devices(*cameras)
     own = {f"emotion-edge/kitchen-pi/{camera}/status" for camera in cameras}
-    return set(discovery.told(found, "homeassistant", "component")) | own
+    return set(discovery.told(found, "homeassistant", "component", {})) | own
 
 
 def test_a_camera_renamed_while_the_daemon_was_off_is_taken_back(
@@ -118,7 +127,7 @@ def test_discovery_switched_off_or_moved_leaves_nothing_behind(broker: Mosquitto
     sink, keeper = run("hall")
     camera = {"emotion-edge/kitchen-pi/hall/status"}
     keeper.announce(devices("hall"), "elsewhere", "device", camera)
-    assert eventually(lambda: sink.idle)
+    settle(sink, keeper)
     moved = {topic.replace("homeassistant", "elsewhere") for topic in device_topics("hall")}
     assert retained(broker.port) == moved
     sink.stop()
@@ -168,7 +177,7 @@ def test_a_retained_birth_counts_too(broker: Mosquitto, run: Run) -> None:
         heard.publish("homeassistant/status", b"online", retain=True)
         assert eventually(lambda: heard.messages)
         _, keeper = run("hall", settled=False)
-        topic = "homeassistant/device/kitchen-pi_hall/config"
+        topic = "homeassistant/device/kitchen-pi/hall/config"
 
         def twice() -> bool:
             keeper.tick(time.monotonic())
@@ -182,7 +191,7 @@ def test_the_daemon_answers_a_birth_and_follows_a_reload(broker: Mosquitto, tmp_
         tables = [f'[[camera]]\nname = "{name}"\nsource = "portraits"\n' for name in cameras]
         return f'[node]\nid = "pi"\n[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\n' + "".join(tables)
 
-    hall, cellar, attic = (f"homeassistant/device/pi_{name}/config" for name in ("hall", "cellar", "attic"))
+    hall, cellar, attic = (f"homeassistant/device/pi/{name}/config" for name in ("hall", "cellar", "attic"))
     with subscriber(broker.port) as heard:
         daemon = Process(tmp_path, configuration("hall", "cellar"))
         try:
@@ -211,7 +220,12 @@ class Teller:
         self.idle = False
         self.hear: Callable[[Incoming], None] | None = None
 
+    limits_version = 0
+
     def publish(self, message: Message) -> None: ...
+    def fits(self, message: Message) -> bool:
+        return True
+
     def forget(self, topic: str) -> None: ...
     def unsubscribe(self, topic: str) -> None:
         self.hear = None
@@ -281,7 +295,7 @@ def test_what_stays_is_told_once_more_when_something_was_taken_back(tmp_path: Pa
     teller = Teller()
     keeper = keeper_of(teller, tmp_path)
     keeper.announce(devices("hall"), "homeassistant", "component")
-    for now, told in ((1000, 0), (1001, 0), (1005.9, 0), (1006, 1), (1100, 1)):
+    for now, told in ((1000, 0), (1001, 0), (1001.1, 0), (1006.0, 0), (1006.2, 1), (1100, 1)):
         teller.idle = now > 1000  # the broker took it all
         keeper.tick(now)
         assert teller.again == told
@@ -352,3 +366,50 @@ def test_an_unchanged_configuration_writes_nothing(tmp_path: Path) -> None:
     keeper_of(Teller(), tmp_path)
     # Each write makes a new file. Not the whole stat: reading moves the time of access.
     assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+# From topics that could collide to those that cannot.
+
+
+@pytest.mark.parametrize(
+    ("node", "camera", "kept"), [("kitchen-pi", "hall", True), ("attic", "roof-2", True), ("a_b", "c", False)]
+)
+def test_old_topics_go_when_the_broker_has_the_new_ones(
+    broker: Mosquitto, run: Run, tmp_path: Path, node: str, camera: str, kept: bool
+) -> None:
+    old = f"homeassistant/device/{node}_{camera}/config"
+    new = f"homeassistant/device/{node}/{camera}/config"
+    with subscriber(broker.port) as heard:
+        heard.publish(old, b'{"cmps":{}}', retain=True)
+        assert eventually(lambda: heard.payloads(old))
+        memory = tmp_path / "state" / f"discovery-{node}.json"
+        memory.parent.mkdir()
+        memory.write_text(told_text({old: {"emotion": "sensor"}}))
+        run(camera, node=node)
+        assert eventually(lambda: heard.last(old) == "")
+        story = [(topic, payload[:20]) for topic, payload, _ in heard.messages if topic in (old, new)][1:]
+    letting_go = (old, '{"migrate_discovery"')
+    if kept:
+        assert [story[0], story[-1]] == [letting_go, (old, "")]
+        assert story[1][0] == new
+    else:  # its unique ids changed: the old entities leave their names to the new ones
+        assert story[0] == (old, "")
+        assert letting_go not in story
+    assert retained(broker.port) == device_topics(camera, node=node)
+
+
+@pytest.mark.parametrize("limit", [2048, 1500])
+def test_a_broker_with_a_packet_limit_gets_the_camera_by_component(
+    tmp_path: Path, run: Run, limit: int
+) -> None:
+    small = Mosquitto(tmp_path, f"allow_anonymous true\nmax_packet_size {limit}")
+    small.start()
+    try:
+        sink, _ = run("hall", port=small.port)
+        node = {"homeassistant/device/kitchen-pi/config"}
+        parts = {topic for topic in component_topics("hall") if "/hall" in topic}
+        assert retained(small.port) == node | parts
+        assert (sink.health().limits, sink.health().reconnects) == (None, 0)
+        sink.stop()
+    finally:
+        small.kill()

@@ -195,7 +195,7 @@ def test_cameras_come_go_and_change_and_the_others_do_not_notice(start: Start) -
     assert f"{NODE}/hall/state" in home.sink.forgotten
     assert f"{NODE}/porch/enabled/state" in home.sink.forgotten
     assert not any(topic.startswith(f"{NODE}/attic/") for topic in home.sink.forgotten)
-    gone = "homeassistant/device/pi_hall/config"
+    gone = "homeassistant/device/pi/hall/config"
     assert gone in home.sink.forgotten
     attic = home.live.cameras["attic"]
     count = attic.analysed

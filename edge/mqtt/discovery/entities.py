@@ -31,10 +31,24 @@ _ONLINE = "{{ 'online' if value == 'online' else 'offline' }}"
 class Device:
     """A device and its entities; the keys of *shared* hold for every entity that has not its own."""
 
-    id: str  # identifies the device, and begins the unique id of each of its entities
+    place: tuple[str, ...]  # (node,) or (node, camera)
     about: Config
     shared: Config
-    entities: Mapping[str, Config]  # by a name that is unique in the device and never changes
+    # By a name that is unique in the device and never changes: small letters and _; a node's has no _.
+    entities: Mapping[str, Config]
+
+    @property
+    def id(self) -> str:
+        """Identifies the device, and begins the unique id of each of its entities."""
+        return identity(*self.place)
+
+
+def identity(*place: str) -> str:
+    """One text for *place*, another for each other place: camera c of node a_b is not camera b_c of node a.
+
+    Names without _ are joined as they always were: a unique id that changes costs an entity's settings.
+    """
+    return "_".join(name.replace("_", ".") for name in place)
 
 
 def node_device(topics: Topics, version: str, *, temperature: bool) -> Device:
@@ -54,8 +68,9 @@ def node_device(topics: Topics, version: str, *, temperature: bool) -> Device:
             "sensor", "Temperature", health, val_tpl="{{ value_json.temperature_c }}",
             dev_cla="temperature", unit_of_meas="°C", stat_cla="measurement",
         )  # fmt: skip
-    about = {"ids": topics.node, "name": topics.node, "mf": MAKER, "mdl": "node", "sw": version}
-    return Device(topics.node, about, {"avty": _node_online(topics)}, entities)
+    place = (topics.node,)
+    about = {"ids": identity(*place), "name": topics.node, "mf": MAKER, "mdl": "node", "sw": version}
+    return Device(place, about, {"avty": _node_online(topics)}, entities)
 
 
 def camera_device(topics: Topics, camera: str, version: str) -> Device:
@@ -66,16 +81,17 @@ def camera_device(topics: Topics, camera: str, version: str) -> Device:
     """
     node = _node_online(topics)
     name = f"{topics.node} {camera}"
+    place = (topics.node, camera)
     about = {
-        "ids": f"{topics.node}_{camera}", "name": name, "mf": MAKER, "mdl": "camera", "sw": version,
-        "via_device": topics.node,
+        "ids": identity(*place), "name": name, "mf": MAKER, "mdl": "camera", "sw": version,
+        "via_device": identity(topics.node),
     }  # fmt: skip
     shared = {
         "avty": [*node, {"t": topics.of(camera, "status"), "val_tpl": _ONLINE}],
         "avty_mode": "all",
     }
     entities = _shown(topics, camera) | _controls(topics, camera, node) | _fares(topics, camera, node)
-    return Device(about["ids"], about, shared, entities)
+    return Device(place, about, shared, entities)
 
 
 def _shown(topics: Topics, camera: str) -> dict[str, Config]:

@@ -41,6 +41,10 @@ class Keeper:
         self._jitter = jitter
         self._told: Told = read_told(path)  # what the broker may still have
         self._wanted: Told | None = None  # what it should have, until it acknowledged that
+        self._moved: list[str] = []  # old topics of what is on new ones, until the broker has those
+        # What announce() was given last, and what was known of the broker's limits then.
+        self._announced: tuple[Sequence[Device], str, Format, Collection[str], str] | None = None
+        self._limits_version = 0
         self._birth_topic = ""
         self._born = threading.Event()
         self._due: float | None = None  # when to tell again, monotonic s
@@ -60,21 +64,40 @@ class Keeper:
         *others*: the cameras' own retained topics; the broker also drops those that were among them and are
         no longer.
         """
-        wanted = discovery.told(devices, prefix, form) | {topic: {} for topic in others}
-        # First what goes: an entity that comes under a new topic is only taken once its old one is gone.
+        self._announced = devices, prefix, form, others, birth_topic
+        self._limits_version = self._sink.limits_version
+        about = devices, prefix, form, self._told, self._sink.fits
+        wanted = discovery.told(*about) | {topic: {} for topic in others}
+        # First what goes: its name is free then. Where the same entities come on other topics, Home Assistant
+        # lets go of them and keeps what it knows, and the old topics go when the broker has the new ones.
         gone = {topic: entities for topic, entities in self._told.items() if topic not in wanted}
+        self._moved = sorted(gone.keys() & discovery.former_topics(devices, prefix))
         for topic in gone:
-            self._sink.forget(topic)
-        for message in discovery.messages(devices, prefix, form, self._told):
+            if topic in self._moved:
+                self._sink.publish(discovery.migrating(topic))
+            else:
+                self._sink.forget(topic)
+        for message in discovery.messages(*about):
             self._sink.publish(message)
         self._listen(birth_topic if devices else "")
         merged = {topic: self._told.get(topic, {}) | entities for topic, entities in wanted.items()}
         self._remember(gone | merged)
         self._wanted = wanted
 
+    @property
+    def settled(self) -> bool:
+        """The broker has what it should have, and nothing else of ours."""
+        return self._wanted is None and not self._moved
+
     def tick(self, now: float) -> None:
         """Do what is due at *now* (monotonic s); called every now and then from one thread."""
-        if self._wanted is not None and self._sink.idle:
+        if self._announced is not None and self._sink.limits_version != self._limits_version:
+            self.announce(*self._announced)  # in another form, where it did not fit
+        if self._moved and self._sink.idle:
+            for topic in self._moved:
+                self._sink.forget(topic)
+            self._moved = []
+        elif self._wanted is not None and self._sink.idle:
             if self._told != self._wanted:
                 self._remember(self._wanted)
                 # Of entities that it is still removing, Home Assistant does not take any news.
