@@ -1,7 +1,7 @@
 """`make soak`: the faults of tests/test_chaos.py for longer; with SOAK=full, RELIABILITY's full counts.
 
 Prints a table of what was measured and ends with 1 where a limit was passed. `python -m tests.soak ROW…`
-brings about these rows only. Row 8 needs the right to mount a small disk (root).
+brings about these rows only. Row 8 needs the right to mount a small disk, row 23 to make a cgroup (root).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import chaos, chaos_daemon, hostile, many_nodes
+from tests import chaos, chaos_daemon, hostile, many_nodes, quota
 from tests.chaos import Figure
 
 Fault = Callable[[Path], list[Figure]]
@@ -34,6 +34,7 @@ SHORT: Mapping[str, Fault] = {
     "16": lambda folder: chaos.clock_jumps(folder, events_s=5),
     "19": lambda folder: hostile.flooded(folder, 2_000),
     "22": lambda folder: chaos_daemon.soak(folder, frames=6000, broker_cycles=10, camera_cycles=10),
+    "23": lambda folder: quota.little_processor(folder, seconds=20),
     "fleet": lambda folder: many_nodes.crowd(folder, nodes=20, seconds=15),
 }
 # What RELIABILITY's table asks for; some hours, nearly all of them row 22's.
@@ -48,6 +49,7 @@ FULL: Mapping[str, Fault] = {
     "16": lambda folder: chaos.clock_jumps(folder, events_s=30),
     "19": lambda folder: hostile.flooded(folder, 10_000),
     "22": lambda folder: chaos_daemon.soak(folder, frames=100_000, broker_cycles=500, camera_cycles=500),
+    "23": lambda folder: quota.little_processor(folder, seconds=300),
     "fleet": lambda folder: many_nodes.crowd(folder, nodes=20, seconds=300),
 }
 
