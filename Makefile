@@ -55,6 +55,7 @@ $(VENV)/.test: requirements/test.txt pyproject.toml | $(VENV)/bin/python
 tools:
 	@command -v ffmpeg >/dev/null || $(call apt,ffmpeg)
 	@command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] || $(call apt,mosquitto)
+	@command -v strace >/dev/null || $(call apt,strace)
 
 # One file serves every platform and Python; hashes, and no index addresses.
 COMPILE = $(BIN)/uv pip compile pyproject.toml -q --generate-hashes \

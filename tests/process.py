@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -50,19 +50,23 @@ def start(tmp_path: Path) -> Iterator[Start]:
 class Process:
     """`emotion-edge run` in its own process, all it keeps in *folder*; *more* is put in its environment.
 
-    ``log`` holds its stderr once it has ended.
+    *under*: a command that runs it by exec, in *folder*. ``log`` holds its stderr once it has ended.
     """
 
     def __init__(
-        self, folder: Path, configuration: str, more: Mapping[str, str] = MappingProxyType({})
+        self,
+        folder: Path,
+        configuration: str,
+        more: Mapping[str, str] = MappingProxyType({}),
+        under: Sequence[str] = (),
     ) -> None:
         self.config = folder / "config.toml"
         self.config.write_text(configuration)
         self.log = ""
         self._stderr = (folder / "stderr.txt").open("w+")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "edge", "run", "--config", str(self.config)],
-            stderr=self._stderr, stdout=subprocess.DEVNULL,
+            [*under, sys.executable, "-m", "edge", "run", "--config", str(self.config)],
+            stderr=self._stderr, cwd=folder if under else None, stdout=subprocess.DEVNULL,
             env={**environment(), "STATE_DIRECTORY": str(folder / "state"), **more},
         )  # fmt: skip
 

@@ -6,6 +6,7 @@ import argparse
 import faulthandler
 import logging
 import os
+import resource
 import signal
 import sys
 import threading
@@ -88,6 +89,8 @@ def _serve(
     from edge.host.notify import Notifier
     from edge.host.service import Service
 
+    # A core would hold frames; children inherit the limit.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     service = Service(Notifier.of())
     service.start()
     with service.analysis.waiting("loading the model", START_S):

@@ -1,0 +1,120 @@
+"""Frames live in memory only: what the system calls of a whole run, and of a crash, show."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.sources.portraits import Portraits
+from edge.types import Image
+from tests.broker import Mosquitto, broker, eventually, subscriber  # noqa: F401
+from tests.process import Process
+from tests.test_end_to_end import configuration
+
+CALLS = (
+    "open,openat,openat2,creat,memfd_create,mmap,write,pwrite64,writev,pwritev,pwritev2,sendto,sendmsg,sendmmsg,"
+    "sendfile,splice,copy_file_range"
+)
+UNLIMITED = ("sh", "-c", 'ulimit -c unlimited; exec "$@"', "sh")  # as a machine may be set up
+TRACE = ("strace", "-D", "-f", "-y", "-xx", "-s", "1000000", "--seccomp-bpf", "-e", f"trace={CALLS}", "-o")
+# Of the state folder.
+MAY_BE_WRITTEN = re.compile(r"outbox-pi\.sqlite3(-wal|-shm|-journal)?|(switches|discovery)-pi\.json(\.new)?")
+MARKS = {"JPEG": b"\xff\xd8\xff", "PNG": b"\x89PNG", "WebP": b"WEBPVP8", "NumPy": b"\x93NUMPY"}
+PIECE = 16  # bytes in a row that are a picture's
+
+
+class Call(NamedTuple):
+    name: str
+    path: str  # of the file that is written, or "socket:[7]"
+    data: bytes
+
+
+def noisy_portraits() -> Image:
+    """Two faces, and noise of which no piece comes about by chance."""
+    image = Portraits(faces=2, paced=False).read().copy()
+    image[-40:] = np.random.default_rng(0).integers(0, 256, image[-40:].shape)
+    return image
+
+
+def calls(trace: str) -> Iterator[Call]:
+    """The calls of *trace* that give something away: a file that is opened for writing, or data."""
+    for line in trace.splitlines():
+        found = re.match(r"\d+ +(\w+)\((?:[^<]*?<((?:\\x[0-9a-f]{2}|[^>])*)>)?", line)
+        if found is None or " = -1 " in line:
+            continue
+        name, path = found[1], plain(found[2] or "").decode(errors="replace")
+        data = b"".join(plain(piece) for piece in re.findall(r'"((?:\\x[0-9a-f]{2})*)"', line))
+        if name.startswith(("open", "creat", "memfd")):
+            if re.search(r"O_WRONLY|O_RDWR|creat|memfd", line):
+                yield Call(name, data.decode(), b"")
+        elif name == "mmap":
+            mapped = re.search(r"PROT_WRITE.*MAP_SHARED, \d+<([^>]+)>", line)
+            if mapped:
+                yield Call(name, plain(mapped[1]).decode(), b"")
+        else:
+            yield Call(name, path, data)
+
+
+def plain(text: str) -> bytes:
+    return re.sub(rb"\\x([0-9a-f]{2})", lambda byte: bytes.fromhex(byte[1].decode()), text.encode())
+
+
+def breaches(traced: list[Call], state: Path, log: Path, image: Image) -> list[str]:
+    """What of *traced* keeps a picture, or may: files but the state's and the log, and pieces of *image*."""
+    found = {f"{call.name} {call.path}" for call in traced if not allowed(call.path, state, log)}
+    pieces = {
+        plane[-row, start : start + PIECE].tobytes()
+        for plane in (image, image[..., 0], cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
+        for row in range(1, 40)
+        for start in range(0, plane.shape[1] - PIECE, 100)
+    }
+    for call in traced:
+        found |= {f"{call.path}: {kind}" for kind, mark in MARKS.items() if mark in call.data}
+        if any(piece in call.data for piece in pieces):
+            found.add(f"{call.path}: a piece of the picture")
+    return sorted(found)
+
+
+def allowed(path: str, state: Path, log: Path) -> bool:
+    """Sockets and pipes are searched for pictures, and that will do: other tests know what they carry."""
+    if path in ("/dev/null", str(log)) or re.match(r"(socket|pipe):\[|anon_inode:", path):
+        return True
+    return Path(path).parent == state and MAY_BE_WRITTEN.fullmatch(Path(path).name) is not None
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGABRT])
+def test_no_byte_of_a_picture_reaches_a_file_in_a_whole_run_or_a_crash(
+    end: signal.Signals,
+    broker: Mosquitto,
+    tmp_path: Path,
+) -> None:
+    image = noisy_portraits()
+    cv2.imwrite(str(tmp_path / "seen.png"), image)
+    camera = f'name = "hall"\nsource = "{tmp_path / "seen.png"}"\n'
+    trace = tmp_path / "trace"
+    with subscriber(broker.port) as heard:
+        daemon = Process(tmp_path, configuration(broker.port, camera), under=(*UNLIMITED, *TRACE, str(trace)))
+        assert eventually(lambda: len(heard.payloads("emotion-edge/pi/hall/event")) >= 2, 60)
+        heard.publish("emotion-edge/pi/hall/hold/set", b"0.5")
+        assert eventually(lambda: heard.last("emotion-edge/pi/hall/hold/state") == "0.5")
+        seen = len(heard.payloads("emotion-edge/pi/hall/faces"))
+        assert eventually(lambda: len(heard.payloads("emotion-edge/pi/hall/faces")) > seen + 10)
+        daemon.process.send_signal(end)
+        assert daemon.process.wait(20) == (0 if end == signal.SIGTERM else -end)
+        daemon.close()
+        assert eventually(lambda: re.search(rf"^{daemon.process.pid} +\+\+\+ ", trace.read_text(), re.M))
+    traced = list(calls(trace.read_text()))
+    state, log = tmp_path / "state", tmp_path / "stderr.txt"
+    assert breaches(traced, state, log, image) == []
+    assert {call.path for call in traced} >= {str(state / "outbox-pi.sqlite3"), str(log)}  # it was looked at
+    assert sum(len(call.data) for call in traced if call.path.startswith("/")) < image[..., 0].size
+    assert not list(tmp_path.glob("core*"))
