@@ -50,7 +50,7 @@ def open_engine(settings: Settings, waiting: Waiting = no_wait) -> Engine:
     )
 
 
-def open_configured_detector(settings: Settings) -> FaceDetector:
+def open_configured_detector(settings: Settings, waiting: Waiting = no_wait) -> FaceDetector:
     """The configured detector; EdgeError where its file is missing or not right."""
     part = settings.detector
     return open_detector(
@@ -61,6 +61,9 @@ def open_configured_detector(settings: Settings) -> FaceDetector:
         min_face=part.min_face,
         min_score=part.min_score,
         threads=settings.model.threads,
+        runtime=part.runtime,
+        provider=part.provider,
+        waiting=waiting,
     )
 
 

@@ -20,7 +20,7 @@ from edge.live import Live
 from edge.mqtt import messages
 from edge.mqtt.client import MqttSink
 from edge.mqtt.discovery.keeper import Keeper
-from edge.mqtt.messages import Health, RateHealth
+from edge.mqtt.messages import Health, RateHealth, RuntimeHealth
 from edge.remote.inbox import Inbox
 from edge.remote.switches import read_switches
 from edge.settings import Settings
@@ -56,7 +56,7 @@ class Daemon:
         self._stopping = threading.Event()
         self._started = time.monotonic()
         self._health_since = self._started
-        self._storage = self._storage_now()  # as last published
+        self._told = self._worth_telling()  # as last published
 
     def stop(self) -> None:
         """Ask run() to return; fit for a signal handler."""
@@ -79,7 +79,7 @@ class Daemon:
                 self._live.cameras.tick()
                 self._live.tick()
                 self._keeper.tick(time.monotonic())
-                news = self._control.tick() or self._storage_now() != self._storage
+                news = self._control.tick() or self._worth_telling() != self._told
                 if news or time.monotonic() - self._health_since >= HEALTH_S:
                     self._tell_health()
                 self._tell_service()
@@ -88,9 +88,9 @@ class Daemon:
             self._live.cameras.close()
             self._files.close()
 
-    def _storage_now(self) -> tuple[str, str]:
-        """What the outbox says of its disk, and what the other state files do."""
-        return self._sink.storage, self._files.storage
+    def _worth_telling(self) -> tuple[str, str, RuntimeHealth]:
+        """What is told at once: how the disks fare, and the chips."""
+        return self._sink.storage, self._files.storage, self._live.runtime
 
     def _tell_service(self) -> None:
         self._service.analysis.beat()
@@ -103,7 +103,7 @@ class Daemon:
         now = time.monotonic()
         elapsed, self._health_since = now - self._health_since, now
         mqtt = self._sink.health()
-        self._storage = mqtt.outbox.storage, self._files.storage
+        self._told = mqtt.outbox.storage, self._files.storage, self._live.runtime
         rate = self._live.cameras.rate
         told = Health(
             uptime_s=now - self._started,
@@ -114,7 +114,8 @@ class Daemon:
             mqtt=mqtt,
             commands=self._control.inbox.counts,
             config=self._live.health,
-            storage=self._storage[1],
+            storage=self._told[1],
+            runtime=self._told[2],
             rate=RateHealth(rate.share, rate.reason) if rate is not None else RateHealth(),
         )
         self._sink.publish(messages.health(self._live.topics, told, time.time()))

@@ -25,7 +25,7 @@ from edge.assembly import (
 )
 from edge.cameras import Camera, Cameras, retained_topics
 from edge.capture import Capture, Slots
-from edge.card import read_model
+from edge.card import read_detector, read_model
 from edge.detectors import FaceDetector
 from edge.engine import Engine
 from edge.host.health import temperature_c
@@ -33,7 +33,7 @@ from edge.host.service import Service
 from edge.motion import MotionGate
 from edge.mqtt import discovery, messages
 from edge.mqtt.discovery.keeper import Keeper
-from edge.mqtt.messages import ConfigHealth, Info
+from edge.mqtt.messages import ConfigHealth, Info, RuntimeHealth
 from edge.remote.switches import Switches
 from edge.runtimes.chain import Waiting
 from edge.secrecy import masked, without_folders
@@ -94,10 +94,10 @@ class Live:
         self._load = load
         self._ids = EventIds()
         self._told_info: Info | None = None
-        self._runtime_reason = engine.reason  # as last published
         self._switches = dict(switches)
         self._service = service or Service()
-        self._detectors = _open_detectors(settings)
+        self._detectors = _open_detectors(settings, self._service.analysis.waiting)
+        self._told_reasons = self._reasons()  # as last published
 
     def start(self) -> None:
         """Open the cameras, and tell what the node is."""
@@ -107,8 +107,18 @@ class Live:
     @property
     def info(self) -> Info:
         """What the node is now."""
+        return build_info(self._settings, self._engine, self._detector)
+
+    @property
+    def runtime(self) -> RuntimeHealth:
+        """Whether model and detector run where they are configured to."""
+        model, detector = self._engine.chosen.state, self._detector.state
+        return RuntimeHealth(without_folders(model)[:MAX_ERROR], without_folders(detector)[:MAX_ERROR])
+
+    @property
+    def _detector(self) -> FaceDetector:
         *_, detector = self._detectors.values()
-        return build_info(self._settings, self._engine, detector)
+        return detector
 
     def reload(self) -> Reloaded:
         """Read the configuration again and apply what changed; where there are mistakes, nothing of it."""
@@ -120,8 +130,9 @@ class Live:
             return Reloaded(mistakes=("there is no configuration file",))
         try:
             settings, changed, restart = _merged(self._settings, self._load())
-            engine = _same_or_new(self._engine, self._settings, settings, self._service.analysis.waiting)
-            detectors = _open_detectors(settings)
+            waiting = self._service.analysis.waiting
+            engine = _same_or_new(self._engine, self._settings, settings, waiting)
+            detectors = _same_or_new_detectors(self._detectors, self._settings, settings, waiting)
         except EdgeError as error:
             # A file's name may be no Unicode, and then could not be told.
             return self._refused(tuple(str(error).encode(errors="replace").decode().splitlines()))
@@ -161,12 +172,15 @@ class Live:
         self._publish_info()
 
     def tick(self) -> None:
-        """Publish what changed of itself: an Edge TPU that went or came back."""
-        if self._engine.reason != self._runtime_reason:
+        """Publish what changed of itself: an accelerator that went or came back."""
+        if self._reasons() != self._told_reasons:
             self._publish_info()
 
+    def _reasons(self) -> tuple[str, str]:
+        return self._engine.reason, self._detector.description
+
     def _publish_info(self) -> None:
-        self._runtime_reason = self._engine.reason
+        self._told_reasons = self._reasons()
         if self.info != self._told_info:
             self._told_info = self.info
             self._sink.publish(messages.info(self.topics, self.info, time.time()))
@@ -207,9 +221,30 @@ class Live:
             self.cameras.restart(camera.name)
 
 
-def _open_detectors(settings: Settings) -> dict[str, FaceDetector]:
-    """A detector each: what one remembers of a picture's size must not cost the other camera's next one."""
-    return {part.name: open_configured_detector(settings) for part in settings.camera}
+def _open_detectors(settings: Settings, waiting: Waiting) -> dict[str, FaceDetector]:
+    """A detector each: what one remembers of a picture's size must not cost the other camera's next one.
+
+    One for all where it remembers nothing: a chip has it once.
+    """
+    first = open_configured_detector(settings, waiting)
+    cameras = [part.name for part in settings.camera]
+    others = [
+        first if first.finder.shareable else open_configured_detector(settings, waiting) for _ in cameras[1:]
+    ]
+    return dict(zip(cameras, [first, *others], strict=True))
+
+
+def _same_or_new_detectors(
+    detectors: Mapping[str, FaceDetector], before: Settings, settings: Settings, waiting: Waiting
+) -> dict[str, FaceDetector]:
+    """As _same_or_new(), of those that one for all serves; others are opened in no time."""
+    one = next(iter(detectors.values()))
+    same = (settings.detector, settings.model.threads) == (before.detector, before.model.threads)
+    if same and one.finder.shareable and one.finder.chosen:
+        model = one.finder.chosen.model
+        if read_detector(model.path).sha256 == model.sha256:
+            return {part.name: one for part in settings.camera}
+    return _open_detectors(settings, waiting)
 
 
 def _same_or_new(engine: Engine, before: Settings, settings: Settings, waiting: Waiting) -> Engine:

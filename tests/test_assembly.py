@@ -19,7 +19,8 @@ def test_info_names_files_and_no_folders(tmp_path: Path, monkeypatch: pytest.Mon
     info = build_info(settings, open_engine(settings), open_configured_detector(settings))
     assert info.detector == "haar"
     assert info.detector_reason == (
-        "haar, because no network faces.tflite in this installation; name one in detector.file; "
+        "haar (haarcascade_frontalface_default.xml), because no network faces.tflite in this "
+        "installation; name one in detector.file; "
         "no YuNet file at face_detection_yunet_2023mar.onnx; "
         "`emotion-edge models fetch yunet` gets it"
     )

@@ -261,10 +261,12 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_auto_takes_haar_without_yunets_file_and_says_how_to_get_it(state: Path) -> None:
     detector = open_detector("auto")
     assert detector.finder.name == "haar"
+    cascade = f"{cv2.data.haarcascades}haarcascade_frontalface_default.xml"
     assert detector.description == (
-        f"haar, because no network {state.parents[1]}/faces.tflite in this installation; name one in "
-        f"detector.file; no YuNet file at {state}; `emotion-edge models fetch yunet` gets it"
+        f"haar ({cascade}), because no network {state.parents[1]}/faces.tflite in this installation; name "
+        f"one in detector.file; no YuNet file at {state}; `emotion-edge models fetch yunet` gets it"
     )
+    assert detector.state == detector.because
 
 
 def test_auto_takes_yunet_where_its_file_is(state: Path, yunet_file: Path) -> None:

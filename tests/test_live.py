@@ -284,7 +284,7 @@ def test_an_error_nobody_foresaw_in_a_reload_changes_nothing_and_leaves_its_trac
 ) -> None:
     home = start(settings())
 
-    def half_installed(part: Settings) -> FaceDetector:
+    def half_installed(part: Settings, waiting: object) -> FaceDetector:
         raise KeyError("a library\nhalf installed")
 
     with monkeypatch.context() as patch:

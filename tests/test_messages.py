@@ -15,6 +15,7 @@ from edge.mqtt.messages import (
     MqttHealth,
     OutboxHealth,
     RateHealth,
+    RuntimeHealth,
     Topics,
 )
 from edge.remote.inbox import CommandHealth
@@ -103,14 +104,16 @@ def test_health_of_a_raspberry_pi() -> None:
         config=ConfigHealth("config.toml:12: mqtt.prot: unknown key", ("mqtt.host",)),
         storage="disk does not answer; kept in memory",
         rate=RateHealth(0.5625, "cpu"),
+        runtime=RuntimeHealth(model="edgetpu: no Coral found"),
     )
     assert messages.health(TOPICS, now, NOON) == Message(
         "emotion-edge/kitchen-pi/health",
         b'{"v":1,"ts":"2026-03-01T12:00:00.123+00:00","uptime_s":3600,"rss_mib":120.0,'
         b'"temperature_c":51.7,"throttled":["under-voltage"],"rate":{"share":0.56,"reason":"cpu"},'
+        b'"runtime":{"model":"edgetpu: no Coral found","detector":"ok"},'
         b'"cameras":{"hall":{"fps":9.8,"frame_age_s":0.08,'
         b'"stage_ms":{"detect":{"p50":5.8,"p95":7.1},"classify":{"p50":0.7,"p95":1.0}},'
-        b'"latency_ms":{"p50":31.1,"p95":48.2},"dropped":3,"failed":0,"damaged":0,"picture":"ok","skipped":71}},'
+        b'"latency_ms":{"p50":31.1,"p95":48.2},"dropped":3,"failed":0,"picture":"ok","skipped":71}},'
         b'"mqtt":{"reconnects":2,"queued":1,"dropped":4,"outbox":{"depth":9,"bytes":2700,'
         b'"dropped":500,"corrupt":1,"storage":"database or disk is full; kept in memory"},'
         b'"duplicate_id":true,"insecure":false},'
@@ -126,8 +129,9 @@ def test_health_leaves_out_what_the_board_does_not_tell() -> None:
     now = Health(uptime_s=1, rss_mib=100, cameras={"hall": CameraHealth(0.0, None, {}, 0)})
     assert messages.health(TOPICS, now, NOON).payload == (
         b'{"v":1,"ts":"2026-03-01T12:00:00.123+00:00","uptime_s":1,"rss_mib":100,"rate":{"share":1.0,"reason":null},'
+        b'"runtime":{"model":"ok","detector":"ok"},'
         b'"cameras":{"hall":{"fps":0.0,"frame_age_s":null,"stage_ms":{},"latency_ms":{"p50":null,"p95":null},'
-        b'"dropped":0,"failed":0,"damaged":0,"picture":"ok","skipped":0}},'
+        b'"dropped":0,"failed":0,"picture":"ok","skipped":0}},'
         b'"mqtt":{"reconnects":0,"queued":0,"dropped":0,'
         b'"outbox":{"depth":0,"bytes":0,"dropped":0,"corrupt":0,"storage":"memory only"},'
         b'"duplicate_id":false,"insecure":false},'

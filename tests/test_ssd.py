@@ -130,8 +130,10 @@ def test_a_file_for_the_edge_tpu_is_refused_without_one(copied: Path) -> None:
     bright_cells.leave_card(copied)
     with pytest.raises(EdgeError) as caught:
         open_detector("ssd", file=copied)
-    assert str(caught.value).startswith(f"{copied}: compiled for the Edge TPU, which runs no detector yet")
-    assert str(caught.value).endswith("; name a file for the CPU in detector.file")
+    assert str(caught.value).startswith(
+        f"{copied}: compiled for the Edge TPU, and its uncompiled twin is not in its card, for the CPU "
+        "while the chip is away; `quantize --target coral` makes both"
+    )
 
 
 # Decoding, as values

@@ -71,3 +71,36 @@ def write_onnx(
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
     return path
+
+
+def write_cells(path: Path) -> Path:
+    """A face detector as quantize writes it, of tests/bright_cells: bright cells of 32 pixels are faces.
+
+    Pixels (1, 256, 320, 1) float32, 0 to 255; nine outputs, by their names.
+    """
+    from tests.bright_cells import BOX, EYES, STRIDES
+
+    nodes = [helper.make_node("Transpose", ["pixels"], ["channels_first"], perm=[0, 3, 1, 2])]
+    values, outputs = [], []
+    for stride in STRIDES:
+        gain = (10 if stride == 32 else 1) / 255
+        for part, constants, share in (("box", BOX, 1e-6), ("eyes", EYES, 1e-6), ("score", (-6.0,), gain)):
+            name = f"{part}_{stride}"
+            kernel = np.full((len(constants), 1, stride, stride), share / stride**2, np.float32)
+            values += [
+                numpy_helper.from_array(kernel, f"{name}_kernel"),
+                numpy_helper.from_array(np.array(constants, np.float32), f"{name}_bias"),
+            ]
+            nodes += [
+                helper.make_node(
+                    "Conv", ["channels_first", f"{name}_kernel", f"{name}_bias"], [f"{name}_first"],
+                    strides=[stride, stride],
+                ),
+                helper.make_node("Transpose", [f"{name}_first"], [name], perm=[0, 2, 3, 1]),
+            ]  # fmt: skip
+            size = [1, 256 // stride, 320 // stride, len(constants)]
+            outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, size))
+    pixels = helper.make_tensor_value_info("pixels", TensorProto.FLOAT, [1, 256, 320, 1])
+    graph = helper.make_graph(nodes, "cells", [pixels], outputs, values)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path

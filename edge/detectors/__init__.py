@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from edge.detectors.files import CATALOGUE, FACES, models_directory, verify
 from edge.detectors.shared import FaceDetector, Finder
 from edge.types import ConfigError, EdgeError
+
+if TYPE_CHECKING:  # needs pydantic, which a machine that only trains may lack
+    from edge.runtimes.chain import Provider, Waiting, Where
 
 __all__ = ["FACES", "FaceDetector", "Kind", "open_detector"]
 
@@ -23,6 +28,9 @@ def open_detector(
     min_face: float | None = None,
     min_score: float | None = None,
     threads: int = 1,
+    runtime: Where = "auto",
+    provider: Provider = "cpu",
+    waiting: Waiting | None = None,
 ) -> FaceDetector:
     """The detector *kind*; ``auto`` takes the first of ssd, YuNet and Haar that is here and runs.
 
@@ -30,7 +38,8 @@ def open_detector(
     it is for. *long_side*: pixels to which a picture is shrunk before it is searched, by default 320 or what
     a network of one fixed shape takes. *min_face*: the smallest face that counts, its framed side as a
     fraction of the picture's long side, by default .05 (ssd) or .08. *min_score*: 0..1, by default the
-    detector's own.
+    detector's own. *runtime*, *provider*: where ssd runs, see edge.runtimes.chain; *waiting* is put around
+    what takes long there.
     ``description`` of the result says what was taken and why. EdgeError when it cannot be had.
     """
     match kind:
@@ -39,21 +48,27 @@ def open_detector(
 
             if file is None and not FACES.exists():
                 raise EdgeError(f"no network {FACES} in this installation; name one in detector.file")
-            ssd = Ssd(file or FACES, min_score=min_score, long_side=long_side, threads=threads)
-            return _around(ssd, f"ssd ({ssd.description})", ssd.long_side or long_side, min_face, 0.05)
+            ssd = Ssd(
+                file or FACES, min_score=min_score, long_side=long_side, threads=threads, runtime=runtime,
+                provider=provider, waiting=waiting,
+            )  # fmt: skip
+            return _around(ssd, ssd.long_side or long_side, min_face, 0.05)
         case "haar":
             from edge.detectors.haar import MIN_SCORE, Haar
 
             least = 0.08 if min_face is None else min_face
             haar = Haar(file, min_face=least, min_score=MIN_SCORE if min_score is None else min_score)
-            return _around(haar, f"haar ({haar.path})", long_side, least, 0.08)
+            return _around(haar, long_side, least, 0.08)
         case "yunet":
-            finder, path = _open_yunet(file, 0.7 if min_score is None else min_score)
-            return _around(finder, f"yunet ({path})", long_side, min_face, 0.08)
+            yunet = _open_yunet(file, 0.7 if min_score is None else min_score)
+            return _around(yunet, long_side, min_face, 0.08)
         case "auto":
-            return _first_that_runs(
-                file, long_side=long_side, min_face=min_face, min_score=min_score, threads=threads
-            )
+            some = partial(
+                open_detector, file=file, long_side=long_side, min_face=min_face, min_score=min_score,
+                threads=threads, runtime=runtime, provider=provider, waiting=waiting,
+            )  # fmt: skip
+            # A file that the user named must work; those that may or may not be there need not.
+            return _first_that_runs(some) if file is None else some("ssd" if is_ssd(file) else "yunet")
         case _:
             raise ConfigError(f"detector.kind: {kind!r} is not known; expected auto, ssd, yunet or haar")
 
@@ -75,46 +90,30 @@ def is_ssd(file: Path) -> bool:
     return file.suffix == ".tflite" or card_path(file).exists()
 
 
-def _around(
-    finder: Finder, description: str, long_side: int | None, min_face: float | None, least: float
-) -> FaceDetector:
+def _around(finder: Finder, long_side: int | None, min_face: float | None, least: float) -> FaceDetector:
     smallest = least if min_face is None else min_face
-    return FaceDetector(finder, description, long_side=long_side or LONG_SIDE, min_face=smallest)
+    return FaceDetector(finder, long_side=long_side or LONG_SIDE, min_face=smallest)
 
 
-def _first_that_runs(
-    file: Path | None,
-    *,
-    long_side: int | None,
-    min_face: float | None,
-    min_score: float | None,
-    threads: int,
-) -> FaceDetector:
-    def opened(kind: Kind) -> FaceDetector:
-        return open_detector(
-            kind, file=file, long_side=long_side, min_face=min_face, min_score=min_score, threads=threads
-        )
-
-    # A file that the user named must work; those that may or may not be there need not.
-    if file is not None:
-        return opened("ssd" if is_ssd(file) else "yunet")
+def _first_that_runs(some: Callable[[Kind], FaceDetector]) -> FaceDetector:
     reasons: list[str] = []
     preferred: tuple[Kind, ...] = ("ssd", "yunet")
     for kind in preferred:
         try:
-            detector = opened(kind)
+            detector = some(kind)
+        except ConfigError:  # what is set is set for ssd: another detector is no answer to it
+            raise
         except EdgeError as error:
             reasons.append(str(error))
-            continue
-        if reasons:
-            detector.description += f", because {'; '.join(reasons)}"
-        return detector
-    detector = opened("haar")
-    detector.description = f"haar, because {'; '.join(reasons)}"
+        else:
+            detector.because = "; ".join(reasons)
+            return detector
+    detector = some("haar")
+    detector.because = "; ".join(reasons)
     return detector
 
 
-def _open_yunet(file: Path | None, min_score: float) -> tuple[Finder, Path]:
+def _open_yunet(file: Path | None, min_score: float) -> Finder:
     from edge.detectors.yunet import YuNet
 
     if file is None:
@@ -123,4 +122,4 @@ def _open_yunet(file: Path | None, min_score: float) -> tuple[Finder, Path]:
         if not file.exists():
             raise EdgeError(f"no YuNet file at {file}; `emotion-edge models fetch yunet` gets it")
         verify(file, entry)
-    return YuNet(file, min_score=min_score), file
+    return YuNet(file, min_score=min_score)

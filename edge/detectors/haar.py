@@ -26,6 +26,8 @@ class Haar:
     """Frontal faces from a cascade; EdgeError where this OpenCV or the file cannot give one."""
 
     name = "haar"
+    chosen = None
+    shareable = False
     colour: Literal["luma", "bgr"] = "luma"
     # `emotion-train framing --detector haar`, n = 1363: down .004 ± .016, size 1.019 ± 6.5 % (median and
     # MAD): FER2013's faces were themselves cut out with a cascade of OpenCV's.
@@ -44,6 +46,7 @@ class Haar:
                 'install opencv-python-headless<5 or set detector.kind = "yunet"'
             )
         self.path = file or _cascade()
+        self.description = str(self.path)
         self._min_face = min_face
         self._min_score = min_score
         if not self.path.is_file():  # else OpenCV writes its own line to stderr

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import cv2
 import numpy as np
 
 from edge.preprocess import luma, tilt
 from edge.types import Box, Face, Image
+
+if TYPE_CHECKING:  # needs pydantic, which a machine that only trains may lack
+    from edge.card import DetectorModel
+    from edge.runtimes.chain import Chosen
 
 
 class Framing(NamedTuple):
@@ -26,6 +30,18 @@ class Finder(Protocol):
     """The bare detector."""
 
     name: str
+    shareable: bool  # remembers nothing of a picture's size that another camera's could cost it
+
+    @property
+    def description(self) -> str:
+        """Which file, and what runs it now."""
+        ...
+
+    @property
+    def chosen(self) -> Chosen[DetectorModel] | None:
+        """Its network in the runtime that was chosen; None where OpenCV runs it."""
+        ...
+
     colour: Literal["luma", "bgr"]  # what find() wants to see
     framing: Framing
 
@@ -37,11 +53,22 @@ class Finder(Protocol):
 class FaceDetector:
     """A Detector: *finder* on a small copy of each picture, its boxes framed as FER2013 frames faces."""
 
-    def __init__(self, finder: Finder, description: str, *, long_side: int, min_face: float) -> None:
+    def __init__(self, finder: Finder, *, long_side: int, min_face: float) -> None:
         self.finder = finder
-        self.description = description  # what it is and why it was chosen, for people
+        self.because = ""  # why none of those before it
         self.long_side = long_side  # pixels
         self.min_face = min_face  # framed side, as a fraction of the picture's long side
+
+    @property
+    def description(self) -> str:
+        """What it is, what runs it now, and why it was chosen; for people."""
+        because = f", because {self.because}" if self.because else ""
+        return f"{self.finder.name} ({self.finder.description}){because}"
+
+    @property
+    def state(self) -> str:
+        """ "ok", or why it is not the one, or does not run where, it was asked to."""
+        return self.because or (self.finder.chosen.state if self.finder.chosen else "ok")
 
     def detect(self, image: Image) -> list[Face]:
         """Faces of *image* (BGR or luma), in its pixels; boxes may reach beyond its edge."""

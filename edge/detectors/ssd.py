@@ -10,12 +10,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge.card import Center, read_detector
+from edge.card import Center, DetectorModel, read_detector
 from edge.detectors.decode import AnchorDecoder, CenterDecoder, best
 from edge.detectors.shared import Framing
-from edge.runtimes import kind_of, open_runtime
-from edge.tensors import quantise
-from edge.types import Box, EdgeError, Face, Image, Runtime
+from edge.golden import Outputs
+from edge.runtimes.chain import Chain, Provider, Waiting, Where, no_wait
+from edge.tensors import levels
+from edge.types import Box, ConfigError, EdgeError, Face, Image, Runtime
 
 MULTIPLE = 32  # pixels: the coarsest stride, of which a network's input has whole cells
 # `emotion-train framing --detector ssd`, n = 1786: down .142 ± .031, size 1.312 ± 7.3 % (median and MAD):
@@ -30,43 +31,52 @@ class Ssd:
     name = "ssd"
 
     def __init__(
-        self, file: Path, *, min_score: float | None = None, long_side: int | None = None, threads: int = 1
+        self,
+        file: Path,
+        *,
+        min_score: float | None = None,
+        long_side: int | None = None,
+        threads: int = 1,
+        runtime: Where = "auto",
+        provider: Provider = "cpu",
+        waiting: Waiting | None = None,
     ) -> None:
         """*min_score*: 0..1, by default the card's. *long_side*: pixels of the pictures that will come.
 
-        A network of one shape takes one long side only: ``long_side``, which is None where any will do.
+        A network of one shape takes one long side only, as an Edge TPU's and an ONNX file's are:
+        ``long_side``, which is None where any will do; ConfigError for another. *runtime* and *provider*
+        choose among the card's files and the chips (edge.runtimes.chain).
         """
-        model = read_detector(file)
-        card, self._file = model.card, file
-        self._runtime = _runtime(file, model.content, threads)
-        self.description = f"{file}, {card.name} {card.version}, {self._runtime.name}"
+        chain = Chain("detector", read_detector, _outputs, runtime, provider, threads, waiting or no_wait)
+        self.chosen = chain.open(file)
+        card, self._file = self.chosen.model.card, self.chosen.model.path
+        self._runtime = self.chosen.runtime
+        _check(self._runtime, self.chosen.model)
         part = card.input
-        if self._runtime.input.shape != (1, part.height, part.width, part.channels):
-            raise EdgeError(
-                f"{file}: card says input {(1, part.height, part.width, part.channels)}, "
-                f"model takes {self._runtime.input.shape}"
-            )
-        for spec in (self._runtime.input, *self._runtime.outputs):
-            if spec.dtype.kind != "f" and spec.scale <= 0:
-                raise EdgeError(f"{file}: {spec.name} is {spec.dtype} without a scale; quantize it again")
         self.colour: Literal["luma", "bgr"] = "luma" if part.channels == 1 else "bgr"
         self.framing = Framing(card.framing.down, card.framing.size) if card.framing else FRAMING
         self._decode = card.decode
         self._min_score = card.decode.min_score if min_score is None else min_score
-        black, white = part.range
         # A pixel has 256 values: each one's place in the network's range and number format is looked up.
-        levels = black + np.arange(256) * ((white - black) / 255)
-        self._encoded: npt.NDArray[Any] = quantise(levels, self._runtime.input)
+        self._encoded: npt.NDArray[Any] = levels(part.range, self._runtime.input)
         # Anchors are made for one shape; an Edge TPU's and an ONNX file's graphs have one.
         self._free = self._runtime.resizable and isinstance(card.decode, Center)
+        self.shareable = not self._free
         self.long_side = None if self._free else max(part.height, part.width)
         if self.long_side and long_side not in (None, self.long_side):
-            raise EdgeError(
-                f"{file}: takes {part.width}x{part.height} pixels only, found detector.long_side = "
+            raise ConfigError(
+                f"{self._file}: takes {part.width}x{part.height} pixels only, found detector.long_side = "
                 f"{long_side}; set detector.long_side = {self.long_side}"
             )
         self._shape = part.height, part.width
         self._start()
+
+    @property
+    def description(self) -> str:
+        """The file, its card's name, what runs it now and why that."""
+        model, reason = self.chosen.model, self.chosen.reason
+        why = "" if reason == "auto" else f"; {reason}"
+        return f"{model.path}, {model.card.name} {model.card.version}, {self._runtime.name}{why}"
 
     def find(self, image: Image) -> list[Face]:
         """Faces in *image*, BGR or luma as ``colour`` says, the likeliest first, with eyes if it knows them.
@@ -119,16 +129,20 @@ class Ssd:
         self._tensor[0, :rows, :columns] = pixels.reshape(rows, columns, -1)
 
 
-def _runtime(file: Path, content: bytes, threads: int) -> Runtime:
-    if kind_of(content) == "edgetpu":
-        raise EdgeError(
-            f"{file}: compiled for the Edge TPU, which runs no detector yet; "
-            "name a file for the CPU in detector.file"
-        )
-    try:
-        return open_runtime("auto", content, threads=threads)
-    except EdgeError as error:
-        raise EdgeError(f"{file}: {error}") from error
+def _outputs(runtime: Runtime, model: DetectorModel) -> Outputs:
+    _check(runtime, model)
+    return Outputs(runtime, model.card.input.range)
+
+
+def _check(runtime: Runtime, model: DetectorModel) -> None:
+    """EdgeError where card and tensors disagree."""
+    part = model.card.input
+    wanted = (1, part.height, part.width, part.channels)
+    if runtime.input.shape != wanted:
+        raise EdgeError(f"{model.path}: card says input {wanted}, model takes {runtime.input.shape}")
+    for spec in (runtime.input, *runtime.outputs):
+        if spec.dtype.kind != "f" and spec.scale <= 0:
+            raise EdgeError(f"{model.path}: {spec.name} is {spec.dtype} without a scale; quantize it again")
 
 
 def _whole(side: int) -> int:

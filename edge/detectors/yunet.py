@@ -23,6 +23,8 @@ class YuNet:
     """
 
     name = "yunet"
+    chosen = None
+    shareable = False
     colour: Literal["luma", "bgr"] = "bgr"
     # `emotion-train framing --detector yunet`, n = 2586: down .144 ± .033, size 1.303 ± 8 % (median and
     # MAD). The eyes hold the centre better than the box (± .025 against .036 of a face), whose lower edge
@@ -38,6 +40,7 @@ class YuNet:
             )
         if not file.is_file():
             raise EdgeError(f"yunet: {file}: no such file; `emotion-edge models fetch yunet` gets it")
+        self.description = str(file)
         self._size = (SMALLEST, SMALLEST)
         try:
             with _Quiet():

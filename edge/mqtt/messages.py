@@ -61,7 +61,6 @@ class CameraHealth:
     dropped: int  # frames that a newer one replaced before they were analysed
     latency_ms: tuple[float, float] | None = None  # (p50, p95), from a frame's arrival to its messages'
     failed: int = 0  # frames whose analysis failed; they were skipped
-    damaged: int = 0  # pictures that could not be decoded; they were left out
     picture: str | None = "ok"  # or "dark", "frozen"; None while none comes
     skipped: int = 0  # frames without detection, because nothing had moved; since the start
 
@@ -101,6 +100,14 @@ class RateHealth:
 
 
 @dataclass(frozen=True, slots=True)
+class RuntimeHealth:
+    """ "ok", or why it does not run where it was configured to."""
+
+    model: str = "ok"
+    detector: str = "ok"
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     uptime_s: float
     rss_mib: float
@@ -112,6 +119,7 @@ class Health:
     config: ConfigHealth = ConfigHealth()
     storage: str = "ok"  # of the state files beside the outbox: or why they cannot be written
     rate: RateHealth = RateHealth()
+    runtime: RuntimeHealth = RuntimeHealth()
 
 
 def node_status(topics: Topics, online: bool) -> Message:
@@ -152,6 +160,7 @@ def health(topics: Topics, now: Health, wall: float) -> Message:
     if now.throttled is not None:
         payload["throttled"] = list(now.throttled)
     payload["rate"] = {"share": round(now.rate.share, 2), "reason": now.rate.reason}
+    payload["runtime"] = asdict(now.runtime)
     payload["cameras"] = {name: _camera_health(camera) for name, camera in now.cameras.items()}
     payload["mqtt"] = {
         "reconnects": now.mqtt.reconnects,
@@ -287,7 +296,6 @@ def _camera_health(camera: CameraHealth) -> dict[str, Any]:
         "latency_ms": _percentiles(camera.latency_ms, 1),
         "dropped": camera.dropped,
         "failed": camera.failed,
-        "damaged": camera.damaged,
         "picture": camera.picture,
         "skipped": camera.skipped,
     }

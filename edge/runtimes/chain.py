@@ -120,7 +120,10 @@ class Chain(Generic[M]):
             with self.waiting(f"{chip.name} loads {model.path.name}", chip.patience_s):
                 return chip.open(model.content, twin, prove)
         wanted = "cpu" if self.runtime == "cpu" else kind_of(model.content)
-        runtime = open_runtime(wanted, model.content, threads=self.threads)
+        try:
+            runtime = open_runtime(wanted, model.content, threads=self.threads)
+        except EdgeError as error:
+            raise EdgeError(f"{model.path}: {error}") from error
         if failure := prove(runtime):
             raise EdgeError(f"{model.path}: {runtime.name}: {failure}")
         return runtime
@@ -197,7 +200,8 @@ def _listed(model: Model | DetectorModel, suffix: str) -> Path | None:
     """The file of *model*'s card with *suffix* after the card's own name, where it is there."""
     card = card_path(model.path)
     path = card.with_suffix(suffix)
-    return path if path.name in model.card.files and path.exists() else None
+    compiled = path == model.path and kind_of(model.content) == "edgetpu" and suffix != COMPILED
+    return path if path.name in model.card.files and path.exists() and not compiled else None
 
 
 def _providers() -> tuple[str, ...]:

@@ -1,0 +1,73 @@
+"""Detectors' cards that list several files, with the golden vectors that an accelerator needs."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from edge.card import read_detector
+from edge.detectors import FACES
+from edge.golden import Outputs
+from edge.runtimes import open_runtime
+from edge.types import Image
+from tests.bright_cells import leave_card
+from tests.edgetpu_stub import compiled
+from tests.tiny_onnx import write_cells
+
+
+def leave_compiled_detector(folder: Path, *, right: bool = True) -> Path:
+    """The shipped detector with a compiled file in its card, whose golden vectors are *right* or are not."""
+    for suffix in (".tflite", ".json"):
+        shutil.copy(FACES.with_suffix(suffix), folder)
+    file = folder / "faces.edgetpu.tflite"
+    file.write_bytes(compiled(FACES.read_bytes()))
+    _leave_golden(folder / FACES.name, [FACES.name, file.name], right=right)
+    return file
+
+
+def leave_onnx_detector(folder: Path) -> Path:
+    """faces.onnx (tests/bright_cells.py), as quantize leaves it."""
+    file = write_cells(folder / "faces.onnx")
+    leave_card(file)
+    _leave_golden(file, [file.name])
+    return file
+
+
+def room(*cells: tuple[int, int]) -> Image:
+    """A dark picture, 320x240, in which these (row, column) cells of 32 pixels are white."""
+    image = np.full((240, 320), 20, np.uint8)
+    for row, column in cells:
+        image[row * 32 : (row + 1) * 32, column * 32 : (column + 1) * 32] = 255
+    return image
+
+
+def _leave_golden(computed: Path, names: list[str], *, right: bool = True) -> None:
+    """Golden vectors beside *computed*, the same for all of *names*, and both in its card."""
+    model = read_detector(computed) if computed.name == "faces.onnx" else read_detector(FACES)
+    answers = Outputs(open_runtime("auto", computed.read_bytes()), model.card.input.range)
+    pictures = np.random.default_rng(0).integers(0, 255, (2, 256, 320), np.uint8)
+    scores = np.array([answers.scores(picture) for picture in pictures])
+    parts = np.split(scores, np.cumsum(answers.sizes)[:-1], axis=1)
+    spans = np.repeat([max(float(np.ptp(part)), 1e-3) for part in parts], answers.sizes)
+    archive = io.BytesIO()
+    np.savez(
+        archive, pictures=pictures, files=np.array(names), tolerance=np.full(len(names), 0.1),
+        scores=np.stack([scores if right or name == computed.name else scores[:, ::-1] for name in names]),
+        spans=np.stack([spans] * len(names)),
+    )  # fmt: skip
+    golden = computed.with_name("faces.golden.npz")
+    golden.write_bytes(archive.getvalue())
+    card = json.loads(computed.with_suffix(".json").read_text())
+    card["files"] = {
+        name: {
+            "sha256": hashlib.sha256(content := computed.with_name(name).read_bytes()).hexdigest(),
+            "size": len(content),
+        }
+        for name in (*names, golden.name)
+    }
+    computed.with_suffix(".json").write_text(json.dumps(card))

@@ -1,0 +1,168 @@
+"""The face detector on other chips than the CPU: the same chain, the same answers, the CPU after a fault.
+
+The chips are stubs: tests/edgetpu_stub.py for the Edge TPU, tests/gpu_stub.py for CUDA and TensorRT.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.detectors import open_detector
+from edge.runtimes import chain
+from edge.runtimes.chip import Chip
+from edge.sources.portraits import Portraits
+from edge.types import ConfigError, EdgeError, Face
+from tests.broker import eventually
+from tests.detector_files import leave_compiled_detector, leave_onnx_detector, room
+from tests.edgetpu_stub import Stub, stub  # noqa: F401
+from tests.gpu_stub import Gpu, gpu  # noqa: F401
+
+IMAGE = Portraits(faces=2, fps=10, paced=False).render(0)[0]
+
+
+@pytest.fixture
+def chips(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Chip]]:
+    made: dict[str, Chip] = {}
+
+    def the_chip(kind: str) -> Chip:
+        return made.setdefault(kind, Chip(kind, retry_s=(0.2, 0.4)))
+
+    monkeypatch.setattr(chain, "the_chip", the_chip)
+    yield made
+    for chip in made.values():
+        chip.close()
+
+
+def same(ones: list[Face], others: list[Face]) -> bool:
+    return len(ones) == len(others) and all(
+        one.box.iou(other.box) > 0.9 for one, other in zip(ones, others, strict=True)
+    )
+
+
+@pytest.mark.parametrize("runtime", ["auto", "onnx"])
+def test_an_onnx_file_finds_faces_where_its_numbers_say(tmp_path: Path, runtime: chain.Where) -> None:
+    detector = open_detector("auto", file=leave_onnx_detector(tmp_path), runtime=runtime)
+    (face,) = detector.find(room((1, 3)))
+    assert face.box == pytest.approx((120 - 32, 40 - 32 * math.exp(0.5), 64, 64 * math.exp(0.5)), abs=0.1)
+    assert face.score == pytest.approx(1 / (1 + math.exp(-4)), abs=0.01)
+    assert "onnxruntime " in detector.description
+    assert (detector.state, detector.finder.shareable) == ("ok", True)
+    # Of one shape: other pictures are shown with a border.
+    tall = np.full((640, 360), 20, np.uint8)
+    tall[80:160, 80:160] = 255
+    (face,) = detector.find(tall)
+    assert face.box.center == pytest.approx((120, 120), abs=40)
+
+
+def test_an_onnx_twin_of_a_tflite_file_is_found_by_its_card(tmp_path: Path) -> None:
+    file = leave_onnx_detector(tmp_path)
+    detector = open_detector("ssd", file=file, runtime="onnx", provider="cpu")
+    assert detector.finder.chosen is not None
+    assert detector.finder.chosen.model.path == file
+    with pytest.raises(ConfigError, match=r"faces\.tflite: no \.onnx file in its card; .*detector\.runtime"):
+        open_detector("ssd", runtime="onnx")
+
+
+@pytest.mark.parametrize("kind", ["ssd", "auto"])
+def test_a_side_that_the_one_shape_does_not_fit_is_refused(tmp_path: Path, kind: str) -> None:
+    file = leave_onnx_detector(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        open_detector(kind, file=file, long_side=240)  # type: ignore[arg-type]
+    assert str(caught.value) == (
+        f"{file}: takes 320x256 pixels only, found detector.long_side = 240; set detector.long_side = 320"
+    )
+
+
+@pytest.mark.usefixtures("stub", "chips")
+def test_on_an_edge_tpu_too_and_auto_takes_no_other_detector_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_compiled_detector(tmp_path)
+    monkeypatch.setattr("edge.detectors.FACES", tmp_path / "faces.tflite")
+    with pytest.raises(ConfigError, match=r"faces\.edgetpu\.tflite: takes 320x256 pixels only, found"):
+        open_detector("auto", long_side=480)
+    assert open_detector("auto", long_side=480, runtime="cpu").finder.name == "ssd"
+
+
+@pytest.mark.usefixtures("stub", "chips")
+@pytest.mark.parametrize("file", ["faces.tflite", "faces.edgetpu.tflite"])
+def test_the_edge_tpu_finds_what_the_cpu_finds(tmp_path: Path, file: str) -> None:
+    leave_compiled_detector(tmp_path)
+    detector = open_detector("ssd", file=tmp_path / file, runtime="edgetpu")
+    assert ", edgetpu, " in detector.description
+    assert detector.state == "ok"
+    faces = detector.find(IMAGE)
+    assert len(faces) == 2
+    on_cpu = open_detector("ssd", file=tmp_path / "faces.tflite", runtime="cpu")
+    assert ", cpu, " in on_cpu.description
+    assert same(faces, on_cpu.find(IMAGE))
+
+
+def leave(fault: str, chip: Chip, stub: Stub) -> None:
+    """Have the chip fail so: "unplugged" is a library that ends its process and finds no chip any more."""
+    if fault == "unplugged":
+        stub.set("fail")
+        assert chip.pid is not None
+        os.kill(chip.pid, signal.SIGKILL)
+    else:
+        stub.set(fault)
+    time.sleep(0.1)
+
+
+@pytest.mark.parametrize("fault", ["hang", "abort", "unplugged"])
+def test_after_a_fault_the_cpu_finds_them_within_two_seconds_and_the_return_is_noticed(
+    tmp_path: Path, stub: Stub, chips: dict[str, Chip], fault: str
+) -> None:
+    chips["edgetpu"] = Chip("edgetpu", retry_s=(0.2, 0.4))
+    detector = open_detector("ssd", file=leave_compiled_detector(tmp_path))
+    expected = detector.find(IMAGE)
+    leave(fault, chips["edgetpu"], stub)
+    began = time.monotonic()
+    assert same(detector.find(IMAGE), expected)
+    elapsed = time.monotonic() - began
+    print(f"{fault}: the CPU's faces after {elapsed:.2f} s")
+    assert elapsed < 2
+    assert detector.state.startswith("edgetpu: ")
+    assert f"; auto; {detector.state}" in detector.description
+    stub.set("load")
+    assert eventually(lambda: detector.state == "ok", 30)
+    assert same(detector.find(IMAGE), expected)
+
+
+@pytest.mark.usefixtures("stub", "chips")
+def test_wrong_answers_disqualify_the_chip(tmp_path: Path) -> None:
+    detector = open_detector("ssd", file=leave_compiled_detector(tmp_path, right=False))
+    assert detector.state.startswith(
+        "edgetpu: wrong answers: 2 golden pictures, outputs, as parts of their ranges, differ by up to "
+    )
+    assert ", cpu, 1 thread" in detector.description
+    assert detector.finder.chosen is not None
+    assert detector.finder.chosen.runtime.resizable  # nothing is left of the chip's one shape
+
+
+@pytest.mark.usefixtures("stub", "chips")
+def test_a_compiled_file_alone_is_refused_with_what_it_lacks(tmp_path: Path) -> None:
+    file = leave_compiled_detector(tmp_path)
+    (tmp_path / "faces.tflite").unlink()
+    with pytest.raises(EdgeError, match="for the Edge TPU, and its uncompiled twin is not in its card, for"):
+        open_detector("ssd", file=file)
+
+
+def test_a_gpu_runs_it_and_the_cpu_after_a_fault(tmp_path: Path, gpu: Gpu, chips: dict[str, Chip]) -> None:
+    detector = open_detector("ssd", file=leave_onnx_detector(tmp_path), runtime="onnx", provider="cuda")
+    (face,) = detector.find(room((1, 3)))
+    assert ", cuda, " in detector.description
+    gpu.set("fail")
+    assert detector.find(room((1, 3))) == [face]
+    assert detector.state == "cuda: fails: CUDA failure 700: an illegal memory access was encountered"
+    gpu.set("load")
+    assert eventually(lambda: detector.state == "ok", 30)
+    assert chips["cuda"].pid is not None
