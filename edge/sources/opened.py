@@ -60,6 +60,12 @@ class Opened:
         return bool(duration and duration > 0) or (self.format != "hls" and self._container.size > 0)
 
     @property
+    def seconds(self) -> float | None:
+        """How long it is by its container; None where that does not say."""
+        duration = self._container.duration
+        return duration / av.time_base if duration and duration > 0 else None
+
+    @property
     def period(self) -> float:
         """Seconds from one picture to the next as the container says, 1/25 where it does not."""
         rate = self._stream.average_rate or self._stream.guessed_rate
@@ -79,6 +85,10 @@ class Opened:
     def picture(self, frame: av.VideoFrame) -> Image:
         """*frame* as Pictures makes it."""
         return self._pictures.picture(frame)
+
+    def colour(self, frame: av.VideoFrame) -> Image:
+        """*frame* in colour, as Pictures makes it."""
+        return self._pictures.colour(frame)
 
     def close(self) -> None:
         self._container.close()

@@ -32,11 +32,18 @@ class Pictures:
 
     def picture(self, frame: av.VideoFrame) -> Image:
         """(height, width) luma of *frame*, 0 to 255, turned as its display matrix says; BGR of one in RGB."""
+        return self._upright(_flat(frame), frame)
+
+    def colour(self, frame: av.VideoFrame) -> Image:
+        """(height, width, 3) BGR of *frame*, turned likewise."""
+        return self._upright(np.asarray(frame.to_ndarray(format="bgr24"), np.uint8), frame)
+
+    def _upright(self, image: Image, frame: av.VideoFrame) -> Image:
         # The matrix itself is seldom looked at: that ties the frame into a cycle, which only the garbage
         # collector frees, and a frame of 1080p holds 4 MB.
         if frame.rotation != self._rotation:
             self._rotation, self._matrix = frame.rotation, _matrix(frame)
-        return _flat(frame) if self._matrix is None else upright(_flat(frame), self._matrix)
+        return image if self._matrix is None else upright(image, self._matrix)
 
 
 def _flat(frame: av.VideoFrame) -> Image:
