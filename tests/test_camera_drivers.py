@@ -132,6 +132,7 @@ def usb_camera(monkeypatch: pytest.MonkeyPatch, driver: type[FakeDriver]) -> Non
     monkeypatch.setattr(cv2, "VideoCapture", driver)
 
 
+@pytest.mark.quiet_clock
 def test_a_usb_camera_that_is_unplugged_is_offline_and_back_within_ten_seconds_of_its_return(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,6 +190,7 @@ def test_a_usb_driver_that_raises_when_it_is_released_costs_nothing_but_a_log_li
     assert "camera hall: the driver failed to close it" in caplog.text
 
 
+@pytest.mark.quiet_clock
 def test_a_pi_camera_that_hangs_when_it_is_closed_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
     over = threading.Event()
 

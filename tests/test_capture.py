@@ -147,6 +147,7 @@ def test_cameras_are_served_in_turn_whoever_is_faster() -> None:
     assert served == ["fast", "slow", "fast", "slow", "fast", "slow"]
 
 
+@pytest.mark.quiet_clock
 def test_whoever_waits_is_woken_by_a_picture_and_by_the_end() -> None:
     slots = Slots()
     threading.Timer(0.05, slots.put, [frame(1.0)]).start()
@@ -337,6 +338,7 @@ def test_a_driver_that_hangs_in_close_is_offline_with_the_cause_and_the_camera_i
     assert not sources[0].closed.is_set()
 
 
+@pytest.mark.quiet_clock
 def test_a_dismissed_reader_that_hangs_in_close_does_not_hold_up_who_stops_the_camera() -> None:
     class Slow(Script):
         def close(self) -> None:
@@ -385,6 +387,7 @@ def test_the_watch_outlives_a_reader_that_hangs_and_raises_in_close_when_it_wake
     assert story.statuses.count("offline") == 2
 
 
+@pytest.mark.quiet_clock
 def test_cameras_that_hang_for_ever_do_not_pile_up_threads() -> None:
     threads = threading.active_count()
     capture = Capture("hall", lambda: Hanging(moving), Slots(), Story(), stall_s=0.1, give_up_s=0.2)
@@ -489,6 +492,7 @@ def test_a_change_of_size_is_followed() -> None:
 
 
 @pytest.mark.parametrize("source", [Script, Hanging])
+@pytest.mark.quiet_clock
 def test_stopping_takes_no_longer_than_it_may_even_while_a_read_hangs(source: type[Script]) -> None:
     capture = Capture("hall", lambda: source(moving, 0.005), Slots(), Story())
     capture.start()
@@ -533,6 +537,7 @@ def test_a_hundred_cycles_of_failure_leave_no_thread_and_no_descriptor_behind() 
     assert descriptors() <= before[1]
 
 
+@pytest.mark.quiet_clock
 def test_a_stream_whose_sender_freezes_is_offline_and_back_within_ten_seconds() -> None:
     with StreamServer() as server:
         story = Story()

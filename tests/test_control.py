@@ -307,6 +307,7 @@ def test_a_switch_is_turned_though_the_disk_refuses_to_remember_it(node: Node) -
     assert node.files.storage == "file exists; kept in memory"
 
 
+@pytest.mark.quiet_clock
 def test_a_disk_that_hangs_delays_a_switch_for_a_second_and_nothing_else(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:

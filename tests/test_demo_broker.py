@@ -19,6 +19,7 @@ from edge.types import EdgeError, Message
 from tests.broker import eventually, subscriber
 
 
+@pytest.mark.quiet_clock
 def test_it_carries_what_the_sink_publishes_and_stops_without_a_trace(
     caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -44,6 +45,7 @@ def test_it_carries_what_the_sink_publishes_and_stops_without_a_trace(
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.quiet_clock
 def test_it_stops_while_clients_are_connected(capfd: pytest.CaptureFixture[str]) -> None:
     with DemoBroker() as broker:
         sink = MqttSink("127.0.0.1", port=broker.port, status_topic="p/n/status", client_id="n")

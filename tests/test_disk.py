@@ -63,6 +63,7 @@ def test_the_last_of_several_texts_is_written_and_each_is_settled_once_it_is_the
     assert (tmp_path / "a").read_text() == "the end"
 
 
+@pytest.mark.quiet_clock
 def test_a_write_that_hangs_blocks_nobody_is_reported_and_ends_with_the_newest_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

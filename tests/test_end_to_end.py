@@ -61,6 +61,7 @@ def test_faces_reach_a_subscriber_as_the_contract_says(broker: Mosquitto, start:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.quiet_clock
 def test_a_signal_stops_it_cleanly_in_two_seconds(
     number: signal.Signals,
     broker: Mosquitto,

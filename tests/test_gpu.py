@@ -121,6 +121,7 @@ def test_what_nobody_foresaw_in_the_child_leaves_its_traceback(
     assert 'return {}["a mistake of ours"]' in caplog.text
 
 
+@pytest.mark.quiet_clock
 def test_a_build_that_takes_long_is_a_declared_wait_and_the_watchdog_is_fed(
     tmp_path: Path, gpu: Gpu, manager: Manager, run: Run, broker: Mosquitto
 ) -> None:

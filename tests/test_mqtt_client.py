@@ -148,6 +148,7 @@ def test_the_oldest_of_too_many_events_are_dropped_and_counted(
     mosquitto.kill()
 
 
+@pytest.mark.quiet_clock
 def test_a_frozen_broker_is_noticed_and_events_are_sent_again(
     broker: Mosquitto,
 ) -> None:
@@ -181,6 +182,7 @@ def test_while_a_broker_is_frozen_only_the_newest_faces_wait_and_memory_does_not
         assert len(listening.payloads("p/n/hall/faces")) < 15_000
 
 
+@pytest.mark.quiet_clock
 def test_stop_does_not_wait_for_long_though_the_broker_is_frozen(broker: Mosquitto) -> None:
     with sink(broker.port) as publishing:
         assert eventually(lambda: publishing.connected)
@@ -193,6 +195,7 @@ def test_stop_does_not_wait_for_long_though_the_broker_is_frozen(broker: Mosquit
             assert eventually(lambda: listening.last(STATUS) == "offline")
 
 
+@pytest.mark.quiet_clock
 def test_stop_is_immediate_while_there_is_no_broker() -> None:
     with sink(free_port()) as publishing:
         time.sleep(0.05)
@@ -215,6 +218,7 @@ def test_a_message_after_stop_is_forgotten_and_a_second_stop_is_harmless(broker:
 # A thread that raises
 
 
+@pytest.mark.quiet_clock
 def test_whatever_raises_in_the_sinks_thread_it_is_told_and_the_sink_connects_again(
     broker: Mosquitto, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

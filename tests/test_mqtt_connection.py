@@ -153,6 +153,7 @@ def test_mqtt_5_is_spoken_with_a_bound_on_packets_and_an_expiry_on_events() -> N
     assert b"\x05\x02\x00\x00\x00\x0a2" in received  # message expiry interval 10 s, then the payload
 
 
+@pytest.mark.quiet_clock
 def test_a_server_that_never_answers_is_given_up_and_publish_does_not_wait_for_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -214,6 +214,7 @@ def test_a_last_will_that_comes_late_is_answered_with_online(broker: Mosquitto) 
 # As two processes
 
 
+@pytest.mark.quiet_clock
 def test_two_daemons_started_with_one_node_id_give_an_alarm_within_30_s(
     broker: Mosquitto, tmp_path: Path
 ) -> None:

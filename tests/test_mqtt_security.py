@@ -283,6 +283,7 @@ def test_a_broker_that_wants_tls_is_told(
         )
 
 
+@pytest.mark.quiet_clock
 def test_a_tls_black_hole_is_given_up_and_publish_does_not_wait_for_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -112,6 +112,7 @@ def test_a_restart_sends_what_was_left_before_what_is_new(tmp_path: Path) -> Non
         assert keeping.health() == OutboxHealth(0, 0, 0, 0, "ok")
 
 
+@pytest.mark.quiet_clock
 def test_a_message_is_committed_within_a_quarter_of_a_second(tmp_path: Path) -> None:
     with outbox(tmp_path) as keeping:
         append(keeping, 1)
@@ -133,6 +134,7 @@ def test_append_takes_microseconds(tmp_path: Path) -> None:
         assert median < 100e-6
 
 
+@pytest.mark.quiet_clock
 def test_no_more_than_200_a_second_are_sent(tmp_path: Path) -> None:
     with outbox(tmp_path) as keeping:
         append(keeping, *range(400))
@@ -258,6 +260,7 @@ def test_a_reboot_of_the_machine_expires_nothing_early(
         assert send(keeping) == [(2, True)]
 
 
+@pytest.mark.quiet_clock
 def test_a_wall_clock_that_jumps_ten_years_either_way_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -314,6 +317,7 @@ def test_what_happens_just_before_a_clean_stop_is_still_sent(tmp_path: Path, bro
     assert stored(tmp_path) == []
 
 
+@pytest.mark.quiet_clock
 def test_a_clean_stop_does_not_wait_for_a_backlog_and_keeps_it(tmp_path: Path, broker: Mosquitto) -> None:
     with outbox(tmp_path) as keeping:
         append(keeping, *range(1000))

@@ -77,6 +77,7 @@ def test_the_background_moves(means: Path) -> None:
     assert portraits.truth == ()
 
 
+@pytest.mark.quiet_clock
 def test_a_picture_is_drawn_in_two_milliseconds(means: Path) -> None:
     portraits = camera(means, faces=3)
     times = []

@@ -157,6 +157,7 @@ def test_the_child_dies_with_a_parent_that_is_killed(stub: Stub, busy: bool) -> 
         ("kill", "crashes (SIGKILL)"),
     ],
 )
+@pytest.mark.quiet_clock
 def test_after_a_fault_the_cpu_answers_within_two_seconds_and_the_chip_s_return_is_noticed(
     model: Open,
     chip: Chip,

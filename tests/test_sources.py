@@ -137,6 +137,7 @@ def test_every_source_gives_bgr_or_luma_of_one_size(opened: Callable[[], Source]
     assert first.shape == second.shape
 
 
+@pytest.mark.quiet_clock
 def test_every_source_keeps_its_pace_and_is_not_still_by_mistake(opened: Callable[[], Source]) -> None:
     source = opened()
     slept = 0.0
@@ -190,6 +191,7 @@ def keeps_pace(play: Callable[[], None], seconds: float) -> None:
     pytest.fail(f"{took:.2f} s for what lasts {seconds} s")
 
 
+@pytest.mark.quiet_clock
 def test_a_video_plays_once_at_its_own_pace(video: Path) -> None:
     def play() -> None:
         source = open_file(video)
@@ -201,6 +203,7 @@ def test_a_video_plays_once_at_its_own_pace(video: Path) -> None:
     keeps_pace(play, 0.4)
 
 
+@pytest.mark.quiet_clock
 def test_a_video_in_a_loop_begins_again_in_step(video: Path) -> None:
     def play() -> None:
         source = open_file(video, loop=True)
@@ -211,6 +214,7 @@ def test_a_video_in_a_loop_begins_again_in_step(video: Path) -> None:
     keeps_pace(play, 0.95)
 
 
+@pytest.mark.quiet_clock
 def test_fps_leaves_out_pictures_and_keeps_the_pace(video: Path) -> None:
     def play() -> None:
         source = open_file(video, fps=10)
@@ -220,6 +224,7 @@ def test_fps_leaves_out_pictures_and_keeps_the_pace(video: Path) -> None:
     keeps_pace(play, 0.3)
 
 
+@pytest.mark.quiet_clock
 def test_unpaced_a_video_gives_each_picture_at_once(video: Path) -> None:
     def play() -> None:
         source = open_file(video, paced=False)
@@ -245,6 +250,7 @@ def test_a_limit_of_ten_takes_ten_of_twentyfour_and_makes_up_for_no_gap() -> Non
     assert limit.passes(20.11)
 
 
+@pytest.mark.quiet_clock
 def test_an_animated_gif_is_a_video_with_its_own_timing(shared_data: Path) -> None:
     def play() -> None:
         source = open_source(str(shared_data / "videos/intel/face-demographics-walking-and-pause.gif"))
@@ -276,6 +282,7 @@ def test_a_file_that_is_no_video_is_told_in_one_line(
     assert captured.out == ""
 
 
+@pytest.mark.quiet_clock
 def test_a_folder_is_shown_by_name_and_ends(folder: Path) -> None:
     def show() -> None:
         source = Images(folder, fps=20)
@@ -355,6 +362,7 @@ def test_a_pipeline_needs_an_opencv_with_gstreamer() -> None:
         open_source("nvargus ! appsink")
 
 
+@pytest.mark.quiet_clock
 def test_a_stream_whose_sender_freezes_fails_within_five_seconds(server: StreamServer) -> None:
     source = open_source(server.address)
     for _ in range(10):  # how fast they come is known then

@@ -58,6 +58,7 @@ def of_the_future(content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("damage", [garbage, truncated, holed, of_the_future])
+@pytest.mark.quiet_clock
 def test_a_damaged_file_is_set_aside_and_counted_and_a_new_one_begun(
     tmp_path: Path, damage: Callable[[bytes], bytes], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,0 +1,56 @@
+"""`make check`, the recipe as it is, over small tests of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+HEAD = "import os\nimport pytest\n"
+MARKED, PLAIN = "@pytest.mark.quiet_clock\n", ""
+ONCE = "    first = not os.path.exists('{name}')\n    open('{name}', 'w').close()\n    assert not first\n"
+ALWAYS, NEVER = "    assert False\n", "    assert True\n"
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+@pytest.mark.parametrize(
+    ("tests", "passes", "asked"),
+    [
+        ({"plain": (PLAIN, NEVER), "timed": (MARKED, NEVER)}, True, 2),
+        ({"plain": (PLAIN, NEVER), "timed": (MARKED, ONCE), "calm": (MARKED, NEVER)}, True, 4),
+        ({"plain": (PLAIN, ONCE), "timed": (MARKED, NEVER)}, False, 2),
+        ({"plain": (PLAIN, ONCE), "timed": (MARKED, ONCE)}, False, 3),
+        ({"plain": (PLAIN, NEVER), "timed": (MARKED, ALWAYS)}, False, 3),
+    ],
+)
+def test_only_what_needs_a_quiet_clock_is_asked_twice(
+    tmp_path: Path, tests: dict[str, tuple[str, str]], passes: bool, asked: int
+) -> None:
+    binaries = tmp_path / "bin"
+    binaries.mkdir()
+    for name in ("ruff", "mypy"):
+        (binaries / name).write_text("#!/bin/sh\n")
+    (binaries / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    for file in binaries.iterdir():
+        file.chmod(0o755)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = quiet_clock\n")
+    for name, (mark, body) in tests.items():
+        text = f"{HEAD}\n{mark}def test_{name}() -> None:\n    open('asked', 'a').write('.')\n"
+        (tmp_path / f"test_{name}.py").write_text(text + body.format(name=name))
+    done = subprocess.run(
+        ["make", "-f", str(REPOSITORY / "Makefile"), "check", f"BIN={binaries}"],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode == 0) == passes, done.stdout
+    assert (tmp_path / "asked").read_text() == "." * asked, done.stdout
