@@ -36,9 +36,11 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def made(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of the shipped network, for a Jetson, with a report."""
-    out = tmp_path_factory.mktemp("detector")
-    argv = [str(SHIPPED / "model.keras"), "--data", str(photos), "--measure", str(photos), "--max-drop", "3"]
-    assert main([*argv, "--target", "jetson", "--min-score", "0.55", "--out", str(out)]) == 0
+    out, few = tmp_path_factory.mktemp("detector"), tmp_path_factory.mktemp("few")
+    leave_photos(few, 16, (320, 240), (40, 140))
+    argv = [str(SHIPPED / "model.keras"), "--data", str(photos), "--measure", str(few), "--max-drop", "3"]
+    argv += ["--calibrate", "16", "--min-score", "0.55"]
+    assert main([*argv, "--target", "jetson", "--out", str(out)]) == 0
     return out
 
 
@@ -180,7 +182,7 @@ def test_the_report_has_every_figure_and_the_edge_tpu_s_table(made: Path) -> Non
 
 
 def test_the_same_command_makes_the_same_bytes(small: Path, photos: Path, tmp_path: Path) -> None:
-    argv = [str(small), "--data", str(photos), "--measure", str(photos), "--max-drop", "100", "--no-report"]
+    argv = [str(small), "--data", str(photos), "--calibrate", "16", "--no-report"]
     for name in ("one", "other"):
         assert main([*argv, "--target", "jetson", "--out", str(tmp_path / name)]) == 0
     one, other = (
@@ -206,7 +208,7 @@ def test_another_network_and_too_few_photos_are_one_line(
 
 
 def test_a_loss_beyond_what_is_allowed_writes_nothing(small: Path, photos: Path, tmp_path: Path) -> None:
-    argv = [str(small), "--data", str(photos), "--measure", str(photos)]
+    argv = [str(small), "--data", str(photos), "--calibrate", "16"]
     assert main([*argv, "--max-drop", "-100", "--out", str(tmp_path / "out")]) == 3
     assert not (tmp_path / "out").exists()
 

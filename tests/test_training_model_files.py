@@ -48,6 +48,12 @@ def test_weights_that_go_through_eight_bits_are_counted_too(tmp_path: Path) -> N
     np.testing.assert_allclose(network.probabilities(PICTURES), by_hand(PICTURES[:, 0, 0] / 255), atol=1e-4)
 
 
+@pytest.mark.parametrize("file", ["edge/models/faces.tflite", "training/detect/shipped/model.keras"])
+def test_a_network_of_several_outputs_is_one_line(file: str) -> None:
+    with pytest.raises(EdgeError, match=r"1 inputs, 9 outputs; expected one of each \(a face detector is"):
+        open_network(Path(edge.__file__).parents[1] / file)
+
+
 def test_a_toml_tells_range_size_and_order_of_another_s_file(tmp_path: Path) -> None:
     write_onnx(tmp_path / "theirs.onnx", [1, 64, 64, 1], black=-1, white=1)
     described = tmp_path / "theirs.toml"

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from edge.assembly import open_configured_detector, open_engine
-from edge.commands.options import add_engine, settings_of
+from edge.commands.options import add_engine, add_pictures, check_there, pictures_of, settings_of
 from edge.engine import Engine
 from edge.preprocess import crop_whole
-from edge.sources.images import SUFFIXES, pictures_in, read_image
+from edge.sources.images import pictures_in, read_image
 from edge.types import LABELS, Detector, EdgeError, Image
 
 # Pictures up to this side are taken for one framed face, as data sets hold them, when nothing is found.
@@ -26,17 +26,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Images or folders. In a folder of folders named for labels (happy/, sad/ …) every "
         "picture is one framed face, and accuracy and a confusion matrix follow.",
     )
-    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="an image or a folder")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    add_pictures(parser, "one JSON object instead of text")
     add_engine(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     settings = settings_of(options)
-    for path in options.paths:
-        if not path.exists():
-            raise EdgeError(f"{path}: no such file or folder")
+    check_there(options.paths)
     engine = open_engine(settings)
     labelled = [pair for path in options.paths for pair in _labelled_pictures(path)]
     if labelled:
@@ -44,11 +41,8 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(report) if options.json else _measure_text(report))
         return 0
     detector = open_configured_detector(settings)
-    pictures = [picture for path in options.paths for picture in pictures_in(path)]
-    if not pictures:
-        raise EdgeError(f"{options.paths[0]}: no images here; {', '.join(sorted(SUFFIXES))} would do")
     results = []
-    for path in pictures:
+    for path in pictures_of(options.paths):
         result = describe(path, detector, engine)
         results.append(result)
         if not options.json:

@@ -12,9 +12,17 @@ import cv2
 
 from edge.assembly import open_configured_detector
 from edge.cli import number, whole
-from edge.commands.options import add_config, add_detector, add_threads, settings_of
+from edge.commands.options import (
+    add_config,
+    add_detector,
+    add_pictures,
+    add_threads,
+    check_there,
+    pictures_of,
+    settings_of,
+)
 from edge.detectors import FaceDetector
-from edge.sources.images import SUFFIXES, pictures_in, read_image
+from edge.sources.images import read_image
 from edge.types import EdgeError, Face, Image
 
 BOX, EYE = (80, 200, 80), (60, 60, 240)  # BGR
@@ -27,8 +35,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Boxes are the detector's own, in pixels of the picture, before they are framed for the "
         "classifier.",
     )
-    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="an image or a folder")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line and picture")
+    add_pictures(parser, "one JSON object a line and picture")
     parser.add_argument("--annotate", type=Path, metavar="OUT", help="draw them into copies in this folder")
     parser.add_argument(
         "--min-score", type=_part, metavar="S", help="least score, 0 to 1 (default: the daemon's)"
@@ -48,12 +55,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(options: argparse.Namespace) -> int:
     settings = settings_of(options)
-    for path in options.paths:
-        if not path.exists():
-            raise EdgeError(f"{path}: no such file or folder")
-    pictures = {picture: root for root in options.paths for picture in pictures_in(root)}
-    if not pictures:
-        raise EdgeError(f"{options.paths[0]}: no images here; expected {', '.join(sorted(SUFFIXES))}")
+    check_there(options.paths)
+    pictures = pictures_of(options.paths)
     copies = _copies(pictures, options.annotate) if options.annotate else {}
     # What is smaller is dropped here, by the detector's own box; Haar would not even look.
     least = settings.detector.model_copy(update={"min_face": options.min_face})

@@ -3,11 +3,35 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
 from edge.detectors import Kind
 from edge.settings import Settings, load
+from edge.sources.images import SUFFIXES, pictures_in
+from edge.types import EdgeError
+
+
+def add_pictures(parser: argparse.ArgumentParser, json_help: str) -> None:
+    """PATH…, and --json, which gives what *json_help* says."""
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="an image or a folder")
+    parser.add_argument("--json", action="store_true", help=json_help)
+
+
+def check_there(paths: Sequence[Path]) -> None:
+    """EdgeError for the first of *paths* that is not there."""
+    for path in paths:
+        if not path.exists():
+            raise EdgeError(f"{path}: no such file or folder")
+
+
+def pictures_of(paths: Sequence[Path]) -> dict[Path, Path]:
+    """Each picture of *paths*, files and folders, and under which of these; EdgeError where there is none."""
+    pictures = {picture: root for root in paths for picture in pictures_in(root)}
+    if not pictures:
+        raise EdgeError(f"{paths[0]}: no images here; expected {', '.join(sorted(SUFFIXES))}")
+    return pictures
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:

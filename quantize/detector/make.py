@@ -150,10 +150,10 @@ def _measured(
             (folder / file).write_bytes(content)
             (folder / file).with_suffix(".json").write_bytes(card("faces", "0", {file: content}, LEAST))
             finder = Ssd(folder / file)
-            scores = {data: scored(found_in(finder, some).pictures) for data, some in sets.items()}
+            scores = {data: scored(found_in(finder, some)) for data, some in sets.items()}
             finds = [[face for face in finder.find(image) if face.score >= min_score] for image in shown]
             wanted = wanted or finds
-            false = alarms(nobody, found_in(finder, nobody).pictures, min_score)
+            false = alarms(nobody, found_in(finder, nobody), min_score)
             found[file] = Measured(scores, false, agreement(wanted, finds))
     return found
 

@@ -28,7 +28,8 @@ class Contender(NamedTuple):
 
     name: str
     finder: Finder  # gives everything from LEAST on
-    default: float  # the score from which it takes a find for a face where nothing is set
+    timed: Finder  # as the daemon has it where nothing is set
+    default: float  # the score from which that takes a find for a face
 
 
 def open_contender(text: str, folder: Path | None = None) -> Contender:
@@ -47,14 +48,14 @@ def open_contender(text: str, folder: Path | None = None) -> Contender:
 
         if file is None:
             raise EdgeError(f"{text}: expected res10=FILE.pb, with its .pbtxt beside it, or --files DIR")
-        return Contender(name, Res10(file), _OWN_SCORES[name])
+        res10 = Res10(file)
+        return Contender(name, res10, res10, _OWN_SCORES[name])
     if name == "blazeface":
         if file is None:
             raise EdgeError(f"{text}: expected blazeface=FILE.tflite, or --files DIR")
         return _blazeface(file)
     kind: Kind = name  # type: ignore[assignment]
-    finder = open_detector(kind, file=file, min_score=LEAST, min_face=0.01).finder
-    return Contender(name, finder, _own_score(name, file))
+    return _opened(name, kind, file)
 
 
 def _blazeface(file: Path) -> Contender:
@@ -65,18 +66,22 @@ def _blazeface(file: Path) -> Contender:
         if done.returncode:
             raise EdgeError(done.stderr.strip() or f"{file}: quantize card failed")
         copy = Path(folder) / file.name
-        finder = open_detector("ssd", file=copy, min_score=LEAST).finder
-        return Contender("blazeface", finder, _own_score("ssd", copy))
+        return _opened("blazeface", "ssd", copy)
 
 
-def _own_score(name: str, file: Path | None) -> float:
-    if name == "ssd":
+def _opened(name: str, kind: Kind, file: Path | None) -> Contender:
+    finder = open_detector(kind, file=file, min_score=LEAST, min_face=0.01).finder
+    return Contender(name, finder, open_detector(kind, file=file).finder, _own_score(kind, file))
+
+
+def _own_score(kind: Kind, file: Path | None) -> float:
+    if kind == "ssd":
         from edge.card import read_detector
         from edge.detectors import FACES
 
         return read_detector(file or FACES).card.decode.min_score
-    if name == "haar":
+    if kind == "haar":
         from edge.detectors.haar import MIN_SCORE
 
         return MIN_SCORE
-    return _OWN_SCORES[name]
+    return _OWN_SCORES[kind]

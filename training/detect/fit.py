@@ -6,7 +6,6 @@ A run is a folder like the classifier's: ``recipe.json``, ``history.csv``, ``che
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import math
 import sys
@@ -29,8 +28,10 @@ from training.detect.recipe import DetectorRecipe
 from training.detect.targets import cells
 from training.fit import records
 from training.fit.batches import ahead
+from training.fit.steps import averaging
 from training.runs import load, model_file
 
+COLUMNS = ("epoch", "loss", "seconds")  # of history.csv
 AVERAGE_EVERY = 4  # steps between two takes of the weights' average
 
 
@@ -89,7 +90,9 @@ def fit(
             if not math.isfinite(loss):
                 raise EdgeError(f"{out}: the loss of epoch {epoch + 1} is not finite; lower learning_rate")
             records.write(out / "model.keras", averaged.save)
-            _log(out, epoch + 1, loss, time.monotonic() - began)
+            seconds = time.monotonic() - began
+            records.append(out, (epoch + 1, loss, seconds), COLUMNS)
+            _say(f"epoch {epoch + 1:3d}  loss {loss:.4f}  {seconds:.0f} s")
             records.save_checkpoint(out, state, averaged.weights, epoch + 1)
         return averaged
 
@@ -120,15 +123,7 @@ def _steps(
         optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
         return loss
 
-    @tf.function
-    def average(keep):
-        for mean, weight in zip(averaged.weights, model.weights, strict=True):
-            mean.assign(keep * mean + (1 - keep) * weight)
-
-    return (
-        lambda images, wanted: step(tf.constant(images), tf.constant(wanted)),
-        lambda keep: average(tf.constant(keep, tf.float32)),
-    )
+    return lambda images, wanted: step(tf.constant(images), tf.constant(wanted)), averaging(model, averaged)
 
 
 def _hash(photos: Sequence[Photo]) -> str:
@@ -139,25 +134,6 @@ def _hash(photos: Sequence[Photo]) -> str:
         for array in (photo.boxes, photo.eyes, photo.ignore):
             digest.update(np.ascontiguousarray(array, np.float32).tobytes())
     return digest.hexdigest()
-
-
-def _log(out: Path, epoch: int, loss: float, seconds: float) -> None:
-    """One line of the history, after the lines of earlier epochs only."""
-    path = out / "history.csv"
-    columns = ("epoch", "loss", "seconds")
-    kept: list[dict[str, str]] = []
-    if path.exists():
-        with path.open(newline="", encoding="utf-8") as file:
-            kept = [line for line in csv.DictReader(file) if int(line["epoch"]) < epoch]
-
-    def save(target: Path) -> None:
-        with target.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows([*kept, {"epoch": epoch, "loss": f"{loss:.6g}", "seconds": f"{seconds:.1f}"}])
-
-    records.write(path, save)
-    _say(f"epoch {epoch:3d}  loss {loss:.4f}  {seconds:.0f} s")
 
 
 def _say(line: str) -> None:

@@ -9,13 +9,15 @@ from typing import Any
 import cv2
 
 from quantize.figures import plots
+from quantize.figures.finding import CAMERA
 from training.detect.evaluate import Evaluation, by_data, facts, table
 from training.fit.records import write, writing
 from training.measure.evaluate import save_json
 
 _HOW = (
-    "Pictures shrunk to 320 px, faces of 16 px and more, IoU >= .4; all detectors in turn, photo by photo, "
-    "on one thread. ms: the median of the bare call. Photos without a face are those held out of training."
+    "Pictures shrunk to 320 px, faces of 16 px and more, IoU >= .4. ms: the bare call on a picture of "
+    f"{CAMERA[0]}x{CAMERA[1]}, as the daemon asks for it, one thread, all in turn. Photos without a "
+    "face are those held out of training."
 )
 
 

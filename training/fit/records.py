@@ -120,14 +120,14 @@ def of_run(model: Path) -> Any:
     return read_record(record) if os.path.exists(record) else model.name
 
 
-def append(out: Path, row: Sequence[float]) -> None:
+def append(out: Path, row: Sequence[float], columns: Sequence[str] = COLUMNS) -> None:
     """*row* of the history, after the lines of earlier epochs only."""
-    kept = [line for line in _lines(out) if int(line["epoch"]) < row[0]]
-    told = dict(zip(COLUMNS, [row[0], *(f"{value:.6g}" for value in row[1:])], strict=True))
+    kept = [line for line in _lines(out, columns) if int(line["epoch"]) < row[0]]
+    told = dict(zip(columns, [row[0], *(f"{value:.6g}" for value in row[1:])], strict=True))
 
     def save(target: Path) -> None:
         with target.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS)
+            writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows([*kept, told])
 
@@ -149,14 +149,14 @@ def judged(fer2013: float, plus7: float, recipe: Recipe) -> float:
     return plus7 if recipe.judged_by == "plus7" and not np.isnan(plus7) else fer2013
 
 
-def _lines(out: Path) -> list[dict[str, str]]:
+def _lines(out: Path, columns: Sequence[str] = COLUMNS) -> list[dict[str, str]]:
     path = out / "history.csv"
     try:
         with path.open(newline="", encoding="utf-8") as file:
             lines = list(csv.DictReader(file))
         for number, line in enumerate(lines, 2):
-            if tuple(line) != COLUMNS or None in line.values():
-                raise ValueError(f"line {number} has other columns than {', '.join(COLUMNS)}")
+            if tuple(line) != tuple(columns) or None in line.values():
+                raise ValueError(f"line {number} has other columns than {', '.join(columns)}")
             int(line["epoch"])
             for value in line.values():
                 float(value)

@@ -76,16 +76,23 @@ def _tensorflow(model, averaged, optimizer, teachers, recipe, student) -> Steps:
         optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
         return loss
 
+    return Steps(
+        lambda images, targets: step(tf.constant(images), tf.constant(targets)),
+        averaging(model, averaged),
+        lambda: None,
+    )
+
+
+def averaging(model: keras.Model, averaged: keras.Model) -> Callable[[float], None]:
+    """On TensorFlow: moves the weights of *averaged* towards those of *model*, keeping the share given."""
+    import tensorflow as tf
+
     @tf.function
     def average(keep):
         for mean, weight in zip(averaged.weights, model.weights, strict=True):
             mean.assign(keep * mean + (1 - keep) * weight)
 
-    return Steps(
-        lambda images, targets: step(tf.constant(images), tf.constant(targets)),
-        lambda keep: average(tf.constant(keep, tf.float32)),
-        lambda: None,
-    )
+    return lambda keep: average(tf.constant(keep, tf.float32))
 
 
 def _jax(model, averaged, optimizer, teachers, recipe, student) -> Steps:

@@ -197,11 +197,17 @@ def _described(path: Path) -> Network:
 # --- one function a form ---------------------------------------------------------------------------
 
 
+def _one_of_each(path: Path, inputs: int, outputs: int) -> None:
+    if (inputs, outputs) != (1, 1):
+        raise EdgeError(
+            f"{path}: {inputs} inputs, {outputs} outputs; expected one of each "
+            "(a face detector is measured by emotion-train detector evaluate)"
+        )
+
+
 def _keras(path: Path) -> Opened:
     model = load(path)
-    inputs, outputs = len(model.inputs), len(model.outputs)
-    if (inputs, outputs) != (1, 1):
-        raise EdgeError(f"{path}: {inputs} inputs, {outputs} outputs; one of each would do")
+    _one_of_each(path, len(model.inputs), len(model.outputs))
     shape = tuple(side or 0 for side in model.input_shape)
 
     def run(tensor: np.ndarray) -> np.ndarray:
@@ -220,6 +226,7 @@ def _tflite(path: Path) -> Opened:
         runtime = open_runtime("cpu", content)
     except EdgeError as error:
         raise EdgeError(f"{path}: {error}") from error
+    _one_of_each(path, 1, len(runtime.outputs))
 
     def run(tensor: np.ndarray) -> np.ndarray:
         return dequantise(runtime.run(tensor)[0], runtime.outputs[0])
@@ -247,9 +254,8 @@ def _onnx(path: Path) -> Opened:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has its own exceptions without a common root
         raise EdgeError(f"{path}: not an ONNX model: {first_line(error)}") from error
-    (taken, *more), (given, *others) = session.get_inputs(), session.get_outputs()
-    if more or others:
-        raise EdgeError(f"{path}: {1 + len(more)} inputs, {1 + len(others)} outputs; one of each would do")
+    _one_of_each(path, len(session.get_inputs()), len(session.get_outputs()))
+    (taken,), (given,) = session.get_inputs(), session.get_outputs()
     if taken.type not in _ONNX_INPUTS or given.type != "tensor(float)":
         raise EdgeError(
             f"{path}: input {taken.type}, output {given.type}; float, int8 or uint8 in and float out would do"

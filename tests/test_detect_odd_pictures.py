@@ -1,0 +1,144 @@
+"""`emotion-edge detect` with the shipped detector on pictures that are not as most are."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from edge.__main__ import main
+from edge.sources.portraits import Portraits
+from edge.types import Box, Image
+
+
+@pytest.fixture(scope="module")
+def portrait() -> tuple[Image, Box]:
+    """640x480 BGR with one face, and where it is."""
+    image, (one,) = Portraits(faces=1, paced=False).render(0)
+    return image, one.box
+
+
+def report(path: Path, capsys: pytest.CaptureFixture[str], *more: str) -> dict[str, object]:
+    assert main(["detect", "--json", *more, str(path)]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    return json.loads(line)  # type: ignore[no-any-return]
+
+
+def boxes(told: dict[str, object]) -> list[Box]:
+    assert isinstance(told["faces"], list)
+    return [Box(*face["box"]) for face in told["faces"]]
+
+
+def turned(image: Image) -> Image:
+    """As a camera on its side stores it: EXIF's 6 turns it a quarter to the right again."""
+    return np.ascontiguousarray(np.rot90(image))
+
+
+def save(path: Path, image: Image, form: str) -> None:
+    match form:
+        case "grey":
+            cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
+        case "16 bits":
+            cv2.imwrite(str(path), image.astype(np.uint16) * 257)
+        case "alpha":
+            cv2.imwrite(str(path), np.dstack([image, np.zeros(image.shape[:2], np.uint8)]))
+        case "palette":
+            Pillow.fromarray(image[:, :, ::-1]).quantize(128).save(path)
+        case "EXIF":
+            picture = Pillow.fromarray(turned(image)[:, :, ::-1])
+            exif = picture.getexif()
+            exif[0x112] = 6
+            picture.save(path, exif=exif, quality=95)
+
+
+@pytest.mark.parametrize("name", ["grey.png", "16 bits.png", "alpha.png", "palette.png", "EXIF.jpg"])
+def test_a_picture_of_another_form_gives_the_face_where_one_sees_it(
+    name: str, portrait: tuple[Image, Box], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image, _ = portrait
+    cv2.imwrite(str(tmp_path / "plain.png"), image)
+    save(tmp_path / name, image, name.partition(".")[0])
+    (plain,) = boxes(report(tmp_path / "plain.png", capsys))
+    told = report(tmp_path / name, capsys)
+    assert told["size"] == [640, 480]
+    (box,) = boxes(told)
+    assert box.iou(plain) > 0.9
+
+
+def test_a_line_has_the_keys_and_types_that_others_read(
+    portrait: tuple[Image, Box], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), portrait[0])
+    assert main(["detect", "--json", str(tmp_path / "a.png")]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f'{{"file": "{tmp_path}/a.png", "size": [640, 480], "faces": [{{"box": [')
+    told = json.loads(text)
+    assert list(told) == ["file", "size", "faces", "ms"]
+    (face,) = told["faces"]
+    assert list(face) == ["box", "score", "eyes"]
+    assert [type(side) for side in face["box"]] == [float] * 4
+    assert 0 < face["score"] <= 1
+    (left, left_y), (right, right_y) = face["eyes"]
+    x, y, width, height = face["box"]
+    assert x < left < right < x + width
+    assert y < min(left_y, right_y) <= max(left_y, right_y) < y + height
+    assert told["ms"] > 0
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (20, 4000), (4000, 20), (1, 900), (31, 33)])
+def test_a_tiny_and_a_very_long_picture_have_no_face(
+    size: tuple[int, int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((*size, 3), 90, np.uint8))
+    told = report(tmp_path / "a.png", capsys)
+    assert (told["size"], told["faces"]) == ([size[1], size[0]], [])
+
+
+def test_damaged_files_have_a_line_each_and_the_rest_is_searched(
+    portrait: tuple[Image, Box], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    cv2.imwrite(str(tmp_path / "whole.png"), portrait[0])
+    cv2.imwrite(str(tmp_path / "whole.jpg"), portrait[0])
+    for name in ("whole.png", "whole.jpg"):
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / f"cut-{name}").write_bytes(content[: len(content) // 2])
+    (tmp_path / "none.bmp").write_bytes(b"")
+    (tmp_path / "notes.txt").write_text("no picture, and not taken for one")
+    assert main(["detect", "--json", str(tmp_path)]) == 0
+    told = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert [Path(one["file"]).name for one in told] == [
+        "cut-whole.jpg", "cut-whole.png", "none.bmp", "whole.jpg", "whole.png"
+    ]  # fmt: skip
+    for one in told[:3]:
+        assert one["error"] == f"{one['file']}: not a readable image"
+    for one in told[3:]:
+        assert len(one["faces"]) == 1
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (16, 9), (9, 16), (3, 4), (21, 9), (1, 1)])
+@pytest.mark.parametrize("long_side", ["256", "320", "300", "640"])
+def test_a_camera_of_any_shape_is_searched_at_any_long_side(
+    shape: tuple[int, int], long_side: str, portrait: tuple[Image, Box], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    # The face in the middle of a picture of 720 pixels that has this shape.
+    image, truth = portrait
+    side = 260
+    x, y = (round(middle - side / 2) for middle in truth.center)
+    head = image[y : y + side, x : x + side]
+    scale = 720 / max(shape)
+    width, height = round(shape[0] * scale), round(shape[1] * scale)
+    whole = np.full((height, width, 3), 110, np.uint8)
+    left, top = (width - side) // 2, (height - side) // 2
+    whole[top : top + side, left : left + side] = head
+    cv2.imwrite(str(tmp_path / "a.png"), whole)
+    told = report(tmp_path / "a.png", capsys, "--long-side", long_side)
+    assert told["size"] == [width, height]
+    (box,) = boxes(told)
+    x, y = box.center
+    # The detector's box lies within the frame that FER2013 has.
+    assert abs(x - width / 2) < 0.1 * side
+    assert abs(y - height / 2) < 0.15 * side
+    assert 0.5 * side < box.width < side
