@@ -281,6 +281,7 @@ def _health(camera: Camera, now: float, elapsed: float) -> CameraHealth:
         stage_ms={stage: _median_and_p95(ms) for stage, ms in camera.stages.items()},
         dropped=camera.capture.dropped if camera.capture else 0,
         failed=camera.failed,
+        damaged=camera.capture.damaged if camera.capture else 0,
         picture=camera.capture.picture if camera.capture else None,
         skipped=camera.pipeline.skipped,
         latency_ms=_median_and_p95(camera.latencies) if camera.latencies else None,

@@ -23,6 +23,7 @@ GIVE_UP_S = 8.0  # no picture for so long: the handle is dead, the camera is ope
 # open a network stream may take 5 of them.
 RETRY_S = 0.5, 5.0
 
+SLOW_S = 2.0  # pictures that come no sooner: said once in the journal
 _FLOW_S = 5.0  # pictures came for so long: the next failure is a new one, and retried soon
 _MOST_READERS = 3  # of one camera that may hang at the same time
 _HOPELESS_S = 300.0  # readers that all hang for so long: only a new process lets the driver go
@@ -93,7 +94,8 @@ class Capture:
         self.told = False  # status and reason are known, and were handed on
         self.ended = False  # the source came to its regular end; there is nothing to wait for
         self.frames = 0  # pictures read since the start
-        self.dropped = 0  # of these, displaced by a newer one before anybody took them
+        self.damaged = 0  # pictures since the start that could not be decoded
+        self.dropped = 0  # frames that were displaced by a newer one before anybody took them
         self.taken: float | None = None  # when the last one was read, monotonic s
         self.picture: Picture | None = None  # what it shows; None while nothing comes
         self.open_source = open_source
@@ -108,6 +110,7 @@ class Capture:
         self._heartbeats = heartbeats or Heartbeats()
         self.stage = self._heartbeats.stage(f"camera {name}")
         self._close_failed = False
+        self._slow = False  # its pictures come SLOW_S apart or more
         self._unforeseen = ""  # the last error of which the log has the traceback
         self._stopping = threading.Event()
         self._lock = threading.RLock()
@@ -142,12 +145,17 @@ class Capture:
             if reader is not self._readers[-1] or self._stopping.is_set():
                 return
             self.frames += 1
+            gap = taken - (self.taken or taken)
             self.taken = taken
             if shows == "frozen":
                 self._tell("stale", f"the picture stands still for {self.freeze_s:g} s")
                 self._slots.drop(self.name)
             elif self.status != "online":
                 self._tell("online", "", f"{image.shape[1]}x{image.shape[0]}")
+                self._slow = False
+            elif gap >= SLOW_S and not self._slow:
+                self._slow = True
+                log.info("camera %s: slow: a picture every %.1f s", self.name, gap)
             self.picture = shows
             if self.dark != (shows == "dark"):
                 self.dark = not self.dark
@@ -189,17 +197,22 @@ class Capture:
                 self._readers = [r for r in self._readers[:-1] if r.is_alive()] + self._readers[-1:]
                 reader = self._readers[-1]
                 silent_s = reader.silent_s()
+                # A source knows how far apart its pictures come: the limits follow.
+                stall_s = max(self._stall_s, reader.patience)
+                give_up_s = stall_s + self._give_up_s - self._stall_s
                 # While the source has it, the watch answers for the reader: what does not flow becomes
                 # offline, with its reason, and that is the wait it declares.
                 if reader.in_source and silent_s < _HOPELESS_S:
                     self.stage.beat()
-                if silent_s > self._give_up_s:
+                if silent_s > give_up_s:
                     self._tell("offline", reader.complaint(silent_s))
                     lost = len(self._readers) < _MOST_READERS
                 elif not reader.is_alive():  # an error of ours, told by threading.excepthook
                     lost = True
-                elif silent_s > self._stall_s and self.status == "online":
+                elif silent_s > stall_s and self.status == "online":
                     self._tell("stale", reader.complaint(silent_s))
+                elif silent_s > self._give_up_s and not self.told:
+                    self._tell("offline", reader.complaint(silent_s))
             if lost:
                 reader.dismiss()
                 self._appoint()
@@ -245,6 +258,11 @@ class _Reader(threading.Thread):
         since = self._busy_since
         return 0.0 if since is None else time.monotonic() - since
 
+    @property
+    def patience(self) -> float:
+        """Seconds that the source itself grants the call under way; 0 where it does not say."""
+        return 0.0 if self._closing else getattr(self._source, "patience", 0.0)
+
     def complaint(self, silent_s: float) -> str:
         return f"{'the driver does not close it' if self._closing else 'no picture'} for {silent_s:.0f} s"
 
@@ -282,7 +300,8 @@ class _Reader(threading.Thread):
         self.in_source, self._busy_since = True, time.monotonic()
         source = self._source = self._capture.open_source()
         capture = self._capture
-        sight = Sight(freeze_s=capture.freeze_s, dark_s=capture.dark_s, still=source.still, dark=capture.dark)
+        sight: Sight | None = None
+        damaged = 0
         while not self._dismissed.is_set():
             # To show a still picture for long is what such a source is for.
             self._busy_since = None if source.still else time.monotonic()
@@ -290,6 +309,11 @@ class _Reader(threading.Thread):
             image = source.read()
             taken = time.monotonic()
             self.in_source, self._busy_since = False, None
+            if sight is None:  # what a network source is, its first read tells
+                freeze_s, dark_s, still = capture.freeze_s, capture.dark_s, source.still
+                sight = Sight(freeze_s=freeze_s, dark_s=dark_s, still=still, dark=capture.dark)
+            before, damaged = damaged, getattr(source, "damaged", 0)
+            capture.damaged += damaged - before
             capture.deliver(self, image, taken, sight.judge(image, taken))
             self._flowed = True
             capture.stage.beat()

@@ -20,6 +20,7 @@ def ended(work: Callable[[], int], interrupted: str = "") -> int:
     *interrupted* is said after Ctrl-C. What nobody foresaw shows its traceback with PYTHONDEVMODE=1; the
     daemon's is in its log as well.
     """
+    open_standard_streams()
     try:
         code = work()
         sys.stdout.flush()
@@ -41,6 +42,21 @@ def ended(work: Callable[[], int], interrupted: str = "") -> int:
         print(f"unexpected {type(error).__name__}: {told}; please report it to the makers", file=sys.stderr)
         return 1
     return code
+
+
+def open_standard_streams() -> None:
+    """Let what was started without a standard stream (``>&-``) print into nothing.
+
+    Else what is opened next, a socket or a camera, would take its descriptor and be printed into.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
 
 
 def whole(least: int = 0, most: int | None = None) -> Callable[[str], int]:

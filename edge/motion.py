@@ -11,9 +11,9 @@ from edge.types import Floats, Image
 # At 10 frames a second every eleventh is analysed whatever happens, which is 9 % of the calls: what moves
 # too little or too slowly to be seen here waits no longer.
 REFRESH_S = 1.05
-# After movement everything is analysed for so long without another look: where movement never ends, looking
-# must not cost what it can never save.
-LINGER_S = 0.5
+# After movement everything is analysed for so long without another look, doubled up to the second while each
+# look finds more of it: where movement never ends, looking must not cost what it can never save.
+LINGER_S = 0.5, 5.0
 
 # Cells on the longer side: the smallest face (detector.min_face = 0.08) covers about 4 x 4 of them.
 _CELLS = 48
@@ -29,25 +29,31 @@ class MotionGate:
     """Remembers the last analysed picture as a thumbnail and compares the following ones with it."""
 
     def __init__(self) -> None:
-        self._reference: Floats | None = None
+        self._reference: Floats | None = None  # None: there is none of the last analysed picture
         self._analysed = 0.0  # when the reference was taken, monotonic s
         self._lingers_until = 0.0  # monotonic s
+        self._linger_s = LINGER_S[0]  # after the next movement
 
     def moved(self, image: Image, taken: float, *, unsettled: bool = False) -> bool:
         """Whether *image* is to be analysed: something moved, the last time is long ago, or *unsettled*.
 
-        *taken* in seconds, never falling. True makes *image* the one that the next ones are compared with.
+        *taken* in seconds, never falling. Whether True or False: the next ones are compared with the last
+        one that was analysed.
         """
-        if self._reference is not None and taken < self._lingers_until:
+        if unsettled or taken < self._lingers_until:
+            self._reference = None
             return True
-        cells = thumbnail(image)
-        before = self._reference
-        changed = before is None or before.shape != cells.shape or differs(before, cells)
-        if not (changed or unsettled or taken - self._analysed >= REFRESH_S):
-            return False
+        before, cells = self._reference, thumbnail(image)
+        if before is not None and (before.shape != cells.shape or differs(before, cells)):
+            self._reference = None
+            self._lingers_until = taken + self._linger_s
+            self._linger_s = min(2 * self._linger_s, LINGER_S[1])
+            return True
+        if before is not None:
+            self._linger_s = LINGER_S[0]
+            if taken - self._analysed < REFRESH_S:
+                return False
         self._reference, self._analysed = cells, taken
-        if changed and before is not None:
-            self._lingers_until = taken + LINGER_S
         return True
 
 
@@ -70,7 +76,13 @@ def differs(before: Floats, after: Floats) -> bool:
     flicker under a rolling shutter each row in its own way. Noise is estimated from the same difference.
     """
     change = after - before
-    change -= np.median(change, axis=1, keepdims=True)
+    change -= _medians(change)
     size = np.abs(change)
-    sigma = 1.4826 * float(np.median(size))
+    sigma = 1.4826 * float(_medians(size.reshape(1, -1))[0, 0])
     return bool(size.max() > min(max(_FLOOR, _SIGMAS * sigma), _CEILING))
+
+
+def _medians(rows: Floats) -> Floats:
+    """The upper median of each row, as a column; an eighth of np.median's time."""
+    middle = rows.shape[1] // 2
+    return np.partition(rows, middle, axis=1)[:, middle : middle + 1]

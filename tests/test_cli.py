@@ -4,6 +4,7 @@ import argparse
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -108,3 +109,32 @@ def test_development_mode_shows_where_a_surprise_came_from() -> None:
     assert done.returncode == 1
     assert "Traceback" in done.stderr
     assert "ZeroDivisionError" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(("command", "code"), [("check", 0), ("check --config /nowhere.toml", 78)])
+def test_what_is_started_without_standard_streams_ends_as_it_would_with_them(
+    closed: str, command: str, code: int, tmp_path: Path
+) -> None:
+    """And no file that it opens takes their place, to be printed into."""
+    done = subprocess.run(
+        ["sh", "-c", f"exec {sys.executable} -m edge {command} {closed}"], cwd=tmp_path,
+        env={"PYTHONPATH": str(Path(__file__).resolve().parents[1])}, capture_output=True, text=True,
+        timeout=60,
+    )  # fmt: skip
+    assert done.returncode == code
+    assert "Traceback" not in done.stdout + done.stderr
+    if closed == ">&-":
+        told = "/nowhere.toml: no such file or directory; name a readable TOML file\n"
+        assert done.stderr == ("" if code == 0 else told)
+
+
+def test_closed_descriptors_are_open_before_a_command_begins() -> None:
+    program = (
+        "import os, sys; from edge.cli import ended\n"
+        "def work(): [os.fstat(n) for n in range(3)]; print(1); sys.exit(40 + os.open(os.devnull, 0))\n"
+        "ended(work)"
+    )
+    for closed in ("<&- >&- 2>&-", "<&- 2>&-"):
+        done = subprocess.run(["sh", "-c", f'exec "{sys.executable}" -c "$0" {closed}', program], timeout=60)
+        assert done.returncode >= 43

@@ -177,6 +177,12 @@ def test_a_failed_fetch_is_one_line_and_exit_1(tmp_path: Path, capsys: pytest.Ca
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert CATALOGUE["yunet"].mirror in error
+    for url in ("http://me:hunter2@127.0.0.1:1/yunet", "http://127.0.0.1:1/yunet?sig=hunter2"):
+        assert main(["models", "fetch", "yunet", "--directory", str(tmp_path), "--url", url]) == 1
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert "127.0.0.1:1/yunet" in error
+        assert "hunter2" not in error
 
 
 def test_files_live_in_systemds_state_directory_else_the_users_data(monkeypatch: pytest.MonkeyPatch) -> None:

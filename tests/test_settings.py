@@ -236,6 +236,58 @@ def test_mistakes_in_the_environment_are_told_by_the_variables_name(monkeypatch:
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("EMOTION_EDGE_SERVICE_HOST", ""),
+        ("EMOTION_EDGE_PORT_8321_TCP_ADDR", ""),
+        ("EMOTION_EDGE_CAMERA_NAME", ""),
+        ("emotion_edge_mqtt_port", "; did you mean EMOTION_EDGE_MQTT__PORT?"),
+    ],
+)
+def test_a_variable_that_only_begins_like_ours_is_ignored_with_a_warning(
+    name: str, hint: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(name, "tcp://10.0.0.1:8321")
+    assert load(write("[mqtt]\nport = 8883\n")).mqtt.port == 8883
+    assert caplog.messages == [f"environment: {name}: ignored; no setting of ours{hint}"]
+
+
+def test_a_variable_named_as_a_table_or_with_a_key_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("EMOTION_EDGE_NODE", "EMOTION_EDGE_CAMERA", "EMOTION_EDGE_WEBB__PORT"):
+        monkeypatch.setenv(name, "1")
+    assert [line.split(":")[1] for line in mistakes("")] == [
+        " EMOTION_EDGE_CAMERA", " EMOTION_EDGE_NODE", " EMOTION_EDGE_WEBB__PORT"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("auto", "auto"),
+        ("picamera", "picamera:0"),
+        ("/dev/video2", "/dev/../dev//video2"),
+        ("/dev/v4l/by-id/usb-cam", "v4l2src device=/dev/v4l/by-id/usb-cam ! a ! b"),
+        ("/dev/stdin", "/dev/fd/0"),  # two links to one
+    ],
+)
+def test_two_cameras_on_one_device_are_found(first: str, second: str) -> None:
+    (mistake,) = mistakes(
+        f'[[camera]]\nname = "a"\nsource = "{first}"\n[[camera]]\nname = "b"\nsource = "{second}"\n'
+    )
+    assert mistake.startswith(f'config.toml:6: camera[1].source: found "{os.path.normpath(second)[:40]}')
+    assert mistake.endswith(
+        ", the device of camera[0], which no second one can have; name another, or remove one of the two"
+    )
+
+
+@pytest.mark.parametrize("source", ["rtsp://cam/1", "portraits", "a ! b", "/dev/video3", "picamera:1"])
+def test_what_two_cameras_can_share_or_do_not_share_is_no_mistake(source: str) -> None:
+    other = {"/dev/video3": "/dev/video4", "picamera:1": "picamera"}.get(source, source)
+    text = f'[[camera]]\nname = "a"\nsource = "{source}"\n[[camera]]\nname = "b"\nsource = "{other}"\n'
+    assert [camera.source for camera in load(write(text)).camera] == [source, other]
+
+
 def password(text: str) -> str:
     secret = load(write(text)).mqtt.password
     assert secret is not None
@@ -375,8 +427,11 @@ def test_the_default_id_tells_machines_apart_without_telling_the_machine_id(
     assert tables.default_node_id() == "emotion-3eb1bd"
 
 
-def test_without_a_machine_id_the_hosts_name_is_the_default_id(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Path, "read_text", lambda path: "")
+@pytest.mark.parametrize("content", ["", "\n", "uninitialized\n", "0" * 32, "0123456789abcdef"])
+def test_without_a_machine_id_the_hosts_name_is_the_default_id(
+    content: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda path: content)
     monkeypatch.setattr("socket.gethostname", lambda: "pi.küche.lan")
     assert tables.default_node_id() == "pi-k-che-lan"
 

@@ -122,3 +122,25 @@ def test_a_missing_file_a_folder_and_an_endless_device_are_told(tmp_path: Path) 
         read_toml(Path("/dev/zero"))
     with pytest.raises(ConfigError, match="null byte"):
         read_toml(Path("a\0b"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a = 1\nb = “c”\n", ':2: found the quote “, which TOML does not know; write "'),
+        ("[‘b’]\n", ":1: found the quote ‘, which TOML does not know; write '"),
+        ("b = „c“\n", ':1: found the quote „, which TOML does not know; write "'),
+        ('b = "c”\nd = 1\n', ':1: found the quote ”, which TOML does not know; write "'),
+        ('b = "“c”" d\n', ":1: not TOML: expected newline or end of document after a statement"),
+        ("b = c # “d”\n", ":1: not TOML: invalid value; a text needs quotes"),
+    ],
+)
+def test_a_word_processors_quotes_are_named(text: str, said: str, tmp_path: Path) -> None:
+    path = written(tmp_path, text.encode())
+    with pytest.raises(ConfigError) as caught:
+        read_toml(path)
+    assert str(caught.value) == f"{path}{said}"
+
+
+def test_such_quotes_within_a_text_are_a_part_of_it(tmp_path: Path) -> None:
+    assert read_toml(written(tmp_path, 'b = "“c”"\n'.encode())).data == {"b": "“c”"}

@@ -10,6 +10,8 @@ from edge.types import LABELS, EdgeError
 from tests.tiny_onnx import write_onnx
 from training import data
 from training.__main__ import main
+from training.fit.batches import select
+from training.recipe import Recipe
 
 PIXELS = " ".join(str(value % 256) for value in range(48 * 48))
 IMAGE = (np.arange(48 * 48) % 256).astype(np.uint8).reshape(48, 48)
@@ -263,6 +265,28 @@ def test_a_distribution_leaves_contempt_and_single_votes_out_and_sums_to_one() -
     assert data.distributions(votes(NF=10)).sum() == 0
 
 
+@pytest.mark.parametrize(
+    ("given", "firm", "raw", "microsoft"),
+    [
+        # anger, disgust, fear, happy, sad, surprise, neutral, as counts; None: no target
+        (votes(anger=6, sadness=2, fear=1, contempt=1), "6...2..", "6.1.2..", "6...2.."),
+        (votes(contempt=6, neutral=3, anger=1), "......3", "1.....3", "......3"),
+        (votes(unknown=4, sadness=3, fear=2, NF=1), "..2.3..", "..2.3..", None),
+        (votes(NF=5, happiness=4, unknown=1), "...4...", "...4...", None),
+        (votes(happiness=4, NF=4, fear=1), "...4...", "..14...", "...4..."),  # a tie is no majority
+        (votes(fear=1, surprise=1, contempt=8), "..1..1.", "..1..1.", None),
+        (votes(NF=10), None, None, None),
+    ],
+)
+def test_votes_become_targets_by_the_rule_asked_for(
+    given: np.ndarray, firm: str | None, raw: str | None, microsoft: str | None
+) -> None:
+    for rule, told in (("firm", firm), ("raw", raw), ("microsoft", microsoft)):
+        counts = np.array([0 if one == "." else int(one) for one in told or "." * 7])
+        wanted = counts / max(counts.sum(), 1)
+        np.testing.assert_allclose(data.targets(given, rule)[0], wanted, rtol=1e-6, err_msg=rule)
+
+
 def test_fer2013_has_the_counts_that_others_have_found_in_it(
     shared_data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -275,6 +299,8 @@ def test_fer2013_has_the_counts_that_others_have_found_in_it(
     assert (data.majority(public.votes) >= 0).sum() == 3186
     assert data.recurring(public.images, training.images).sum() == 280
     assert data.blank(dataset.images).sum() == 12
+    rows = {rule: len(select(dataset, Recipe(ferplus=1.0, votes=rule)).images) for rule in data.RULES}
+    assert rows == {"firm": 28217, "raw": 28217, "microsoft": 28013}
 
 
 GOOD = f"3,{PIXELS},PublicTest"

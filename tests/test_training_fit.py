@@ -23,7 +23,7 @@ from training.fit import records
 # Keras 3.15 on TensorFlow copies variables in a way that numpy 2 warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
-RECIPE = "epochs = 4\nbatch = 35\nlearning_rate = 0.02\nferplus = 0.0\nseed = 3\n"
+RECIPE = "epochs = 4\nbatch = 35\nlearning_rate = 0.02\nferplus = 0.0\nseed = 3\nsnapshots = 2\n"
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,8 @@ def history(out: Path) -> list[dict[str, str]]:
 
 def test_a_run_leaves_its_network_its_record_and_what_quantize_needs(run: Path) -> None:
     assert sorted(path.name for path in run.iterdir()) == [
-        "calibration.npz", "checkpoint.npz", "history.csv", "model.keras", "recipe.json", "tensorboard",
+        "calibration.npz", "checkpoint.npz", "epoch-003.keras", "epoch-004.keras", "history.csv",
+        "model.keras", "recipe.json", "tensorboard",
     ]  # fmt: skip
     assert [row["epoch"] for row in history(run)] == ["1", "2", "3", "4"]
     record = json.loads((run / "recipe.json").read_text())
@@ -108,7 +109,7 @@ def test_a_killed_run_resumes_on_the_curve_it_would_have_had(data: Path, run: Pa
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert len(children) >= 2
-    assert psutil.wait_procs(children, timeout=20)[1] == []  # nobody is left working for the dead
+    assert psutil.wait_procs(children, timeout=120)[1] == []  # nobody is left working for the dead
     assert len(history(out)) >= 1
     # Without the processes: who varies the pictures changes nothing.
     assert alone(arguments(data, out, "--resume")).wait() == 0

@@ -31,6 +31,8 @@ def test_what_a_recipe_leaves_out_keeps_its_default(tmp_path: Path) -> None:
         ("optimizer = 'lion'", "optimizer: 'lion'; sgd, adam would do"),
         ("schedule = 1", "schedule: 1; cosine, plateau, constant would do"),
         ("keep = 'first'", "keep: 'first'; last, best would do"),
+        ("votes = 'hard'", "votes: 'hard'; firm, raw, microsoft would do"),
+        ("precision = 16", "precision: 16; float32, bfloat16 would do"),
         ("early_stopping = -1", "early_stopping: -1; 0 to 10000 would do"),
         ("[augment]\njpeg = 2", "augment.jpeg: 2; 0 to 1 would do"),
         ("[augment]\nturn = 1", "augment.turn: unknown key"),

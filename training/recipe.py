@@ -58,12 +58,16 @@ class Recipe:
     plateau_least: float = 1e-6  # the rate goes no lower
     early_stopping: int = 0  # epochs without a better accuracy that end the run; 0: none do
     keep: str = "last"  # which epoch's weights the run leaves: the last one's, or the best one's
+    snapshots: int = 0  # how many of the last epochs leave their own epoch-N.keras, to be averaged
     momentum: float = 0.9  # Nesterov's; of Adam's mean of gradients
     # Decoupled, as Keras means it (a step takes learning_rate * weight_decay off a kernel): an L2
     # penalty w under momentum m acts like w / (1 - m).
     weight_decay: float = 3e-3
     ema: float = 0.998  # of the weights, per step; the averaged ones are evaluated and saved
     ferplus: float = 0.5  # share of the FER+ distribution in the target; the rest is the hard label
+    # How votes become that distribution. firm: single votes dropped where more remain; raw: each vote for one
+    # of the seven counts; microsoft: single votes dropped, rows that most call unknown or no face left out.
+    votes: str = "firm"
     label_smoothing: float = 0.0
     mixup: float = 0.0  # alpha of the Beta distribution that two pictures' shares are drawn from; 0: none
     # Distillation (Hinton et al. 2015): the share of the loss that is the distance to the mean of the
@@ -74,6 +78,9 @@ class Recipe:
     # every label equally often. FER2013 has 16 happy faces for one that is disgusted.
     balance: float = 0.0
     dropout: float = 0.2
+    # What the layers compute in; weights, loss, averages and the saved network are float32 in both. bfloat16
+    # is used where the processor has it (training/fit/precision.py), float32 elsewhere.
+    precision: str = "float32"
     seed: int = 1
     augment: Augment = field(default_factory=Augment)
     data: tuple[dict[str, str], ...] = ()  # name, licence, used_for of each data set: for the model's card
@@ -92,7 +99,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "epochs": (1, 100_000), "batch": (1, 65_536), "learning_rate": (0, 10), "warmup_epochs": (0, 1000),
     "momentum": (0, 0.9999), "weight_decay": (0, 1), "ema": (0, 0.999999), "ferplus": (0, 1),
     "plateau_patience": (1, 1000), "plateau_factor": (0.001, 0.999), "plateau_least": (0, 1),
-    "early_stopping": (0, 10_000), "mixup": (0, 10), "distill": (0, 1), "temperature": (0.1, 100),
+    "early_stopping": (0, 10_000), "snapshots": (0, 10_000), "mixup": (0, 10), "distill": (0, 1),
+    "temperature": (0.1, 100),
     "label_smoothing": (0, 0.9), "balance": (0, 1), "dropout": (0, 0.95), "seed": (0, 2**31 - 1),
     "augment.flip": (0, 1),
     "augment.shift": (0, 0.5), "augment.scale": (0, 0.9), "augment.rotation": (0, 180),
@@ -103,6 +111,7 @@ _RANGES: dict[str, tuple[float, float]] = {
 }  # fmt: skip
 _CHOICES: dict[str, tuple[str, ...]] = {
     "optimizer": ("sgd", "adam"), "schedule": ("cosine", "plateau", "constant"), "keep": ("last", "best"),
+    "votes": ("firm", "raw", "microsoft"), "precision": ("float32", "bfloat16"),
 }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from edge import __version__
 from edge.detectors.files import CATALOGUE, DetectorFile, models_directory, verify
+from edge.secrecy import masked
 from edge.types import EdgeError
 
 STALL_S = 20.0  # without a byte
@@ -88,8 +89,8 @@ def fetch(
     sha256 = hashlib.sha256(content).hexdigest()
     if sha256 != entry.sha256:
         raise EdgeError(
-            f"{url or entry.url}: sha256 {sha256[:12]}…, {entry.file} has {entry.sha256[:12]}…; "
-            f"nothing was kept{_elsewhere(url, entry)}"
+            f"{_shown(url or entry.url, entry)}: sha256 {sha256[:12]}…, "
+            f"{entry.file} has {entry.sha256[:12]}…; nothing was kept{_elsewhere(url, entry)}"
         )
     _write(path, content)
     return f"{path}: {len(content)} bytes, sha256 ok"
@@ -97,7 +98,7 @@ def fetch(
 
 def _download(url: str, entry: DetectorFile) -> bytes:
     """The bytes at *url*, at most one more than *entry* has."""
-    elsewhere = _elsewhere(url, entry)
+    elsewhere, shown = _elsewhere(url, entry), _shown(url, entry)
     started = time.monotonic()
     content = b""
     try:
@@ -110,27 +111,27 @@ def _download(url: str, entry: DetectorFile) -> bytes:
                 _progress(len(content), entry.size)
                 if len(content) > entry.size:
                     raise EdgeError(
-                        f"{url}: more than the {entry.size} bytes of {entry.file}; "
+                        f"{shown}: more than the {entry.size} bytes of {entry.file}; "
                         f"nothing was kept{elsewhere}"
                     )
                 if time.monotonic() - started > LIMIT_S:
                     raise EdgeError(
-                        f"{url}: {len(content)} of {entry.size} bytes in {LIMIT_S:.0f} s; "
+                        f"{shown}: {len(content)} of {entry.size} bytes in {LIMIT_S:.0f} s; "
                         f"too slow, run it again{elsewhere}"
                     )
     except urllib.error.HTTPError as error:
         error.close()
-        raise EdgeError(f"{url}: HTTP {error.code} {error.reason}{elsewhere}") from error
+        raise EdgeError(f"{shown}: HTTP {error.code} {error.reason}{elsewhere}") from error
     except (OSError, http.client.HTTPException) as error:
         if content:
-            raise _cut(url, len(content), entry.size) from error
+            raise _cut(shown, len(content), entry.size) from error
         reason = getattr(error, "reason", None) or error
-        raise EdgeError(f"{url}: cannot be reached: {reason}; is there a network?{elsewhere}") from error
+        raise EdgeError(f"{shown}: cannot be reached: {reason}; is there a network?{elsewhere}") from error
     except ValueError as error:
-        raise EdgeError(f"{url}: not an address: {error}; https://… is") from error
+        raise EdgeError(f"{shown}: not an address: {masked(str(error))}; https://… is") from error
     # http.client does not say so when a body read in pieces ends early.
     if announced is not None and len(content) < announced:
-        raise _cut(url, len(content), announced)
+        raise _cut(shown, len(content), announced)
     return content
 
 
@@ -138,6 +139,11 @@ def _cut(url: str, received: int, expected: int) -> EdgeError:
     return EdgeError(
         f"{url}: the connection was cut after {received} of {expected} bytes; nothing was kept, run it again"
     )
+
+
+def _shown(url: str, entry: DetectorFile) -> str:
+    """*url* as it may be printed: what the user named may have a token in it."""
+    return url if url in (entry.url, entry.mirror) else masked(url)
 
 
 def _elsewhere(url: str | None, entry: DetectorFile) -> str:

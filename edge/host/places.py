@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+WITHOUT_HOME = Path("/var/lib/emotion-edge")
+
 
 def state_file(name: str, node: str) -> Path:
     """*node*'s own ``NAME.suffix`` in the state directory: ``NAME-NODE.suffix``."""
@@ -17,12 +19,17 @@ def state_file(name: str, node: str) -> Path:
 
 
 def state_directory() -> Path:
-    """systemd's state directory, else ``emotion-edge`` in the user's data directory; it may not exist yet."""
+    """systemd's state directory, else ``emotion-edge`` in the user's data directory; it may not exist yet.
+
+    A user without a home (a container's, who has no passwd entry) has the system's, if it lets him.
+    """
     # StateDirectory= may name several, separated by colons; the first is the unit's own.
     state = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
     if state:
         return Path(state)
     # The XDG specification: a relative path is to be ignored.
     data = os.environ.get("XDG_DATA_HOME", "")
-    base = Path(data) if data.startswith("/") else Path.home() / ".local" / "share"
-    return base / "emotion-edge"
+    if data.startswith("/"):
+        return Path(data) / "emotion-edge"
+    home = os.path.expanduser("~") if os.environ.get("HOME", "/") else "~"
+    return Path(home, ".local/share/emotion-edge") if home.startswith("/") else WITHOUT_HOME

@@ -61,6 +61,7 @@ class CameraHealth:
     dropped: int  # frames that a newer one replaced before they were analysed
     latency_ms: tuple[float, float] | None = None  # (p50, p95), from a frame's arrival to its messages'
     failed: int = 0  # frames whose analysis failed; they were skipped
+    damaged: int = 0  # pictures that could not be decoded; they were left out
     picture: str | None = "ok"  # or "dark", "frozen"; None while none comes
     skipped: int = 0  # frames without detection, because nothing had moved; since the start
 
@@ -296,6 +297,7 @@ def _camera_health(camera: CameraHealth) -> dict[str, Any]:
         "latency_ms": _percentiles(camera.latency_ms, 1),
         "dropped": camera.dropped,
         "failed": camera.failed,
+        "damaged": camera.damaged,
         "picture": camera.picture,
         "skipped": camera.skipped,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
@@ -39,6 +40,8 @@ from edge.settings.tables import (
 )
 from edge.settings.toml_lines import KeyPath, TomlFile, read_toml
 from edge.types import ConfigError
+
+log = logging.getLogger(__name__)
 
 SEARCHED = (Path("/etc/emotion-edge/config.toml"), Path("config.toml"))  # the first that exists
 ENVIRONMENT_PREFIX = "EMOTION_EDGE_"
@@ -100,6 +103,20 @@ class Settings(BaseSettings):
                 raise rule(
                     f"found {found(name)}, which camera[{names.index(name)}] has; another name would do",
                     at=(index, "name"),
+                )
+        return cameras
+
+    @field_validator("camera")
+    @classmethod
+    def _have_devices_of_their_own(cls, cameras: tuple[Camera, ...]) -> tuple[Camera, ...]:
+        devices = [camera.device for camera in cameras]
+        for index, device in enumerate(devices):
+            if device and device in devices[:index]:
+                first = devices.index(device)
+                raise rule(
+                    f"found {found(cameras[index].source)}, the device of camera[{first}], which no second "
+                    "one can have; name another, or remove one of the two",
+                    at=(index, "source"),
                 )
         return cameras
 
@@ -217,11 +234,24 @@ def _environment(mistakes: list[tuple[int, str]]) -> dict[KeyPath, str]:
         upper = name.upper()  # pydantic-settings takes them in any case
         if upper in known and without_line_end(text):
             places[known[upper]] = f"environment: {name}"
+        elif _is_foreign(upper):
+            log.warning("environment: %s: ignored; no setting of ours%s", name, _meant(upper, known))
         elif upper.startswith(f"{ENVIRONMENT_PREFIX}CAMERA"):
             mistakes.append((0, f"environment: {name}: unknown; cameras are described in the file"))
         elif upper.startswith(ENVIRONMENT_PREFIX) and upper not in known:
             mistakes.append((0, f"environment: {name}: unknown{_similar(upper, known)}"))
     return places
+
+
+def _is_foreign(variable: str) -> bool:
+    """Whether *variable* only begins like ours: a platform's EMOTION_EDGE_PORT, say."""
+    name = variable.removeprefix(ENVIRONMENT_PREFIX)
+    return name != variable and "__" not in name and name.lower() not in TABLES
+
+
+def _meant(variable: str, known: Iterable[str]) -> str:
+    meant = [name for name in known if name.replace("__", "_") == variable]
+    return f"; did you mean {meant[0]}?" if meant else ""
 
 
 def _similar(variable: str, known: Iterable[str]) -> str:

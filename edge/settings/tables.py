@@ -80,13 +80,14 @@ ModelFile = Annotated[Path, Field(strict=False), AfterValidator(_model)]
 def default_node_id() -> str:
     """``emotion-`` and six hex digits that tell machines apart without telling the machine's id.
 
-    Where there is no /etc/machine-id (a container), the host's name.
+    Where /etc/machine-id is missing or not set yet (a container, an image before its first boot), the
+    host's name.
     """
     try:
         machine = Path("/etc/machine-id").read_text().strip()
     except (OSError, UnicodeDecodeError):
         machine = ""
-    if machine:
+    if re.fullmatch(r"[0-9a-f]{32}", machine) and set(machine) != {"0"}:
         return f"emotion-{hashlib.sha256(machine.encode()).hexdigest()[:6]}"
     return re.sub(r"[^a-zA-Z0-9_-]", "-", socket.gethostname())[:64] or "emotion"
 
@@ -237,6 +238,19 @@ class Camera(_Table):
     loop: bool = False
     rtsp_transport: Literal["tcp", "udp"] = "tcp"
     faces: int = Field(default=2, ge=1, le=6)
+
+    @property
+    def device(self) -> str | None:
+        """The device that this camera alone may have, by one name for each; None: it shares what it reads."""
+        if self.source.startswith("/dev/"):
+            return os.path.realpath(self.source)
+        if self.source == "picamera":
+            return "picamera:0"
+        if self.source == "auto" or re.fullmatch(r"picamera:\d", self.source):
+            return self.source
+        # A GStreamer pipeline.
+        place = re.search(r"\sdevice\s*=\s*[\"']?(/dev/[^\s\"']+).*\s!\s", self.source)
+        return os.path.realpath(place[1]) if place else None
 
     @field_validator("name")
     @classmethod

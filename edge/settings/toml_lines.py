@@ -32,6 +32,11 @@ _TOKEN = re.compile(
 )
 
 
+# What a word processor or a web page makes of " and '.
+_CURLY = re.compile("[“”„‟«»″‘’‚‛]")
+_NO_CODE = re.compile(r"""\"(?:\\.|[^"\\])*\"|'[^']*'|\#.*""")  # strings and the comment of a line
+
+
 class TomlFile(NamedTuple):
     """What a file says and where it says it."""
 
@@ -199,7 +204,10 @@ def _syntax_error(path: Path, text: str, message: str) -> str:
     what, _, where = message.partition(" (at ")
     number = re.match(r"line (\d+)", where)
     line = int(number[1]) if number else max(1, len(text.rstrip().splitlines()))
-    if what == "Cannot overwrite a value":
+    if curly := _CURLY.search(_NO_CODE.sub("", text.split("\n")[line - 1])):
+        quote = "'" if curly[0] in "‘’‚‛" else '"'
+        what = f"found the quote {curly[0]}, which TOML does not know; write {quote}"
+    elif what == "Cannot overwrite a value":
         key = re.match(r"\s*\[*([\w.-]+)", text.splitlines()[line - 1])
         what = f"{key[1] if key else 'this key'}: was given before; keep one of the two"
     elif what.startswith("Exceeds the limit"):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from typing import Literal
+
+import av
 
 from edge.secrecy import masked
 from edge.sources.leash import Leash
 from edge.sources.opened import Opened
+from edge.sources.pace import Silence
 from edge.sources.streams import Live, Polled
 from edge.sources.video import Player
-from edge.types import Image
+from edge.types import EdgeError, Image
 
 Transport = Literal["tcp", "udp"]
 
@@ -18,7 +22,11 @@ Transport = Literal["tcp", "udp"]
 # what it wraps is held to the list as well.
 _WEB = "http,https,tcp,tls,crypto"
 _RTSP = "rtsp,rtsps,rtp,srtp,rtcp,udp,tcp,tls"
+_FIRST_S = 30.0  # from the first picture to the second, where the stream does not say how fast they come
 _OPEN_S = 30.0  # until the first picture: a camera of one in 10 s is waited for; to connect takes 5 s at most
+# Addresses that fell silent after one picture though they declare a rate: perhaps they are only slow, and
+# are given time from then on.
+_mistrusted: set[str] = set()
 
 
 class Network:
@@ -66,7 +74,12 @@ class Network:
         self._leash.check()
         if self._source is None:
             self._source = self._begin()
-        return self._source.read()
+        try:
+            return self._source.read()
+        except EdgeError:
+            if isinstance(self._source, Live) and not self._source.interval_known:
+                _mistrusted.add(self._address)
+            raise
 
     def interrupt(self) -> None:
         self._leash.interrupt()
@@ -87,7 +100,7 @@ class Network:
         """Open the address and see what it gives."""
         opened = self._open()
         if self._rtsp:
-            return Live(opened, self._leash, fps=self._fps)
+            return self._live(opened)
         if opened.format.endswith("_pipe") or opened.format == "image2":
             return self._one_or_many(opened)
         if opened.finite:
@@ -97,7 +110,18 @@ class Network:
                 return turns.popleft() if turns else self._open()
 
             return Player(open_again, self._leash, fps=self._fps, loop=self._loop, paced=self._paced)
-        return Live(opened, self._leash, fps=self._fps, spread=opened.format == "hls" and self._paced)
+        return self._live(opened)
+
+    def _live(self, opened: Opened, begun: Iterable[av.VideoFrame] = ()) -> Live:
+        trusted = opened.declares_rate and self._address not in _mistrusted
+        return Live(
+            opened,
+            self._leash,
+            fps=self._fps,
+            spread=opened.format == "hls" and self._paced,
+            first_s=Silence.LEAST_S if trusted else _FIRST_S,
+            begun=begun,
+        )
 
     def _one_or_many(self, opened: Opened) -> Live | Polled:
         """What *opened*, a bare picture, is: one picture, or the first of many without a container."""
@@ -108,4 +132,4 @@ class Network:
             opened.close()
             return Polled(image, self._open, self._leash, fps=self._poll_fps)
         begun = [frame for frame in (first, second) if frame is not None]
-        return Live(opened, self._leash, fps=self._fps, begun=begun)
+        return self._live(opened, begun)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping
+from fractions import Fraction
 
 import av
 from av.packet import Packet
@@ -68,8 +69,18 @@ class Opened:
     @property
     def period(self) -> float:
         """Seconds from one picture to the next as the container says, 1/25 where it does not."""
-        rate = self._stream.average_rate or self._stream.guessed_rate
+        rate = self._rate or self._stream.guessed_rate
         return 1 / float(rate) if rate and 0 < rate <= 1000 else 0.04
+
+    @property
+    def declares_rate(self) -> bool:
+        """Whether the stream says how fast its pictures come; what FFmpeg says of MJPEG is made up."""
+        return bool(self._rate) and self._stream.codec_context.name != "mjpeg"
+
+    @property
+    def _rate(self) -> Fraction | None:
+        """Pictures a second as container or codec say; None or 0 where neither does."""
+        return self._stream.average_rate or self._stream.codec_context.framerate
 
     def next(self, limit_s: float) -> av.VideoFrame | None:
         """The next picture; None at the end. EdgeError when none came for *limit_s*, and once interrupted."""

@@ -99,10 +99,10 @@ class Timeline:
 class Silence:
     """For how long a stream may be silent, by how far apart its pictures came in the last minute."""
 
-    FIRST_S = 30.0  # until two have come nobody knows
     LEAST_S, MOST_S = 4.0, 120.0
 
-    def __init__(self, least_s: float = LEAST_S) -> None:
+    def __init__(self, *, first_s: float, least_s: float = LEAST_S) -> None:
+        self._first_s = first_s  # until two pictures have come
         self._least_s = least_s
         self._last: float | None = None  # when the last picture came, monotonic s
         self._known = False
@@ -120,13 +120,13 @@ class Silence:
         self._last = now
 
     @property
-    def longest(self) -> float:
-        """Seconds between two pictures lately, at most; 0 where fewer than two came."""
-        return max(self._recent, self._before)
+    def known(self) -> bool:
+        """Two pictures have come."""
+        return self._known
 
     @property
     def patience(self) -> float:
         """Seconds without a picture after which the stream counts as stalled."""
         if not self._known:
-            return max(self.FIRST_S, self._least_s)
-        return min(max(2.5 * self.longest, self._least_s), self.MOST_S)
+            return max(self._first_s, self._least_s)
+        return min(max(2.5 * max(self._recent, self._before), self._least_s), self.MOST_S)

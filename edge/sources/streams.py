@@ -21,8 +21,9 @@ _LONGEST_GAP_S = 20.0  # of a spread stream; beyond, its stamps leap
 class Live:
     """The pictures of *opened*, as they come or, with *spread*, at the distances that their stamps tell.
 
-    At most *fps* a second; *begun* are those that were read before. It never ends regularly: when the sender
-    stops, or is silent for longer than its own interval explains, read() raises EdgeError.
+    At most *fps* a second; *first_s* is what the second one may take; *begun* are those read before. It never
+    ends regularly: when the sender stops, or is silent for longer than its own interval explains, read()
+    raises EdgeError.
     """
 
     still = False
@@ -34,19 +35,25 @@ class Live:
         *,
         fps: float | None = None,
         spread: bool = False,
+        first_s: float = Silence.LEAST_S,
         begun: Iterable[av.VideoFrame] = (),
     ) -> None:
         self._opened = opened
         self._leash = leash
         self._limit = RateLimit(fps)
         self._begun = deque(begun)
-        self._silence = Silence(_SEGMENTS_S) if spread else Silence()
+        least_s = _SEGMENTS_S if spread else Silence.LEAST_S
+        self._silence = Silence(first_s=first_s, least_s=least_s)
         self._timeline = Timeline(_LONGEST_GAP_S) if spread else None
         self._pace = Pace()
 
     @property
     def patience(self) -> float:
         return self._silence.patience
+
+    @property
+    def interval_known(self) -> bool:
+        return self._silence.known
 
     @property
     def damaged(self) -> int:

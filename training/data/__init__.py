@@ -21,11 +21,11 @@ from training.data.csvs import read_csv, with_votes
 from training.data.dataset import SIZE, Dataset, Problems, blank, first, joined
 from training.data.labels import USAGES, label_of, usage_of
 from training.data.trees import read_tree
-from training.data.votes import VOTE_OF_LABEL, VOTES, distributions, majority
+from training.data.votes import RULES, VOTE_OF_LABEL, VOTES, distributions, majority, targets
 
 __all__ = [
-    "SIZE", "USAGES", "VOTES", "VOTE_OF_LABEL", "Dataset", "blank", "distributions", "first_seen",
-    "label_of", "majority", "read", "recurring",
+    "RULES", "SIZE", "USAGES", "VOTES", "VOTE_OF_LABEL", "Dataset", "blank", "distributions", "first_seen",
+    "label_of", "majority", "read", "recurring", "targets",
 ]  # fmt: skip
 
 

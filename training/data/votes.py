@@ -20,6 +20,7 @@ VOTES = (
     "NF",
 )
 VOTE_OF_LABEL = [4, 5, 6, 1, 3, 2, 0]  # LABELS' order -> column of VOTES
+RULES = ("firm", "raw", "microsoft")
 
 
 def distributions(votes: np.ndarray) -> np.ndarray:
@@ -32,6 +33,22 @@ def distributions(votes: np.ndarray) -> np.ndarray:
     firm = np.where(seven > 1, seven, 0)
     chosen = np.where(firm.sum(1, keepdims=True) > 0, firm, seven)
     return np.asarray(chosen / np.maximum(chosen.sum(1, keepdims=True), 1), np.float32)
+
+
+def targets(votes: np.ndarray, rule: str) -> np.ndarray:
+    """FER+ *votes* (n, 10) as targets (n, 7) float32 in LABELS' order by *rule*, one of RULES.
+
+    ``firm`` is `distributions`; ``raw`` counts each vote for one of the seven; ``microsoft`` drops single
+    votes, and the whole row where most of what is left say unknown or NF, or nobody names one of the seven.
+    All zero: no target, the row cannot be trained on.
+    """
+    if rule == "firm":
+        return distributions(votes)
+    kept = np.where(votes > 1, votes, 0) if rule == "microsoft" else votes
+    seven = kept[:, VOTE_OF_LABEL].astype(np.float32)
+    if rule == "microsoft":
+        seven[kept.argmax(1) >= VOTES.index("unknown")] = 0
+    return np.asarray(seven / np.maximum(seven.sum(1, keepdims=True), 1), np.float32)
 
 
 def majority(votes: np.ndarray) -> np.ndarray:

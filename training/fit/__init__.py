@@ -2,8 +2,9 @@
 
 A run is a folder: ``recipe.json`` (what was asked), ``history.csv`` (a line an epoch),
 ``checkpoint.npz`` (everything needed to go on after a kill), ``model.keras`` (averaged weights of the
-last or the best epoch), ``calibration.npz`` (what ``quantize --data`` needs) and ``tensorboard/``. What an
-epoch sees depends on seed and epoch alone, so a resumed run follows the curve it would have had.
+last or the best epoch), ``epoch-N.keras`` (those of the last few, where asked), ``calibration.npz`` (what
+``quantize --data`` needs) and ``tensorboard/``. What an epoch sees depends on seed and epoch alone, so a
+resumed run follows the curve it would have had.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from training import data
 from training.data import Dataset
 from training.fit import board, records, schedule
 from training.fit.batches import Rows, epoch_of, select, workers
+from training.fit.precision import available, computing_in
 from training.fit.steps import steps
 from training.networks import build
 from training.recipe import Recipe
@@ -74,6 +76,8 @@ def fit(
 
     keras.utils.set_random_seed(recipe.seed)
     model = build(network, recipe.dropout, "none" if os.path.exists(out / "checkpoint.npz") else weights)
+    if available(recipe.precision) == "bfloat16":
+        model = computing_in("bfloat16", model)
     optimizer = schedule.optimizer(recipe, count)
     optimizer.build(model.trainable_variables)
     if start_from is not None:
@@ -98,8 +102,7 @@ def _train(
 ) -> None:
     """The epochs that *out* lacks, each with its files."""
     count = len(rows.images) // recipe.batch
-    averaged = keras.models.clone_model(model)
-    averaged.set_weights(model.get_weights())
+    averaged = computing_in("float32", model)  # what is measured and saved
     state = [*model.variables, *optimizer.variables]
     done = records.restore_checkpoint(out, state, averaged.weights) if resume else 0
     accuracies = records.accuracies(out, recipe, done)
@@ -134,6 +137,8 @@ def _train(
             accuracies.append(records.judged(*measured, recipe))
             if recipe.keep == "last" or schedule.best(accuracies) == epoch:
                 records.write(out / "model.keras", averaged.save)
+            if epoch >= recipe.epochs - recipe.snapshots:
+                records.write(out / f"epoch-{epoch + 1:03d}.keras", averaged.save)
             row = (epoch + 1, loss, rate, *measured, time.monotonic() - began)
             # History before checkpoint: a kill in between repeats the epoch and rewrites its line.
             records.append(out, row)

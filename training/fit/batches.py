@@ -52,7 +52,7 @@ def select(dataset: Dataset, recipe: Recipe) -> Rows:
     blank = data.blank(training.images)
     leaked = data.recurring(training.images, validation.images) & ~blank
     drop, told = blank | leaked, [f"{blank.sum()} blank", f"{leaked.sum()} whose pixels recur in PublicTest"]
-    soft = data.distributions(training.votes)
+    soft = data.targets(training.votes, recipe.votes)
     if recipe.ferplus:
         if not training.has_votes:
             raise EdgeError("the recipe wants FER+ (ferplus > 0), the data has no votes; --ferplus FILE")
