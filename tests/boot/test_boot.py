@@ -1,4 +1,4 @@
-"""`make boot-test`: the Debian package in a booted Debian, in one run of 4 minutes.
+"""`make boot-test`: the Debian package in a booted Debian, in one run of 5 minutes.
 
 The tests follow one another in this order and share the machine; each leaves it as the next expects it.
 """
@@ -17,6 +17,7 @@ import pytest
 
 from tests.boot.machine import Machine, missing
 from tests.broker import eventually
+from tests.edgetpu_stub import Stub, leave_compiled
 
 TREE, PACKAGE = os.environ.get("BOOT_TREE", ""), os.environ.get("BOOT_PACKAGE", "")
 
@@ -211,12 +212,62 @@ def test_a_wrong_configuration_stays_stopped_with_one_line(machine: Machine) -> 
     assert faces(machine, 30) == 2
 
 
+def test_what_owns_the_edge_tpu_works_under_the_units_confinement(machine: Machine) -> None:
+    chip = machine.root / "srv/chip"
+    chip.mkdir()
+    stub = Stub(chip)
+    leave_compiled(chip)
+    at, drop_in = "/srv/chip", "/etc/systemd/system/emotion-edge.service.d"
+    machine(f"echo {at} >/etc/ld.so.conf.d/chip.conf; ldconfig; touch /dev/apex_0; mkdir {drop_in}")
+    machine(f"ln -s /usr/share/emotion-edge/drop-ins/coral-*.conf {drop_in}; systemctl daemon-reload")
+    config = machine.root / "etc/emotion-edge/config.toml"
+    config.write_text(f'{CONFIG}[model]\nfile = "{at}/emotion.edgetpu.tflite"\nruntime = "edgetpu"\n')
+    since = time.time()
+    machine(f"systemctl restart {UNIT}")
+
+    def told(line: str, times: int = 1) -> bool:
+        return eventually(lambda: machine.journal(UNIT, since).count(line) >= times, 90)
+
+    def child() -> int:
+        return int(machine("grep -al edgetpu_serve[r] /proc/[0-9]*/cmdline | cut -d/ -f3"))
+
+    proven = ", proven by its golden vectors"
+    assert told(proven), machine.journal(UNIT, since)
+    assert machine(f"grep -E '^(Seccomp|NoNewPrivs):' /proc/{child()}/status").split()[1::2] == ["1", "2"]
+    assert "CREDENTIALS" not in machine(f"tr '\\0' '\\n' </proc/{child()}/environ")
+    assert faces(machine, 30) == 2
+    daemon, first = main_pid(machine), child()
+    for tries, (fault, reason) in enumerate(
+        (("hang", "no answer within 1 s"), ("abort", "crashes (SIGABRT)")), 2
+    ):
+        stub.set(fault)
+        assert told(f"Edge TPU: {reason}")
+        assert faces(machine, 10) == 2  # by its twin on the CPU
+        stub.set("load")
+        assert told(proven, tries), machine.journal(UNIT, since)
+    assert (main_pid(machine), child() != first) == (daemon, True)
+    config.write_text(CONFIG)
+    machine(f"rm -r {drop_in} /dev/apex_0 /etc/ld.so.conf.d/chip.conf; ldconfig; systemctl daemon-reload")
+    machine(f"systemctl restart {UNIT}")
+    assert machine("grep -al edgetpu_serve[r] /proc/[0-9]*/cmdline", check=False) == ""
+
+
+def test_the_demo_runs_for_a_plain_user(machine: Machine) -> None:
+    said = machine("su games -s /bin/sh -c 'HOME=$(mktemp -d) emotion-edge demo --seconds 8'")
+    assert re.search(r"portraits +face \d +none +(→|->) +\w+", said), said
+    assert said.endswith("emotion-edge/demo/status")
+
+
 def test_no_file_lies_outside_its_places(machine: Machine, before: set[str]) -> None:
     assert sorted(path for path in paths(machine) - before if not OURS.match(path)) == []
 
 
 def test_an_upgrade_restarts_it_and_keeps_configuration_and_state(machine: Machine, tmp_path: Path) -> None:
     old, state = main_pid(machine), machine("ls /var/lib/emotion-edge")
+    # A switch as versions with one file for all nodes kept it.
+    earlier = machine.root / "var/lib/emotion-edge/switches.json"
+    earlier.write_text('{"v": 1, "nodes": {"booted": {"hall": {"min_confidence": "0.125"}}}}')
+    machine(f"chown emotion-edge:emotion-edge /var/lib/emotion-edge/{earlier.name}")
     unpacked = tmp_path / "unpacked"
     subprocess.run(["dpkg-deb", "-R", PACKAGE, unpacked], check=True)
     control = unpacked / "DEBIAN/control"
@@ -228,6 +279,8 @@ def test_an_upgrade_restarts_it_and_keeps_configuration_and_state(machine: Machi
     assert eventually(lambda: active(machine) and main_pid(machine) not in (0, old), 60)
     assert faces(machine, 30) == 2
     assert (machine.root / "etc/emotion-edge/config.toml").read_text() == CONFIG
+    assert heard(machine, "hall/min_confidence/state") == "0.125"
+    assert not earlier.exists()
     assert set(state.split()) <= set(machine("ls /var/lib/emotion-edge").split())
 
 
