@@ -1,6 +1,7 @@
 """Small real objects that keep the protocols, for tests of what stands around them."""
 
 import contextlib
+import re
 import signal
 import socket
 import subprocess
@@ -190,7 +191,8 @@ class CuttingServer:
 class RtspCamera:
     """An IP camera on the loopback: H.264 from ffmpeg, RTSP with RTP inside its TCP connection only.
 
-    With *login* ("user:password") it wants that, by Basic authentication.
+    With *udp* it sends RTP by UDP only. With *login* ("user:password") it wants that, by Basic
+    authentication.
     """
 
     _SDP = (
@@ -198,7 +200,9 @@ class RtspCamera:
         "a=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1\r\na=control:track\r\n"
     )
 
-    def __init__(self, login: str = "") -> None:
+    def __init__(self, login: str = "", *, udp: bool = False) -> None:
+        self._udp = udp
+        self._port = 0  # the client's, for RTP by UDP
         self._wanted = f"Authorization: Basic {b64encode(login.encode()).decode()}" if login else ""
         self._packets = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._packets.bind(("127.0.0.1", 0))
@@ -236,6 +240,9 @@ class RtspCamera:
             with client, contextlib.suppress(OSError):
                 self._answer(client)
                 while packet := self._packets.recv(65535):
+                    if self._udp:
+                        self._packets.sendto(packet, ("127.0.0.1", self._port))
+                        continue
                     client.sendall(b"$\0" + len(packet).to_bytes(2, "big") + packet)
 
     def _answer(self, client: socket.socket) -> None:
@@ -253,9 +260,17 @@ class RtspCamera:
                     challenge = 'WWW-Authenticate: Basic realm="camera"'
                     client.sendall(f"RTSP/1.0 401 Unauthorized\r\n{sequence}\r\n{challenge}\r\n\r\n".encode())
                     continue
+                transport = "RTP/AVP/TCP;unicast;interleaved=0-1"
+                if method == "SETUP" and self._udp:
+                    asked = re.search(r"client_port=(\d+)-(\d+)", "".join(request))
+                    if asked is None:
+                        client.sendall(f"RTSP/1.0 461 Unsupported transport\r\n{sequence}\r\n\r\n".encode())
+                        continue
+                    self._port, ours = int(asked[1]), self._packets.getsockname()[1]
+                    transport = f"RTP/AVP/UDP;unicast;{asked[0]};server_port={ours}-{ours + 1}"
                 more = {
                     "DESCRIBE": f"Content-Type: application/sdp\r\nContent-Length: {len(self._SDP)}\r\n",
-                    "SETUP": "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\nSession: 1\r\n",
+                    "SETUP": f"Transport: {transport}\r\nSession: 1\r\n",
                     "OPTIONS": "Public: OPTIONS, DESCRIBE, SETUP, PLAY\r\n",
                 }.get(method, "Session: 1\r\n")
                 body = self._SDP if method == "DESCRIBE" else ""

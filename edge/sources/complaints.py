@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import av
 
+_ASTRAY = "it leads elsewhere; streams may lead to http, https and rtsp only, files to files beside them"
 _NO_VIDEO = "no video that FFmpeg can read"
 
 
@@ -17,25 +18,30 @@ def complaint(error: Exception, address: str = "") -> str:
     code = getattr(error, "errno", None)
     match error:
         case av.HTTPUnauthorizedError():
-            return "user name or password is missing or wrong (401); expected rtsp://user:password@host/…"
+            scheme = address.partition(":")[0]
+            return f"user name or password is missing or wrong (401); expected {scheme}://user:password@host/…"
         case av.HTTPForbiddenError():
             return "the user may not see this (403); check the camera's user rights"
         case av.HTTPNotFoundError():
             return "nothing at this path (404); check what follows the host's name"
         case av.HTTPError() | av.HTTPClientError():
-            return f"the server refuses: {error.strerror}"
+            return str(error.strerror).replace("Server returned", "the server answers")
         case av.ConnectionRefusedError():
             return "connection refused; is the camera on, and is the port right?"
         case av.TimeoutError():
             return "no answer; is the camera on, and is the address right?"
         case av.ArgumentError() if host:
-            return "it leads to what a network camera may not read; only http, https and rtsp are followed"
+            return _ASTRAY
         case av.InvalidDataError() | av.LookupError() | av.ArgumentError():
             return _NO_VIDEO if address else "what came is no video"
     if code in (errno.EHOSTUNREACH, errno.ENETUNREACH):
         return "no way to this host; is the network up?"
-    if host and code == errno.EIO and not _is_known(host):
-        return f"no such host {host}"
+    if code == errno.EPERM:
+        return _ASTRAY
+    if code == errno.EIO and not address:
+        return "no picture came; the sender broke off"
+    if host and code == errno.EIO:
+        return "the connection broke; is the scheme right?" if _is_known(host) else f"no such host {host}"
     return str(getattr(error, "strerror", None) or error)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterable
 from typing import Literal
@@ -28,6 +29,15 @@ _OPEN_S = 30.0  # until the first picture: a camera of one in 10 s is waited for
 # are given time from then on.
 _mistrusted: set[str] = set()
 
+# FFmpeg takes an address for the pattern of many pictures, numbered or alike, when its end looks like a
+# picture's name: "/back%20door.jpg" has a "%20d" in it, "/shot?id=1.jpg" a "?".
+_PATTERN = re.compile(r"(?=.*(?:[*?{]|%\d*d)).*\.\w{2,5}", re.S)
+
+
+def _no_pattern(address: str) -> str:
+    """*address*, which FFmpeg does not take for a pattern and whose server takes it as it was."""
+    return address + ("&" if "?" in address else "?") if _PATTERN.fullmatch(address) else address
+
 
 class Network:
     """The stream at *address* (rtsp, rtsps, http, https), opened by the first read(), so that
@@ -47,7 +57,7 @@ class Network:
         transport: Transport = "tcp",
         default_fps: float = 10.0,
     ) -> None:
-        self._address = address
+        self._address = _no_pattern(address)
         self._fps = fps
         self._loop = loop
         self._paced = paced

@@ -83,8 +83,10 @@ class Timeline:
                 self._origin = stamp - self.now
             return self.now
         gap = 0.0 if stamp is None else stamp - self._origin - self.now
-        if not 0 < gap <= self._longest_gap_s:  # some containers stamp nothing, or all alike, or leap
+        if not -_LATE_S <= gap <= self._longest_gap_s:  # a leap
             self._origin += gap - period
+            gap = period
+        elif gap <= 0:  # some containers stamp nothing, or all alike
             gap = period
         self.now += gap
         self.gap = gap

@@ -1,0 +1,398 @@
+"""Videos and cameras as FFmpeg reads them: made here, damaged here, served here."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import subprocess
+import threading
+import time
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.capture import Capture, Slots
+from edge.sources import open_source
+from edge.sources.pace import Silence, Timeline
+from edge.types import EdgeError, EndOfStreamError, Image, Source
+from tests.fakes import RtspCamera
+from tests.test_capture import Story, until
+from tests.web_camera import WebCamera, folder, mjpeg, status, whole
+
+SECOND = "testsrc=size=160x120:rate=10:duration=1"
+
+
+def ffmpeg(path: Path, *options: str, source: str = SECOND) -> Path:
+    command = ["ffmpeg", "-v", "error", "-y", "-f", "lavfi", "-i", source, *options, str(path)]
+    subprocess.run(command, check=True)
+    return path
+
+
+def pictures(source: Source) -> list[Image]:
+    """All that *source* gives until its regular end."""
+    found: list[Image] = []
+    try:
+        while True:
+            found.append(source.read())
+    except EndOfStreamError:
+        return found
+    finally:
+        source.close()
+
+
+def of_file(path: Path) -> list[Image]:
+    return pictures(open_source(str(path), paced=False))
+
+
+def far(one: Image, other: Image) -> float:
+    """Grey levels between two pictures, in the mean."""
+    return float(np.abs(one.astype(np.int16) - other).mean())
+
+
+def jpegs(count: int, size: tuple[int, int] = (160, 120)) -> list[bytes]:
+    """Pictures that tell their number by their light: number() reads it."""
+    found = []
+    for n in range(count):
+        image = np.random.default_rng(n).integers(0, 20, (size[1], size[0])).astype(np.uint8) + 20 + 5 * n
+        found.append(cv2.imencode(".jpg", image)[1].tobytes())
+    return found
+
+
+def number(image: Image) -> int:
+    return round((float(image.mean()) - 29.5) / 5)
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same second of ten pictures in several containers and codecs."""
+    path = tmp_path_factory.mktemp("films")
+    ffmpeg(path / "h264.mp4", "-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "2")
+    ffmpeg(path / "h264.ts", "-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "2")
+    ffmpeg(path / "mpeg4.avi", "-c:v", "mpeg4", "-q:v", "2", "-g", "2")
+    ffmpeg(path / "lossless.mkv", "-c:v", "ffv1", "-pix_fmt", "gray")
+    return path
+
+
+# What a picture is
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("-pix_fmt", "yuv420p", "-c:v", "libx264", "-qp", "1"),
+     ("-pix_fmt", "yuvj420p", "-c:v", "libx264", "-qp", "1"),
+     ("-pix_fmt", "yuv420p10le", "-c:v", "libx264", "-qp", "1"), ("-pix_fmt", "yuyv422", "-c:v", "rawvideo"),
+     ("-pix_fmt", "yuvj444p", "-c:v", "mjpeg", "-q:v", "1"), ("-pix_fmt", "bgr24", "-c:v", "rawvideo")],
+    ids=lambda options: options[1] + "-" + options[3],
+)  # fmt: skip
+def test_black_is_0_and_white_255_in_every_format(
+    tmp_path: Path, options: tuple[str, ...], films: Path
+) -> None:
+    container = "nut" if "rawvideo" in options else "mkv"
+    (first, *_), (true, *_) = (
+        of_file(ffmpeg(tmp_path / f"a.{container}", *options)),
+        of_file(films / "lossless.mkv"),
+    )
+    luma = first if first.ndim == 2 else cv2.cvtColor(first, cv2.COLOR_BGR2GRAY)
+    assert int(luma.min()) <= 2
+    assert int(luma.max()) >= 253
+    assert far(luma, true) < 2.0
+
+
+@pytest.mark.parametrize(("degrees", "turns"), [(90, 1), (180, 2), (270, 3)])
+def test_a_film_of_a_turned_phone_is_upright(films: Path, tmp_path: Path, degrees: int, turns: int) -> None:
+    turned = tmp_path / "turned.mp4"
+    copy = ["ffmpeg", "-v", "error", "-i", str(films / "h264.mp4"), "-c", "copy"]
+    subprocess.run([*copy, "-metadata:s:v:0", f"rotate={degrees}", str(turned)], check=True)
+    for upright, flat in zip(of_file(turned), of_file(films / "h264.mp4"), strict=True):
+        np.testing.assert_array_equal(upright, np.rot90(flat, turns))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("-c:v", "mpeg2video", "-q:v", "2"), ("-c:v", "libx264", "-qp", "10", "-top", "1")],
+    ids=["mpeg2", "h264"],
+)
+def test_interlaced_video_shows_what_is_filmed(tmp_path: Path, options: tuple[str, ...]) -> None:
+    fields = SECOND.replace("rate=10", "rate=20") + ",tinterlace=4"
+    woven = of_file(
+        ffmpeg(tmp_path / "a.ts", *options, "-flags", "+ildct+ilme", "-pix_fmt", "yuv420p", source=fields)
+    )
+    true = of_file(ffmpeg(tmp_path / "true.mkv", "-c:v", "ffv1", "-pix_fmt", "gray"))
+    assert len(woven) >= 9
+    for one, other in itertools.islice(zip(woven, true, strict=False), 9):
+        assert far(one, other) < 8.0
+
+
+def test_pictures_of_more_than_8192_pixels_are_one_line(tmp_path: Path) -> None:
+    wide = ffmpeg(tmp_path / "wide.avi", "-c:v", "mjpeg", source="testsrc=size=8200x32:rate=5:duration=1")
+    high = ffmpeg(tmp_path / "high.mkv", "-c:v", "ffv1", source="testsrc=size=32x9000:rate=5:duration=1")
+    for path, size in ((wide, "8200x32"), (high, "32x9000")):
+        with pytest.raises(
+            EdgeError, match=rf"^{path}: pictures of {size}; 8192 pixels a side are the limit, [^\n]+$"
+        ):
+            open_source(str(path)).read()
+
+
+def test_a_change_of_resolution_in_the_stream_is_followed() -> None:
+    parts = [*jpegs(3), *jpegs(3, (320, 240)), *jpegs(3, (64, 48))]
+    with WebCamera({"/a": mjpeg(parts)}) as camera:
+        source = open_source(f"{camera.address}/a")
+        shapes = [source.read().shape for _ in parts]
+        source.close()
+    assert shapes == [(120, 160)] * 3 + [(240, 320)] * 3 + [(48, 64)] * 3
+
+
+# Damage
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda part: part[: len(part) // 2], lambda part: b"503 busy" * 40, lambda part: part[:12],
+     lambda part: b"\xff\xd8\xff\xd9"],
+    ids=["half", "words", "head", "hollow"],
+)  # fmt: skip
+def test_a_damaged_part_of_a_stream_is_left_out_and_counted(damage: Callable[[bytes], bytes]) -> None:
+    parts = jpegs(20)
+    for n in (4, 11, 12):
+        parts[n] = damage(parts[n])
+    with WebCamera({"/a": mjpeg(parts, 0.01)}) as camera:
+        source = open_source(f"{camera.address}/a")
+        seen = [number(source.read()) for _ in range(17)]
+        assert seen == [n for n in range(20) if n not in (4, 11, 12)]
+        assert source.damaged == 3  # type: ignore[attr-defined]
+        source.close()
+
+
+@pytest.mark.parametrize("name", ["h264.mp4", "h264.ts", "mpeg4.avi"])
+def test_a_torn_file_is_played_to_its_end_without_what_is_torn(
+    films: Path, tmp_path: Path, name: str
+) -> None:
+    content = bytearray((films / name).read_bytes())
+    middle = content.find(b"mdat") + 4 if name.endswith("mp4") else 0
+    at = middle + (len(content) - middle) // 2
+    content[at : at + 300] = bytes(300)
+    torn = tmp_path / name
+    torn.write_bytes(content)
+    whole_film = of_file(films / name)
+    shown = of_file(torn)
+    assert 5 <= len(shown) <= len(whole_film)
+    assert far(shown[0], whole_film[0]) < 1.0
+
+
+def test_health_counts_what_was_damaged(tmp_path: Path) -> None:
+    parts = jpegs(9)
+    parts[3] = parts[6] = b"no picture"
+    with WebCamera({"/a": mjpeg(parts, 0.02)}) as camera:
+        capture = Capture(
+            "door", lambda: open_source(f"{camera.address}/a"), Slots(), Story(), retry_s=(9.0, 9.0)
+        )
+        capture.start()
+        until(lambda: capture.frames == 7)
+        capture.stop()
+    assert (capture.frames, capture.damaged) == (7, 2)
+
+
+# What an address gives
+
+
+@pytest.mark.parametrize("name", ["h264.mp4", "mpeg4.avi", "h264.ts"])
+def test_a_video_on_a_web_server_is_played_once_at_its_pace(films: Path, name: str) -> None:
+    with WebCamera(folder(films)) as camera:
+        began = time.monotonic()
+        shown = pictures(open_source(f"{camera.address}/{name}"))
+        assert time.monotonic() - began > 0.9
+    assert len(shown) == 10
+
+
+def test_a_video_on_a_web_server_begins_again_with_loop(films: Path) -> None:
+    with WebCamera(folder(films)) as camera:
+        source = open_source(f"{camera.address}/h264.mp4", loop=True, paced=False)
+        shown = [source.read() for _ in range(25)]
+        source.close()
+    np.testing.assert_array_equal(shown[3], shown[23])
+
+
+@pytest.mark.parametrize("path", ["/snapshot", "/picture.jpg", "/cgi?user=a&shot=1.png", "/back%20door.jpg"])
+def test_an_address_of_one_picture_is_asked_for_it_fps_times_a_second(path: str) -> None:
+    taken = itertools.count()
+    shots = jpegs(9)
+    answer = whole(lambda: shots[next(taken) % 9], "image/jpeg")
+    with WebCamera({path.partition("?")[0]: answer}) as camera:
+        source = open_source(camera.address + path, fps=10)
+        began = time.monotonic()
+        seen = [number(source.read()) for _ in range(8)]
+        assert time.monotonic() - began > 0.65
+        assert seen == list(range(8))
+        assert source.still
+        source.close()
+
+
+def test_hls_comes_evenly_though_its_segments_do_not(tmp_path: Path) -> None:
+    """Live, in segments of 2 s: each is there only when its 2 s are over."""
+    film = ffmpeg(tmp_path / "a.ts", "-c:v", "libx264", "-g", "20", "-pix_fmt", "yuv420p",
+                  source="testsrc=size=160x120:rate=10:duration=16")  # fmt: skip
+    cut = ["ffmpeg", "-v", "error", "-i", str(film), "-c", "copy", "-f", "segment", "-segment_time", "2"]
+    subprocess.run([*cut, str(tmp_path / "part%d.ts")], check=True)
+    began = time.monotonic()
+
+    def playlist() -> bytes:
+        first = min(5, int((time.monotonic() - began) / 2))
+        parts = "".join(f"#EXTINF:2.0,\npart{n}.ts\n" for n in range(first, first + 3))
+        return f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:{first}\n{parts}".encode()
+
+    answers = {**folder(tmp_path), "/live.m3u8": whole(playlist, "application/vnd.apple.mpegurl")}
+    with WebCamera(answers) as camera:
+        source = open_source(f"{camera.address}/live.m3u8")
+        source.read()
+        times = [time.monotonic()]
+        for _ in range(80):  # four segments and more
+            source.read()
+            times.append(time.monotonic())
+        source.close()
+    assert times[-1] - times[0] == pytest.approx(8.0, abs=1.0)
+    assert max(b - a for a, b in itertools.pairwise(times)) < 1.0
+
+
+def test_a_slow_camera_stays_online_and_says_its_rate(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    with WebCamera({"/a": mjpeg(jpegs(4), 2.2)}) as camera:
+        story = Story()
+        limits = {"stall_s": 0.5, "give_up_s": 0.8}
+        capture = Capture("door", lambda: open_source(f"{camera.address}/a"), Slots(), story, **limits)
+        capture.start()
+        until(lambda: capture.frames == 4)
+        capture.stop()
+    assert story.told == [("online", "")]
+    assert "camera door: slow: a picture every 2.2 s" in caplog.text
+
+
+def test_silence_is_judged_by_the_streams_own_interval() -> None:
+    quick, slow, bursts = (Silence(first_s=30.0) for _ in range(3))
+    assert quick.patience == 30.0
+    for n in range(100):
+        quick.note(n / 10)
+        slow.note(n * 10.0)
+        bursts.note(n // 60 * 6.0 + n / 1000)
+    assert quick.patience == 4.0
+    assert slow.patience == 25.0
+    assert bursts.patience > 12.0
+    for n in range(700):
+        slow.note(1000 + n / 10)
+    assert slow.patience == 4.0
+
+
+def test_the_time_line_never_falls_or_halts() -> None:
+    line = Timeline(20.0)
+    stamps = [5.0, 5.1, 5.1, None, 5.4, 1.0, 1.1, 9000.0, 9000.1]
+    assert [round(line.place(stamp, 0.1), 6) for stamp in stamps] == [
+        0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8
+    ]  # fmt: skip
+
+
+# What it may lead to
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["file://{film}", "{film}", "concat:{film}|{film}", "data:video/mp2t;base64,{data}",
+     "subfile,,start,0,end,0,,:{film}", "pipe:0", "file:///etc/passwd"],
+)  # fmt: skip
+def test_a_playlist_from_the_network_never_reads_a_file(films: Path, form: str) -> None:
+    film = films / "h264.ts"
+    line = form.format(film=film, data=b64encode(film.read_bytes()).decode())
+    playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{line}\n#EXT-X-ENDLIST\n".encode()
+    with WebCamera({"/a.m3u8": whole(playlist, "application/vnd.apple.mpegurl")}) as camera:
+        source = open_source(f"{camera.address}/a.m3u8")
+        with pytest.raises(EdgeError, match=r"a\.m3u8: [^\n]+$"):
+            source.read()
+        source.close()
+
+
+@pytest.mark.parametrize(
+    "target", ["file://{film}", "concat:{film}", "rtsp://127.0.0.1:1/", "ftp://127.0.0.1/a.ts"]
+)
+def test_a_redirect_never_leaves_the_web(films: Path, target: str) -> None:
+    film = films / "h264.ts"
+    with WebCamera({"/a": status(302, Location=target.format(film=film))}) as camera:
+        source = open_source(f"{camera.address}/a")
+        with pytest.raises(EdgeError):
+            source.read()
+        source.close()
+
+
+def test_a_redirect_within_the_web_is_followed(films: Path) -> None:
+    with WebCamera({**folder(films), "/a": status(302, Location="/h264.mp4")}) as camera:
+        assert len(pictures(open_source(f"{camera.address}/a", paced=False))) == 10
+
+
+@pytest.mark.parametrize("name", ["list.m3u8", "list.ffconcat"])
+def test_a_file_never_reads_from_the_network(films: Path, tmp_path: Path, name: str) -> None:
+    with WebCamera(folder(films)) as camera:
+        address = f"{camera.address}/h264.ts"
+        text = {
+            "list.m3u8": f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{address}\n#EXT-X-ENDLIST\n",
+            "list.ffconcat": f"ffconcat version 1.0\nfile {address}\n",
+        }[name]
+        (tmp_path / name).write_text(text)
+        with pytest.raises(EdgeError, match=rf"{name}: [^\n]+$"):
+            open_source(str(tmp_path / name)).read()
+        assert camera.asked == []
+
+
+# Why it does not open
+
+
+@pytest.fixture
+def web() -> Iterator[WebCamera]:
+    song = whole(b"<html>sign in</html>" * 50, "text/html")
+    answers = {"/401": status(401, WWW_Authenticate='Basic realm="a"'), "/403": status(403), "/page": song}
+    with WebCamera({**answers, "/503": status(503)}) as camera:
+        yield camera
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [("{web}/401", r"user name or password is missing or wrong \(401\); expected http://user:password@host/…"),
+     ("{web}/403", r"the user may not see this \(403\)"), ("{web}/nothing", r"nothing at this path \(404\)"),
+     ("{web}/page", "no video that FFmpeg can read"), ("{web}/503", "the server answers 5XX"),
+     ("http://127.0.0.1:1/a", "connection refused"), ("rtsp://127.0.0.1:1/a", "connection refused"),
+     ("http://no-such-host.invalid/a", r"no such host no-such-host\.invalid"),
+     ("rtsp://no-such-host.invalid/a", r"no such host no-such-host\.invalid")],
+)  # fmt: skip
+def test_one_line_tells_why_an_address_does_not_open(web: WebCamera, address: str, words: str) -> None:
+    source = open_source(address.format(web=web.address))
+    with pytest.raises(EdgeError, match=rf"^\S+: {words}[^\n]*$"):
+        source.read()
+    source.close()
+
+
+def test_a_file_of_sound_alone_has_no_video_in_it(tmp_path: Path) -> None:
+    song = tmp_path / "song.mka"
+    command = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "sine=duration=1", "-c:a", "flac", str(song)]
+    subprocess.run(command, check=True)
+    with pytest.raises(EdgeError, match=rf"^{song}: no video in it$"):
+        open_source(str(song))
+
+
+@pytest.mark.parametrize("scheme", ["http", "https", "rtsp"])
+def test_a_camera_that_accepts_and_says_nothing_lets_its_reader_go(scheme: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        source = open_source(f"{scheme}://127.0.0.1:{silent.getsockname()[1]}/a")
+        threading.Timer(0.3, source.interrupt).start()
+        began = time.monotonic()
+        with pytest.raises(EdgeError, match="closed while it was read"):
+            source.read()
+        assert time.monotonic() - began < 5.0
+        source.close()
+
+
+def test_rtsp_over_udp_gives_pictures() -> None:
+    with RtspCamera(udp=True) as camera:
+        source = open_source(camera.address, rtsp_transport="udp")
+        shapes = {source.read().shape for _ in range(10)}
+        source.close()
+    assert shapes == {(240, 320)}

@@ -1,0 +1,103 @@
+"""A network camera on the loopback that answers each path as a test wants it."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+BOUNDARY = b"--part"
+
+
+class WebCamera:
+    """Serves the *answers*, by path; each writes what it has to the request's handler."""
+
+    def __init__(self, answers: dict[str, Callable[[http.server.BaseHTTPRequestHandler], None]]) -> None:
+        self.asked: list[str] = []  # paths, in order
+        camera = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+            def do_GET(self) -> None:
+                path = self.path.split("?")[0]
+                camera.asked.append(path)
+                answer = answers.get(path)
+                if answer is None:
+                    self.send_error(404)
+                    return
+                with contextlib.suppress(OSError):
+                    answer(self)
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.address = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+
+    def __enter__(self) -> WebCamera:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def whole(content: bytes | Callable[[], bytes], kind: str) -> Callable[..., None]:
+    """Answers with *content* and its length."""
+
+    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
+        body = content if isinstance(content, bytes) else content()
+        request.send_response(200)
+        request.send_header("Content-Type", kind)
+        request.send_header("Content-Length", str(len(body)))
+        request.end_headers()
+        request.wfile.write(body)
+
+    return answer
+
+
+def status(code: int, **headers: str) -> Callable[..., None]:
+    """Answers with *code* and nothing else; _ in a header's name stands for -."""
+
+    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
+        request.send_response(code)
+        for name, value in headers.items():
+            request.send_header(name.replace("_", "-"), value)
+        request.send_header("Content-Length", "0")
+        request.end_headers()
+
+    return answer
+
+
+def mjpeg(parts: Iterable[bytes], interval_s: float = 0.0) -> Callable[..., None]:
+    """Answers with *parts*, one each *interval_s*, until they end or the client leaves."""
+    kept = list(parts)
+
+    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("Content-Type", "multipart/x-mixed-replace; boundary=part")
+        request.send_header("Connection", "close")
+        request.end_headers()
+        for part in kept:
+            head = b"\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(part)
+            request.wfile.write(BOUNDARY + head + part + b"\r\n")
+            time.sleep(interval_s)
+
+    return answer
+
+
+def folder(path: Path, prefix: str = "/") -> dict[str, Callable[..., None]]:
+    """Answers for each file of *path*, read when it is asked for."""
+    kinds = {".m3u8": "application/vnd.apple.mpegurl", ".ts": "video/mp2t", ".mp4": "video/mp4"}
+    return {
+        prefix + file.name: whole(file.read_bytes, kinds.get(file.suffix, "application/octet-stream"))
+        for file in path.iterdir()
+    }
