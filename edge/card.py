@@ -42,6 +42,9 @@ class Crop(_Part):
     upright: bool  # eye points turn the crop
 
 
+OURS = Crop(framing="fer2013", upright=True)  # edge/preprocess.py
+
+
 class Output(_Part):
     kind: Literal["probabilities"]
     temperature: float = Field(gt=0)  # already folded into the last layer

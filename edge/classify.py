@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edge.card import OURS, Card
 from edge.preprocess import crop
 from edge.tensors import levels
 from edge.types import LABELS, EdgeError, Face, Floats, Image, Runtime
@@ -32,6 +33,8 @@ class FaceClassifier:
                 f"{name}: card lists the labels {', '.join(card.labels)}; "
                 f"this daemon publishes {', '.join(LABELS)}, in this order"
             )
+        if card.crop != OURS:
+            raise EdgeError(f"{name}: card says crop {card.crop}; expected {OURS}: so this daemon cuts faces")
         wanted = (1, card.input.height, card.input.width, card.input.channels)
         if runtime.input.shape != wanted:
             raise EdgeError(f"{name}: card says input {wanted}, model takes {runtime.input.shape}")

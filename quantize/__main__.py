@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 from edge.cli import ended, number, whole
 from edge.types import EdgeError
 from quantize.costs import CONFIDED
+from quantize.pixels import RANGES, said
 
 if TYPE_CHECKING:
     from quantize.make import Made
     from quantize.report.facts import Report
     from quantize.steps import Steps
 
+_LONGEST_NAME = 100  # characters
 # What each kind of device takes besides the int8 TFLite file: (ONNX, Edge TPU).
 TARGETS = {"pi": (False, False), "coral": (False, True), "jetson": (True, False), "all": (True, True)}
 
@@ -103,6 +105,7 @@ def _classifier(
     made_with = functools.partial(
         make, options.model, options.data, name=name, calibrate=options.calibrate, seed=options.seed,
         with_onnx=with_onnx, with_edgetpu=with_edgetpu, steps=steps, confidence=options.confidence,
+        pixels=options.pixels,
     )  # fmt: skip
     made = made_with()
     print(table(made))
@@ -120,6 +123,8 @@ def _classifier(
             f"{options.max_drop:g}; nothing was written" + ("" if options.qat else "; --qat 10 may mend it")
         )
     calibration = {"data": options.data.name, "pictures": len(made.data.rows), "seed": options.seed}
+    if made.pixels != "255":
+        calibration["pixels the network takes"] = said(made.pixels)
     if made.qat:
         calibration["epochs trained for eight bits"] = made.qat
     with steps("packing"):
@@ -213,6 +218,11 @@ def _parser() -> argparse.ArgumentParser:
         help="labels that confidence is to agree with: plus7, what most people see (default where the data "
         "has FER+ votes), or fer2013, for a network trained on those",
     )  # fmt: skip
+    parser.add_argument(
+        "--pixels", choices=RANGES,
+        help="what the network takes for black and white: 0 and 255, 0 and 1, or (signed) -1 and 1; folded "
+        "into the file (default: found out on PublicTest)",
+    )  # fmt: skip
     parser.add_argument("--seed", type=whole(), default=0, help="chooses them (default 0)")
     report = parser.add_mutually_exclusive_group()
     report.add_argument(
@@ -220,9 +230,18 @@ def _parser() -> argparse.ArgumentParser:
         help="for report.md, report.json and pictures of what it cost (default: report in --out's folder)",
     )  # fmt: skip
     report.add_argument("--no-report", action="store_true", help="only the files; nothing is timed")
-    parser.add_argument("--name", help="of the files (default emotion, of a detector faces)")
+    parser.add_argument("--name", type=_name, help="of the files (default emotion, of a detector faces)")
     parser.add_argument("--model-version", default="1", metavar="V", help="for the card (default 1)")
     return parser
+
+
+def _name(text: str) -> str:
+    """The type of an option that names files, each by a suffix of its own."""
+    if not text or text.startswith(".") or len(text) > _LONGEST_NAME or not set(text).isdisjoint("/\\\0\n"):
+        raise argparse.ArgumentTypeError(
+            f"found {text!a}; expected a file's name without its suffix; --out gives the folder"
+        )
+    return text
 
 
 def _card_parser() -> argparse.ArgumentParser:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import numpy as np
 from edge.host.quiet import quiet
 from edge.types import LABELS, EdgeError, Floats, Image
 from quantize.ranges import WITHIN
+
+_HDF5 = (".h5", ".hdf5")
 
 
 def load(path: Path) -> Any:
@@ -61,7 +64,7 @@ def opened(path: Path) -> Any:
             keras.utils.clear_session()  # numbers in layers' names go into the file: the same each time
             if path.is_dir():
                 return _saved_model(path)
-            return keras.models.load_model(path, compile=False)
+            return _loaded(path)
     except ImportError as error:
         raise EdgeError(f"{error}; `pip install emotion-edge[quantize]` would do") from error
     except Exception as error:  # keras raises whatever its archive reader does
@@ -71,7 +74,33 @@ def opened(path: Path) -> Any:
                 f"{path}: holds a Lambda layer, Python code that no device's file can hold; "
                 "Keras layers that do the same would do"
             ) from error
-        raise EdgeError(f"{path}: not a Keras model: {said[:200]}") from error
+        raise EdgeError(f"{path}: not a Keras model: {said[:200]}{_older(path)}") from error
+
+
+def _loaded(path: Path) -> Any:
+    """The network in the .keras or .h5 file at *path*; whatever keras raises where it cannot be read."""
+    import keras
+
+    from quantize.network import keras2
+
+    if path.suffix not in _HDF5 or not keras2.is_older(keras2.saved_by(path)):
+        return keras.models.load_model(path, compile=False)
+    with tempfile.TemporaryDirectory() as folder:
+        keras2.renewed(path, Path(folder) / path.name)
+        return keras.models.load_model(Path(folder) / path.name, compile=False)
+
+
+def _older(path: Path) -> str:
+    """What to do with a file that an older Keras saved and this one cannot read; empty for any other."""
+    from quantize.network import keras2
+
+    version = keras2.saved_by(path) if path.suffix in _HDF5 else ""
+    if not keras2.is_older(version):
+        return ""
+    return (
+        f"; saved by Keras {version}: the SavedModel folder that tf.saved_model.save(model, folder) "
+        "writes there would do"
+    )
 
 
 def _is_saved_model(path: Path) -> bool:

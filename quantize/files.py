@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edge.card import Card, Crop, Figure, FileEntry, Input, Output
+from edge.card import OURS, Card, Figure, FileEntry, Input, Output
 from edge.golden import SUFFIX
 from edge.types import LABELS, EdgeError
 from quantize.golden import golden
@@ -46,7 +46,7 @@ def package(
         files={},
         labels=LABELS,
         input=Input(height=made.size[0], width=made.size[1], channels=1, range=(0, 255)),
-        crop=Crop(framing="fer2013", upright=True),
+        crop=OURS,
         output=Output(kind="probabilities", temperature=round(made.temperature, 5)),
         figures=tuple(figures),
         training={

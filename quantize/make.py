@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from edge.runtimes import open_runtime
 from edge.types import Floats
 from quantize import convert, measure
+from quantize import pixels as taken
 from quantize.costs import Cost, confided, costs
 from quantize.data import Data, read_data
 from quantize.golden import is_int8
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 class Made:
     """A network, its files and their figures; nothing of it is written yet."""
 
-    model: Any  # Keras, with the temperature folded in
+    model: Any  # Keras, with the temperature folded in; takes pixels 0 to 255
+    pixels: str  # the range that the network itself takes them in, one of pixels.RANGES
     size: tuple[int, int]  # height and width of its input, pixels
     data: Data
     temperature: float
@@ -54,13 +56,15 @@ def make(
     steps: Steps,
     qat: int = 0,
     confidence: str | None = None,
+    pixels: str | None = None,
 ) -> Made:
     """The files called *name* of the network at *path*; EdgeError for what it, or the data, is not right for.
 
     ``name.tflite`` always; ``name.onnx``, ``name.fp16.onnx`` and ``name.int8.onnx``; and
     ``name.edgetpu.tflite`` where the compiler is installed. With *qat* the network is first trained for that
-    many epochs to bear eight bits. *confidence*: see `confided`. Says on the terminal what it is at, and what
-    it dislikes of the network.
+    many epochs to bear eight bits. *confidence*: see `confided`. *pixels*, of pixels.RANGES, is what the
+    network takes for black and white; found out by asking where it is None. Says on the terminal what it is
+    at, and what it dislikes of the network.
     """
     with steps("opening network and data"):
         model = convert.load(path)
@@ -71,9 +75,16 @@ def make(
         for line in concerns(model):
             print(line)
     with steps("asking the float network"):
+        why = ""
+        if pixels is None:
+            pixels, why = taken.found(model, data.images, truth)
+        model = taken.with_pixels(model, pixels)
         before = convert.predict(model, data.images)
+        taken.check_knows(before, truth, path, pixels)
         fitted = measure.fit_temperature(before[truth.rows], truth.truth)
         temperature = convert.fold_temperature(model, fitted, path)
+    if why and pixels != "255":
+        print(f"{why}; folded in (--pixels {pixels})")
     print(f"temperature {temperature:.3f}, folded in")
 
     if qat:
@@ -99,8 +110,8 @@ def make(
             for file, content in files.items()
         }
     return Made(
-        model, (height, width), data, temperature, truth.name, qat, before, float_tflite, files, compiled,
-        compiler, probabilities, tuple(costs(probabilities, before, data)),
+        model, pixels, (height, width), data, temperature, truth.name, qat, before, float_tflite, files,
+        compiled, compiler, probabilities, tuple(costs(probabilities, before, data)),
     )  # fmt: skip
 
 

@@ -86,6 +86,15 @@ def test_a_model_that_is_not_what_its_card_says_is_refused(
         classifier(EchoRuntime(input_spec, output_spec, np.zeros((1, 7))))
 
 
+@pytest.mark.parametrize(
+    ("framing", "upright"), [("mtcnn", True), ("fer2013", False), ("FER2013", True), ("", True)]
+)
+def test_faces_cut_otherwise_than_the_card_says_are_refused(framing: str, upright: bool) -> None:
+    runtime = EchoRuntime(PIXELS, PROBABILITIES, np.zeros((1, 7)))
+    with pytest.raises(EdgeError, match=f"card says crop framing='{framing}' upright={upright}; expected"):
+        classifier(runtime, crop={"framing": framing, "upright": upright})
+
+
 def test_labels_in_another_order_are_refused() -> None:
     runtime = EchoRuntime(PIXELS, PROBABILITIES, np.zeros((1, 7)))
     with pytest.raises(EdgeError, match="card lists the labels neutral, surprise"):

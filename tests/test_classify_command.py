@@ -1,5 +1,6 @@
 """`emotion-edge classify` as a user calls it."""
 
+import argparse
 import json
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import numpy as np
 import pytest
 
 from edge.__main__ import main
+from edge.commands.options import add_engine, settings_of
+from edge.settings.tables import MODEL_FILE
 from edge.sources.portraits import Portraits
 from edge.types import LABELS
 
@@ -54,6 +57,16 @@ def test_folders_named_for_labels_give_accuracy_and_confusion(
     assert (report["n"], report["labels"]) == (7, list(LABELS))
     assert [sum(row) for row in report["confusion"]] == [1] * 7
     assert report["accuracy"] == round(sum(report["confusion"][i][i] for i in range(7)) / 7, 4)
+
+
+@pytest.mark.parametrize(
+    ("given", "file"), [("emotion-xs", "emotion-xs.tflite"), ("emotion", "emotion.tflite")]
+)
+def test_a_model_that_comes_with_us_goes_by_its_name(given: str, file: str) -> None:
+    parser = argparse.ArgumentParser()
+    add_engine(parser)
+    assert settings_of(parser.parse_args(["--model", given])).model.file == MODEL_FILE.with_name(file)
+    assert settings_of(parser.parse_args(["--model", f"./{given}"])).model.file == Path(given)
 
 
 def test_an_image_that_is_none_is_named_and_the_rest_goes_on(

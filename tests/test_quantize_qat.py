@@ -131,6 +131,40 @@ def test_without_its_ranges_it_is_a_plain_network_of_the_rounded_kernels(trained
     assert np.abs(steps - np.round(steps)).max() < 1e-3
 
 
+@pytest.mark.parametrize("multiplier", [1, 2])
+def test_a_depthwise_kernel_has_one_scale_a_channel(multiplier: int) -> None:
+    """Channels of very different sizes: with one scale for all, the small ones would become zero."""
+    import keras
+
+    from quantize.network import qat
+
+    keras.utils.set_random_seed(4)
+    pixels = keras.Input((24, 24, 1), name="pixels")
+    x = keras.layers.ReLU()(keras.layers.Conv2D(8, 3, 2)(keras.layers.Rescaling(1 / 255)(pixels)))
+    x = keras.layers.DepthwiseConv2D(3, depth_multiplier=multiplier, activation="tanh", name="each")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(pixels, keras.layers.Dense(7, activation="softmax")(x))
+    kernel, bias = model.get_layer("each").get_weights()
+    kernel *= np.geomspace(1, 1000, 8, dtype=np.float32)[:, np.newaxis]
+    model.get_layer("each").set_weights([kernel, bias])
+    images = pictures(70)[0]
+
+    learned = qat.train(model, images, 1, rate=1e-7)
+    wanted = qat.equalized(model).get_layer("each").get_weights()[0]
+    found = learned.get_layer("each").get_weights()[0]
+    largest = np.abs(wanted).max((0, 1))
+    assert (np.abs(found - wanted).max((0, 1)) <= 0.6 * largest / 127).all()
+    content = convert.to_int8(learned, images[:0])
+    scales = [
+        tensor.scales
+        for op in tflite.read(content).ops
+        if op.name == "DEPTHWISE_CONV_2D"
+        for tensor in [tflite.read(content).tensors[op.inputs[1]]]
+    ]
+    assert [len(one) for one in scales] == [8 * multiplier]
+    np.testing.assert_allclose(scales[0], np.abs(found).max((0, 1)).reshape(-1) / 127, rtol=1e-3)
+
+
 def test_the_same_seed_gives_the_same_weights(hostile: Any) -> None:
     from quantize.network import qat
 

@@ -9,6 +9,7 @@ from typing import get_args
 
 from edge.detectors import Kind
 from edge.settings import Settings, load
+from edge.settings.tables import SHIPPED
 from edge.sources.images import SUFFIXES, pictures_in
 from edge.types import EdgeError
 
@@ -46,8 +47,16 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", type=Path, metavar="F", help="a .tflite or .onnx file, its card beside it")
+    parser.add_argument(
+        "--model", type=shipped, metavar="F",
+        help="a .tflite or .onnx file, its card beside it, or emotion or emotion-xs",
+    )  # fmt: skip
     add_threads(parser)
+
+
+def shipped(text: str) -> Path:
+    """The file that *text* names, as model.file does: one that comes with us by its name, or a path."""
+    return SHIPPED.get(text) or Path(text)
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:

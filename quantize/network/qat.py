@@ -61,19 +61,18 @@ def train(model: Any, images: Image, epochs: int, *, rate: float = RATE, seed: i
     import tensorflow as tf
     from tqdm import tqdm
 
-    folded = fold(model)
-    equalize(folded)
-    student = _ranged(folded, images)
+    student = _ranged(equalized(model), images)
     pictures = np.concatenate([images, images[:, :, ::-1]])[..., np.newaxis].astype(np.float32)
     wanted = model.predict(pictures, batch_size=256, verbose=0)
     steps = epochs * -(-len(pictures) // BATCH)
     optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(rate, steps))
     optimizer.build(student.trainable_variables)
+    axes = _kernels(student)
 
     @tf.function  # type: ignore[untyped-decorator]  # tensorflow has no types
     def step(x: Any, teacher: Any) -> Any:
         with tf.GradientTape() as tape:
-            weights = [rounded(variable) for variable in student.trainable_variables]
+            weights = [rounded(variable, axes.get(id(variable))) for variable in student.trainable_variables]
             given, _ = student.stateless_call(weights, student.non_trainable_variables, x)
             loss = tf.reduce_mean(keras.losses.kl_divergence(teacher, given))
         optimizer.apply(tape.gradient(loss, student.trainable_variables))
@@ -89,8 +88,15 @@ def train(model: Any, images: Image, epochs: int, *, rate: float = RATE, seed: i
                 bar.set_postfix(divergence=f"{float(loss):.4f}", refresh=False)
                 bar.update()
     for variable in student.trainable_variables:
-        variable.assign(rounded(variable))
+        variable.assign(rounded(variable, axes.get(id(variable))))
     return student
+
+
+def equalized(model: Any) -> Any:
+    """*model* in its plainest form with its channels made alike: what training begins with."""
+    folded = fold(model)
+    equalize(folded)
+    return folded
 
 
 def has_ranges(model: Any) -> bool:
@@ -107,19 +113,32 @@ def without_ranges(model: Any) -> Any:
     return rebuilt(model, call)
 
 
-def rounded(variable: Any) -> Any:
-    """*variable* as int8 will have it where it is a kernel, else itself; gradients go through unchanged.
+def rounded(variable: Any, axes: tuple[int, ...] | None) -> Any:
+    """*variable* as int8 will have it; gradients go through unchanged.
 
-    255 steps, symmetric; one scale for each channel of a convolution's output, one for a dense layer:
-    TFLite's 8-bit specification.
+    255 steps, symmetric, one scale for all that lies along *axes*; None: as it is, for what is no kernel.
     """
     value = keras.ops.convert_to_tensor(variable)
-    if variable.name not in ("kernel", "depthwise_kernel"):
+    if axes is None:
         return value
-    axes = (0, 1) if variable.name == "depthwise_kernel" or len(value.shape) == 2 else (0, 1, 2)
     scale = keras.ops.max(keras.ops.abs(value), axes, keepdims=True) / 127
     scale = keras.ops.where(scale > 0, scale, 1.0)
     return value + keras.ops.stop_gradient(keras.ops.round(value / scale) * scale - value)
+
+
+def _kernels(model: Any) -> dict[int, tuple[int, ...]]:
+    """id of each kernel of the folded *model* -> the axes that share a scale in TFLite's 8-bit specification.
+
+    One scale for each channel of a convolution's output, one for a dense layer. By the layer, not the
+    variable's name: a depthwise convolution's (h, w, channels, multiplier) is called `kernel` as well.
+    """
+    found: dict[int, tuple[int, ...]] = {}
+    for layer in model.layers:
+        if isinstance(layer, (keras.layers.DepthwiseConv2D, keras.layers.Dense)):
+            found[id(layer.kernel)] = (0, 1)
+        elif isinstance(layer, keras.layers.Conv2D):
+            found[id(layer.kernel)] = (0, 1, 2)
+    return found
 
 
 def _ranged(model: Any, images: Image) -> Any:

@@ -1,0 +1,103 @@
+"""Networks that Keras 1 and 2 saved as .h5, brought into the words of Keras 3.
+
+Between the two a layer's input shape got another name, a Sequential network's layers became a table, and keys
+came and went. The weights are the same, so how they were begun, held down or bounded is left out.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+_TRAINING_ONLY = ("_initializer", "_regularizer", "_constraint")
+_BASE = {"name", "trainable", "dtype"}  # of every layer
+
+
+def saved_by(path: Path) -> str:
+    """The version of Keras that saved the HDF5 file at *path*; empty where it does not say."""
+    import h5py
+
+    try:
+        with h5py.File(path) as file:
+            return _text(file.attrs.get("keras_version", ""))
+    except OSError:
+        return ""
+
+
+def is_older(version: str) -> bool:
+    """Whether *version* of Keras is one whose files Keras 3 needs help with."""
+    return version.startswith(("1.", "2."))
+
+
+def renewed(path: Path, target: Path) -> None:
+    """Copy the HDF5 file at *path* to *target* with its network told in Keras 3's words.
+
+    ValueError where it holds weights only.
+    """
+    import h5py
+
+    shutil.copyfile(path, target)
+    target.chmod(0o600)
+    with h5py.File(target, "r+") as file:
+        if "model_config" not in file.attrs:
+            raise ValueError("weights without their network; the file of model.save(…) would do")
+        told = json.loads(_text(file.attrs["model_config"]))
+        file.attrs["model_config"] = json.dumps(_layer(told))
+        if "training_config" in file.attrs:  # an optimizer of that time (its `lr`), which nobody needs here
+            del file.attrs["training_config"]
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _layer(told: Mapping[str, Any]) -> dict[str, Any]:
+    """One layer, or a network, as Keras 3 tells it."""
+    kind, config = told["class_name"], told["config"]
+    if kind == "Sequential":
+        config = {"layers": config} if isinstance(config, list) else config
+        layers = [_layer(one) for one in config["layers"]]
+        return {
+            **told,
+            "config": {"name": "sequential", **config, "layers": _begun(config["layers"], layers)},
+        }
+    if "layers" in config:
+        layers = [_layer(one) for one in config["layers"]]
+        return {**told, "class_name": "Functional", "config": {**config, "layers": layers}}
+    return {**told, "config": _config(kind, config)}
+
+
+def _begun(old: list[Any], layers: list[Any]) -> list[Any]:
+    """A Sequential network's *layers*, begun with an input of the shape that its first *old* one tells."""
+    first = old[0] if old else None
+    if not first or first["class_name"] == "InputLayer" or not isinstance(first["config"], dict):
+        return layers
+    shape = first["config"].get("batch_input_shape")
+    if not shape:
+        return layers
+    config = {"batch_shape": shape, "dtype": "float32", "name": f"{first['config']['name']}_input"}
+    return [{"class_name": "InputLayer", "config": config}, *layers]
+
+
+def _config(kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    import keras
+
+    found = {key: value for key, value in config.items() if not key.endswith(_TRAINING_ONLY)}
+    if isinstance(found.get("dtype"), dict):  # a policy
+        found["dtype"] = found["dtype"]["config"]["name"]
+    if isinstance(found.get("axis"), list) and len(found["axis"]) == 1:
+        found["axis"] = found["axis"][0]
+    if isinstance(found.get("layer"), dict):  # TimeDistributed and the like
+        found["layer"] = _layer(found["layer"])
+    if kind == "InputLayer":
+        shape = found.get("batch_input_shape") or found.get("batch_shape")
+        return {"batch_shape": shape, "dtype": found.get("dtype"), "name": found.get("name")}
+    layer = getattr(keras.layers, kind, None)
+    if layer is None:
+        return found  # keras names it
+    known = {*inspect.signature(layer.__init__).parameters, *_BASE}
+    return {key: value for key, value in found.items() if key in known}

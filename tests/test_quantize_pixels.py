@@ -1,0 +1,135 @@
+"""Networks trained on other pixels than 0 to 255 are found out, brought to them, or refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge.runtimes import open_runtime
+from quantize import convert, measure, pixels
+from quantize.costs import FER2013, LabelSet
+from quantize.inside import tflite
+from tests import squares
+
+# Keras 3.15 on TensorFlow copies variables in a way that numpy 2 warns of.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+def taking(network: Any, name: str) -> Any:
+    """*network*, which takes 0 to 255, as one that takes the pixels that *name* stands for."""
+    import keras
+
+    low, high = pixels.RANGES[name]
+    given = keras.Input((48, 48, 1), name="given")
+    scale = 255 / (high - low)
+    whole = keras.layers.Rescaling(scale, offset=-low * scale)(given)
+    return keras.Model(given, network(whole), name=f"takes_{name}")
+
+
+@pytest.fixture(scope="module")
+def network(squares_run: Path) -> Any:
+    return convert.load(squares_run / "model.keras")
+
+
+def some() -> tuple[Any, LabelSet]:
+    images, labels = squares.pictures(140)
+    return images, LabelSet(FER2013, np.ones(len(labels), bool), labels)
+
+
+@pytest.mark.parametrize("name", pixels.RANGES)
+def test_the_range_is_found_and_folded_in(network: Any, name: str) -> None:
+    images, truth = some()
+    model = taking(network, name)
+    best, line = pixels.found(model, images, truth)
+    assert best == name
+    assert line.startswith(f"pixels {pixels.said(name)}: ")
+    wanted = convert.predict(network, images)
+    found = convert.predict(pixels.with_pixels(model, best), images)
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
+
+
+def test_between_ranges_that_are_right_alike_the_surer_one_is_taken() -> None:
+    """Without biases a network chooses alike at any scale, and is far too sure of what is too large."""
+    import keras
+
+    given = keras.Input((48, 48, 1))
+    x = keras.layers.Dense(7, use_bias=False)(
+        keras.layers.Flatten()(keras.layers.AveragePooling2D(16)(given))
+    )
+    model = keras.Model(given, keras.layers.Softmax()(x))
+    kernel = np.full((9, 7), -1.0, np.float32)
+    kernel[np.arange(7), np.arange(7)] = 6.0
+    model.set_weights([kernel])
+    images, truth = some()
+    wrong = truth.truth.copy()
+    wrong[::7] = (wrong[::7] + 1) % 7
+    assert pixels.found(model, images, truth._replace(truth=wrong))[0] == "1"
+
+
+@pytest.mark.parametrize("asked", [None, "1"])
+def test_the_command_makes_a_file_for_0_to_255_of_a_network_for_0_to_1(
+    network: Any, squares_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], asked: str | None
+) -> None:
+    model, out = tmp_path / "unit.keras", tmp_path / "out"
+    taking(network, "1").save(model)
+    more = ["--pixels", asked] if asked else []
+    assert squares.quantize(squares_run, out, *more, model=model) == 0
+    told = capsys.readouterr().out
+    assert ("folded in (--pixels 1)" in told) == (asked is None)
+    content = (out / "emotion.tflite").read_bytes()
+    graph = tflite.read(content)
+    taken = graph.tensors[graph.inputs[0]]
+    assert (list(taken.scales), list(taken.zero_points)) == ([1.0], [-128])
+    images, labels = squares.pictures(70)
+    given = measure.probabilities_of(open_runtime("cpu", content), images)
+    assert measure.accuracy(given, labels) > 0.95
+    card = json.loads((out / "emotion.json").read_text())
+    assert card["input"]["range"] == [0, 255]
+    assert card["training"]["quantization"]["pixels the network takes"] == "0 to 1"
+
+
+@pytest.mark.parametrize("fault", ["pixels", "labels", "untrained"])
+def test_a_network_that_knows_nothing_here_stops_with_3(
+    network: Any, squares_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], fault: str
+) -> None:
+    import keras
+
+    model, data, out = squares_run / "model.keras", squares_run / "calibration.npz", tmp_path / "out"
+    if fault == "labels":
+        arrays = dict(np.load(data))
+        arrays["labels"] = (arrays["labels"] + 3) % 7
+        np.savez(data := tmp_path / "other.npz", **arrays)
+    if fault == "untrained":
+        keras.utils.set_random_seed(3)
+        keras.models.clone_model(network).save(model := tmp_path / "new.keras")
+    more = ["--pixels", "1"] if fault == "pixels" else []
+    assert squares.quantize(squares_run, out, *more, model=model, data=data) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{model}: right in ")
+    assert line.endswith("nothing was written")
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("name", ["a/b", "", "../up", ".hidden", "a\\b", "n" * 101])
+def test_a_name_that_is_no_file_s_is_refused_at_once(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from quantize.__main__ import main
+
+    with pytest.raises(SystemExit) as stopped:
+        main(["no.keras", "--data", "no.npz", "--out", "o", "--name", name])
+    assert stopped.value.code == 2
+    assert "expected a file's name without its suffix" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("points", ["nan", "inf", "-inf", "half"])
+def test_an_allowed_drop_that_is_no_number_is_refused(
+    points: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from quantize.__main__ import main
+
+    with pytest.raises(SystemExit):
+        main(["no.keras", "--data", "no.npz", "--out", "o", f"--max-drop={points}"])
+    assert f"found '{points}', a number would do" in capsys.readouterr().err
