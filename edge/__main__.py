@@ -7,12 +7,13 @@ import functools
 import sys
 
 from edge import __version__
-from edge.cli import ended
+from edge.cli import ended, open_standard_streams
 from edge.commands import analyze, bench, check, classify, demo, detect, fleet, models, probe, run
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0, or the exit code that the command's error carries."""
+    open_standard_streams()  # --help prints, too
     parser = argparse.ArgumentParser(
         prog="emotion-edge",
         description="Sees faces, classifies their expressions here, tells the smart home over MQTT.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import math
 import os
 import sys
@@ -47,7 +48,9 @@ def ended(work: Callable[[], int], interrupted: str = "") -> int:
 def open_standard_streams() -> None:
     """Let what was started without a standard stream (``>&-``) print into nothing.
 
-    Else what is opened next, a socket or a camera, would take its descriptor and be printed into.
+    Else what is opened next, a socket or a camera, would take its descriptor and be printed into. What a
+    terminal's encoding lacks, also a file name that is no text, comes out as its number: output never ends
+    over a character.
     """
     for number in range(3):
         try:
@@ -57,6 +60,9 @@ def open_standard_streams() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def whole(least: int = 0, most: int | None = None) -> Callable[[str], int]:

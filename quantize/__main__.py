@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge.cli import ended, number, whole
+from edge.cli import ended, number, open_standard_streams, whole
+from edge.labels import FER2013, order
 from edge.types import EdgeError
 from quantize.costs import CONFIDED
 from quantize.pixels import RANGES, said
@@ -37,6 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     ``quantize inspect FILE`` prints what a file holds: 0, or 1 where it is not whole.
     ``quantize card FILE`` writes the card of another maker's face detector.
     """
+    open_standard_streams()  # --help prints, too
     given = sys.argv[1:] if argv is None else argv
     if given[:1] == ["inspect"]:
         options, work = _inspect_parser().parse_args(given[1:]), _inspect
@@ -105,7 +107,7 @@ def _classifier(
     made_with = functools.partial(
         make, options.model, options.data, name=name, calibrate=options.calibrate, seed=options.seed,
         with_onnx=with_onnx, with_edgetpu=with_edgetpu, steps=steps, confidence=options.confidence,
-        pixels=options.pixels,
+        pixels=options.pixels, order=options.labels,
     )  # fmt: skip
     made = made_with()
     print(table(made))
@@ -217,6 +219,10 @@ def _parser() -> argparse.ArgumentParser:
         "--confidence", choices=CONFIDED, metavar="LABELS",
         help="labels that confidence is to agree with: plus7, what most people see (default where the data "
         "has FER+ votes), or fer2013, for a network trained on those",
+    )  # fmt: skip
+    parser.add_argument(
+        "--labels", type=order, default=FER2013, metavar="NAME,NAME",
+        help="what the data's numbers mean: label names in their order (default FER2013's)",
     )  # fmt: skip
     parser.add_argument(
         "--pixels", choices=RANGES,

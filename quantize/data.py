@@ -8,12 +8,13 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from edge.labels import FER2013, Order, ours
 from edge.preprocess import crop_whole
 from edge.types import LABELS, EdgeError, Image
 
 Indices = npt.NDArray[np.int64]
 FEWEST_OF_LABEL = 10  # calibration pictures of each label: fewer do not show what its activations reach
-_TRAINING, _PUBLIC_TEST = 0, 1
+_TRAINING, _PUBLIC_TEST, _LEFT_OUT = 0, 1, 255
 # FER+'s column -> LABELS' index: neutral, happiness, surprise, sadness, anger, disgust, fear, and
 # contempt, unknown, "not a face", which have no label here.
 _LABEL_OF_VOTE = np.array([6, 3, 5, 4, 0, 1, 2, -1, -1, -1])
@@ -29,12 +30,12 @@ class Data(NamedTuple):
     majority: Indices  # (n,) FER+ majority, -1 where there is none
 
 
-def read_data(path: Path, height: int, width: int, calibrate: int, seed: int) -> Data:
+def read_data(path: Path, height: int, width: int, calibrate: int, seed: int, order: Order = FER2013) -> Data:
     """PublicTest of *path* and *calibrate* pictures of its Training split, balanced over the labels.
 
     *path* is an npz of ``images`` (n, h, w) uint8, ``labels`` (n,), ``usage`` (n,; 0 Training,
     1 PublicTest) and perhaps ``ferplus`` (n, 10) votes; ``emotion-train fit`` leaves one in its run.
-    EdgeError, in one line, for what is missing.
+    *order* says what the labels' numbers mean. EdgeError, in one line, for what is missing.
     """
     if calibrate < FEWEST_OF_LABEL * len(LABELS):
         raise EdgeError(f"--calibrate {calibrate}: {FEWEST_OF_LABEL * len(LABELS)} pictures or more would do")
@@ -58,12 +59,16 @@ def read_data(path: Path, height: int, width: int, calibrate: int, seed: int) ->
     votes = arrays.get("ferplus", np.zeros((n, len(_LABEL_OF_VOTE)), np.uint8))
     if labels.dtype.kind not in "iu":
         raise EdgeError(f"{path}: labels {labels.dtype}; integers would do")
-    labels = labels.astype(np.int64)
+    if labels.shape == (n,) and n and not 0 <= labels.min() <= labels.max() < len(order.of_number):
+        last = len(order.of_number) - 1
+        raise EdgeError(f"{path}: labels {labels.min()} to {labels.max()}; 0 to {last} would do")
+    labels = ours(labels.astype(np.int64), order)
     for name, array, shape in (("labels", labels, (n,)), ("usage", usage, (n,)), ("ferplus", votes, (n, 10))):
         if array.shape != shape:
             raise EdgeError(f"{path}: {name} {array.shape}; {shape} would do, as there are {n} images")
-    if not 0 <= labels.min() <= labels.max() < len(LABELS):
-        raise EdgeError(f"{path}: labels {labels.min()} to {labels.max()}; 0 to {len(LABELS) - 1} would do")
+    if (strange := labels < 0).any():
+        print(f"{path}: left out: {strange.sum()} rows of labels that are none of ours (--labels)")
+        usage = np.where(strange, _LEFT_OUT, usage)
     rows = _balanced(labels, np.flatnonzero(usage == _TRAINING), calibrate, seed, path)
     public = np.flatnonzero(usage == _PUBLIC_TEST)
     if not len(public):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edge.labels import FER2013, Order
 from edge.runtimes import open_runtime
 from edge.types import Floats
 from quantize import convert, measure
@@ -57,6 +58,7 @@ def make(
     qat: int = 0,
     confidence: str | None = None,
     pixels: str | None = None,
+    order: Order = FER2013,
 ) -> Made:
     """The files called *name* of the network at *path*; EdgeError for what it, or the data, is not right for.
 
@@ -69,7 +71,7 @@ def make(
     with steps("opening network and data"):
         model = convert.load(path)
         _, height, width, _ = model.input_shape
-        data = read_data(data_path, height, width, calibrate, seed)
+        data = read_data(data_path, height, width, calibrate, seed, order)
         truth = confided(data, confidence)
     if not qat:  # else this was said the first time
         for line in concerns(model):

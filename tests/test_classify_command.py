@@ -91,3 +91,66 @@ def test_nothing_to_classify_is_one_line(
     error = capsys.readouterr().err
     assert error.startswith(f"{tmp_path / name}: {said}")
     assert error.count("\n") == 1
+
+
+def sorted_tree(folder: Path, names: dict[str, str]) -> Path:
+    """The mean face of each label that *names* has in a folder of that name."""
+    with np.load(Path(__file__).parents[1] / "edge/models/portraits.npz") as arrays:
+        for name, label in names.items():
+            (folder / name).mkdir(parents=True)
+            cv2.imwrite(str(folder / name / "mean.png"), arrays["faces"][LABELS.index(label)])
+    return folder
+
+
+def test_everything_beside_labelled_pictures_is_named_and_counted(
+    tmp_path: Path, photo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree = sorted_tree(tmp_path / "tree", {"happiness": "happy", "Sadness": "sad", "2_anger": "angry"})
+    (tree / "contempt").mkdir()
+    (tree / "read me.txt").write_text("by hand")
+    (tree / ".DS_Store").write_text("hidden")
+    (tree / "happiness" / "clip.mp4").write_bytes(b"no picture")
+    (tree / "happiness" / "phone.heic").write_bytes(b"\0\0\0\x24ftypheic\0\0\0\0")
+    assert main(["classify", str(tree), str(photo)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[5].endswith(" of 3; 5 left out, named above")
+    assert lines[:5] == [
+        f"{tree}/happiness/phone.heic: HEIC, which is not read here; save it as JPEG (`heif-convert` does)",
+        f"{tree}/contempt: left out, a folder named for none of our labels",
+        f"{tree}/happiness/clip.mp4: left out, no picture by its name",
+        f"{tree}/read me.txt: left out, in no label's folder",
+        f"{photo}: left out, in no label's folder",
+    ]
+    assert main(["classify", "--json", str(tree), str(photo)]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["n"], len(report["unreadable"]), len(report["left_out"])) == (3, 1, 4)
+
+
+@pytest.mark.parametrize(
+    ("names", "labels"),
+    [
+        ({"0": "neutral", "1": "happy", "2": "sad"}, "neutral,happiness,sad"),
+        ({"00": "surprise", "01": "angry", "03": "fear"}, "surprise,anger,contempt,fear"),
+    ],
+)
+def test_folders_of_numbers_need_their_order(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], names: dict[str, str], labels: str
+) -> None:
+    tree = sorted_tree(tmp_path / "tree", names)
+    assert main(["classify", str(tree)]) == 1
+    assert capsys.readouterr().err.startswith(
+        f"{tree}/{min(names)}: a number names no label; expected --labels"
+    )
+    assert main(["classify", "--json", "--labels", labels, str(tree)]) == 0
+    by_number = json.loads(capsys.readouterr().out)
+    assert main(["classify", "--json", str(sorted_tree(tmp_path / "w", {v: v for v in names.values()}))]) == 0
+    assert json.loads(capsys.readouterr().out)["confusion"] == by_number["confusion"]
+
+
+def test_files_that_are_no_pictures_are_named_beside_those_that_are(
+    photo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo.with_name("notes.odt").write_text("x")
+    assert main(["classify", "--detector", "haar", str(photo.parent)]) == 0
+    told = capsys.readouterr().err
+    assert told == f"1 files left out, no pictures by their names: {photo.parent}/notes.odt\n"

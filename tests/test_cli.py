@@ -1,6 +1,7 @@
 """What the three command lines share: wrong numbers, interruptions and surprises end with one line each."""
 
 import argparse
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -138,3 +139,25 @@ def test_closed_descriptors_are_open_before_a_command_begins() -> None:
     for closed in ("<&- >&- 2>&-", "<&- 2>&-"):
         done = subprocess.run(["sh", "-c", f'exec "{sys.executable}" -c "$0" {closed}', program], timeout=60)
         assert done.returncode >= 43
+
+
+@pytest.mark.parametrize("module", ["edge", "training", "quantize"])
+@pytest.mark.parametrize("encoding", ["iso-8859-1", "ascii", "cp437"])
+def test_output_never_ends_over_a_character(module: str, encoding: str, tmp_path: Path) -> None:
+    """Help holds … and more; a file's name need not be text at all."""
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    command = {"edge": ["classify"], "training": ["fit"], "quantize": []}[module]
+    helped = subprocess.run(
+        [sys.executable, "-m", module, *command, "--help"], env=environment, capture_output=True
+    )
+    assert (helped.returncode, helped.stderr) == (0, b"")
+    if module != "edge":
+        return
+    name = os.fsencode(tmp_path) + b"/\xffs\xe2\x82\xac.png"
+    Path(os.fsdecode(name)).write_bytes(b"no picture")
+    told = subprocess.run(
+        [sys.executable, "-m", "edge", "classify", os.fsdecode(name)], env=environment, capture_output=True
+    )
+    assert told.returncode == 1
+    assert b"not a readable image" in told.stdout
+    assert b"Traceback" not in told.stderr

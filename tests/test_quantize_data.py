@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge.labels import order
 from edge.types import EdgeError
 from quantize.data import read_data
 
@@ -35,6 +36,21 @@ def test_calibration_is_of_training_balanced_and_the_same_for_the_same_seed(tmp_
     assert np.array_equal(read_data(path, 48, 48, 73, seed=1).rows, data.rows)
     assert not np.array_equal(read_data(path, 48, 48, 73, seed=2).rows, data.rows)
     assert len(read_data(path, 48, 48, 1000, seed=1).rows) == 175  # all that there are
+
+
+def test_the_labels_numbers_follow_the_order_and_others_are_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    eight = np.where(np.arange(280) % 40 == 39, 7, LABELS)
+    path = archive(tmp_path / "data.npz", labels=eight)
+    with pytest.raises(EdgeError, match=r"labels 0 to 7; 0 to 6 would do"):
+        read_data(path, 48, 48, 70, seed=1)
+    affectnet = order("neutral,happy,sad,surprise,fear,disgust,anger,contempt")
+    data = read_data(path, 48, 48, 70, seed=1, order=affectnet)
+    assert "left out: 7 rows" in capsys.readouterr().out
+    public = eight[(USAGE == 1) & (eight < 7)]
+    assert data.labels.tolist() == [[6, 3, 4, 5, 2, 1, 0][number] for number in public]
+    assert (eight[data.rows] < 7).all()
 
 
 def test_what_is_measured_on_is_publictest_in_the_networks_size_by_what_most_people_see(

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from edge.labels import order
 from edge.types import LABELS, EdgeError
 from tests.tiny_onnx import write_onnx
 from training import data
@@ -148,7 +149,7 @@ def test_votes_of_another_order_than_the_csv_s_are_refused(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("layout", [("train", "validation"), ("images/train", "images/validation")])
 def test_a_tree_of_label_named_folders_in_any_spelling(tmp_path: Path, layout: tuple[str, str]) -> None:
-    names = ["Anger", "disgusted", "FEAR", "happiness", "Sad", "5_surprised", "6"]
+    names = ["Anger", "disgusted", "FEAR", "happiness", "Sad", "5_surprised", "neutrality"]
     for part in layout:
         for name in names:
             folder = tmp_path / part / name
@@ -159,6 +160,31 @@ def test_a_tree_of_label_named_folders_in_any_spelling(tmp_path: Path, layout: t
         (usage, label) for usage in (0, 1) for label in range(7)
     ]
     np.testing.assert_array_equal(dataset.images[0], IMAGE)
+
+
+def test_folders_of_numbers_need_the_order_of_the_labels(tmp_path: Path) -> None:
+    for part in ("train", "validation"):
+        for number in range(4):
+            (tmp_path / part / str(number)).mkdir(parents=True)
+            cv2.imwrite(str(tmp_path / part / str(number) / "a.png"), IMAGE)
+    with pytest.raises(EdgeError, match=f"^{tmp_path}/train/0: a number names no label; expected --labels"):
+        data.read([tmp_path], skip_bad=True)
+    assert data.read([tmp_path], order=order("sad,joy,fear,anger")).labels.tolist() == [4, 3, 2, 0] * 2
+    with pytest.raises(EdgeError, match="not one of the labels"):
+        data.read([tmp_path], order=order("sad,joy,contempt,anger"))
+    left = data.read([tmp_path], order=order("sad,joy,contempt,anger"), skip_bad=True)
+    assert left.labels.tolist() == [4, 3, 0] * 2
+
+
+def test_the_numbers_of_a_csv_and_an_npz_follow_the_order(tmp_path: Path) -> None:
+    table = write_csv(tmp_path / "rows.csv", f"0,{PIXELS},Training", f"2,{PIXELS},PublicTest")
+    archive = tmp_path / "rows.npz"
+    np.savez(archive, images=np.stack([IMAGE] * 2), labels=np.array([0, 2]), usage=np.array([0, 1]))
+    for path in (table, archive):
+        assert data.read([path]).labels.tolist() == [0, 2]
+        assert data.read([path], order=order("neutral,sad,happy")).labels.tolist() == [6, 3]
+        with pytest.raises(EdgeError, match="would do"):
+            data.read([path], order=order("neutral,sad,contempt,happy"))
 
 
 def test_large_colour_pictures_pass_through_the_same_crop_as_a_camera_s_face(tmp_path: Path) -> None:
@@ -177,8 +203,8 @@ def test_a_text_named_png_and_an_unknown_folder_get_one_line_each(tmp_path: Path
         file.write_bytes(content)
     assert complaint(tmp_path) == [
         f"{tmp_path}/grumpy: not one of the labels {', '.join(LABELS)}",
-        f"{tmp_path}/happy/a.png: not a picture that OpenCV can read",
-        f"{tmp_path}/happy/b.png: not a picture that OpenCV can read",
+        f"{tmp_path}/happy/a.png: not a readable image",
+        f"{tmp_path}/happy/b.png: not a readable image",
         "3 files; mend them or leave them out with --skip-bad",
     ]
 
@@ -344,7 +370,7 @@ def test_the_command_tells_a_blank_picture_and_counts_it(
         ("f.csv", b"", "f.csv:1: no column 'emotion'; found nothing"),
         ("f.csv", b"emotion,pixels\n", "f.csv: no usable row"),
         ("f.csv", b"\xff\xfe", "f.csv: no text in UTF-8; a csv file would do"),
-        ("t/train/happy/a.png", b"hello", "t/train/happy/a.png: not a picture that OpenCV can read; --skip"),
+        ("t/train/happy/a.png", b"hello", "t/train/happy/a.png: not a readable image; --skip"),
         ("t/train/grumpy/a.png", b"hello", "t/train/grumpy: not one of the labels angry, disgust, fear, "),
         ("t/.keep", b"", "t: an empty folder; train/<label>/*.png and validation/<label>/*.png would do"),
         ("t/a.csv", b"", "t: a.csv stands in no label's folder; a csv or npz is named itself; --skip-bad"),

@@ -128,8 +128,8 @@ def test_opencv_s_own_words_about_a_damaged_picture_are_not_shown(
     (tree / "train/happy/b.png").write_bytes(whole[: len(whole) // 2])
     cv2.imwrite(str(tree / "train/happy/c.tiff"), np.zeros((9, 9), np.float32))
     assert complaint(tree) == [
-        f"{tree}/train/happy/b.png: not a picture that OpenCV can read",
-        f"{tree}/train/happy/c.tiff: not a picture that OpenCV can read",
+        f"{tree}/train/happy/b.png: not a readable image",
+        f"{tree}/train/happy/c.tiff: not a readable image",
         "2 files; mend them or leave them out with --skip-bad",
     ]
     assert capfd.readouterr() == ("", "")

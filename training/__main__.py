@@ -13,8 +13,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import edge
-from edge.cli import ended, number, whole
+from edge.cli import ended, number, open_standard_streams, whole
 from edge.host.quiet import quiet
+from edge.labels import order
 from edge.types import LABELS, EdgeError
 from training.detect import commands as detect
 from training.options import add_data, add_run
@@ -25,6 +26,7 @@ SHIPPED = Path(edge.__file__).parent / "models" / "emotion.tflite"
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; 0, or 1 after one line on stderr that says what would do."""
+    open_standard_streams()  # --help prints, too
     options = _parser().parse_args(argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its C++ log is not for users
     if options.threads:
@@ -76,7 +78,7 @@ def _campaign(options: argparse.Namespace) -> None:
     end = math.inf if options.minutes is None else time.monotonic() + 60 * options.minutes
     runs = read_plan(options.plan)
     given = ["--data", *map(str, options.data), *(["--skip-bad"] if options.skip_bad else [])]
-    for name in ("ferplus", "threads", "workers", "backend"):
+    for name in ("ferplus", "labels", "threads", "workers", "backend"):
         if value := getattr(options, name):
             given += [f"--{name}", str(value)]
     if not campaign(runs, options.out, given, options.parallel, lambda: time.monotonic() > end):
@@ -170,7 +172,7 @@ def _check_png(out: Path | None) -> None:
 def _dataset(options: argparse.Namespace):
     from training.data import read
 
-    return read(options.data, options.ferplus, options.skip_bad)
+    return read(options.data, options.ferplus, options.skip_bad, options.labels)
 
 
 def _paths(text: str) -> tuple[Path, ...]:
@@ -186,6 +188,10 @@ def _parser() -> argparse.ArgumentParser:
     data = argparse.ArgumentParser(add_help=False)
     add_data(data, "fer2013.csv, icml_face_data.csv, a folder of label-named folders, or npz")
     data.add_argument("--ferplus", type=Path, metavar="CSV", help="fer2013new.csv, joined to the csv by row")
+    data.add_argument(
+        "--labels", type=order, metavar="NAME,NAME",
+        help="what the data's numbers mean: label names in their order (default of csv and npz: FER2013's)",
+    )  # fmt: skip
     data.add_argument("--skip-bad", action="store_true", help="leave out and count rows that cannot be read")
 
     machine = argparse.ArgumentParser(add_help=False)

@@ -4,29 +4,36 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from edge.assembly import open_configured_detector, open_engine
 from edge.commands.options import add_engine, add_pictures, check_there, pictures_of, settings_of
 from edge.engine import Engine
+from edge.labels import Order, is_number, label_of, numbered, order
 from edge.preprocess import crop_whole
-from edge.sources.images import pictures_in, read_image
+from edge.sources.images import is_image, read_image
 from edge.types import LABELS, Detector, EdgeError, Image
 
 # Pictures up to this side are taken for one framed face, as data sets hold them, when nothing is found.
 FRAMED_FACE = 128  # px
+_NAMED = 20  # files left out that are named before "and N more"
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = subparsers.add_parser(
         "classify",
         help="expressions in pictures or folders",
-        description="Images or folders. In a folder of folders named for labels (happy/, sad/ …) every "
+        description="Images or folders. In a folder of folders named for labels (happy/, sadness/ …) every "
         "picture is one framed face, and accuracy and a confusion matrix follow.",
     )
     add_pictures(parser, "one JSON object instead of text")
+    parser.add_argument(
+        "--labels", type=order, metavar="NAME,NAME",
+        help="what folders named by numbers mean: label names in the order of the numbers",
+    )  # fmt: skip
     add_engine(parser)
     parser.set_defaults(run=run)
 
@@ -34,13 +41,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(options: argparse.Namespace) -> int:
     settings = settings_of(options)
     check_there(options.paths)
+    sorted_out = [sort_out(path, options.labels) for path in options.paths]
     engine = open_engine(settings)
-    labelled = [pair for path in options.paths for pair in _labelled_pictures(path)]
+    labelled = [pair for some in sorted_out for pair in some.labelled]
     if labelled:
-        report = measure(labelled, engine)
+        report = measure(labelled, engine, [line for some in sorted_out for line in some.left_out])
         print(json.dumps(report) if options.json else _measure_text(report))
         return 0
     detector = open_configured_detector(settings)
+    _name_others(options.paths)
     results = []
     for path in pictures_of(options.paths):
         result = describe(path, detector, engine)
@@ -52,6 +61,16 @@ def run(options: argparse.Namespace) -> int:
     if all("error" in result for result in results):
         raise EdgeError("not one image could be read")
     return 0
+
+
+def _name_others(paths: Sequence[Path]) -> None:
+    """Say on stderr which files in the folders among *paths* are no pictures by their names."""
+    inside = (file for path in paths if path.is_dir() for file in path.rglob("*") if file.is_file())
+    others = [file for file in _shown(inside) if not is_image(file)]
+    if others:
+        more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+        names = ", ".join(str(file) for file in others[:_NAMED])
+        print(f"{len(others)} files left out, no pictures by their names: {names}{more}", file=sys.stderr)
 
 
 def describe(path: Path, detector: Detector, engine: Engine) -> dict[str, Any]:
@@ -78,8 +97,13 @@ def describe(path: Path, detector: Detector, engine: Engine) -> dict[str, Any]:
     }
 
 
-def measure(labelled: list[tuple[str, Path]], engine: Engine) -> dict[str, Any]:
-    """Accuracy and the confusion matrix over (label, file) pairs whose pictures are framed faces."""
+def measure(
+    labelled: Sequence[tuple[int, Path]], engine: Engine, left_out: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Accuracy and the confusion matrix over (index into LABELS, file) pairs of framed faces.
+
+    *left_out* names what stands beside them and is not counted.
+    """
     confusion = [[0] * len(LABELS) for _ in LABELS]
     unreadable = []
     for label, path in labelled:
@@ -88,7 +112,7 @@ def measure(labelled: list[tuple[str, Path]], engine: Engine) -> dict[str, Any]:
         except EdgeError as error:
             unreadable.append(str(error))
             continue
-        confusion[LABELS.index(label)][scores.index(max(scores))] += 1
+        confusion[label][scores.index(max(scores))] += 1
     n = sum(map(sum, confusion))
     if n == 0:
         raise EdgeError(f"{unreadable[0]}; not one image could be read")
@@ -99,6 +123,7 @@ def measure(labelled: list[tuple[str, Path]], engine: Engine) -> dict[str, Any]:
         "labels": list(LABELS),
         "confusion": confusion,  # rows: what the folder says; columns: what the model says
         "unreadable": unreadable,
+        "left_out": list(left_out),
     }
 
 
@@ -107,13 +132,45 @@ def _whole(image: Image, engine: Engine) -> list[float]:
     return engine.classifier.opinion(crop_whole(image, part.height, part.width))
 
 
-def _labelled_pictures(path: Path) -> Iterator[tuple[str, Path]]:
-    if not path.is_dir():
-        return
-    for folder in sorted(path.iterdir()):
-        if folder.is_dir() and folder.name.lower() in LABELS:
-            for picture in pictures_in(folder):
-                yield folder.name.lower(), picture
+class Sorted(NamedTuple):
+    """What a PATH holds, where it is a folder of label-named folders; else all of it is left out."""
+
+    labelled: list[tuple[int, Path]]  # index into LABELS, picture
+    left_out: list[str]  # a line each
+
+
+def sort_out(path: Path, order: Order | None = None) -> Sorted:
+    """The labelled pictures of *path*, and a line for each file or folder that is not counted with them.
+
+    EdgeError where its folders are numbers and no *order* says what they mean.
+    """
+    inside = _shown(path.iterdir()) if path.is_dir() else []
+    folders = [one for one in inside if one.is_dir()]
+    label = {folder: label_of(folder.name, order) for folder in folders}
+    numbers = [folder for folder in folders if is_number(folder.name)]
+    if order is None and len(numbers) > 1 and len(numbers) == len(folders):
+        raise EdgeError(numbered(numbers[0]))
+    if not any(found is not None for found in label.values()):
+        return Sorted([], [f"{path}: left out, in no label's folder"])
+    labelled: list[tuple[int, Path]] = []
+    left_out: list[str] = []
+    for one in inside:
+        found = label.get(one)
+        if found is None:
+            kind = "a folder named for none of our labels" if one in label else "in no label's folder"
+            left_out.append(f"{one}: left out, {kind}")
+            continue
+        for file in _shown(child for child in one.rglob("*") if child.is_file()):
+            if is_image(file):
+                labelled.append((found, file))
+            else:
+                left_out.append(f"{file}: left out, no picture by its name")
+    return Sorted(labelled, left_out)
+
+
+def _shown(paths: Iterable[Path]) -> list[Path]:
+    """*paths* by name, without those that systems hide (.DS_Store)."""
+    return sorted(path for path in paths if not path.name.startswith("."))
 
 
 def _picture_text(result: dict[str, Any]) -> str:
@@ -130,7 +187,9 @@ def _place(box: list[float] | None) -> str:
 
 
 def _measure_text(report: dict[str, Any]) -> str:
-    lines = [*report["unreadable"], f"accuracy {report['accuracy']:.1%} of {report['n']}", ""]
+    unused = [*report["unreadable"], *report["left_out"]]
+    beside = f"; {len(unused)} left out, named above" if unused else ""
+    lines = [*unused, f"accuracy {report['accuracy']:.1%} of {report['n']}{beside}", ""]
     lines.append(f"{'is / said':>10}" + "".join(f"{label:>9}" for label in LABELS))
     for label, row in zip(LABELS, report["confusion"], strict=True):
         lines.append(f"{label:>10}" + "".join(f"{count:9}" for count in row))

@@ -38,10 +38,10 @@ def source_kind(source: str) -> Kind:
         return "gstreamer"
     if source.startswith("/dev/"):
         return "v4l2"
-    from edge.sources.images import is_image
+    from edge.sources.images import is_still
 
     path = Path(source)
-    if path.is_dir() or (path.is_file() and is_image(path)):
+    if path.is_dir() or (path.is_file() and is_still(path)):
         return "images"
     if path.is_file():
         return "video"

@@ -19,7 +19,9 @@ def complaint(error: Exception, address: str = "") -> str:
     match error:
         case av.HTTPUnauthorizedError():
             scheme = address.partition(":")[0]
-            return f"user name or password is missing or wrong (401); expected {scheme}://user:password@host/…"
+            return (
+                f"user name or password is missing or wrong (401); expected {scheme}://user:password@host/…"
+            )
         case av.HTTPForbiddenError():
             return "the user may not see this (403); check the camera's user rights"
         case av.HTTPNotFoundError():

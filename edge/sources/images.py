@@ -5,34 +5,80 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from edge.sources.pace import Pace
 from edge.types import EdgeError, EndOfStreamError, Image
 
 log = logging.getLogger(__name__)
 
-SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+SUFFIXES = frozenset({
+    ".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm",
+    ".ppm", ".ras", ".tif", ".tiff", ".webp",
+})  # fmt: skip
+# Pictures that nothing here reads, by what their bytes hold from the fourth on, or begin with.
+_HEIC = (b"ftyphei", b"ftyphev", b"ftypmif1", b"ftypmsf1")
+_JPEG_XL = (b"\xff\x0a", b"\x00\x00\x00\x0cJXL ")
+_UNREAD = frozenset({".heic", ".heif", ".jxl"})  # looked at all the same, and named
 
 
 def is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES
+    """Whether *path* is named as a picture, also as one that cannot be read."""
+    return path.suffix.lower() in SUFFIXES | _UNREAD
+
+
+def is_still(path: Path) -> bool:
+    """As is_image(), but for an animated GIF, which is a clip."""
+    return is_image(path) and (path.suffix.lower() != ".gif" or cv2.imcount(str(path)) <= 1)
 
 
 def read_image(path: Path) -> Image:
-    """The picture in *path* as (height, width, 3) uint8 BGR; EdgeError names a file that is none."""
+    """The picture in *path* as (height, width, 3) uint8 BGR; EdgeError names a file that is none.
+
+    Of more than eight bits the brightest are kept: see `_eight_bits`.
+    """
+    content, image = np.empty(0, np.uint8), None
     try:
         # Not cv2.imread: it tells a missing file and a damaged one apart only on stderr.
-        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+        content = np.fromfile(path, np.uint8)
+        image = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     except OSError as error:
         raise EdgeError(f"{path}: {error.strerror or error}") from error
-    except cv2.error:  # an empty file
-        image = None
+    except cv2.error:
+        pass  # an empty file
     if image is None:
-        raise EdgeError(f"{path}: not a readable image")
-    return np.asarray(image, np.uint8)
+        raise EdgeError(f"{path}: {_why_not(content[:16].tobytes())}")
+    return _eight_bits(np.asarray(image))
+
+
+def _eight_bits(image: npt.NDArray[Any]) -> Image:
+    """*image* of any depth as uint8.
+
+    Sixteen bits often hold only ten or twelve (infrared and industrial cameras), which OpenCV's own way (the
+    upper eight) turns black: the fewest even bits that hold the brightest pixel are taken for all there are.
+    """
+    if image.dtype == np.uint8:
+        return image
+    if image.dtype.kind == "f":
+        image = np.nan_to_num(image, nan=0.0, posinf=0.0, neginf=0.0).clip(0)
+        most = max(1.0, float(image.max(initial=0)))
+    else:
+        bits = max(8, int(image.max(initial=0)).bit_length())
+        most = 2.0 ** (bits + bits % 2) - 1
+    return np.asarray(cv2.convertScaleAbs(image, alpha=255 / most), np.uint8)
+
+
+def _why_not(head: bytes) -> str:
+    """Why a file that begins with *head* is no picture that can be read."""
+    if head[4:].startswith(_HEIC):
+        return "HEIC, which is not read here; save it as JPEG (`heif-convert` does)"
+    if head.startswith(_JPEG_XL):
+        return "JPEG XL, which is not read here; save it as JPEG or PNG (`djxl`)"
+    return "not a readable image"
 
 
 def pictures_in(path: Path) -> Iterator[Path]:

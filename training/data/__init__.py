@@ -15,11 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
+from edge.labels import FER2013, Order, label_of
 from edge.types import EdgeError
 from training.data.archives import read_npz
 from training.data.csvs import read_csv, with_votes
 from training.data.dataset import SIZE, Dataset, Problems, blank, first, joined
-from training.data.labels import USAGES, label_of, usage_of
+from training.data.labels import USAGES, usage_of
 from training.data.trees import read_tree
 from training.data.votes import RULES, VOTE_OF_LABEL, VOTES, distributions, majority, targets
 
@@ -29,19 +30,23 @@ __all__ = [
 ]  # fmt: skip
 
 
-def read(paths: Sequence[Path], ferplus: Path | None = None, skip_bad: bool = False) -> Dataset:
+def read(
+    paths: Sequence[Path], ferplus: Path | None = None, skip_bad: bool = False, order: Order | None = None
+) -> Dataset:
     """The rows of all *paths* (csv, npz, or a folder), in order.
 
     *ferplus* is Microsoft's fer2013new.csv, joined by row to the one csv among *paths*. A row that
     cannot be read raises EdgeError with one line a problem; with *skip_bad* the lines go to stderr,
-    the rows are left out and counted. Rows that are given twice raise EdgeError.
+    the rows are left out and counted. Rows that are given twice raise EdgeError. *order* says what the
+    data's numbers mean; without it those of csv and npz are FER2013's, and folders named by numbers raise
+    EdgeError.
     """
     if ferplus is not None and [path.suffix.lower() for path in paths] != [".csv"]:
         raise EdgeError(f"--ferplus {ferplus}: joins one csv by row; give exactly one csv as --data")
     problems = Problems()
     sources = [source for path in paths for source in _sources(path)]
     _refuse_repeated(sources)
-    parts = [_read(source, problems) for source in sources]
+    parts = [_read(source, problems, order) for source in sources]
     if ferplus is not None:
         parts[0] = with_votes(parts[0], ferplus, paths[0], problems)
     if len(problems.lines) == 1 and not skip_bad:
@@ -107,13 +112,13 @@ def _within(path: Path, other: Path) -> bool:
     return path == other or (other in path.parents and os.path.isdir(path))
 
 
-def _read(path: Path, problems: Problems) -> Dataset:
+def _read(path: Path, problems: Problems, order: Order | None) -> Dataset:
     if os.path.isdir(path):  # not Path.is_dir, which raises where looking is forbidden
-        dataset, places, what = *read_tree(path, problems), "picture"
+        dataset, places, what = *read_tree(path, problems, order), "picture"
     elif _suffix(path) == ".npz":
-        dataset, places, what = *read_npz(path, problems), "row"
+        dataset, places, what = *read_npz(path, problems, order or FER2013), "row"
     elif _suffix(path) == ".csv":
-        dataset, places, what = *read_csv(path, problems), "line"
+        dataset, places, what = *read_csv(path, problems, order or FER2013), "line"
     else:
         raise EdgeError(f"{path}: neither csv, npz nor a folder")
     blanks = [places[row] for row in np.flatnonzero(blank(dataset.images))]

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from edge.labels import Order, ours
 from edge.preprocess import crop_whole
-from edge.types import LABELS, EdgeError
+from edge.types import EdgeError
 from training.data.dataset import SIZE, Dataset, Problems, brief, stacked
 from training.data.labels import USAGES, usage_of
 from training.data.votes import VOTES
@@ -15,10 +16,10 @@ from training.data.votes import VOTES
 _NAMES = ("images", "delta", "labels", "usage", "ferplus")
 
 
-def read_npz(path: Path, problems: Problems) -> tuple[Dataset, list[str]]:
+def read_npz(path: Path, problems: Problems, order: Order) -> tuple[Dataset, list[str]]:
     """`images` or second differences `delta`; `labels`; perhaps `usage` (else from the name), `ferplus`.
 
-    With it each row's number.
+    With it each row's number. *order* says what the labels' numbers mean.
     """
     arrays = _arrays(path)
     images = _images(path, arrays)
@@ -33,13 +34,14 @@ def read_npz(path: Path, problems: Problems) -> tuple[Dataset, list[str]]:
             raise EdgeError(f"{path}: {name} {array.dtype}; whole numbers would do")
     # Looked at before they are cast: uint8 would make a usage of 256 a 0.
     labels, usage, votes = arrays["labels"], arrays["usage"], arrays["ferplus"]
-    unknown = (labels < 0) | (labels >= len(LABELS)) | (usage < 0) | (usage >= len(USAGES))
+    numbers, labels = labels, ours(labels, order)
+    unknown = (labels < 0) | (usage < 0) | (usage >= len(USAGES))
     bad = unknown | ((votes < 0) | (votes > 255)).any(1)
     for row in np.flatnonzero(bad):
         found = f"votes {votes[row].tolist()}; ten numbers 0 to 255 would do"
         if unknown[row]:
-            most = f"0 to {len(LABELS) - 1} and 0 to {len(USAGES) - 1} would do"
-            found = f"label {labels[row]}, usage {usage[row]}; {most}"
+            most = f"0 to {len(order.of_number) - 1} and 0 to {len(USAGES) - 1} would do"
+            found = f"label {numbers[row]}, usage {usage[row]}; {most}"
         problems.add(f"{path}: row {row}: {found}", "bad row")
     if images.shape[1:] != (SIZE, SIZE):
         images = stacked([crop_whole(image, SIZE, SIZE) for image in images])

@@ -10,24 +10,28 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.types import LABELS, EdgeError
+from edge.labels import Order, label_of
+from edge.types import EdgeError
 from training.data.dataset import SIZE, Dataset, Problems, brief, source_of, stacked
-from training.data.labels import USAGES, label_of, usage_of
+from training.data.labels import USAGES, usage_of
 from training.data.votes import VOTES
 
 
-def read_csv(path: Path, problems: Problems) -> tuple[Dataset, list[str]]:
-    """fer2013.csv, or icml_face_data.csv, whose header has spaces and another order; each row's line."""
+def read_csv(path: Path, problems: Problems, order: Order) -> tuple[Dataset, list[str]]:
+    """fer2013.csv, or icml_face_data.csv, whose header has spaces and another order; each row's line.
+
+    *order* says what its numbers mean.
+    """
     images, labels, usages, rows, lines = [], [], [], [], []
     for row, line, record in _records(path, ("emotion", "pixels")):
         if isinstance(record, str):
             problems.add(f"{path}:{line}: {record}", "bad row")
             continue
-        label = label_of(record["emotion"])
+        label = label_of(record["emotion"], order)
         usage = usage_of(record.get("usage") or "training")
         image = _pixels(record["pixels"])
         if label is None:
-            found = f"emotion {brief(record['emotion'])!r}; a number 0 to {len(LABELS) - 1} would do"
+            found = f"emotion {brief(record['emotion'])!r}; {_known(order)} would do"
         elif usage is None:
             found = f"usage {brief(record['usage'])!r}; {', '.join(USAGES)} would do"
         elif isinstance(image, str):
@@ -122,6 +126,12 @@ def _check(path: Path, line: int, header: Sequence[str], needed: Sequence[str]) 
         if name not in header:
             found = brief(", ".join(header), 200) or "nothing"
             raise EdgeError(f"{path}:{line}: no column {name!r}; found {found}")
+
+
+def _known(order: Order) -> str:
+    numbers = [str(number) for number, label in enumerate(order.of_number) if label is not None]
+    whole = len(numbers) == len(order.of_number)
+    return f"a number 0 to {numbers[-1]}" if whole else f"one of {', '.join(numbers)}"
 
 
 def _pixels(text: str) -> np.ndarray | str:

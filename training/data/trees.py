@@ -8,21 +8,23 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from edge.host.quiet import quiet
+from edge.labels import Order, is_number, label_of, numbered
 from edge.preprocess import crop_whole
+from edge.sources.images import read_image
 from edge.types import LABELS, EdgeError
 from training.data.dataset import SIZE, Dataset, Problems, source_of, stacked
-from training.data.labels import USAGES, label_of, usage_of
+from training.data.labels import USAGES, usage_of
 from training.data.votes import VOTES
 
 
-def read_tree(root: Path, problems: Problems) -> tuple[Dataset, list[str]]:
+def read_tree(root: Path, problems: Problems, order: Order | None) -> tuple[Dataset, list[str]]:
     """SPLIT/LABEL/picture (any depth above SPLIT), or LABEL/picture, which counts as Training.
 
-    With it each row's picture, seen from *root*.
+    With it each row's picture, seen from *root*. EdgeError where labels are numbers and no *order* says what
+    they mean.
     """
     images, labels, usages, rows = [], [], [], []
     before, bare = len(problems.lines), list[Path]()
@@ -35,8 +37,10 @@ def read_tree(root: Path, problems: Problems) -> tuple[Dataset, list[str]]:
     with quiet(show_on_error=False):  # OpenCV's decoders tell of damage too, and not which file's
         for row, file in enumerate(files):
             folders = file.relative_to(root).parts[:-1]
-            label = label_of(folders[-1]) if folders else None
+            label = label_of(folders[-1], order) if folders else None
             if label is None:
+                if folders and is_number(folders[-1]) and order is None:
+                    raise EdgeError(numbered(file.parent))
                 if file.parent not in unknown:
                     unknown.add(file.parent)
                     other = f"{file.name} stands in no label's folder; a csv or npz is named itself"
@@ -96,11 +100,7 @@ def _files(
 def _picture(file: Path) -> np.ndarray | str:
     """The picture in *file* (48, 48) uint8, or why there is none."""
     try:
-        image = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR)
-    except OSError as error:
-        return error.strerror or str(error)
-    except cv2.error:  # an empty file
-        image = None
-    if image is None:
-        return "not a picture that OpenCV can read"
-    return crop_whole(np.asarray(image, np.uint8), SIZE, SIZE)
+        image = read_image(file)
+    except EdgeError as error:
+        return str(error).removeprefix(f"{file}: ")
+    return crop_whole(image, SIZE, SIZE)

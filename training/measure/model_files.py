@@ -18,10 +18,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from edge.labels import label_of
 from edge.preprocess import crop_whole
 from edge.tensors import dequantise, quantise
 from edge.types import LABELS, EdgeError, TensorSpec
-from training.data.labels import label_of
 from training.measure.cost import Cost, cost_of_keras, cost_of_onnx, cost_of_tflite
 from training.runs import RECORD, RUN_FILE, first_line, load, model_file
 from training.toml import read_toml

@@ -165,6 +165,6 @@ def _folder(out: Path) -> None:
 
 def _write(path: Path, lines: Sequence[str]) -> None:
     try:
-        path.write_text("\n".join(lines))
+        path.write_text("\n".join(lines), encoding="utf-8")
     except OSError as error:
         raise EdgeError(f"{path}: {error.strerror}") from error

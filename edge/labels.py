@@ -1,0 +1,86 @@
+"""Names of the seven labels as people and data sets spell them: one table for every command."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.types import LABELS
+
+_SPELLINGS = {
+    "angry": ("angry", "anger", "an"),
+    "disgust": ("disgust", "disgusted", "di"),
+    "fear": ("fear", "fearful", "afraid", "scared", "fe"),
+    "happy": ("happy", "happiness", "happily", "joy", "ha"),
+    "sad": ("sad", "sadness", "sa"),
+    "surprise": ("surprise", "surprised", "su"),
+    "neutral": ("neutral", "neutrality", "ne"),
+}
+_LABEL_OF = {spelling: LABELS.index(label) for label, some in _SPELLINGS.items() for spelling in some}
+_MOST = 100  # names in an order
+
+
+class Order(NamedTuple):
+    """What the numbers of a data set mean."""
+
+    of_number: tuple[int | None, ...]  # index into LABELS; None: a label that is none of the seven
+    text: str  # as --labels gave it
+
+    def __str__(self) -> str:
+        return self.text
+
+
+FER2013 = Order(tuple(range(len(LABELS))), ",".join(LABELS))
+
+
+def label_of(name: str, order: Order | None = None) -> int | None:
+    """Index into LABELS for a common spelling of one of the seven; for a number what *order* says; else None.
+
+    Numbers before a word, as in ``0_angry``, are passed over.
+    """
+    if is_number(name):
+        number = int(name)
+        return order.of_number[number] if order is not None and number < len(order.of_number) else None
+    return _LABEL_OF.get(name.strip().lower().lstrip("0123456789_-. "))
+
+
+def is_number(name: str) -> bool:
+    """Whether *name* could be a label's number: one or two digits."""
+    return re.fullmatch(r"[0-9]{1,2}", name.strip()) is not None
+
+
+def order(text: str) -> Order:
+    """The type of ``--labels``: names in the order of the data's numbers, with commas between.
+
+    A name that is none of the seven (contempt) holds its place: what has that number is left out.
+    """
+    names = [name.strip() for name in text.split(",")]
+    found = tuple(label_of(name) for name in names)
+    known = [label for label in found if label is not None]
+    if not all(names) or any(map(is_number, names)) or len(names) > _MOST or len({*known}) < len(known):
+        raise argparse.ArgumentTypeError(
+            f"found {text!a}; expected label names in the order of the data's numbers, each once, as "
+            f"{','.join(LABELS)}"
+        )
+    if len(known) < 2:
+        raise argparse.ArgumentTypeError(f"found {text!a}; expected at least two of {', '.join(LABELS)}")
+    return Order(found, text)
+
+
+def ours(numbers: npt.NDArray[np.integer[Any]], order: Order) -> npt.NDArray[np.int64]:
+    """*numbers* of a data set as indices into LABELS; -1 for what *order* lacks or is none of ours."""
+    of_number = np.array([-1 if label is None else label for label in order.of_number])
+    strange = (numbers < 0) | (numbers >= len(of_number))
+    return np.asarray(np.where(strange, -1, of_number[np.where(strange, 0, numbers)]), np.int64)
+
+
+def numbered(place: object) -> str:
+    """The line about *place*, named by a number whose meaning nobody has told."""
+    return (
+        f"{place}: a number names no label; expected --labels with the names in the order of the numbers, as "
+        f"--labels {','.join(LABELS)}"
+    )
