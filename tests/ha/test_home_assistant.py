@@ -15,8 +15,14 @@ from typing import Any
 
 import pytest
 
+from edge.host.disk import StateFiles
+from edge.mqtt import discovery, messages
+from edge.mqtt.client import MqttSink
+from edge.mqtt.discovery.keeper import Keeper
+from edge.mqtt.discovery.memory import told_text
+from edge.mqtt.messages import Topics
 from edge.sources.portraits import Portraits
-from edge.types import LABELS
+from edge.types import LABELS, Message
 from tests.broker import Mosquitto, Subscriber, eventually
 from tests.ha.home_assistant import HomeAssistant
 from tests.process import Process
@@ -288,6 +294,48 @@ def test_home_assistant_had_nothing_to_complain_about(house: House) -> None:
     # The broker was restarted.
     expected = r"paho\.mqtt\.client|Error returned from MQTT server|aiohttp_fast_zlib"
     assert [line for line in lines if not re.search(expected, line)] == []
+
+
+def test_entities_on_the_topics_of_before_are_let_go_of_and_taken_up(house: House, tmp_path: Path) -> None:
+    """With all that Home Assistant keeps of them: it says "unloading", not "removing"."""
+    topics = Topics("emotion-edge", "old-pi")
+    _, hall = devices = discovery.devices(topics, ["hall"], "0.1.0", temperature=False)
+    about_node, about_hall = discovery.messages(devices, "homeassistant", "device", {})
+    before = "homeassistant/device/old-pi_hall/config"
+    house.heard.publish(about_node.topic, about_node.payload, retain=True)
+    house.heard.publish(before, about_hall.payload, retain=True)
+    house.shows("sensor.old_pi_hall_emotion", "unavailable|unknown")
+    path = tmp_path / "discovery.json"
+    path.write_text(told_text({before: {entity: it["p"] for entity, it in hall.entities.items()}}))
+    sink = MqttSink("127.0.0.1", port=house.broker.port, client_id="old", status_topic=topics.of("status"))
+    files = StateFiles(tmp_path)
+    keeper = Keeper(sink, path, files)
+    try:
+        keeper.announce(devices, "homeassistant", "device")
+        sink.publish(messages.camera_status(topics, "hall", "online"))
+        state = b'{"present":"ON","faces":1,"emotion":"happy","confidence":0.9}'
+        sink.publish(Message(topics.of("hall", "state"), state, qos=1, retain=True))
+        sink.start()
+
+        def happy() -> bool:
+            keeper.tick(time.monotonic())
+            return keeper.settled and house.assistant.state("sensor.old_pi_hall_emotion") == "happy"
+
+        assert eventually(happy), house.assistant.state("sensor.old_pi_hall_emotion")
+        log = house.assistant.log()
+        for entity in (
+            "sensor.old_pi_hall_emotion",
+            "switch.old_pi_hall_detection",
+            "event.old_pi_hall_event",
+        ):
+            assert f"Unloading component: {entity}" in log
+            assert f"Removing component: {entity}" not in log
+        assert "old_pi_hall_emotion_2" not in str(house.assistant.states())
+        keeper.announce([], "homeassistant", "device")
+        assert eventually(lambda: sink.idle)
+    finally:
+        sink.stop()
+        files.close()
 
 
 def test_another_format_brings_the_same_entities(house: House) -> None:
