@@ -262,6 +262,36 @@ def test_a_connection_that_never_gets_beyond_status_convicts_nobody() -> None:
     assert judge.fits(STATUS, 20)
 
 
+@pytest.mark.parametrize("topic", [BIG, "p/n/info"])
+def test_what_is_never_acknowledged_does_not_hold_up_the_others_for_ever(topic: str) -> None:
+    clock = [100.0]
+    judge = Limits("b", STATUS, lambda: clock[0])
+    for _ in range(2):
+        judge.begin(Terms())
+        judge.sent(1, topic, 500)
+        judge.sent(2, "p/n/hall/state", 100)
+        assert judge.ended(hung_up=True, too_large=False, lasted_s=1.0)
+    judge.begin(Terms())
+    judge.sent(1, topic, 500)
+    for seconds, waiting in ((9.0, True), (2.0, False)):
+        clock[0] += seconds
+        judge.tick()
+        assert judge.waiting == waiting
+    assert judge.fits(topic, 500)
+
+
+def test_without_acknowledgements_what_the_connection_outlives_came_through() -> None:
+    clock = [100.0]
+    judge = Limits("b", STATUS, lambda: clock[0])
+    judge.begin(Terms(qos=0))
+    for step in range(40):  # faces, twice a second
+        judge.sent(None, "p/n/hall/faces", 300)
+        judge.sent(None, BIG, 4000) if step == 3 else None
+        clock[0] += 0.5
+        judge.tick()
+    assert not judge.ended(hung_up=True, too_large=False, lasted_s=20.0)
+
+
 @pytest.mark.parametrize("lasted_s", [90.0, 3600.0])
 def test_the_end_of_a_long_connection_is_held_against_no_message(lasted_s: float) -> None:
     judge = limits()

@@ -12,7 +12,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from edge.types import Message
 
@@ -21,6 +23,7 @@ log = logging.getLogger(__name__)
 ENDS = 2  # in a row over a message before they go one by one; then over the same one before it is left out
 SOON_S = 60.0  # a connection that lasted longer ended for another reason
 PASSED_S = 2.0  # a message without acknowledgement came through when the connection outlived it by so much
+UNANSWERED_S = 10.0  # that a message which goes alone may take to be acknowledged
 NAMED = 3  # topics in health
 
 
@@ -53,23 +56,30 @@ class LimitsHealth:
     count: int  # of all that are
 
 
+class _Flight(NamedTuple):
+    topic: str
+    size: int
+    at: float  # when it was sent, monotonic s
+
+
 class Limits:
     """fits() and health() are fit for any thread, the rest for the one that has the connection.
 
-    *broker* is its name in the log; *status* the node's own status topic.
+    *broker* is its name in the log; *status* the node's own status topic; *clock* gives monotonic s.
     """
 
-    def __init__(self, broker: object, status: str) -> None:
+    def __init__(self, broker: object, status: str, clock: Callable[[], float] = time.monotonic) -> None:
         self.version = 0  # changes with what fits() says
         self._broker = broker
         self._status = status
+        self._clock = clock
         self._lock = threading.Lock()  # guards the next three
         self.terms = Terms()
         self._banned: dict[str, int] = {}  # topic -> size from which it ends the connection
         self._left_out: dict[str, int] = {}  # topic -> size
         self._passed: dict[str, int] = {}  # topic -> the largest size that came through
-        self._flying: dict[int | str, tuple[str, int]] = {}  # by number, else by topic -> topic, size
-        self._loose_at = 0.0  # monotonic s of the last message without acknowledgement
+        self._flying: dict[int, _Flight] = {}  # in the order of sending; by number, unnumbered below 0
+        self._unnumbered = 0  # so far
         self._ends = 0  # in a row
         self._counts: dict[str, int] = {}  # ends over this topic alone, since it came through
 
@@ -130,47 +140,50 @@ class Limits:
 
     def sent(self, number: int | None, topic: str, size: int) -> None:
         """*topic* went out; *number* where it will be acknowledged."""
-        key = topic if number is None else number
-        self._flying.pop(key, None)  # to the end: they are in the order of sending
-        self._flying[key] = topic, size
         if number is None:
-            self._loose_at = time.monotonic()
+            self._unnumbered += 1
+            number = -self._unnumbered
+        self._flying[number] = _Flight(topic, size, self._clock())
 
     def acknowledged(self, number: int) -> None:
         """The broker has seen *number*, so also what went before it without a number."""
         if number in self._flying:
             keys = list(self._flying)
             for key in keys[: keys.index(number)]:
-                if isinstance(key, str):
+                if key < 0:
                     self._pass(key)
             self._pass(number)
 
     def tick(self) -> None:
-        if self._flying and time.monotonic() - self._loose_at > PASSED_S:
-            for key in [key for key in self._flying if isinstance(key, str)]:
+        """Judge what is on its way for long; to be called now and then."""
+        now = self._clock()
+        for key, flight in list(self._flying.items()):
+            if key < 0 and now - flight.at > PASSED_S:
                 self._pass(key)
+            elif self.careful and now - flight.at > UNANSWERED_S:
+                del self._flying[key]  # of what is never acknowledged the others need not wait
 
     def ended(self, hung_up: bool, too_large: bool, lasted_s: float) -> bool:
         """Judge the end of a connection; whether it was over a message."""
         suspects = self._suspects()
         self._flying.clear()
         if too_large and suspects:
-            self._ban(*max(suspects, key=lambda suspect: suspect[1]))
+            self._ban(max(suspects, key=lambda suspect: suspect.size))
         elif not (hung_up and suspects and lasted_s < SOON_S):
             self._ends = 0
             return False
         elif self.careful and len(suspects) == 1:
-            ((topic, size),) = suspects
-            self._counts[topic] = self._counts.get(topic, 0) + 1
-            if self._counts[topic] >= ENDS:
-                self._ban(topic, size)
+            (suspect,) = suspects
+            self._counts[suspect.topic] = self._counts.get(suspect.topic, 0) + 1
+            if self._counts[suspect.topic] >= ENDS:
+                self._ban(suspect)
         self._ends += 1
         return True
 
     def refused_as_too_large(self, number: int) -> None:
         """The broker said so of *number*, and kept the connection."""
         if number in self._flying:
-            self._ban(*self._flying.pop(number))
+            self._ban(self._flying.pop(number))
 
     def health(self) -> LimitsHealth | None:
         """None where nothing is lost."""
@@ -179,15 +192,16 @@ class Limits:
                 return None
             return LimitsHealth(self.terms, tuple(self._left_out)[:NAMED], len(self._left_out))
 
-    def _suspects(self) -> list[tuple[str, int]]:
-        return [(topic, size) for topic, size in self._flying.values() if self.unknown(topic, size)]
+    def _suspects(self) -> list[_Flight]:
+        return [flight for flight in self._flying.values() if self.unknown(flight.topic, flight.size)]
 
-    def _pass(self, key: int | str) -> None:
-        topic, size = self._flying.pop(key)
+    def _pass(self, key: int) -> None:
+        topic, size, _ = self._flying.pop(key)
         self._passed[topic] = max(size, self._passed.get(topic, 0))
         self._counts.pop(topic, None)
 
-    def _ban(self, topic: str, size: int) -> None:
+    def _ban(self, flight: _Flight) -> None:
+        topic, size, _ = flight
         self._counts.pop(topic, None)
         with self._lock:
             self._banned[topic] = min(size, self._banned.get(topic, size))
