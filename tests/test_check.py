@@ -15,6 +15,7 @@ import pytest
 from edge.commands.check import toml
 from edge.settings.tables import MODEL_FILE
 from edge.settings.toml_lines import tomllib
+from tests.gpu_stub import leave_onnx
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -61,6 +62,31 @@ def test_a_token_in_the_websockets_path_is_not_printed(tmp_path: Path, path: str
     done = check(tmp_path, "--config", "c.toml")
     assert (done.returncode, "mqtt.path: found " in done.stderr) == (78, True)
     assert "hunter2" not in done.stderr
+
+
+def test_an_accelerator_that_is_asked_for_and_missing_is_named_and_no_mistake(tmp_path: Path) -> None:
+    leave_onnx(tmp_path)
+    model = f'[model]\nfile = "{tmp_path}/emotion.onnx"\nruntime = "onnx"\nprovider = "tensorrt"\n'
+    (tmp_path / "c.toml").write_text(model)
+    done = check(tmp_path, "--config", "c.toml")
+    assert (done.returncode, done.stderr) == (0, "")
+    step = "install onnxruntime-gpu (on a Jetson the wheel that NVIDIA makes for its JetPack)"
+    assert [line for line in done.stdout.split("\n") if line.startswith("# model: ")] == [
+        f"# model: {kind}: the ONNX Runtime here was built without it; {step}; without it the next "
+        "runtime or the CPU goes on"
+        for kind in ("tensorrt", "cuda")
+    ]
+    assert tomllib.loads(done.stdout)["model"]["provider"] == "tensorrt"
+    replayed = check(tmp_path, "--config", "c.toml", "--model")
+    assert replayed.returncode == 0
+    assert "TensorRT: onnxruntime " in replayed.stderr
+
+
+def test_a_runtime_without_its_file_is_a_mistake(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text('[model]\nruntime = "edgetpu"\n')
+    done = check(tmp_path, "--config", "c.toml")
+    assert done.returncode == 78
+    assert "emotion.tflite: no .edgetpu.tflite file of its card beside it; `quantize" in done.stderr
 
 
 def test_a_wrong_configuration_ends_with_78_and_a_line_for_each_mistake(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from edge.commands import probe
 from edge.commands.probe import Finding
-from tests.edgetpu_stub import Stub, stub  # noqa: F401
+from tests.edgetpu_stub import Stub, leave_compiled, stub  # noqa: F401
 
 
 def usb_device(root: Path, name: str, vendor: str, product: str) -> None:
@@ -78,9 +78,42 @@ def test_a_coral_card_and_a_jetson_are_found_by_their_files(tmp_path: Path) -> N
     jetson = accelerators(tmp_path)["Jetson"]
     assert jetson.found
     assert jetson.detail == (
-        "R36 (release), REVISION: 4.3; its ONNX Runtime has only cpu; install the onnxruntime-gpu wheel that "
-        "NVIDIA makes for its JetPack"
+        "R36 (release), REVISION: 4.3; its ONNX Runtime has only cpu; install onnxruntime-gpu (on a Jetson "
+        "the wheel that NVIDIA makes for its JetPack)"
     )
+
+
+def test_a_gpu_is_found_by_its_node(tmp_path: Path) -> None:
+    missing = accelerators(tmp_path)["NVIDIA GPU"]
+    assert (missing.found, missing.detail) == (False, "no /dev/nvidia0; an NVIDIA GPU needs NVIDIA's driver")
+    (tmp_path / "dev").mkdir()
+    for node in ("nvidia0", "nvidia1", "nvidiactl"):
+        (tmp_path / "dev" / node).touch()
+    found = accelerators(tmp_path)["NVIDIA GPU"]
+    assert found.found
+    assert found.detail.startswith("/dev/nvidia0, /dev/nvidia1; its ONNX Runtime has only cpu; install onnx")
+
+
+@pytest.mark.usefixtures("stub")
+def test_what_the_configuration_asks_for_and_is_missing_is_named(tmp_path: Path) -> None:
+    leave_compiled(tmp_path)
+    config = tmp_path / "config.toml"
+    config.write_text(f'[model]\nfile = "{tmp_path}/emotion.tflite"\nruntime = "edgetpu"\n')
+    (found,) = probe.configured(config)
+    if found.found:
+        pytest.skip("this machine has a Coral")
+    assert found == Finding(
+        "configured",
+        "model: edgetpu",
+        False,
+        "no Coral found: no USB device 1a6e:089a or 18d1:9302; plug it in",
+    )
+    config.write_text('[detector]\nruntime = "onnx"\n')
+    (found,) = probe.configured(config)
+    assert "faces.tflite: no .onnx file in its card; `quantize --target jetson` makes one" in found.detail
+    config.write_text("[mqtt]\nport = 0\n")
+    (found,) = probe.configured(config)
+    assert "mqtt.port: found 0" in found.detail
 
 
 def test_a_raspberry_pis_codecs_are_named_and_never_opened(tmp_path: Path) -> None:
@@ -135,7 +168,7 @@ def test_the_table_tells_used_found_and_missing_apart() -> None:
 def test_on_this_machine_an_interpreter_a_detector_and_portraits_are_found(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert probe.run(argparse.Namespace(json=True)) == 0
+    assert probe.run(argparse.Namespace(json=True, config=None)) == 0
     findings = {(found["part"], found["name"]): found for found in json.loads(capsys.readouterr().out)}
     assert {part for part, _ in findings} == {
         "model", "runtime", "detector", "camera", "opencv", "accelerator", "service"

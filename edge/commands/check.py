@@ -14,7 +14,7 @@ from edge.commands.options import add_config
 from edge.secrecy import SECRET, masked, masked_path
 from edge.settings import Settings
 from edge.settings.toml_lines import KeyPath
-from edge.types import EdgeError, Runtime
+from edge.types import ConfigError, EdgeError, Runtime
 
 if TYPE_CHECKING:
     from edge.golden import Answers, Golden
@@ -49,6 +49,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"# {file}: no mistakes")
     else:
         print(f"# no file ({' nor '.join(map(str, SEARCHED))}): defaults")
+    print("".join(f"# {line}\n" for line in _missing_chips(settings)), end="")
     for name in type(settings).model_fields:
         tables = getattr(settings, name)
         if isinstance(tables, tuple):
@@ -59,6 +60,20 @@ def run(options: argparse.Namespace) -> int:
             print(f"\n[{name}]")
             print("\n".join(_lines(tables, (name,), origins)))
     return 0
+
+
+def _missing_chips(settings: Settings) -> Iterator[str]:
+    """What would be said of accelerators that are asked for and not here; ConfigError as the daemon's."""
+    from edge.commands.chips import asked
+
+    try:
+        for one in asked(settings):
+            if one.lacks:
+                yield f"{one.table}: {one.kind}: {one.lacks}; without it the next runtime or the CPU goes on"
+    except ConfigError:
+        raise
+    except EdgeError as error:
+        yield str(error)
 
 
 def _replay(settings: Settings, file: Path | None) -> int:
@@ -73,9 +88,9 @@ def _replay(settings: Settings, file: Path | None) -> int:
         _classifier(settings)
         detector = file_of(settings.detector.kind, settings.detector.file)
         if detector is not None and _has_vectors(detector):
-            _detector(detector, settings.model.threads)
+            _detector(detector, settings)
     elif is_detector(file):
-        _detector(file, settings.model.threads)
+        _detector(file, settings)
     else:
         _classifier(settings.model_copy(update={"model": settings.model.model_copy(update={"file": file})}))
     return 0
@@ -100,17 +115,14 @@ def _classifier(settings: Settings) -> None:
     _told(engine.model.path, engine.runtime, read_golden(engine.model), engine.classifier)
 
 
-def _detector(file: Path, threads: int) -> None:
-    from edge.card import read_detector
-    from edge.golden import Outputs, mismatch, read_golden
-    from edge.runtimes import open_runtime
+def _detector(file: Path, settings: Settings) -> None:
+    from edge.detectors.ssd import Ssd
+    from edge.golden import Outputs, read_golden
 
-    model = read_detector(file)
-    runtime = open_runtime("auto", model.content, threads=threads)
-    golden, answers = read_golden(model), Outputs(runtime, model.card.input.range)
-    if failure := mismatch(golden, answers):
-        raise EdgeError(f"{file}: {runtime.name}: {failure}")
-    _told(file, runtime, golden, answers)
+    part, threads = settings.detector, settings.model.threads
+    chosen = Ssd(file, threads=threads, runtime=part.runtime, provider=part.provider).chosen
+    answers = Outputs(chosen.runtime, chosen.model.card.input.range)
+    _told(chosen.model.path, chosen.runtime, read_golden(chosen.model), answers)
 
 
 def _told(path: Path, runtime: Runtime, golden: Golden, answers: Answers) -> None:

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
+from edge.commands.options import add_config
 from edge.host.child import failure_of
 from edge.types import EdgeError
 
@@ -19,9 +20,11 @@ INTERPRETERS = {
     "onnxruntime": "import onnxruntime",
 }
 CORAL_WAY = "taken first with a model whose card lists a .edgetpu.tflite file"
-LIBRARY_STEP = "install libedgetpu1-std (coral.ai/software)"
-COMPILE_STEP = "quantize MODEL.keras --data D --out DIR --target coral"
-JETSON_WAY = 'taken with a model whose card lists a .onnx file; provider = "cuda" spares TensorRT\'s build'
+MAKE_STEP = "quantize MODEL.keras --data D --out DIR --target"
+GPU_WAY = (
+    "taken with a model whose card lists a .onnx file (none is shipped; make yours: "
+    f'`{MAKE_STEP} jetson`); provider = "cuda" spares TensorRT\'s build'
+)
 
 
 class Finding(NamedTuple):
@@ -40,12 +43,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="show cameras, accelerators, runtimes",
         description="Lists what was looked for on this machine: found or not, why, and what would be used.",
     )
+    add_config(parser)
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    findings = probe()
+    findings = [*probe(), *configured(options.config)]
     if options.json:
         print(json.dumps([finding._asdict() for finding in findings], indent=2))
     else:
@@ -59,6 +63,19 @@ def probe(root: Path = Path("/")) -> list[Finding]:
         *_model(), *_runtimes(), *_detectors(), *_cameras(), *codecs(root), *_opencv(), *accelerators(root),
         *service(root),
     ]  # fmt: skip
+
+
+def configured(file: Path | None) -> Iterator[Finding]:
+    """Each accelerator that the configuration (*file*, or the one that is found) asks for."""
+    from edge.commands.chips import asked
+    from edge.settings import load
+
+    try:
+        for one in asked(load(file)):
+            detail = one.lacks or "nothing is seen to be missing"
+            yield Finding("configured", f"{one.table}: {one.kind}", not one.lacks, detail)
+    except EdgeError as error:
+        yield Finding("configured", "configuration", False, str(error).partition("\n")[0])
 
 
 def table(findings: list[Finding]) -> str:
@@ -186,49 +203,55 @@ def _opencv() -> Iterator[Finding]:
 
 def accelerators(root: Path = Path("/")) -> Iterator[Finding]:
     """Coral and NVIDIA hardware under *root*, their software: what each lacks, and the next step."""
+    from edge.commands.chips import LIBRARY_STEP, library_failure
     from edge.runtimes import coral
     from edge.runtimes.chip_server import LIBRARY
 
     sticks, cards = coral.sticks(root), coral.cards(root)
-    # A library built for another TFLite may crash what loads it: a child tries.
-    failure = failure_of(f"import ctypes; ctypes.CDLL({LIBRARY!r})")
+    failure = library_failure()
     way = CORAL_WAY if not failure else f"{LIBRARY} is missing or does not load; {LIBRARY_STEP}"
     for name, seen, missing in (
         ("Coral USB", sticks, coral.NO_STICK), ("Coral PCIe", cards, coral.NO_CARD),
     ):  # fmt: skip
         yield Finding("accelerator", name, bool(seen), f"{', '.join(seen)}; {way}" if seen else missing)
     if failure:
-        what = "not found" if "cannot open shared object" in failure else failure
-        yield Finding("accelerator", LIBRARY, False, f"{what}; {LIBRARY_STEP}")
+        yield Finding("accelerator", LIBRARY, False, f"{failure}; {LIBRARY_STEP}")
     else:
         use = CORAL_WAY if sticks or cards else "loads; plug a Coral in"
         yield Finding("accelerator", LIBRARY, True, use)
-    yield _compiled()
+    yield from _compiled()
     release = _text(root / "etc/nv_tegra_release").partition("\n")[0].strip("# ")
     nodes = [f"/dev/{node.name}" for node in sorted(root.glob("dev/nvhost*"))]
     jetson = release or ", ".join(nodes[:3])
-    detail = f"{jetson}; {_jetson_way()}" if jetson else "no /etc/nv_tegra_release, no /dev/nvhost*"
+    detail = f"{jetson}; {_gpu_way()}" if jetson else "no /etc/nv_tegra_release, no /dev/nvhost*"
     yield Finding("accelerator", "Jetson", bool(jetson), detail)
+    gpus = ", ".join(f"/dev/{node.name}" for node in sorted(root.glob("dev/nvidia[0-9]*")))
+    detail = f"{gpus}; {_gpu_way()}" if gpus else "no /dev/nvidia0; an NVIDIA GPU needs NVIDIA's driver"
+    yield Finding("accelerator", "NVIDIA GPU", bool(gpus), detail)
 
 
-def _compiled() -> Finding:
-    """Whether the default model has a file for the Edge TPU: none is shipped."""
+def _compiled() -> Iterator[Finding]:
+    """Whether the default model and detector have a file for the Edge TPU: none is shipped."""
+    from edge.detectors import FACES
     from edge.runtimes import COMPILED
     from edge.settings.tables import MODEL_FILE
 
-    file = MODEL_FILE.with_suffix(COMPILED)
-    missing = f"not shipped (Coral's compiler runs on x86-64 only); make yours: `{COMPILE_STEP}`"
-    return Finding("accelerator", file.name, file.exists(), CORAL_WAY if file.exists() else missing)
+    for model in (MODEL_FILE, FACES):
+        file = model.with_suffix(COMPILED)
+        missing = f"not shipped (Coral's compiler runs on x86-64 only); make yours: `{MAKE_STEP} coral`"
+        yield Finding("accelerator", file.name, file.exists(), CORAL_WAY if file.exists() else missing)
 
 
-def _jetson_way() -> str:
-    """What is left to do for a Jetson's own chip to be used."""
+def _gpu_way() -> str:
+    """What is left to do for NVIDIA's chip to be used."""
+    from edge.commands.chips import PROVIDER_STEP
+
     failure = failure_of("import onnxruntime")
-    providers = "" if failure else _providers()
-    if "cuda" in providers or "tensorrt" in providers:
-        return JETSON_WAY
-    have = "no ONNX Runtime" if failure else f"its ONNX Runtime has only {providers}"
-    return f"{have}; install the onnxruntime-gpu wheel that NVIDIA makes for its JetPack"
+    there = "" if failure else _providers()
+    if "cuda" in there or "tensorrt" in there:
+        return GPU_WAY
+    have = "no ONNX Runtime" if failure else f"its ONNX Runtime has only {there}"
+    return f"{have}; {PROVIDER_STEP}"
 
 
 def _text(path: Path) -> str:

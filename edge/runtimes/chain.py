@@ -179,7 +179,7 @@ def links(
         chain.append(("edgetpu", compiled))
     if runtime in ("auto", "onnx") and onnx is not None:
         first = ACCELERATED.index(provider) if provider in ACCELERATED else 0 if runtime == "auto" else 2
-        there = _providers() if runtime == "auto" else ACCELERATED
+        there = providers() if runtime == "auto" else ACCELERATED
         chain += [(name, onnx) for name in ACCELERATED[first:] if name in there]
     if runtime == "cpu":
         plain = model.path  # whose kind open_runtime holds against it
@@ -204,7 +204,7 @@ def _listed(model: Model | DetectorModel, suffix: str) -> Path | None:
     return path if path.name in model.card.files and path.exists() and not compiled else None
 
 
-def _providers() -> tuple[str, ...]:
+def providers() -> tuple[str, ...]:
     """Those of ACCELERATED that the installed ONNX Runtime was built for."""
     try:
         import onnxruntime
