@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import chaos, chaos_daemon, hostile, many_nodes, quota
+from tests import chaos, chaos_cameras, chaos_daemon, damaged_models, hostile, many_nodes, quota
 from tests.chaos import Figure
 
 Fault = Callable[[Path], list[Figure]]
@@ -31,7 +31,14 @@ SHORT: Mapping[str, Fault] = {
     "6+7": lambda folder: chaos.backlog(folder, rows=2000),
     "8": lambda folder: chaos_daemon.disk_full(folder / "1") + chaos_daemon.disk_silent(folder / "2"),
     "9": chaos_daemon.corrupt_file,
+    "10": lambda folder: (
+        chaos_cameras.http_frozen(folder / "http") + chaos_cameras.rtsp_frozen(folder / "rtsp")
+    ),
+    "11": lambda folder: chaos_cameras.cut(100),
+    "12": chaos_cameras.unplugged,
+    "13": chaos_cameras.lying,
     "16": lambda folder: chaos.clock_jumps(folder, events_s=5),
+    "17": lambda folder: damaged_models.damaged(folder, mutants=200),
     "19": lambda folder: hostile.flooded(folder, 2_000),
     "22": lambda folder: chaos_daemon.soak(folder, frames=6000, broker_cycles=10, camera_cycles=10),
     "23": lambda folder: quota.little_processor(folder, seconds=20),
@@ -47,6 +54,7 @@ FULL: Mapping[str, Fault] = {
     "5": lambda folder: chaos.killed(folder, kills=200),
     "6+7": lambda folder: chaos.backlog(folder, rows=10_000),
     "16": lambda folder: chaos.clock_jumps(folder, events_s=30),
+    "17": lambda folder: damaged_models.damaged(folder, mutants=2_000),
     "19": lambda folder: hostile.flooded(folder, 10_000),
     "22": lambda folder: chaos_daemon.soak(folder, frames=100_000, broker_cycles=500, camera_cycles=500),
     "23": lambda folder: quota.little_processor(folder, seconds=300),

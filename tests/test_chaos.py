@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import chaos, chaos_daemon, quota
+from tests import chaos, chaos_cameras, chaos_daemon, damaged_models, quota
 
 
 def test_a_broker_that_is_killed_costs_no_event(tmp_path: Path) -> None:
@@ -58,3 +58,11 @@ def test_restarts_of_broker_and_camera_leave_no_thread_and_no_file_open(tmp_path
 
 def test_with_a_quarter_of_a_processor_frames_come_seldom_but_fresh(tmp_path: Path) -> None:
     chaos.check(quota.little_processor(tmp_path, seconds=5))
+
+
+def test_a_camera_that_stops_sending_is_offline_and_back_within_ten_seconds(tmp_path: Path) -> None:
+    chaos.check(chaos_cameras.http_frozen(tmp_path))
+
+
+def test_no_damaged_model_reaches_an_interpreter(tmp_path: Path) -> None:
+    chaos.check(damaged_models.damaged(tmp_path, mutants=30))
