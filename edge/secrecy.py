@@ -23,7 +23,9 @@ _SECRET_FROM = re.compile(
     rf"(?<![a-z0-9])([\w.-]{{0,30}}(?:{_TELLING})[\w.-]{{0,30}}\s*=\s*|(?:authorization|cookie|bearer)\b\s*:?\s*)\S.*",
     re.IGNORECASE | re.DOTALL,
 )
-_LOGIN = re.compile(r"^[^\s/@:]+:\S*@")  # user:password@host, without a scheme
+# Of an address without its scheme: user:password@, and ?name=value.
+_LOGIN = re.compile(r"^[^\s/@:]+:.*@", re.DOTALL)
+_QUERY = re.compile(r"\?([\w.-]+=\S*)")
 _FOLDERS = re.compile(
     # From a / that begins a path to its last one: folders may have spaces in their names.
     r"""(?<![\w/.:~-])(?:~\w*|\.\.?)?/(?!dev/)(?:(?!(?:[:;,]|['")](?!/))(?:\s|$)|\s[/~]).)*/"""
@@ -56,7 +58,8 @@ def without_folders(text: str) -> str:
 def _masked_element(text: str) -> str:
     begins = _BEGINS.search(text)
     if begins is None:
-        return _LOGIN.sub(f"{SECRET}@", _SECRET_FROM.sub(rf"\1{SECRET}", text))
+        text = _QUERY.sub(lambda found: f"?{_masked_query(found[1])}", _LOGIN.sub(f"{SECRET}@", text))
+        return _SECRET_FROM.sub(rf"\1{SECRET}", text)
     before, address, after = text[: begins.start()], text[begins.start() :], ""
     if before.strip():
         address, after = _divided(address, before)

@@ -17,6 +17,8 @@ STARS = "********"
         ("rtsp://admin:a/b?c#d e@cam:554/s", "rtsp://********@cam:554/s"),
         ("rtsp://admin:x ! y@cam/s", "rtsp://********@cam/s"),
         ("admin:pw@broker.lan", "********@broker.lan"),
+        ("admin:p w/x@broker.lan:1883", "********@broker.lan:1883"),
+        ("broker.lan/mqtt?jwt=abc", "broker.lan/mqtt?jwt=********"),
         # queries
         ("http://cam/video?size=b&profile=c", "http://cam/video?size=********&profile=********"),
         ("http://cam/video?size=c&usr=a&pwd=b&c=d", "http://cam/video?size=********&usr=********"),
