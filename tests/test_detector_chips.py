@@ -5,6 +5,7 @@ The chips are stubs: tests/edgetpu_stub.py for the Edge TPU, tests/gpu_stub.py f
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import signal
@@ -20,10 +21,13 @@ from edge.runtimes import chain
 from edge.runtimes.chip import Chip
 from edge.sources.portraits import Portraits
 from edge.types import ConfigError, EdgeError, Face
-from tests.broker import eventually
+from tests.broker import Mosquitto, broker, eventually, subscriber  # noqa: F401
 from tests.detector_files import leave_compiled_detector, leave_onnx_detector, room
 from tests.edgetpu_stub import Stub, stub  # noqa: F401
 from tests.gpu_stub import Gpu, gpu  # noqa: F401
+from tests.test_end_to_end import PORTRAITS, configuration
+from tests.test_live import Start, engine, settings, start  # noqa: F401
+from tests.test_service import Manager, Run, manager, run  # noqa: F401
 
 IMAGE = Portraits(faces=2, fps=10, paced=False).render(0)[0]
 
@@ -166,3 +170,56 @@ def test_a_gpu_runs_it_and_the_cpu_after_a_fault(tmp_path: Path, gpu: Gpu, chips
     gpu.set("load")
     assert eventually(lambda: detector.state == "ok", 30)
     assert chips["cuda"].pid is not None
+
+
+@pytest.mark.usefixtures("stub")
+def test_cameras_share_the_chip_s_detector_and_a_reload_keeps_it(
+    tmp_path: Path, chips: dict[str, Chip], start: Start
+) -> None:
+    leave_compiled_detector(tmp_path)
+    detector = {"kind": "ssd", "file": tmp_path / "faces.tflite"}
+    home = start(settings("hall", "porch", detector=detector))
+    pid = chips["edgetpu"].pid
+
+    def detectors() -> set[int]:
+        return {id(camera.pipeline.detector) for camera in home.live.cameras}
+
+    one = detectors()
+    assert (len(one), home.live.runtime.detector) == (1, "ok")
+    home.reload(settings("hall", "porch", "gate", detector=detector, report={"hold_s": 2}))
+    assert detectors() == one
+    home.reload(settings("hall", "porch", detector={**detector, "min_score": 0.7}))
+    assert len(detectors()) == 1
+    assert detectors() != one
+    assert (home.live.runtime.detector, chips["edgetpu"].pid) == ("ok", pid)
+    refused = home.reload(settings("hall", detector={**detector, "long_side": 240}))
+    assert "takes 320x256 pixels only, found detector.long_side = 240" in refused.mistakes[0]
+    assert home.live.runtime.detector == "ok"
+
+
+def test_the_daemon_tells_at_once_that_a_gpu_went_and_came_back(
+    tmp_path: Path, gpu: Gpu, manager: Manager, run: Run, broker: Mosquitto
+) -> None:
+    file = leave_onnx_detector(tmp_path)
+    with subscriber(broker.port) as heard:
+
+        def states() -> list[str]:
+            told = [json.loads(one)["runtime"] for one in heard.payloads("emotion-edge/pi/health")]
+            assert {one["model"] for one in told} <= {"ok"}
+            return [one["detector"] for one in told]
+
+        analysis = "[analysis]\nskip_still = false\nadaptive_rate = false\n"
+        part = f'[detector]\nfile = "{file}"\nruntime = "onnx"\nprovider = "cuda"\n'
+        run(configuration(broker.port, PORTRAITS) + part + analysis, before=tmp_path / "gpu")
+        assert eventually(lambda: "READY=1" in manager.lines())
+        assert eventually(lambda: states()[-1:] == ["ok"])
+        gpu.set("fail")
+        began = time.monotonic()
+        assert eventually(lambda: states()[-1].startswith("cuda: fails: CUDA failure 700"))
+        print(f"health told of the fault after {time.monotonic() - began:.2f} s")
+        info = json.loads(heard.last("emotion-edge/pi/info") or "{}")
+        assert ", cpu, 1 thread; onnx; cuda: fails: CUDA failure 700" in info["detector"]["reason"]
+        gpu.set("load")
+        assert eventually(lambda: states()[-1] == "ok", 60)
+        assert eventually(lambda: ", cuda, 1 thread" in (heard.last("emotion-edge/pi/info") or ""))
+        assert heard.last("emotion-edge/pi/hall/status") == "online"
