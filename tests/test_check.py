@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from edge.commands.check import toml
+from edge.detectors import FACES
 from edge.settings.tables import MODEL_FILE
 from edge.settings.toml_lines import tomllib
 from tests.gpu_stub import leave_onnx
@@ -44,6 +45,7 @@ def test_a_right_configuration_is_printed_as_toml_with_the_origin_of_each_value(
     assert 'password = "********" # environment: EMOTION_EDGE_MQTT__PASSWORD' in lines
     assert "# password_file is not set" in lines
     assert "port = 1883" in lines
+    assert f"# which tries first: ssd ({FACES})" in lines
     printed = tomllib.loads(done.stdout)
     assert printed["mqtt"]["faces_hz"] == 0.5
     assert [camera["name"] for camera in printed["camera"]] == ["door", "cam"]

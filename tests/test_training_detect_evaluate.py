@@ -31,8 +31,10 @@ def test_a_table_and_a_report_come_of_it(
     pytest.importorskip("keras")
     out = tmp_path / "report"
     argv = ["detector", "evaluate", "haar", "ssd", "--data", str(photos), "--empty", str(photos)]
-    assert main([*argv, "--out", str(out)]) == 0
+    assert main([*argv, "--scores", "0.1", "1", "--out", str(out)]) == 0
     told = capsys.readouterr().out
+    assert "| haar | 1 | 0.000 | 0 |" in told
+    assert "| ssd | 0.1 | 1.000 | " in told
     facts = json.loads((out / "figures.json").read_text())
     assert [row["detector"] for row in facts["rows"]] == ["haar", "ssd"]
     for row in facts["rows"]:
@@ -44,7 +46,7 @@ def test_a_table_and_a_report_come_of_it(
     assert facts["alarms"]["ssd"]["noise"]["photos"] == held_out > 0
     assert [row["own_score"] for row in facts["rows"]] == [0.2, 0.55]
     for name in ("haar", "ssd"):
-        picture = cv2.imread(str(out / f"{name}-{photos.name}.jpg"))
+        picture = cv2.imread(str(out / "grids" / f"{name}-{photos.name}.jpg"))
         assert picture is not None
         assert picture.shape == (480, 1440, 3)  # nine tiles in two rows of six
     text = (out / "report.md").read_text()
@@ -100,3 +102,18 @@ def test_a_grid_shows_what_was_found_missed_and_imagined(tmp_path: Path) -> None
     assert picture[20, 240 + 40].tolist() == [0, 200, 0]
     assert not picture[:, 480:].any()
     assert scored(found).faces == 3
+
+
+def test_readme_s_table_follows_a_report() -> None:
+    from training.detect.ship import NAMES, REPORTS, ROOT, with_rows
+
+    facts = json.loads((REPORTS / "detectors" / "figures.json").read_text())
+    text = (ROOT / "README.md").read_text()
+    assert with_rows(text, facts) == text
+    facts["rows"][0]["ap"] = 0.5
+    changed = [
+        line for line in with_rows(text, facts).splitlines() if line not in text.splitlines()
+    ]  # fmt: skip
+    (line,) = changed
+    assert line.startswith(f"| {NAMES[facts['rows'][0]['detector']]}, from ")
+    assert "| .500; " in line

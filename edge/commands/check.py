@@ -40,6 +40,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(options: argparse.Namespace) -> int:
+    from edge.detectors import first_of
     from edge.settings import SEARCHED, resolve
 
     settings, file, origins = resolve(options.config)
@@ -59,6 +60,8 @@ def run(options: argparse.Namespace) -> int:
         else:
             print(f"\n[{name}]")
             print("\n".join(_lines(tables, (name,), origins)))
+        if name == "detector":
+            print(f"# which tries first: {first_of(settings.detector.kind, settings.detector.file)}")
     return 0
 
 

@@ -82,6 +82,16 @@ def file_of(kind: Kind, file: Path | None) -> Path | None:
     return file if kind == "auto" and file is not None and is_ssd(file) else None
 
 
+def first_of(kind: Kind, file: Path | None) -> str:
+    """What open_detector tries first, by the files that are here; nothing is opened."""
+    if taken := file_of(kind, file):
+        return f"ssd ({taken})"
+    if kind == "auto" and file is None:
+        return "yunet" if (models_directory() / CATALOGUE["yunet"].file).exists() else "haar"
+    kind = "yunet" if kind == "auto" else kind
+    return f"{kind} ({file})" if file else kind
+
+
 def is_ssd(file: Path) -> bool:
     """Whether ``auto`` takes *file* for a network with a card."""
     # Here, because it needs pydantic, which a machine that only trains may lack.

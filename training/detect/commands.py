@@ -45,6 +45,10 @@ def add_parser(commands: Any) -> None:
         help="from which score a find there is an alarm (default: each detector's own)",
     )  # fmt: skip
     evaluate.add_argument(
+        "--scores", type=number(0), nargs="+", default=[], metavar="S",
+        help="also what each detector gives from these scores on, to choose its own by",
+    )  # fmt: skip
+    evaluate.add_argument(
         "--out", type=Path, metavar="DIR", help="a report: tables, curves, recall by size, grids of pictures"
     )
     evaluate.set_defaults(run=_evaluate)
@@ -81,7 +85,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         contenders = [one._replace(default=options.score) for one in contenders]
     sets = {path.name: read_photos([path]) for path in options.data}
     nobody = [photo for photo in read_photos(options.empty) if photo.held_out] if options.empty else []
-    found = evaluate(contenders, sets, nobody)
+    found = evaluate(contenders, sets, nobody, options.scores)
     print(table(found))
     if options.out:
         write_report(found, options.out)

@@ -32,6 +32,16 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """What a detector comes to if finds of at least *score* count."""
+
+    detector: str
+    score: float
+    recall: dict[str, float]  # by data set
+    alarms: dict[str, Alarms]  # by source of photos without a face
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """What `detector evaluate` comes to."""
 
@@ -39,15 +49,21 @@ class Evaluation:
     times: dict[str, Time]  # detector -> its bare call
     alarms: dict[str, dict[str, Alarms]]  # detector -> source of photos without a face
     grids: dict[str, np.ndarray]  # detector-data -> pictures of its mistakes
+    choices: list[Choice]
 
 
 def evaluate(
-    contenders: Sequence[Contender], sets: Mapping[str, Sequence[Photo]], nobody: Sequence[Photo]
-) -> Evaluation:
-    """*contenders* on those photos of *sets* (name -> photos) that show faces, and on *nobody*."""
+    contenders: Sequence[Contender], sets: Mapping[str, Sequence[Photo]], nobody: Sequence[Photo],
+    scores: Sequence[float] = (),
+) -> Evaluation:  # fmt: skip
+    """*contenders* on those photos of *sets* (name -> photos) that show faces, and on *nobody*.
+
+    *scores*: among which a detector's own may be chosen.
+    """
     rows: list[Row] = []
     grids: dict[str, np.ndarray] = {}
     told: dict[str, dict[str, Alarms]] = {}
+    choices: list[Choice] = []
     without = empty(nobody)
     for one in contenders:
         for data, photos in sets.items():
@@ -60,8 +76,16 @@ def evaluate(
         told[one.name] = alarms(without, pictures, one.default)
         if any(source.wrong for source in told[one.name].values()):
             grids[f"{one.name}-nobody"] = grid(without, pictures, one.default)
+        own = {row.data: row.scores for row in rows if row.detector == one.name}
+        choices += [
+            Choice(
+                one.name, score, {data: some.recall_at_score(score) for data, some in own.items()},
+                alarms(without, pictures, score),
+            )
+            for score in scores
+        ]  # fmt: skip
     timed = [photo for photos in sets.values() for photo in photos][:_TIMED]
-    return Evaluation(rows, times({one.name: one.timed for one in contenders}, timed), told, grids)
+    return Evaluation(rows, times({one.name: one.timed for one in contenders}, timed), told, grids, choices)
 
 
 def table(found: Evaluation) -> str:
@@ -90,6 +114,14 @@ def table(found: Evaluation) -> str:
             f"{one.score:g} |"
             for name, source, one in shown
         ]
+    if found.choices:
+        heads = [*found.choices[0].recall, *found.choices[0].alarms]
+        lines += ["", "| detector | from score | recall on / false alarms on " + " | ".join(heads) + " |"]
+        lines.append("|---|---|" + "---|" * len(heads))
+    for choice in found.choices:
+        cells = [f"{recall:.3f}" for recall in choice.recall.values()]
+        cells += [str(one.wrong) for one in choice.alarms.values()]
+        lines.append(f"| {choice.detector} | {choice.score:g} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

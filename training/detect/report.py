@@ -14,6 +14,7 @@ from training.detect.evaluate import Evaluation, by_data, facts, table
 from training.fit.records import write, writing
 from training.measure.evaluate import save_json
 
+GRIDS = "grids"  # a folder of its own: photos are not everybody's to pass on
 _HOW = (
     "Pictures shrunk to 320 px, faces of 16 px and more, IoU >= .4. ms: the bare call on a picture of "
     f"{CAMERA[0]}x{CAMERA[1]}, as the daemon asks for it, one thread, all in turn. Photos without a "
@@ -26,16 +27,20 @@ def write_report(found: Evaluation, out: Path) -> None:
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
     save_json(facts(found), out / "figures.json")  # first: it needs no matplotlib
+    with writing(out):
+        (out / GRIDS).mkdir(exist_ok=True)
     for name, picture in found.grids.items():
-        write(out / f"{name}.jpg", partial(_save, picture))
+        write(out / GRIDS / f"{name}.jpg", partial(_save, picture))
     sets = by_data(found.rows)
     for name, draw in (("curves.png", plots.precision_recall), ("sizes.png", plots.recall_by_size)):
         write(out / name, partial(_bytes, draw(sets)))
     detectors = list(dict.fromkeys(row.detector for row in found.rows))
     lines = [f"# {', '.join(detectors)} on {', '.join(sets)}", "", table(found), "", _HOW, ""]
     lines += ["![Precision over recall](curves.png)", "", "![Recall by size of face](sizes.png)", ""]
-    lines.append("The photos with most mistakes; found is green, missed red, false alarms yellow:")
-    lines += ["", *(f"- [{name}]({name}.jpg)" for name in found.grids), ""]
+    lines += [
+        f"`{GRIDS}` has the photos with most mistakes: found is green, missed red, false alarms yellow.",
+        "",
+    ]
     write(out / "report.md", lambda path: path.write_text("\n".join(lines), encoding="utf-8"))
 
 
