@@ -100,7 +100,10 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     networks = open_networks(options.models)  # before the data is read, which takes longer
     dataset = _dataset(options)
-    found = [evaluate.evaluate(network, dataset, options.split, options.tta) for network in networks]
+    found = [
+        evaluate.evaluate(network, dataset, options.split, options.tta, options.robustness)
+        for network in networks
+    ]
     print("\n".join(evaluate.table(one) for one in found))
     if options.json:
         evaluate.save(found, options.json)
@@ -252,6 +255,10 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--tta", action="store_true", help="also the mean with each picture's mirror image, on its own line"
     )
+    evaluate.add_argument(
+        "--robustness", action="store_true",
+        help="also pictures as poor cameras give them: blur, dark, noise, JPEG, unsteady box, small face",
+    )  # fmt: skip
     evaluate.set_defaults(run=_evaluate)
 
     compare = commands.add_parser(

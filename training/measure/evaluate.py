@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from training import data
 from training.data import Dataset
 from training.measure.figures import Figures, figures
 from training.measure.model_files import Network
+from training.measure.robustness import Robust, mean_of, robustness, rows_of
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Evaluation:
     without_leaked_rows: list[Figures]
     mirrored: list[Figures]  # every row, mean of the picture and its mirror image; empty unless asked for
     training_rows: int  # in the data: leaks are known by them alone
+    robustness: list[Robust] = field(default_factory=list)  # every row, corrupted; empty unless asked for
 
 
 class LabelSet(NamedTuple):
@@ -70,8 +72,13 @@ def leaked(dataset: Dataset, split: str) -> np.ndarray:
     return data.recurring(rows.images, dataset.split("Training").images)
 
 
-def evaluate(network: Network, dataset: Dataset, split: str, mirror: bool = False) -> Evaluation:
-    """The figures of *network* on *split*; with *mirror* also of the mean with each mirror image."""
+def evaluate(
+    network: Network, dataset: Dataset, split: str, mirror: bool = False, robust: bool = False
+) -> Evaluation:
+    """The figures of *network* on *split*; with *mirror* also of the mean with each mirror image.
+
+    With *robust* also of the pictures as poor cameras would give them.
+    """
     rows = chosen_split(dataset, split)
     probabilities = network.probabilities(rows.images)
     leaks, mirrored = leaked(dataset, split), []
@@ -81,7 +88,8 @@ def evaluate(network: Network, dataset: Dataset, split: str, mirror: bool = Fals
     apart = list(_judge(probabilities, label_sets(rows), split, ~leaks)) if leaks.any() else []
     found = list(_judge(probabilities, label_sets(rows), split))
     training = len(dataset.split("Training"))
-    return Evaluation(str(network.path), network.name, split, found, apart, mirrored, training)
+    poor = robustness(network.probabilities, rows.images, label_sets(rows), split) if robust else []
+    return Evaluation(str(network.path), network.name, split, found, apart, mirrored, training, poor)
 
 
 def _judge(
@@ -113,7 +121,16 @@ def table(found: Evaluation) -> str:
     if not found.without_leaked_rows and found.split != "Training":
         told = "no row is known to stand in Training too (Training rows in --data would tell)"
         lines.append("  " + ("no row's exact pixels stand in Training too" if found.training_rows else told))
-    return "\n".join(lines)
+    return "\n".join([*lines, *_robustness(found)])
+
+
+def _robustness(found: Evaluation) -> list[str]:
+    if not found.robustness:
+        return []
+    rows = rows_of(found.figures, found.robustness)
+    shown = [f"    {what:<28} {accuracy_text(one)}" for what, one in rows]
+    mean = f"    {'mean of all but clean':<28} {100 * mean_of(found.robustness):6.2f} %"
+    return [f"  as poor cameras give them, {rows[0][1].data}", *shown, mean]
 
 
 def accuracy_text(one: Figures) -> str:

@@ -14,6 +14,7 @@ from training.measure.evaluate import Evaluation, save, save_json, share_text
 from training.measure.figures import Figures, Pair
 from training.measure.history import histories
 from training.measure.model_files import RECORD
+from training.measure.robustness import mean_of, rows_of
 
 
 def write_evaluations(found: Sequence[Evaluation], out: Path) -> None:
@@ -29,6 +30,7 @@ def write_evaluations(found: Sequence[Evaluation], out: Path) -> None:
         lines += _curves([one.model], out / f"{stem}-curves.png")
         named = _with_recipe(one.name, one.model, out)
         lines += [f"How it was trained: {named}.", ""] if named != one.name else []
+    lines += _robustness(found)
     lines += [_HOW, ""]
     _write(out / "report.md", lines)
 
@@ -149,6 +151,23 @@ def _labels(part: Figures) -> Iterator[str]:
     for name, shares in (("recall", part.recall), ("precision", part.precision), ("F1", part.f1)):
         yield f"| {name} | " + " | ".join(share_text(shares[label]) for label in LABELS) + " |"
     yield ""
+
+
+def _robustness(found: Sequence[Evaluation]) -> list[str]:
+    """One table of all networks that were asked: what they get right of corrupted pictures."""
+    asked = [one for one in found if one.robustness]
+    if not asked:
+        return []
+    tables = [rows_of(one.figures, one.robustness) for one in asked]
+    lines = [
+        f"Pictures as poor cameras give them ({tables[0][0][1].data}, accuracy, %):", "",
+        "| pictures | " + " | ".join(one.name for one in asked) + " |", "|---|" + "---|" * len(asked),
+    ]  # fmt: skip
+    for cells in zip(*tables, strict=True):
+        shown = " | ".join(f"{100 * figures.accuracy:.2f}" for _, figures in cells)
+        lines.append(f"| {cells[0][0]} | {shown} |")
+    means = " | ".join(f"{100 * mean_of(one.robustness):.2f}" for one in asked)
+    return [*lines, f"| mean of all but clean | {means} |", ""]
 
 
 def _stem(name: str) -> str:
