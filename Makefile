@@ -34,12 +34,6 @@ ha-test: $(VENV)/.test tools
 	@sh tests/ha/build.sh "$(HA)"
 	@HOME_ASSISTANT="$(HA)" $(BIN)/python -m pytest -x -s -v tests/ha
 
-# The arm64 package on an emulated Cortex-A72: golden vectors, unit tests, the demo. Needs x86_64 and a Debian's apt.
-.PHONY: arm64-test
-ARM64 ?= $(HOME)/.cache/emotion-edge/arm64
-arm64-test: tools deb13_arm64
-	@sh tests/arm64.sh "$(ARM64)" $(BIN)/python
-
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || $(call apt,python3-venv)
 	@$(PYTHON) -m venv $(VENV)
@@ -92,8 +86,8 @@ boot-test: $(VENV)/.test
 	  echo "boot-test: skipped, systemd-nspawn is not installed (apt install systemd-container)"; exit 0; }; \
 	[ "$$(id -u)" = 0 ] || { echo "boot-test: needs root" >&2; exit 1; }; \
 	package="$(BOOT_PACKAGE)"; \
-	[ -n "$$package" ] || { $(BIN)/python systemd/debian/build.py $(subst _, ,$(BOOT_DEB)) && \
-	  package=$$(ls -t dist/emotion-edge_*~$(BOOT_DEB).deb | head -n 1); } && \
+	[ -n "$$package" ] || { $(BIN)/python systemd/debian/build.py --quick --out build/boot $(subst _, ,$(BOOT_DEB)) && \
+	  package=$$(ls -t build/boot/emotion-edge_*~$(BOOT_DEB).deb | head -n 1); } && \
 	sh tests/boot/build.sh "$(BOOT)/$(SUITE)" $(SUITE) && \
 	BOOT_TREE="$(BOOT)/$(SUITE)" BOOT_PACKAGE="$$package" $(BIN)/python -m pytest -x -v tests/boot
 

@@ -202,17 +202,21 @@ def source_date() -> int:
     return int(told.stdout)
 
 
-def pack(root: Path, package: Path, epoch: int) -> Path:
-    """Pack what lies in *root* into the file *package*, which is returned."""
+def pack(root: Path, package: Path, epoch: int, *, quick: bool = False) -> Path:
+    """Pack what lies in *root* into the file *package*, which is returned; *quick*: larger, in less time."""
     # One thread: how many there are shows in xz's output.
     environment = {**os.environ, "SOURCE_DATE_EPOCH": str(epoch), "DPKG_DEB_THREADS_MAX": "1"}
-    command = ["dpkg-deb", "--root-owner-group", "-Zxz", "-z6", "--build", root, package]
+    compression = ["-Zgzip", "-z1"] if quick else ["-Zxz", "-z6"]
+    command = ["dpkg-deb", "--root-owner-group", *compression, "--build", root, package]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
     return package
 
 
-def build(debian: str, architecture: str, out: Path) -> Path:
-    """The package of *architecture* for *debian*, written into the folder *out*; BuildError."""
+def build(debian: str, architecture: str, out: Path, *, quick: bool = False) -> Path:
+    """The package of *architecture* for *debian*, written into the folder *out*; BuildError.
+
+    *quick*: see pack().
+    """
     if shutil.which("dpkg-deb") is None:
         raise BuildError("dpkg-deb: not found; build on Debian, Ubuntu or Raspberry Pi OS")
     epoch = source_date()
@@ -224,7 +228,7 @@ def build(debian: str, architecture: str, out: Path) -> Path:
         lay_ours(debian, root, epoch)
         lay_control(debian, architecture, root)
         settle(root, epoch)
-        pack(root, package, epoch)
+        pack(root, package, epoch, quick=quick)
     return package
 
 
@@ -234,9 +238,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("debian", choices=DEBIANS)
     parser.add_argument("architecture", choices=MACHINES)
     parser.add_argument("--out", type=Path, default=TOP / "dist", metavar="FOLDER")
+    parser.add_argument("--quick", action="store_true", help="compress little: for a test, not for others")
     options = parser.parse_args(arguments)
     try:
-        package = build(options.debian, options.architecture, options.out)
+        package = build(options.debian, options.architecture, options.out, quick=options.quick)
     except BuildError as error:
         print(error, file=sys.stderr)
         return 1

@@ -229,7 +229,7 @@ def test_what_owns_the_edge_tpu_works_under_the_units_confinement(machine: Machi
         return eventually(lambda: machine.journal(UNIT, since).count(line) >= times, 90)
 
     def child() -> int:
-        return int(machine("grep -al edgetpu_serve[r] /proc/[0-9]*/cmdline | cut -d/ -f3"))
+        return int(machine("grep -al 'from edge[.]runtimes' /proc/[0-9]*/cmdline | cut -d/ -f3"))
 
     proven = ", proven by its golden vectors"
     assert told(proven), machine.journal(UNIT, since)
@@ -249,7 +249,7 @@ def test_what_owns_the_edge_tpu_works_under_the_units_confinement(machine: Machi
     config.write_text(CONFIG)
     machine(f"rm -r {drop_in} /dev/apex_0 /etc/ld.so.conf.d/chip.conf; ldconfig; systemctl daemon-reload")
     machine(f"systemctl restart {UNIT}")
-    assert machine("grep -al edgetpu_serve[r] /proc/[0-9]*/cmdline", check=False) == ""
+    assert machine("grep -al 'from edge[.]runtimes' /proc/[0-9]*/cmdline", check=False) == ""
 
 
 def test_the_demo_runs_for_a_plain_user(machine: Machine) -> None:
@@ -272,9 +272,12 @@ def test_an_upgrade_restarts_it_and_keeps_configuration_and_state(machine: Machi
     subprocess.run(["dpkg-deb", "-R", PACKAGE, unpacked], check=True)
     control = unpacked / "DEBIAN/control"
     control.write_text(re.sub(r"(?m)^(Version: .+)$", r"\1+next", control.read_text()))
+    with (unpacked / "etc/emotion-edge/config.toml").open("a") as shipped:
+        shipped.write("# another default\n")
     target = machine.root / "srv/next.deb"
     subprocess.run(["dpkg-deb", "-Zgzip", "-z1", "--build", unpacked, target], check=True)
-    machine("apt-get install -y --no-install-recommends /srv/next.deb")
+    keep = "-o Dpkg::Options::=--force-confold"  # what dpkg does where one presses Enter
+    machine(f"apt-get install -y --no-install-recommends {keep} /srv/next.deb")
     assert machine("dpkg-query -W -f '${Version}' emotion-edge").endswith("+next")
     assert eventually(lambda: active(machine) and main_pid(machine) not in (0, old), 60)
     assert faces(machine, 30) == 2
