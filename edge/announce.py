@@ -58,7 +58,7 @@ class Announcer:
             # from now, or two would follow each other at once.
             period = 1 / self.faces_hz
             late = frame.taken - self._faces_due
-            self._faces_due = (self._faces_due if late < period / 4 else frame.taken) + period
+            self._faces_due = (self._faces_due if late < period / 2 else frame.taken) + period
         self._shown = (frame.seq, frame.size) if showing else None
         return [*told, messages.faces(self._topics, frame, showing)]
 

@@ -96,12 +96,12 @@ def test_after_a_pause_faces_come_no_faster_than_their_rate(hz: float, fps: int,
             if topic == "faces" and body["faces"]:
                 times.append(now)
     gaps = [later - earlier for earlier, later in pairwise(times)]
-    assert min(gaps) >= 0.75 / hz - 1e-9  # a quarter early at most, after a frame that came late
+    assert min(gaps) >= 0.5 / hz - 1e-9  # half a period early at most, after a frame that came late
     for start in times:
         assert sum(start <= now < start + 3 for now in times) <= 3 * hz + 1
 
 
-@pytest.mark.parametrize(("hz", "fps"), [(2.0, 7), (3.0, 10), (1.5, 25)])
+@pytest.mark.parametrize(("hz", "fps"), [(2.0, 7), (3.0, 10), (1.5, 25), (10.0, 15), (6.0, 10)])
 def test_frames_that_come_late_do_not_lower_the_rate_of_faces(hz: float, fps: int) -> None:
     teller = announcer(faces_hz=hz)
     lists = [told(teller.frame(frame(n / fps, seq=n), [track()], [])) for n in range(20 * fps)]

@@ -230,6 +230,24 @@ def commanding(heard: Subscriber, told: list[bytes]) -> None:
     assert eventually(lambda: told == [b"ON"])
 
 
+@pytest.mark.parametrize("limit", [1000, 450])
+def test_a_limit_that_is_never_told_is_learned_within_few_connections(tmp_path: Path, limit: int) -> None:
+    with (
+        mosquitto(tmp_path, f"max_packet_size {limit}") as broker,
+        subscriber(broker.port) as heard,
+        sink(broker.port, protocols=[MQTT_3_1_1]) as publishing,
+    ):
+        sizes = [50, 3700, 300, 1100, 1200, 60, 1000, 400]
+        for number, size in enumerate(sizes):
+            publishing.publish(state(b"x" * size, topic=f"p/n/{number}/state"))
+        small = [f"p/n/{number}/state" for number, size in enumerate(sizes) if size < 420]
+        assert eventually(lambda: all(heard.payloads(topic) for topic in small) and publishing.idle)
+        health = publishing.health()
+        assert health.limits is not None
+        assert health.limits.count == 4
+        assert health.reconnects <= 1 + 2 * 4
+
+
 # Who is convicted, and who is not.
 
 
@@ -266,11 +284,10 @@ def test_a_connection_that_never_gets_beyond_status_convicts_nobody() -> None:
 def test_what_is_never_acknowledged_does_not_hold_up_the_others_for_ever(topic: str) -> None:
     clock = [100.0]
     judge = Limits("b", STATUS, lambda: clock[0])
-    for _ in range(2):
-        judge.begin(Terms())
-        judge.sent(1, topic, 500)
-        judge.sent(2, "p/n/hall/state", 100)
-        assert judge.ended(hung_up=True, too_large=False, lasted_s=1.0)
+    judge.begin(Terms())
+    judge.sent(1, topic, 500)
+    judge.sent(2, "p/n/hall/state", 100)
+    assert judge.ended(hung_up=True, too_large=False, lasted_s=1.0)
     judge.begin(Terms())
     judge.sent(1, topic, 500)
     for seconds, waiting in ((9.0, True), (2.0, False)):

@@ -2,9 +2,10 @@
 
 A broker that is sent a packet it finds too large, or a topic it forbids, may end the connection without a
 word; what was sent last would then be sent first on the next one, for ever. So the end of a connection is
-held against the messages on their way that have never come through. After two such ends in a row they go
-out one by one, and the one over which the connection ends twice more is left out from then on. The node's
-status comes first on each connection and is never suspected: a network that is down convicts nobody.
+held against the messages on their way that have never come through. After such an end they go out one by
+one, and the one over which the connection ends twice more is left out from then on; once where as large a one
+was left out before. The node's status comes first on each connection and is never suspected: a network that
+is down convicts nobody.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from edge.types import Message
 
 log = logging.getLogger(__name__)
 
-ENDS = 2  # in a row over a message before they go one by one; then over the same one before it is left out
+ENDS = 2  # over one message that went alone, before it is left out
 SOON_S = 60.0  # a connection that lasted longer ended for another reason
 PASSED_S = 2.0  # a message without acknowledgement came through when the connection outlived it by so much
 UNANSWERED_S = 10.0  # that a message which goes alone may take to be acknowledged
@@ -80,7 +81,7 @@ class Limits:
         self._passed: dict[str, int] = {}  # topic -> the largest size that came through
         self._flying: dict[int, _Flight] = {}  # in the order of sending; by number, unnumbered below 0
         self._unnumbered = 0  # so far
-        self._ends = 0  # in a row
+        self.careful = False  # one message at a time, each acknowledged
         self._counts: dict[str, int] = {}  # ends over this topic alone, since it came through
 
     def begin(self, terms: Terms) -> None:
@@ -97,11 +98,6 @@ class Limits:
         if terms.qos < 1:
             log.warning("mqtt %s: broker takes QoS 0 only: events and the log may be lost on the way; "
                         "allow QoS 1 there", self._broker)  # fmt: skip
-
-    @property
-    def careful(self) -> bool:
-        """One message at a time, each acknowledged."""
-        return self._ends >= ENDS
 
     @property
     def waiting(self) -> bool:
@@ -170,14 +166,15 @@ class Limits:
         if too_large and suspects:
             self._ban(max(suspects, key=lambda suspect: suspect.size))
         elif not (hung_up and suspects and lasted_s < SOON_S):
-            self._ends = 0
+            self.careful = False
             return False
         elif self.careful and len(suspects) == 1:
             (suspect,) = suspects
             self._counts[suspect.topic] = self._counts.get(suspect.topic, 0) + 1
-            if self._counts[suspect.topic] >= ENDS:
+            known = any(suspect.size >= size for size in self._banned.values())
+            if known or self._counts[suspect.topic] >= ENDS:
                 self._ban(suspect)
-        self._ends += 1
+        self.careful = True
         return True
 
     def refused_as_too_large(self, number: int) -> None:
