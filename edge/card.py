@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from edge.types import EdgeError
 
@@ -68,6 +68,14 @@ class _AnyCard(_Part):
     data: tuple[dict[str, Any], ...] = ()  # name, licence, used for
     intended_use: str
     limits: str
+
+    @field_validator("files")
+    @classmethod
+    def _are_beside_it(cls, files: dict[str, FileEntry]) -> dict[str, FileEntry]:
+        for name in files:
+            if "/" in name or "\0" in name or name in ("", ".", ".."):
+                raise ValueError(f"{name!r}; expected the name of a file beside the card")
+        return files
 
 
 class Card(_AnyCard):

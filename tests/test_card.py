@@ -101,6 +101,17 @@ def test_a_wrong_card_gets_one_line_that_says_where(tmp_path: Path, text: str, s
     assert str(caught.value).startswith(str(path))
 
 
+@pytest.mark.parametrize("name", ["a/emotion.golden.npz", "../emotion.tflite", "/etc/passwd", "..", ""])
+def test_a_card_lists_files_beside_it_only(model: Path, name: str) -> None:
+    entry = {"sha256": "0" * 64, "size": 1}
+    path = model.with_suffix(".json")
+    path.write_text(json.dumps(card(files={**card()["files"], name: entry})))
+    with pytest.raises(EdgeError) as caught:
+        read_model(model)
+    said = f"Value error, {name!r}; expected the name of a file beside the card"
+    assert str(caught.value) == f"{path}: not a model card: files: {said}"
+
+
 def test_a_folder_in_the_models_place_is_one_line_too(model: Path) -> None:
     model.unlink()
     model.mkdir()
