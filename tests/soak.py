@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from tests import chaos, chaos_cameras, chaos_daemon, damaged_models, hostile, many_nodes, quota
+from tests import chaos, chaos_cameras, chaos_daemon, damaged_models, gate_cost, hostile, many_nodes, quota
 from tests.chaos import Figure
 
 Fault = Callable[[Path], list[Figure]]
 
-# Row, or "fleet" for a house full of nodes -> the fault; a few minutes in all.
+# Row, or "fleet" for a house full of nodes, "gate" for what the motion gate costs -> the fault; some minutes.
 SHORT: Mapping[str, Fault] = {
     "1": lambda folder: chaos.broker_killed(folder, outage_s=10),
     "2": lambda folder: chaos.broker_frozen(folder, keepalive_s=5),
@@ -43,6 +43,7 @@ SHORT: Mapping[str, Fault] = {
     "22": lambda folder: chaos_daemon.soak(folder, frames=6000, broker_cycles=10, camera_cycles=10),
     "23": lambda folder: quota.little_processor(folder, seconds=20),
     "fleet": lambda folder: many_nodes.crowd(folder, nodes=20, seconds=15),
+    "gate": lambda folder: gate_cost.costs("ssd", turns=15) + gate_cost.costs("haar", turns=15),
 }
 # What RELIABILITY's table asks for; some hours, nearly all of them row 22's.
 FULL: Mapping[str, Fault] = {
@@ -59,6 +60,7 @@ FULL: Mapping[str, Fault] = {
     "22": lambda folder: chaos_daemon.soak(folder, frames=100_000, broker_cycles=500, camera_cycles=500),
     "23": lambda folder: quota.little_processor(folder, seconds=300),
     "fleet": lambda folder: many_nodes.crowd(folder, nodes=20, seconds=300),
+    "gate": lambda folder: gate_cost.costs("ssd", turns=150) + gate_cost.costs("haar", turns=30),
 }
 
 
