@@ -34,6 +34,12 @@ ha-test: $(VENV)/.test tools
 	@sh tests/ha/build.sh "$(HA)"
 	@HOME_ASSISTANT="$(HA)" $(BIN)/python -m pytest -x -s -v tests/ha
 
+# The arm64 package on an emulated Cortex-A72: golden vectors, unit tests, the demo. Needs x86_64 and a Debian's apt.
+.PHONY: arm64-test
+ARM64 ?= $(HOME)/.cache/emotion-edge/arm64
+arm64-test: tools deb13_arm64
+	@sh tests/arm64.sh "$(ARM64)" $(BIN)/python
+
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || $(call apt,python3-venv)
 	@$(PYTHON) -m venv $(VENV)

@@ -179,7 +179,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="quantize inspect FILE prints what is inside a model file; quantize card FILE --out DIR "
         "writes the card of another maker's face detector",
     )  # fmt: skip
-    parser.add_argument("model", type=Path, metavar="MODEL", help=".keras, .h5 or a SavedModel folder")
+    parser.add_argument("model", type=Path, metavar="MODEL", help=".keras, .h5, .onnx or a SavedModel folder")
     parser.add_argument(
         "--data", type=Path, required=True, metavar="NPZ",
         help="the run's calibration.npz; for a face detector the folder of photos it was trained on",

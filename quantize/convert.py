@@ -20,7 +20,7 @@ _HDF5 = (".h5", ".hdf5")
 def load(path: Path) -> Any:
     """The network at *path*, checked to take luma pixels and to give probabilities of LABELS.
 
-    *path* is a .keras or .h5 file or a SavedModel folder; EdgeError, in one line, for anything else.
+    *path* is a .keras, .h5 or .onnx file or a SavedModel folder; EdgeError, in one line, for anything else.
     """
     model = opened(path)
     shape = tuple(model.input_shape) if len(model.inputs) == 1 else None
@@ -49,11 +49,6 @@ def opened(path: Path) -> Any:
         raise EdgeError(f"{path}: no such file; a run's model.keras would do")
     if path.is_dir() and not _is_saved_model(path):
         raise EdgeError(f"{path}: a folder without saved_model.pb; a run's model.keras would do")
-    if path.suffix == ".onnx":
-        raise EdgeError(
-            f"{path}: an ONNX network; the SavedModel folder that onnx2tf (not part of this) makes of it "
-            "would do"
-        )
     if path.suffix == ".tflite":
         raise EdgeError(f"{path}: a device's file already; the network that it was made from would do")
     os.environ["KERAS_BACKEND"] = "tensorflow"  # the converter reads TensorFlow graphs only
@@ -65,6 +60,8 @@ def opened(path: Path) -> Any:
             if path.is_dir():
                 return _saved_model(path)
             return _loaded(path)
+    except EdgeError:
+        raise
     except ImportError as error:
         raise EdgeError(f"{error}; `pip install emotion-edge[quantize]` would do") from error
     except Exception as error:  # keras raises whatever its archive reader does
@@ -78,10 +75,13 @@ def opened(path: Path) -> Any:
 
 
 def _loaded(path: Path) -> Any:
-    """The network in the .keras or .h5 file at *path*; whatever keras raises where it cannot be read."""
+    """The network in the .keras, .h5 or .onnx file at *path*; raises whatever its reader does."""
     import keras
 
-    from quantize.network import keras2
+    from quantize.network import keras2, onnx_in
+
+    if path.suffix == ".onnx":
+        return onnx_in.network(path)
 
     if path.suffix not in _HDF5 or not keras2.is_older(keras2.saved_by(path)):
         return keras.models.load_model(path, compile=False)

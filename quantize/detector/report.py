@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ from quantize.figures.detection import RATE, SIZES, Scores
 from quantize.inside import graph as graphs
 from quantize.inside.inspect import read
 from quantize.report import plots as classifiers_plots
-from quantize.report import sqnr, tables
-from quantize.report.facts import FLOAT_TFLITE, places, versions
+from quantize.report import sqnr, tables, written
+from quantize.report.facts import FLOAT_TFLITE, layers_of, places, times_of, versions
 from quantize.report.latency import Latency
 
 CURVES, SIZES_PNG, LAYERS = "curves.png", "sizes.png", "layers.png"
@@ -45,16 +45,8 @@ class Report:
 
 
 def files_of(report: Report) -> dict[str, bytes]:
-    """Every file of *report*, name -> content; without matplotlib no pictures, and a line that says so."""
-    try:
-        pictures = _pictures(report)
-    except ImportError as error:
-        print(f"report without pictures: {error}; pip install 'emotion-edge[quantize]'")
-        pictures = {}
-    facts = json.dumps(_facts(report), indent=1, ensure_ascii=False)
-    return {
-        "report.md": _markdown(report, pictures).encode(), "report.json": f"{facts}\n".encode(), **pictures
-    }  # fmt: skip
+    """Every file of *report*, name -> content."""
+    return written(partial(_pictures, report), partial(_markdown, report), _facts(report))
 
 
 def _pictures(report: Report) -> dict[str, bytes]:
@@ -170,14 +162,8 @@ def _facts(report: Report) -> dict[str, Any]:
         "files": {file: _file(made, file) for file in made.files},
         "compiled": {file: {"size": len(content)} for file, content in made.compiled.items()},
         "edge_tpu": [place._asdict() for place in places(made.files[report.int8])],
-        "latency": [
-            one._asdict() | {"ms": round(one.ms, 4), "best_ms": round(one.best_ms, 4)}
-            for one in report.latency.times
-        ],
-        "layers": [
-            layer._asdict() | {key: round(getattr(layer, key), 4) for key in ("db", "middle_db", "added")}
-            for layer in report.layers
-        ],
+        "latency": times_of(report.latency),
+        "layers": layers_of(report.layers),
         "machine": dict(report.machine),
         "versions": versions(),
         "seconds": {name: round(seconds, 1) for name, seconds in report.seconds.items()},

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
+from typing import Any
 
 from quantize import measure
 from quantize.costs import label_sets
@@ -11,15 +14,24 @@ from quantize.report.text import markdown
 
 
 def files_of(report: Report) -> dict[str, bytes]:
-    """Every file of *report*, name -> content; without matplotlib no pictures, and a line that says so."""
+    """Every file of *report*, name -> content."""
+    return written(partial(_pictures, report), partial(markdown, report), facts_of(report))
+
+
+def written(
+    draw: Callable[[], dict[str, bytes]], tell: Callable[[Collection[str]], str], facts: Mapping[str, Any]
+) -> dict[str, bytes]:
+    """report.md, which *tell* makes of the pictures' names, report.json of *facts*, and what *draw* draws.
+
+    Without matplotlib there are no pictures, and a line that says so.
+    """
     try:
-        pictures = _pictures(report)
+        pictures = draw()
     except ImportError as error:
         print(f"report without pictures: {error}; `pip install emotion-edge[quantize]` would do")
         pictures = {}
-    facts = json.dumps(facts_of(report), indent=1, ensure_ascii=False)
-    text = markdown(report, pictures)
-    return {"report.md": text.encode(), "report.json": f"{facts}\n".encode(), **pictures}
+    told = json.dumps(facts, indent=1, ensure_ascii=False)
+    return {"report.md": tell(pictures).encode(), "report.json": f"{told}\n".encode(), **pictures}
 
 
 def _pictures(report: Report) -> dict[str, bytes]:

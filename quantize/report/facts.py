@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -96,24 +96,33 @@ def facts_of(report: Report) -> dict[str, Any]:
         "edge_tpu": [place._asdict() for place in places(made.files[report.int8])],
         "edge_tpu_compiler": edgetpu.compiled_told(made.compiler) if made.compiler else [],
         "latency": {
-            "times": [
-                one._asdict() | {"ms": round(one.ms, 4), "best_ms": round(one.best_ms, 4)}
-                for one in report.latency.times
-            ],
+            "times": times_of(report.latency),
             "keras_predict_ms": round(report.latency.keras_ms, 3),
             "rounds": report.latency.rounds,
             "int8_against_float": round(report.against_float, 2),
             "int8_against_keras": round(report.against_keras, 1),
         },
-        "layers": [
-            layer._asdict() | {key: round(getattr(layer, key), 4) for key in ("db", "middle_db", "added")}
-            for layer in report.layers
-        ],
+        "layers": layers_of(report.layers),
         "worst_layer": sqnr.worst(report.layers).name if report.layers else None,
         "machine": dict(report.machine),
         "versions": versions(),
         "seconds": {name: round(seconds, 1) for name, seconds in report.seconds.items()},
     }
+
+
+def times_of(latency: Latency) -> list[dict[str, Any]]:
+    """The times of *latency* as plain values."""
+    return [
+        one._asdict() | {"ms": round(one.ms, 4), "best_ms": round(one.best_ms, 4)} for one in latency.times
+    ]
+
+
+def layers_of(found: Sequence[Layer]) -> list[dict[str, Any]]:
+    """The layers' errors as plain values."""
+    return [
+        layer._asdict() | {key: round(getattr(layer, key), 4) for key in ("db", "middle_db", "added")}
+        for layer in found
+    ]
 
 
 def _file(made: Made, file: str) -> dict[str, Any]:
