@@ -149,7 +149,7 @@ def test_who_comes_late_knows_all_and_a_broker_that_lost_its_store_is_told_withi
     for camera in ("hall", "porch"):
         own |= {f"{camera}/{it}" for it in ("status", "state", "enabled/state", "min_confidence/state",
                                             "hold/state")}  # fmt: skip
-    discovered = {f"homeassistant/device/{it}/config" for it in ("attic", "attic_hall", "attic_porch")}
+    discovered = {f"homeassistant/device/{it}/config" for it in ("attic", "attic/hall", "attic/porch")}
     assert known == {f"{PREFIX}/attic/{it}" for it in own} | discovered
     broker.restart()  # it has no store: all is lost
     with subscriber(broker.port) as heard:
