@@ -38,6 +38,8 @@ def complaint(error: Exception, address: str = "") -> str:
             return _NO_VIDEO if address else "what came is no video"
     if code in (errno.EHOSTUNREACH, errno.ENETUNREACH):
         return "no way to this host; is the network up?"
+    if code == errno.EPROTONOSUPPORT:
+        return 'the camera does not send this way; set rtsp_transport to the other of "tcp" and "udp"'
     if code == errno.EPERM:
         return _ASTRAY
     if code == errno.EIO and not address:
