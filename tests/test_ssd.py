@@ -13,7 +13,7 @@ from edge.assembly import open_configured_detector
 from edge.card import Anchors, Center, Grid, read_card, read_detector
 from edge.detectors import open_detector
 from edge.detectors.decode import AnchorDecoder, CenterDecoder, Found, best, least_step
-from edge.detectors.ssd import Ssd
+from edge.detectors.ssd import FRAMING, Ssd
 from edge.settings import Settings
 from edge.settings.tables import Detector
 from edge.types import Box, EdgeError, Image, TensorSpec
@@ -72,7 +72,7 @@ def test_the_detector_gives_boxes_of_the_large_picture_and_frames_them(network: 
     (own,) = detector.find(image)
     assert own.box.width == pytest.approx(256, rel=0.02)
     (framed,) = detector.detect(image)
-    assert framed.box.width == pytest.approx(1.312 * own.box.width)
+    assert framed.box.width == pytest.approx(FRAMING.size * own.box.width)
     assert framed.box.center == pytest.approx((448, 128 + 0.144 * 256), abs=6)
 
 

@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument(
         "--data", type=Path, required=True, metavar="DIR", help="with detection/, faces/, models/"
     )
-    parser.add_argument("--min-score", default="0.55", metavar="S", help="the default score (default 0.55)")
+    parser.add_argument("--min-score", default="0.5", metavar="S", help="the default score (default 0.5)")
     parser.add_argument("--model-version", default="1", metavar="V")
     options = parser.parse_args()
     sets = [str(options.data / "faces" / name) for name in SETS]
