@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from edge.secrecy import masked
+from edge.host.redaction import masked
 from edge.types import EdgeError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells say it

@@ -6,7 +6,15 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from edge.card import MAX_MODEL_BYTES, Anchors, BoxFraming, DetectorCard, DetectorInput, FileEntry, Grid
+from edge.analysis.card import (
+    MAX_MODEL_BYTES,
+    Anchors,
+    BoxFraming,
+    DetectorCard,
+    DetectorInput,
+    FileEntry,
+    Grid,
+)
 from edge.host.quiet import quiet
 from edge.types import EdgeError
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from edge.analysis.preprocess import crop_whole
 from edge.labels import FER2013, Order, ours
-from edge.preprocess import crop_whole
 from edge.types import LABELS, EdgeError, Image
 
 Indices = npt.NDArray[np.int64]

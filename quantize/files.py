@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edge.card import OURS, Card, Figure, FileEntry, Input, Output
-from edge.golden import SUFFIX
+from edge.analysis.card import OURS, Card, Figure, FileEntry, Input, Output
+from edge.analysis.golden import SUFFIX
 from edge.types import LABELS, EdgeError
 from quantize.golden import golden
 from quantize.make import Made

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from edge.card import Card
-from edge.classify import FaceClassifier
-from edge.golden import Outputs
-from edge.preprocess import crop_whole
-from edge.runtimes import open_runtime
+from edge.analysis.card import Card
+from edge.analysis.classify import FaceClassifier
+from edge.analysis.golden import Outputs
+from edge.analysis.preprocess import crop_whole
+from edge.analysis.runtimes import open_runtime
 from edge.sources.portraits import FILE
 from edge.types import Floats, Image
 
@@ -39,7 +39,7 @@ def pictures(height: int, width: int) -> Image:
 
 
 def golden(files: Mapping[str, bytes], compiled: Iterable[str], card: Card) -> bytes:
-    """The archive that edge.golden reads, for *files* (name -> content).
+    """The archive that edge.analysis.golden reads, for *files* (name -> content).
 
     The files named in *compiled* cannot run here: they are to give what the first of *files*, from
     which they were compiled, gives.

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edge.analysis.runtimes import open_runtime
 from edge.labels import FER2013, Order
-from edge.runtimes import open_runtime
 from edge.types import Floats
 from quantize import convert, measure
 from quantize import pixels as taken

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from edge.tensors import dequantise, quantise
+from edge.analysis.tensors import dequantise, quantise
 from edge.types import Floats, Image, Runtime
 
 Indices = npt.NDArray[np.int64]

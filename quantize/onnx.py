@@ -11,8 +11,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from edge.analysis.runtimes import open_runtime
 from edge.host.quiet import quiet
-from edge.runtimes import open_runtime
 from edge.types import EdgeError, Floats, Image
 from quantize.ranges import PIXELS, ranges_of
 

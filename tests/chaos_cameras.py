@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 import psutil
 
-from edge.capture import Capture, Slots
 from edge.sources import open_source
+from edge.sources.capture import Capture, Slots
 from edge.sources.portraits import Portraits
 from edge.types import Image
 from tests.broker import Subscriber, eventually, free_port, subscriber

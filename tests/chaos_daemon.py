@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from edge.announce import Announcer, EventIds
-from edge.assembly import build_pipeline, open_configured_detector, open_engine
 from edge.mqtt.client import MqttSink
+from edge.node.announce import Announcer, EventIds
+from edge.node.build import build_pipeline, open_configured_detector, open_engine
 from edge.settings import Settings
 from edge.sources import open_source
 from edge.types import Frame

@@ -9,21 +9,14 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from edge.announce import Announcer, EventIds
-from edge.control import MAX_ERROR_BYTES
-from edge.mqtt import messages, schemas
+from edge.contract import messages, schemas
+from edge.contract.messages import CameraHealth, ConfigHealth, Health, Info, RateHealth, Topics
+from edge.contract.requests import COMMANDS
+from edge.mqtt.health import MqttHealth
 from edge.mqtt.limits import LimitsHealth, Terms
-from edge.mqtt.messages import (
-    CameraHealth,
-    ConfigHealth,
-    Health,
-    Info,
-    MqttHealth,
-    OutboxHealth,
-    RateHealth,
-    Topics,
-)
-from edge.remote.requests import COMMANDS
+from edge.mqtt.outbox import OutboxHealth
+from edge.node.announce import Announcer, EventIds
+from edge.node.control import MAX_ERROR_BYTES
 from edge.types import LABELS, Box, Event, Face, Message, Track
 from tests.fakes import frame
 from tests.home_assistant_rules import entities

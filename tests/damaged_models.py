@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from edge.detectors import FACES, open_detector
-from edge.engine import open_chain
+from edge.analysis.detectors import FACES, open_detector
+from edge.analysis.engine import open_chain
 from edge.settings.tables import MODEL_FILE
 from edge.types import EdgeError
 from tests.chaos import Figure

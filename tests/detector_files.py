@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.card import read_detector
-from edge.detectors import FACES
-from edge.golden import Outputs
-from edge.runtimes import open_runtime
+from edge.analysis.card import read_detector
+from edge.analysis.detectors import FACES
+from edge.analysis.golden import Outputs
+from edge.analysis.runtimes import open_runtime
 from edge.types import Image
 from tests.bright_cells import leave_card
 from tests.edgetpu_stub import compiled

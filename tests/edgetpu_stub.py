@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.runtimes.chip_server import LIBRARY
+from edge.analysis.runtimes.chip_server import LIBRARY
 from edge.settings.tables import MODEL_FILE
 
 SOURCE = Path(__file__).with_name("edgetpu_stub.c")

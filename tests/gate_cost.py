@@ -8,14 +8,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge.assembly import open_engine
-from edge.detectors import Kind, open_detector
-from edge.motion import MotionGate
-from edge.pipeline import Pipeline
-from edge.report import Rules
+from edge.analysis.detectors import Kind, open_detector
+from edge.analysis.motion import MotionGate
+from edge.analysis.pipeline import Pipeline
+from edge.analysis.report import Rules
+from edge.analysis.track import Tracker
+from edge.node.build import open_engine
 from edge.settings import Settings
 from edge.sources.portraits import Portraits
-from edge.track import Tracker
 from edge.types import Frame, Image
 from tests.chaos import Figure
 

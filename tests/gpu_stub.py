@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.card import Card, Crop, Input, Output
-from edge.classify import FaceClassifier
-from edge.runtimes import open_runtime
+from edge.analysis.card import Card, Crop, Input, Output
+from edge.analysis.classify import FaceClassifier
+from edge.analysis.runtimes import open_runtime
 from edge.types import LABELS
 from tests.tiny_onnx import level, write_onnx
 

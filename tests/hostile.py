@@ -14,7 +14,7 @@ import paho.mqtt.client as paho
 import psutil
 from paho.mqtt.enums import CallbackAPIVersion
 
-from edge.remote.requests import COMMANDS
+from edge.contract.requests import COMMANDS
 from tests.broker import Mosquitto, Subscriber, eventually, subscriber
 from tests.chaos import Figure
 from tests.process import Process

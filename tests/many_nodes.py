@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.announce import Announcer, EventIds
-from edge.mqtt import messages
+from edge.contract import messages
+from edge.contract.messages import Topics
 from edge.mqtt.client import MqttSink
-from edge.mqtt.messages import Topics
 from edge.mqtt.outbox import Outbox
+from edge.node.announce import Announcer, EventIds
 from edge.types import LABELS, Box, Event, Face, Frame, Track
 from tests.broker import Subscriber, eventually, subscriber
 from tests.chaos import Figure, running

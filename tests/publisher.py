@@ -15,11 +15,11 @@ import threading
 import time
 from pathlib import Path
 
-from edge.announce import EventIds
-from edge.mqtt import messages
+from edge.contract import messages
+from edge.contract.messages import Topics
 from edge.mqtt.client import MqttSink
-from edge.mqtt.messages import Topics
 from edge.mqtt.outbox import Outbox
+from edge.node.announce import EventIds
 from edge.types import Event
 
 TOPICS = Topics("p", "n")

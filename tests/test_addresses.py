@@ -2,8 +2,8 @@
 
 import pytest
 
-from edge.addresses import standard, taken_apart
-from edge.secrecy import masked
+from edge.host.addresses import standard, taken_apart
+from edge.host.redaction import masked
 from edge.types import EdgeError
 
 

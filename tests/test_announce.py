@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from edge.announce import Announcer, EventIds
-from edge.mqtt.messages import Topics
-from edge.report import Rules, blend, settle
+from edge.analysis.report import Rules, blend, settle
+from edge.contract.messages import Topics
+from edge.node.announce import Announcer, EventIds
 from edge.types import LABELS, Event, Message, Track
 from tests.fakes import face, frame
 

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from edge.assembly import build_info, client_id_of, open_configured_detector, open_engine
-from edge.detectors import FACES
+from edge.analysis.detectors import FACES
+from edge.node.build import build_info, client_id_of, open_configured_detector, open_engine
 from edge.settings import Settings
 from edge.settings.tables import Node, default_node_id
 
 
 def test_info_names_files_and_no_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
-    monkeypatch.setattr("edge.detectors.FACES", tmp_path / "faces.tflite")
+    monkeypatch.setattr("edge.analysis.detectors.FACES", tmp_path / "faces.tflite")
     settings = Settings()
     info = build_info(settings, open_engine(settings), open_configured_detector(settings))
     assert info.detector == "haar"
@@ -56,7 +56,7 @@ def test_client_ids_fit_every_broker_and_differ_between_nodes_and_machines(
 ) -> None:
     ids = []
     for machine in (default_node_id(), "emotion-0a1b2c", "emotion-0a1b2d"):
-        monkeypatch.setattr("edge.assembly.default_node_id", lambda machine=machine: machine)
+        monkeypatch.setattr("edge.node.build.default_node_id", lambda machine=machine: machine)
         ids += [client_id_of(Settings(node=Node(id=node))) for node in NODES]
         assert ids[-len(NODES) :] == [client_id_of(Settings(node=Node(id=node))) for node in NODES]
     assert len(set(ids)) == 3 * len(NODES)

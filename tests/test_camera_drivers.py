@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.capture import Capture, Slots
 from edge.sources import describe_cameras, open_source
+from edge.sources.capture import Capture, Slots
 from edge.sources.v4l2 import Camera, capture_devices, is_capture, picture
 from edge.types import EdgeError
 from tests.fake_drivers import FakeDriver, FakePicamera2

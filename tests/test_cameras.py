@@ -10,15 +10,15 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from edge import cameras
-from edge.announce import Announcer, EventIds
-from edge.cameras import Camera, Cameras, retained_topics
-from edge.capture import Capture, Slots
-from edge.mqtt.messages import Topics
-from edge.pipeline import Pipeline
-from edge.remote.switches import Switches
-from edge.report import Rules
-from edge.track import Tracker
+from edge.analysis.pipeline import Pipeline
+from edge.analysis.report import Rules
+from edge.analysis.track import Tracker
+from edge.contract.messages import Topics
+from edge.contract.switches import Switches
+from edge.node import cameras
+from edge.node.announce import Announcer, EventIds
+from edge.node.cameras import Camera, Cameras, retained_topics
+from edge.sources.capture import Capture, Slots
 from edge.types import Event, Frame, Image
 from tests.broker import eventually
 from tests.fakes import ClassifierByPlace, ScriptedDetector, TwoWaySink, face, picture
@@ -162,14 +162,14 @@ def test_rules_follow_the_configuration_where_no_switch_says_otherwise(house: Ho
 def test_the_log_says_where_a_camera_is_not_as_configured(
     house: House, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "edge.cameras")
+    caplog.set_level("INFO", "edge.node.cameras")
     house.add("porch", Switches())
     house.add("hall", Switches(enabled=False, hold=2.0))
     house.cameras.configure("hall", Rules(hold_s=1.0))
     house.cameras.configure("hall", Rules(hold_s=2.0))
     house.cameras.configure("hall", Rules(hold_s=2.0))
     told = ("enabled OFF, hold 2", "enabled OFF, hold 2", "enabled OFF")
-    assert [text for name, _, text in caplog.record_tuples if name == "edge.cameras"] == [
+    assert [text for name, _, text in caplog.record_tuples if name == "edge.node.cameras"] == [
         f"camera hall: {what}, by switches that were set over MQTT" for what in told
     ]
 

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.capture import Capture, Slots
 from edge.sources import open_source
+from edge.sources.capture import Capture, Slots
 from edge.types import EdgeError, EndOfStreamError, Frame, Image
 from tests.fakes import CuttingServer, StreamServer, frame
 
@@ -199,7 +199,7 @@ def test_a_slow_analysis_gets_the_newest_and_the_rest_is_counted() -> None:
 def test_a_camera_that_is_missing_is_told_once_and_tried_until_it_is_there(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level(logging.INFO, "edge.capture")
+    caplog.set_level(logging.INFO, "edge.sources.capture")
     tries = itertools.count(1)
 
     def open_fourth() -> Script:
@@ -355,7 +355,7 @@ def test_a_dismissed_reader_that_hangs_in_close_does_not_hold_up_who_stops_the_c
 def test_a_driver_that_raises_in_close_is_reported_once_and_the_camera_goes_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level(logging.WARNING, "edge.capture")
+    caplog.set_level(logging.WARNING, "edge.sources.capture")
     story = Story()
     retry_s = 0.01, 0.02
     capture = Capture("hall", lambda: RaisingInClose(moving), Slots(), story, retry_s=retry_s)

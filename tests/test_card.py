@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from edge.card import MAX_MODEL_BYTES, card_path, read_beside, read_card, read_model
+from edge.analysis.card import MAX_MODEL_BYTES, card_path, read_beside, read_card, read_model
 from edge.types import LABELS, EdgeError
 
 CONTENT = bytes(range(256)) * 16

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from edge.assembly import build_pipeline, open_engine
-from edge.detectors import open_detector
+from edge.analysis.detectors import open_detector
+from edge.node.build import build_pipeline, open_engine
 from edge.settings import Settings
 from edge.sources.portraits import Portraits
 from edge.types import Detector, Frame

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge.card import Card
-from edge.classify import FaceClassifier
-from edge.tensors import dequantise, quantise
+from edge.analysis.card import Card
+from edge.analysis.classify import FaceClassifier
+from edge.analysis.tensors import dequantise, quantise
 from edge.types import LABELS, Box, EdgeError, Face, TensorSpec
 from tests.fakes import EchoRuntime
 from tests.test_card import card

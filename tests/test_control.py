@@ -13,16 +13,16 @@ from typing import Any
 
 import pytest
 
-from edge import cameras
-from edge.assembly import open_engine
-from edge.control import Control
-from edge.engine import Engine
+from edge.analysis.engine import Engine
+from edge.contract.switches import Switches, read_switches
+from edge.homeassistant.keeper import Keeper
 from edge.host import disk
 from edge.host.disk import SILENT, StateFiles, write_whole
-from edge.live import Live
-from edge.mqtt.discovery.keeper import Keeper
-from edge.remote.inbox import CommandHealth, Inbox
-from edge.remote.switches import Switches, read_switches
+from edge.mqtt.inbox import CommandHealth, Inbox
+from edge.node import cameras
+from edge.node.build import open_engine
+from edge.node.control import Control
+from edge.node.reload import Live
 from edge.settings import Settings
 from edge.types import ConfigError, Message
 from tests.broker import eventually
@@ -106,7 +106,9 @@ def node(engine: Engine, tmp_path: Path) -> Iterator[Node]:
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [text for name, _, text in caplog.record_tuples if name in ("edge.remote.inbox", "edge.control")]
+    return [
+        text for name, _, text in caplog.record_tuples if name in ("edge.mqtt.inbox", "edge.node.control")
+    ]
 
 
 def commands(node: Node) -> set[str]:

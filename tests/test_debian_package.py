@@ -79,9 +79,9 @@ def test_every_file_lies_where_debian_expects_it(root: Path) -> None:
     files = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
     assert {
         "DEBIAN/control", "DEBIAN/md5sums", "DEBIAN/postinst", "DEBIAN/prerm", "DEBIAN/postrm",
-        "etc/emotion-edge/config.toml", "usr/bin/emotion-edge", "usr/lib/emotion-edge/edge/daemon.py",
+        "etc/emotion-edge/config.toml", "usr/bin/emotion-edge", "usr/lib/emotion-edge/edge/node/daemon.py",
         "usr/lib/emotion-edge/edge/models/emotion.tflite",
-        "usr/lib/emotion-edge/edge/mqtt/schemas/state.json",
+        "usr/lib/emotion-edge/edge/contract/schemas/state.json",
         "usr/lib/systemd/system/emotion-edge.service", "usr/lib/sysusers.d/emotion-edge.conf",
         "usr/share/doc/emotion-edge/copyright", "usr/share/doc/emotion-edge/changelog.gz",
     } <= files  # fmt: skip

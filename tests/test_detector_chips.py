@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.detectors import open_detector
-from edge.runtimes import chain
-from edge.runtimes.chip import Chip
+from edge.analysis.detectors import open_detector
+from edge.analysis.runtimes import chain
+from edge.analysis.runtimes.chip import Chip
 from edge.sources.portraits import Portraits
 from edge.types import ConfigError, EdgeError, Face
 from tests.broker import Mosquitto, broker, eventually, subscriber  # noqa: F401
@@ -90,7 +90,7 @@ def test_on_an_edge_tpu_too_and_auto_takes_no_other_detector_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leave_compiled_detector(tmp_path)
-    monkeypatch.setattr("edge.detectors.FACES", tmp_path / "faces.tflite")
+    monkeypatch.setattr("edge.analysis.detectors.FACES", tmp_path / "faces.tflite")
     with pytest.raises(ConfigError, match=r"faces\.edgetpu\.tflite: takes 320x256 pixels only, found"):
         open_detector("auto", long_side=480)
     assert open_detector("auto", long_side=480, runtime="cpu").finder.name == "ssd"

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.detectors import FaceDetector, open_detector
-from edge.detectors.shared import Framing, framed, shrink
+from edge.analysis.detectors import FaceDetector, open_detector
+from edge.analysis.detectors.shared import Framing, framed, shrink
 from edge.types import Box, ConfigError, EdgeError, Face, Image
 
 YUNET = "models/detectors/face_detection_yunet_2023mar.onnx"
@@ -252,7 +252,7 @@ def test_a_tilted_face_is_framed_along_its_own_axis() -> None:
 @pytest.fixture
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where `models fetch` would have put YuNet's file, in an installation without ours."""
-    monkeypatch.setattr("edge.detectors.FACES", tmp_path / "faces.tflite")
+    monkeypatch.setattr("edge.analysis.detectors.FACES", tmp_path / "faces.tflite")
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
     (tmp_path / "models").mkdir()
     return tmp_path / "models" / "face_detection_yunet_2023mar.onnx"
@@ -312,7 +312,7 @@ def test_debians_cascades_are_found_where_opencv_has_no_data_module(
 ) -> None:
     wheel = Path(cv2.data.haarcascades)
     monkeypatch.delattr(cv2, "data")
-    monkeypatch.setattr("edge.detectors.haar.DEBIAN", tmp_path)
+    monkeypatch.setattr("edge.analysis.detectors.haar.DEBIAN", tmp_path)
     with pytest.raises(EdgeError, match=r"not found in .*; install opencv-data"):
         open_detector("haar")
     shutil.copy(wheel / "haarcascade_frontalface_default.xml", tmp_path)

@@ -11,11 +11,12 @@ import jinja2
 import numpy as np
 import pytest
 
-from edge.mqtt import discovery, messages
+from edge.contract import messages
+from edge.contract.messages import CameraHealth, Health, Info, Topics
+from edge.contract.requests import Request, parse_request
+from edge.contract.switches import parse
+from edge.homeassistant import discovery
 from edge.mqtt.limits import packet_bytes
-from edge.mqtt.messages import CameraHealth, Health, Info, Topics
-from edge.remote.requests import Request, parse_request
-from edge.remote.switches import parse
 from edge.types import LABELS, Box, Event, Face, Frame, Message, Track
 from tests.home_assistant_rules import Config, entities
 

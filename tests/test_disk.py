@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from edge.contract.switches import read_switches
 from edge.host import disk
 from edge.host.disk import SILENT, StateFiles, read_whole, write_whole
 from edge.host.places import state_file
-from edge.remote.switches import read_switches
 from tests.broker import eventually
 
 
@@ -120,7 +120,7 @@ WRITER = """
 import sys
 from edge.host.disk import StateFiles
 from edge.host.places import state_file
-from edge.remote.switches import Switches, switches_text
+from edge.contract.switches import Switches, switches_text
 path = state_file("switches.json", sys.argv[1])
 files = StateFiles(path.parent)
 turned = {}

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from edge.mqtt import discovery, schemas
-from edge.mqtt.messages import Topics
+from edge.contract import schemas
+from edge.contract.messages import Topics
+from edge.homeassistant import discovery
 from edge.settings.tables import TABLES
 from tests.contract import breach, extremes
 

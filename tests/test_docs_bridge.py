@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import pytest
 
-from edge.announce import Announcer, EventIds
-from edge.mqtt import messages
-from edge.mqtt.messages import Topics
+from edge.contract import messages
+from edge.contract.messages import Topics
+from edge.node.announce import Announcer, EventIds
 from edge.types import Event
 from tests.broker import Mosquitto, Subscriber, eventually, free_port, subscriber
 from tests.fakes import frame

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.card import read_model
-from edge.engine import open_chain
-from edge.golden import read_golden
-from edge.runtimes import chain
-from edge.runtimes.chip import Chip
+from edge.analysis.card import read_model
+from edge.analysis.engine import open_chain
+from edge.analysis.golden import read_golden
+from edge.analysis.runtimes import chain
+from edge.analysis.runtimes.chip import Chip
 from edge.settings.tables import MODEL_FILE
 from edge.types import EdgeError
 from tests.broker import eventually

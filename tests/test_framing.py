@@ -4,8 +4,8 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from edge.detectors import open_detector
-from edge.detectors.shared import Framing, framed
+from edge.analysis.detectors import open_detector
+from edge.analysis.detectors.shared import Framing, framed
 from edge.types import Box, EdgeError, Face, Image
 from training.framing import measure, place, report, run
 

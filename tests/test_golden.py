@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.assembly import open_engine
-from edge.card import Model, read_model
-from edge.classify import FaceClassifier
-from edge.golden import deviations, read_golden
-from edge.runtimes import open_runtime
+from edge.analysis.card import Model, read_model
+from edge.analysis.classify import FaceClassifier
+from edge.analysis.golden import deviations, read_golden
+from edge.analysis.runtimes import open_runtime
+from edge.node.build import open_engine
 from edge.settings import Settings
 from edge.settings.tables import MODEL_FILE
 from edge.types import EdgeError

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.engine import Engine, open_chain
+from edge.analysis.engine import Engine, open_chain
+from edge.analysis.runtimes import chain
+from edge.analysis.runtimes.chip import Chip
 from edge.host.heartbeats import FRESH_S
-from edge.runtimes import chain
-from edge.runtimes.chip import Chip
 from edge.types import LABELS
 from tests.broker import Mosquitto, broker, eventually  # noqa: F401
 from tests.gpu_stub import Gpu, gpu, leave_onnx  # noqa: F401

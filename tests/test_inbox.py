@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from edge.remote.inbox import CommandHealth, Inbox
+from edge.mqtt.inbox import CommandHealth, Inbox
 from edge.types import Incoming
 
 RELOAD = "emotion-edge/pi/request/reload"
@@ -29,7 +29,7 @@ def taken(inbox: Inbox) -> list[bytes]:
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:
-    return [(level, text) for name, level, text in caplog.record_tuples if name == "edge.remote.inbox"]
+    return [(level, text) for name, level, text in caplog.record_tuples if name == "edge.mqtt.inbox"]
 
 
 def test_commands_come_out_in_their_order() -> None:

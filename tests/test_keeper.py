@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
+from edge.contract import messages
+from edge.contract.messages import Topics
+from edge.homeassistant import discovery
+from edge.homeassistant.keeper import Keeper
+from edge.homeassistant.published import read_told, told_text
 from edge.host.disk import StateFiles
-from edge.mqtt import discovery, messages
 from edge.mqtt.client import MqttSink
-from edge.mqtt.discovery.keeper import Keeper
-from edge.mqtt.discovery.memory import read_told, told_text
-from edge.mqtt.messages import Topics
 from edge.types import Incoming, Message
 from tests.broker import Mosquitto, broker, eventually, subscriber  # noqa: F401
 from tests.process import Process

@@ -12,16 +12,16 @@ from typing import Any
 
 import pytest
 
-from edge import live
-from edge.assembly import open_engine
-from edge.detectors import FaceDetector
-from edge.engine import Engine
+from edge.analysis.detectors import FaceDetector
+from edge.analysis.engine import Engine
+from edge.analysis.report import Rules
+from edge.contract.messages import ConfigHealth
+from edge.contract.switches import Switches
+from edge.homeassistant.keeper import Keeper
 from edge.host.disk import StateFiles
-from edge.live import Live, Reloaded
-from edge.mqtt.discovery.keeper import Keeper
-from edge.mqtt.messages import ConfigHealth
-from edge.remote.switches import Switches
-from edge.report import Rules
+from edge.node import reload as live
+from edge.node.build import open_engine
+from edge.node.reload import Live, Reloaded
 from edge.settings import Settings
 from edge.settings.tables import MODEL_FILE
 from edge.types import ConfigError

@@ -6,19 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edge.mqtt import messages
-from edge.mqtt.messages import (
-    CameraHealth,
-    ConfigHealth,
-    Health,
-    Info,
-    MqttHealth,
-    OutboxHealth,
-    RateHealth,
-    RuntimeHealth,
-    Topics,
-)
-from edge.remote.inbox import CommandHealth
+from edge.contract import messages
+from edge.contract.messages import CameraHealth, ConfigHealth, Health, Info, RateHealth, RuntimeHealth, Topics
+from edge.mqtt.health import MqttHealth
+from edge.mqtt.inbox import CommandHealth
+from edge.mqtt.outbox import OutboxHealth, as_replayed
 from edge.types import LABELS, Box, Event, Face, Frame, Message, Track
 
 TOPICS = Topics("emotion-edge", "kitchen-pi")
@@ -245,9 +237,9 @@ def test_the_log_tells_the_same_as_the_event_durably_and_whether_it_is_told_late
         qos=1, retain=False, max_age_s=None, durable=True,
     )  # fmt: skip
     event = json.loads(messages.event(TOPICS, transition, "5f1c", 7).payload)
-    again = messages.as_replayed(message)
+    again = as_replayed(message)
     assert json.loads(again.payload) == {**event, "replayed": True}
-    assert messages.as_replayed(again) == again
+    assert as_replayed(again) == again
 
 
 def test_eight_faces_with_every_digit_used_stay_below_2_kib() -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from edge.__main__ import main
+from edge.analysis.detectors.files import CATALOGUE, DetectorFile, models_directory
 from edge.commands import models
 from edge.commands.models import fetch, listed
-from edge.detectors.files import CATALOGUE, DetectorFile, models_directory
 from edge.types import EdgeError
 
 CONTENT = bytes(range(256)) * 300

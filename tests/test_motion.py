@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edge import motion
-from edge.detectors import Kind, open_detector
-from edge.motion import MotionGate
-from edge.pipeline import Pipeline
-from edge.report import Rules
+from edge.analysis import motion
+from edge.analysis.detectors import Kind, open_detector
+from edge.analysis.motion import MotionGate
+from edge.analysis.pipeline import Pipeline
+from edge.analysis.report import Rules
+from edge.analysis.track import Tracker
 from edge.sources.portraits import Portraits
-from edge.track import Tracker
 from edge.types import Detector, Event, Face, Floats, Image
 from tests.fakes import ClassifierByPlace, ScriptedDetector, face, frame
 
@@ -82,7 +82,7 @@ def test_where_movement_never_ends_it_is_hardly_looked_for_and_the_end_is_seen_w
         return whole(image)
 
     gate = MotionGate()
-    monkeypatch.setattr("edge.motion.thumbnail", thumbnail)
+    monkeypatch.setattr("edge.analysis.motion.thumbnail", thumbnail)
     wide = np.hstack([scene(), scene()[:, ::-1]])
     moving = [noisy(wide[:, 80 * n : 80 * n + 640], n) for n in range(8)]
     assert all(gate.moved(moving[n % 8], n / 10) for n in range(600))
@@ -101,7 +101,7 @@ def test_what_is_compared_is_the_last_analysed_picture_and_nothing_while_all_are
     assert gate.moved(there, 0.1, unsettled=True)
     assert gate.moved(empty, 0.2)  # as at first, but there was somebody meanwhile
     assert not gate.moved(empty, 0.3)
-    monkeypatch.setattr("edge.motion.thumbnail", pytest.fail)
+    monkeypatch.setattr("edge.analysis.motion.thumbnail", pytest.fail)
     assert all(gate.moved(there, n / 10, unsettled=True) for n in range(4, 20))
 
 

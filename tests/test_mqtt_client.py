@@ -11,7 +11,7 @@ import pytest
 
 from edge.mqtt.client import MqttSink
 from edge.mqtt.connection import Ack, Connection
-from edge.mqtt.messages import MqttHealth
+from edge.mqtt.health import MqttHealth
 from edge.types import Incoming, Message
 from tests.broker import Mosquitto, broker, eventually, free_port, subscriber
 from tests.sink import CALM, STATUS, event, faces, sink, state

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from edge.mqtt.client import MqttSink
-from edge.mqtt.messages import MqttHealth
+from edge.mqtt.health import MqttHealth
 from tests.broker import Mosquitto, broker, eventually, free_port, server, subscriber
 from tests.sink import CALM, ONCE, STATUS, event, sink, state
 

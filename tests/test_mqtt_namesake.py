@@ -12,7 +12,7 @@ import pytest
 
 from edge.mqtt.broker import Broker, BrokerError, HungUpError, TakenOverError
 from edge.mqtt.client import MQTT_3_1_1
-from edge.mqtt.namesake import Namesake
+from edge.mqtt.duplicate import Namesake
 from edge.types import Incoming, Message
 from tests.broker import Mosquitto, broker, eventually, server, subscriber
 from tests.process import Process

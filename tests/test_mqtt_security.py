@@ -15,7 +15,7 @@ import pytest
 
 from edge.mqtt.broker import Broker
 from edge.mqtt.client import MqttSink
-from edge.mqtt.messages import MqttHealth
+from edge.mqtt.health import MqttHealth
 from tests.broker import Mosquitto, eventually, free_port, server
 from tests.certificates import Authority, openssl
 from tests.sink import STATUS, event, sink

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edge.mqtt.client import MQTT_3_1_1, MQTT_5, MqttSink
-from edge.mqtt.messages import MqttHealth
+from edge.mqtt.health import MqttHealth
 from edge.types import Incoming, Message
 from tests.broker import Mosquitto, broker, eventually, server, subscriber
 from tests.sink import CALM, STATUS, event, sink, state

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.mqtt.messages import MqttHealth
+from edge.mqtt.health import MqttHealth
 from edge.types import Incoming
 from tests.broker import Mosquitto, eventually, free_port, server, subscriber
 from tests.certificates import Authority

@@ -4,9 +4,9 @@ import itertools
 
 import pytest
 
-from edge.pipeline import Pipeline
-from edge.report import Rules
-from edge.track import Tracker
+from edge.analysis.pipeline import Pipeline
+from edge.analysis.report import Rules
+from edge.analysis.track import Tracker
 from edge.types import LABELS, Face
 from tests.fakes import ClassifierByPlace, ScriptedDetector, face, frame
 

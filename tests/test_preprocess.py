@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.preprocess import crop, crop_whole, luma, tilt
+from edge.analysis.preprocess import crop, crop_whole, luma, tilt
 from edge.types import Box, Face, Image
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.card import read_model
-from edge.classify import FaceClassifier
-from edge.runtimes import open_runtime
+from edge.analysis.card import read_model
+from edge.analysis.classify import FaceClassifier
+from edge.analysis.runtimes import open_runtime
 from quantize import measure
 from tests.squares import pictures, quantize
 

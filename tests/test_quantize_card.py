@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edge.__main__ import main as edge
-from edge.detectors import open_detector
+from edge.analysis.detectors import open_detector
 from edge.types import Box, EdgeError, Image
 from quantize.__main__ import main
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge.runtimes import open_runtime
+from edge.analysis.runtimes import open_runtime
 from edge.types import EdgeError
 from quantize import convert, measure
 from quantize.inside import tflite

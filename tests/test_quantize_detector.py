@@ -8,12 +8,12 @@ import numpy as np
 import onnx
 import pytest
 
-from edge.card import read_detector
+from edge.analysis.card import read_detector
+from edge.analysis.detectors import FACES, open_detector
+from edge.analysis.detectors.ssd import Ssd
+from edge.analysis.golden import Outputs, deviations, mismatch, read_golden
+from edge.analysis.runtimes import open_runtime
 from edge.commands.check import run as check
-from edge.detectors import FACES, open_detector
-from edge.detectors.ssd import Ssd
-from edge.golden import Outputs, deviations, mismatch, read_golden
-from edge.runtimes import open_runtime
 from edge.sources.portraits import Portraits
 from edge.types import EdgeError
 from quantize.__main__ import main

@@ -14,8 +14,8 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from edge.card import read_model
-from edge.runtimes import open_runtime
+from edge.analysis.card import read_model
+from edge.analysis.runtimes import open_runtime
 from quantize import convert, golden, measure
 from quantize.onnx import to_onnx
 from tests.squares import pictures, quantize

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge.runtimes import open_runtime
+from edge.analysis.runtimes import open_runtime
 from quantize import convert, measure, pixels
 from quantize.costs import FER2013, LabelSet
 from quantize.inside import tflite

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge.runtimes import open_runtime
+from edge.analysis.runtimes import open_runtime
 from edge.types import EdgeError, Floats, Image
 from quantize import convert, measure
 from quantize.__main__ import main

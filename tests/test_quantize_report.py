@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import cv2
 import pytest
 
-from edge.card import read_model
+from edge.analysis.card import read_model
 from quantize.convert import to_int8
 from quantize.report.facts import places
 from tests.squares import pictures, quantize

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge.card import read_model
+from edge.analysis.card import read_model
 from quantize.__main__ import main
 from tests.test_quantize_explain import bad
 

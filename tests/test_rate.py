@@ -1,6 +1,6 @@
 """How the rate falls under load, driven by values."""
 
-from edge.rate import Rate
+from edge.node.rate import Rate
 
 
 class Board:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from edge.report import Rules, blend, depart, settle, verdict
+from edge.analysis.report import Rules, blend, depart, settle, verdict
 from edge.types import LABELS, Box, Event, Face, Track
 
 RULES = Rules(min_confidence=0.5, margin=0.08, hold_s=0.6, appear_s=0.3, blend_s=0.5)

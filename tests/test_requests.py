@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from edge.remote.requests import COMMANDS, RefusedRequest, Request, parse_request
+from edge.contract.requests import COMMANDS, RefusedRequest, Request, parse_request
 from tests.hostile import payloads
 
 

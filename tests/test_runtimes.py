@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.assembly import open_engine
-from edge.card import Model, read_model
-from edge.classify import FaceClassifier
-from edge.runtimes import kind_of, open_runtime
+from edge.analysis.card import Model, read_model
+from edge.analysis.classify import FaceClassifier
+from edge.analysis.runtimes import kind_of, open_runtime
+from edge.analysis.tensors import quantise
+from edge.node.build import open_engine
 from edge.settings import Settings
 from edge.settings.tables import Model as ModelSettings
-from edge.tensors import quantise
 from edge.types import LABELS, EdgeError, Runtime
 from tests.squares import pictures
 

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.runtimes import open_runtime
-from edge.runtimes.chip import Chip, OnChip
+from edge.analysis.runtimes import open_runtime
+from edge.analysis.runtimes.chip import Chip, OnChip
 from edge.settings.tables import MODEL_FILE
 from edge.types import Runtime
 from tests.broker import eventually
@@ -119,8 +119,8 @@ def test_the_child_inherits_no_secret_no_socket_and_no_session(
 
 PARENT = """
 import sys, time
-from edge.runtimes import open_runtime
-from edge.runtimes.chip import Chip
+from edge.analysis.runtimes import open_runtime
+from edge.analysis.runtimes.chip import Chip
 from edge.settings.tables import MODEL_FILE
 content = MODEL_FILE.read_bytes()
 chip = Chip("edgetpu")

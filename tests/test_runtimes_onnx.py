@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from edge.runtimes.onnx import OnnxRuntime
+from edge.analysis.runtimes.onnx import OnnxRuntime
 from edge.types import EdgeError
 
 TENSORRT, CUDA, CPU = (f"{name}ExecutionProvider" for name in ("Tensorrt", "CUDA", "CPU"))

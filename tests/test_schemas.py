@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 
-from edge.mqtt import schemas
-from edge.remote.requests import COMMANDS, parse_request
-from edge.remote.switches import NAMES, Refused, parse
+from edge.contract import schemas
+from edge.contract.requests import COMMANDS, parse_request
+from edge.contract.switches import NAMES, Refused, parse
 from edge.settings.tables import TOPIC_WORDS
 from tests.broker import Mosquitto, Subscriber, broker, eventually, subscriber  # noqa: F401
 from tests.contract import MAX_BYTES, breach, breaches, extremes

@@ -2,7 +2,7 @@
 
 import pytest
 
-from edge.secrecy import masked, masked_path, without_folders
+from edge.host.redaction import masked, masked_path, without_folders
 
 STARS = "********"
 

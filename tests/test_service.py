@@ -123,9 +123,9 @@ def test_a_broker_that_is_away_is_a_declared_wait(manager: Manager, run: Run) ->
 
 
 HUNG = {
-    "analysis": ("edge.pipeline", "Pipeline", "step"),
+    "analysis": ("edge.analysis.pipeline", "Pipeline", "step"),
     "mqtt": ("edge.mqtt.connection", "Connection", "turn"),
-    "camera hall": ("edge.capture", "Capture", "deliver"),
+    "camera hall": ("edge.sources.capture", "Capture", "deliver"),
 }
 
 
@@ -243,7 +243,7 @@ def test_a_watchdog_meant_for_another_process_and_no_socket_at_all_are_none(
     assert caplog.messages == ["NOTIFY_SOCKET: No such file or directory; systemd is not informed"]
 
 
-@pytest.mark.parametrize("place", ["edge.runtimes.litert.LiteRT", "edge.detectors.ssd.Ssd"])
+@pytest.mark.parametrize("place", ["edge.analysis.runtimes.litert.LiteRT", "edge.analysis.detectors.ssd.Ssd"])
 def test_what_nobody_foresaw_while_loading_leaves_its_traceback_in_the_journal(place: str, run: Run) -> None:
     module, name = place.rsplit(".", 1)
     fault = f"""

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.sight import Picture, Sight
+from edge.sources.sight import Picture, Sight
 from edge.types import Image
 
 SHAPE = (240, 320)

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.assembly import open_configured_detector
-from edge.card import Anchors, Center, Grid, read_card, read_detector
-from edge.detectors import open_detector
-from edge.detectors.decode import AnchorDecoder, CenterDecoder, Found, best, least_step
-from edge.detectors.ssd import FRAMING, Ssd
+from edge.analysis.card import Anchors, Center, Grid, read_card, read_detector
+from edge.analysis.detectors import open_detector
+from edge.analysis.detectors.decode import AnchorDecoder, CenterDecoder, Found, best, least_step
+from edge.analysis.detectors.ssd import FRAMING, Ssd
+from edge.node.build import open_configured_detector
 from edge.settings import Settings
 from edge.settings.tables import Detector
 from edge.types import Box, EdgeError, Image, TensorSpec

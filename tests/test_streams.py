@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.capture import Capture, Slots
 from edge.sources import open_source
+from edge.sources.capture import Capture, Slots
 from edge.sources.pace import Silence, Timeline
 from edge.types import EdgeError, Image
 from tests.fakes import RtspCamera

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from edge.remote.switches import Refused, Switches, parse, read_switches, switches_text, text
-from edge.report import Rules
+from edge.analysis.report import Rules
+from edge.contract.switches import Refused, Switches, parse, read_switches, switches_text, text
 
 CONFIGURED = Rules(min_confidence=0.5, hold_s=0.6)
 
@@ -131,5 +131,5 @@ def test_a_damaged_file_is_told_and_left_out(
     path.write_bytes(content)
     assert read_switches(path) == {}
     assert caplog.record_tuples == [
-        ("edge.remote.switches", logging.WARNING, f"{path}: damaged; every switch is as config.toml says")
+        ("edge.contract.switches", logging.WARNING, f"{path}: damaged; every switch is as config.toml says")
     ]

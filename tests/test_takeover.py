@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from edge.contract.switches import Switches, read_switches, switches_text
+from edge.homeassistant.published import read_told
 from edge.host.places import state_file
 from edge.host.takeover import take_over
-from edge.mqtt.discovery.memory import read_told
 from edge.mqtt.outbox import Outbox
 from edge.mqtt.store import Row, Store
-from edge.remote.switches import Switches, read_switches, switches_text
 from tests.broker import eventually
 from tests.disk import disk_that_freezes, frozen
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from edge.track import Tracker
+from edge.analysis.track import Tracker
 from edge.types import Box, Face
 
 

@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.card import Model, read_model
-from edge.classify import FaceClassifier
-from edge.runtimes import open_runtime
+from edge.analysis.card import Model, read_model
+from edge.analysis.classify import FaceClassifier
+from edge.analysis.runtimes import open_runtime
 from edge.sources.portraits import Portraits
 from edge.types import LABELS, Face
 from training import data

@@ -1,4 +1,4 @@
-"""How a detector frames FER2013's faces: the numbers behind `framing` in edge/detectors/{haar,ssd,yunet}.py.
+"""How a detector frames FER2013's faces: the numbers behind `framing` in analysis/detectors.
 
 FER2013's pictures are the wanted frame. Each is enlarged to a random side, put in the middle of a larger
 canvas and searched; where the detector's box lies in it is what the framing must undo.
@@ -16,8 +16,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from edge.detectors import open_detector
-from edge.detectors.shared import Finder, Framing, anchor, shrink
+from edge.analysis.detectors import open_detector
+from edge.analysis.detectors.shared import Finder, Framing, anchor, shrink
 from edge.types import Box, EdgeError, Face, Image
 
 CANVAS = 320  # pixels: what a detector sees of a frame by default

@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 import av
 
-from edge.assembly import build_pipeline, open_configured_detector, open_engine
+from edge.analysis.pipeline import Pipeline
 from edge.commands.analyze_table import Summary, Table
 from edge.commands.analyze_view import AnnotatedVideo, check_plotting, save_timeline
 from edge.commands.options import add_engine, settings_of
-from edge.pipeline import Pipeline
+from edge.node.build import build_pipeline, open_configured_detector, open_engine
 from edge.settings import Settings
 from edge.sources.leash import Leash
 from edge.sources.opened import Opened

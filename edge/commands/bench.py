@@ -13,7 +13,7 @@ import numpy as np
 
 from edge.cli import whole
 from edge.commands.options import add_engine, settings_of
-from edge.secrecy import masked
+from edge.host.redaction import masked
 from edge.types import EdgeError, EndOfStreamError, Frame, Image, Message
 
 CAMERA = "bench"
@@ -80,8 +80,8 @@ class Stopwatch:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """The whole chain over at most ``options.frames`` frames of ``options.source``."""
-    from edge.announce import Announcer, EventIds
-    from edge.assembly import build_pipeline, open_configured_detector, open_engine, topics_of
+    from edge.node.announce import Announcer, EventIds
+    from edge.node.build import build_pipeline, open_configured_detector, open_engine, topics_of
     from edge.sources import open_source
 
     settings = settings_of(options)

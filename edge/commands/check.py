@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, SecretStr
 
 from edge.commands.options import add_config
-from edge.secrecy import SECRET, masked, masked_path
+from edge.host.redaction import SECRET, masked, masked_path
 from edge.settings import Settings
 from edge.settings.toml_lines import KeyPath
 from edge.types import ConfigError, EdgeError, Runtime
 
 if TYPE_CHECKING:
-    from edge.golden import Answers, Golden
+    from edge.analysis.golden import Answers, Golden
 
 CONFIGURED = Path()  # --model without a file
 
@@ -40,7 +40,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(options: argparse.Namespace) -> int:
-    from edge.detectors import first_of
+    from edge.analysis.detectors import first_of
     from edge.settings import SEARCHED, resolve
 
     settings, file, origins = resolve(options.config)
@@ -84,8 +84,8 @@ def _replay(settings: Settings, file: Path | None) -> int:
 
     Of *file*, a classifier's or a detector's; without one, of the configured model and detector.
     """
-    from edge.card import is_detector
-    from edge.detectors import file_of
+    from edge.analysis.card import is_detector
+    from edge.analysis.detectors import file_of
 
     if file is None:
         _classifier(settings)
@@ -101,8 +101,8 @@ def _replay(settings: Settings, file: Path | None) -> int:
 
 def _has_vectors(detector: Path) -> bool:
     """Other people's detectors come without."""
-    from edge.card import read_detector
-    from edge.golden import SUFFIX
+    from edge.analysis.card import read_detector
+    from edge.analysis.golden import SUFFIX
 
     there = any(name.endswith(SUFFIX) for name in read_detector(detector).card.files)
     if not there:
@@ -111,16 +111,16 @@ def _has_vectors(detector: Path) -> bool:
 
 
 def _classifier(settings: Settings) -> None:
-    from edge.assembly import open_engine
-    from edge.golden import read_golden
+    from edge.analysis.golden import read_golden
+    from edge.node.build import open_engine
 
     engine = open_engine(settings)
     _told(engine.model.path, engine.runtime, read_golden(engine.model), engine.classifier)
 
 
 def _detector(file: Path, settings: Settings) -> None:
-    from edge.detectors.ssd import Ssd
-    from edge.golden import Outputs, read_golden
+    from edge.analysis.detectors.ssd import Ssd
+    from edge.analysis.golden import Outputs, read_golden
 
     part, threads = settings.detector, settings.model.threads
     chosen = Ssd(file, threads=threads, runtime=part.runtime, provider=part.provider).chosen
@@ -129,7 +129,7 @@ def _detector(file: Path, settings: Settings) -> None:
 
 
 def _told(path: Path, runtime: Runtime, golden: Golden, answers: Answers) -> None:
-    from edge.golden import deviations, what
+    from edge.analysis.golden import deviations, what
 
     found = deviations(golden, answers)
     told = f"{path}: {runtime.name}: {len(found)} golden pictures, {what(golden)} differ "

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from edge.card import DetectorModel, Model, read_detector, read_model
-from edge.golden import read_golden
+from edge.analysis.card import DetectorModel, Model, read_detector, read_model
+from edge.analysis.golden import read_golden
+from edge.analysis.runtimes import coral
+from edge.analysis.runtimes.chain import links, providers
+from edge.analysis.runtimes.chip_server import LIBRARY
 from edge.host.child import failure_of
-from edge.runtimes import coral
-from edge.runtimes.chain import links, providers
-from edge.runtimes.chip_server import LIBRARY
 from edge.settings import Settings
 from edge.types import EdgeError
 
@@ -32,7 +32,7 @@ def asked(settings: Settings) -> Iterator[Asked]:
 
     A daemon that holds the chip is not disturbed. ConfigError where a runtime is set that has no file.
     """
-    from edge.detectors import file_of
+    from edge.analysis.detectors import file_of
 
     model, detector = settings.model, settings.detector
     yield from _of("model", read_model(model.file), model.runtime, model.provider)

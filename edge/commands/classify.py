@@ -9,11 +9,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from edge.assembly import open_configured_detector, open_engine
+from edge.analysis.engine import Engine
+from edge.analysis.preprocess import crop_whole
 from edge.commands.options import add_engine, add_pictures, check_there, pictures_of, settings_of
-from edge.engine import Engine
 from edge.labels import Order, is_number, label_of, numbered, order
-from edge.preprocess import crop_whole
+from edge.node.build import open_configured_detector, open_engine
 from edge.sources.images import is_image, read_image
 from edge.types import LABELS, Detector, EdgeError, Image
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import cv2
 
-from edge.assembly import open_configured_detector
+from edge.analysis.detectors import FaceDetector
 from edge.cli import number, whole
 from edge.commands.options import (
     add_config,
@@ -21,7 +21,7 @@ from edge.commands.options import (
     pictures_of,
     settings_of,
 )
-from edge.detectors import FaceDetector
+from edge.node.build import open_configured_detector
 from edge.sources.images import read_image
 from edge.types import EdgeError, Face, Image
 

@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edge import __version__
-from edge.detectors.files import CATALOGUE, DetectorFile, models_directory, verify
-from edge.secrecy import masked
+from edge.analysis.detectors.files import CATALOGUE, DetectorFile, models_directory, verify
+from edge.host.redaction import masked
 from edge.types import EdgeError
 
 STALL_S = 20.0  # without a byte

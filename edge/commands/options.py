@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from edge.detectors import Kind
+from edge.analysis.detectors import Kind
 from edge.settings import Settings, load
 from edge.settings.tables import SHIPPED
 from edge.sources.images import SUFFIXES, pictures_in

@@ -90,7 +90,7 @@ def table(findings: list[Finding]) -> str:
 
 
 def _model() -> Iterator[Finding]:
-    from edge.card import read_model
+    from edge.analysis.card import read_model
     from edge.settings.tables import MODEL_FILE
 
     try:
@@ -124,13 +124,13 @@ def _providers() -> str:
     """What the installed ONNX Runtime was built to compute on, as model.provider says it."""
     import onnxruntime
 
-    from edge.runtimes.onnx import names_of
+    from edge.analysis.runtimes.onnx import names_of
 
     return ", ".join(names_of(onnxruntime.get_available_providers()))
 
 
 def _detectors() -> Iterator[Finding]:
-    from edge.detectors import Kind, open_detector
+    from edge.analysis.detectors import Kind, open_detector
 
     taken = False
     kinds: tuple[Kind, ...] = ("ssd", "yunet", "haar")  # the order in which "auto" takes them
@@ -203,9 +203,9 @@ def _opencv() -> Iterator[Finding]:
 
 def accelerators(root: Path = Path("/")) -> Iterator[Finding]:
     """Coral and NVIDIA hardware under *root*, their software: what each lacks, and the next step."""
+    from edge.analysis.runtimes import coral
+    from edge.analysis.runtimes.chip_server import LIBRARY
     from edge.commands.chips import LIBRARY_STEP, library_failure
-    from edge.runtimes import coral
-    from edge.runtimes.chip_server import LIBRARY
 
     sticks, cards = coral.sticks(root), coral.cards(root)
     failure = library_failure()
@@ -232,8 +232,8 @@ def accelerators(root: Path = Path("/")) -> Iterator[Finding]:
 
 def _compiled() -> Iterator[Finding]:
     """Whether the default model and detector have a file for the Edge TPU: none is shipped."""
-    from edge.detectors import FACES
-    from edge.runtimes import COMPILED
+    from edge.analysis.detectors import FACES
+    from edge.analysis.runtimes import COMPILED
     from edge.settings.tables import MODEL_FILE
 
     for model in (MODEL_FILE, FACES):

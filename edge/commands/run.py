@@ -84,10 +84,10 @@ def serve(
 def _serve(
     settings: Settings, load: Callable[[], Settings] | None, asked: threading.Event, seconds: float | None
 ) -> None:
-    from edge.assembly import build_sink, open_engine
-    from edge.daemon import Daemon
     from edge.host.notify import Notifier
     from edge.host.service import Service
+    from edge.node.build import build_sink, open_engine
+    from edge.node.daemon import Daemon
 
     # A core would hold frames; children inherit the limit.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

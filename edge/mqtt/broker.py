@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
 
-from edge.secrecy import masked_path
+from edge.host.redaction import masked_path
 from edge.types import EdgeError
 
 Transport = Literal["tcp", "websockets"]

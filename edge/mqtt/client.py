@@ -24,9 +24,9 @@ from edge.mqtt.broker import (
     WillError,
 )
 from edge.mqtt.connection import TICK_S, Ack, Connection
+from edge.mqtt.duplicate import Namesake
+from edge.mqtt.health import MqttHealth
 from edge.mqtt.limits import Limits, packet_bytes
-from edge.mqtt.messages import MqttHealth
-from edge.mqtt.namesake import Namesake
 from edge.mqtt.outbox import Outbox
 from edge.mqtt.queue import Due, Queue, Subscription
 from edge.types import Incoming, Message

@@ -12,7 +12,7 @@ from annotated_types import Ge, Le
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from edge.secrecy import masked, masked_path
+from edge.host.redaction import masked, masked_path
 
 SECRET_KEYS = ("password", "password_file")
 MAX_SHOWN = 40  # characters of a wrong value

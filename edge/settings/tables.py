@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from edge.addresses import has_scheme, standard
+from edge.host.addresses import has_scheme, standard
 from edge.settings.hosts import HostError, broker_host
 from edge.settings.mistakes import SECRET_KEYS, found, hint
 from edge.types import ConfigError, EdgeError

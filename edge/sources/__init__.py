@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from edge.addresses import standard
-from edge.secrecy import masked
+from edge.host.addresses import standard
+from edge.host.redaction import masked
 from edge.types import EdgeError, Source
 
 KNOWN = (

@@ -9,7 +9,7 @@ from typing import Literal
 
 import av
 
-from edge.secrecy import masked
+from edge.host.redaction import masked
 from edge.sources.leash import Leash
 from edge.sources.opened import Opened
 from edge.sources.pace import Silence

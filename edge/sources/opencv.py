@@ -11,7 +11,7 @@ import numpy as np
 from cv2 import videoio_registry
 
 from edge.host.opencv_log import SILENT, log_level
-from edge.secrecy import masked
+from edge.host.redaction import masked
 from edge.sources.pace import RateLimit
 from edge.types import EdgeError, Image
 

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from edge.card import Center, DetectorCard, DetectorInput, Figure, FileEntry
+from edge.analysis.card import Center, DetectorCard, DetectorInput, Figure, FileEntry
 from quantize.figures.detection import RATE, Scores
 from quantize.figures.finding import Alarms
 

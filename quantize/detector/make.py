@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from edge.detectors.ssd import Ssd
+from edge.analysis.detectors.ssd import Ssd
 from edge.sources.portraits import FILE
 from edge.types import EdgeError, Face, Image
 from quantize import convert

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from edge.detectors.shared import Finder, enlarged, shrink
+from edge.analysis.detectors.shared import Finder, enlarged, shrink
 from edge.types import Box, Face
 from quantize.figures.detection import LONG_SIDE, Found
 from quantize.figures.photos import Photo

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edge.card import read_model
+from edge.analysis.card import read_model
 from edge.types import EdgeError
 from quantize.inside import graph as graphs
 from quantize.inside.graph import Graph, Tensor

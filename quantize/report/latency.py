@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from edge.analysis.runtimes import kind_of, open_runtime
+from edge.analysis.tensors import quantise
 from edge.host.quiet import quiet
-from edge.runtimes import kind_of, open_runtime
-from edge.tensors import quantise
 from edge.types import Image
 
 THREADS, BATCHES = (1, 2), (1, 8)

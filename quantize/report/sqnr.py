@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from edge.analysis.runtimes import open_runtime
+from edge.analysis.tensors import dequantise, quantise
 from edge.host.quiet import quiet
-from edge.runtimes import open_runtime
-from edge.tensors import dequantise, quantise
 from edge.types import Floats, Image, TensorSpec
 from quantize.inside import tflite
 from quantize.inside.graph import Graph, Op

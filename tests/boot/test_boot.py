@@ -52,9 +52,10 @@ HANG = """
 import os, sys, threading, time
 
 def lay():
-    while "edge.pipeline" not in sys.modules or not hasattr(sys.modules["edge.pipeline"], "Pipeline"):
+    name = "edge.analysis.pipeline"
+    while name not in sys.modules or not hasattr(sys.modules[name], "Pipeline"):
         time.sleep(0.05)
-    pipeline = sys.modules["edge.pipeline"].Pipeline
+    pipeline = sys.modules[name].Pipeline
     real = pipeline.step
     def hung_by_the_test(*given, **more):
         while os.path.exists("/run/hang"):

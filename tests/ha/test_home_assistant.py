@@ -15,12 +15,13 @@ from typing import Any
 
 import pytest
 
+from edge.contract import messages
+from edge.contract.messages import Topics
+from edge.homeassistant import discovery
+from edge.homeassistant.keeper import Keeper
+from edge.homeassistant.published import told_text
 from edge.host.disk import StateFiles
-from edge.mqtt import discovery, messages
 from edge.mqtt.client import MqttSink
-from edge.mqtt.discovery.keeper import Keeper
-from edge.mqtt.discovery.memory import told_text
-from edge.mqtt.messages import Topics
 from edge.sources.portraits import Portraits
 from edge.types import LABELS, Message
 from tests.broker import Mosquitto, Subscriber, eventually

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from edge.analysis.preprocess import crop_whole
 from edge.labels import Order, ours
-from edge.preprocess import crop_whole
 from edge.types import EdgeError
 from training.data.dataset import SIZE, Dataset, Problems, brief, stacked
 from training.data.labels import USAGES, usage_of

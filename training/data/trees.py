@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from edge.analysis.preprocess import crop_whole
 from edge.host.quiet import quiet
 from edge.labels import Order, is_number, label_of, numbered
-from edge.preprocess import crop_whole
 from edge.sources.images import read_image
 from edge.types import LABELS, EdgeError
 from training.data.dataset import SIZE, Dataset, Problems, source_of, stacked

@@ -8,8 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from edge.detectors import Kind, open_detector
-from edge.detectors.shared import Finder
+from edge.analysis.detectors import Kind, open_detector
+from edge.analysis.detectors.shared import Finder
 from edge.types import EdgeError
 
 LEAST = 0.02  # score from which finds are counted: below, they add nothing but time
@@ -76,12 +76,12 @@ def _opened(name: str, kind: Kind, file: Path | None) -> Contender:
 
 def _own_score(kind: Kind, file: Path | None) -> float:
     if kind == "ssd":
-        from edge.card import read_detector
-        from edge.detectors import FACES
+        from edge.analysis.card import read_detector
+        from edge.analysis.detectors import FACES
 
         return read_detector(file or FACES).card.decode.min_score
     if kind == "haar":
-        from edge.detectors.haar import MIN_SCORE
+        from edge.analysis.detectors.haar import MIN_SCORE
 
         return MIN_SCORE
     return _OWN_SCORES[kind]

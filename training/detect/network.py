@@ -14,7 +14,11 @@ from training.networks.blocks import convolution, residual, scaled
 
 STRIDES = (8, 16, 32)  # pixels from one cell of a level to the next
 CHANNELS = (48, 64, 96)
-PARTS = {"score": 1, "box": 4, "eyes": 4}  # a cell's values: edge/detectors/ssd.py says what they mean
+PARTS = {
+    "score": 1,
+    "box": 4,
+    "eyes": 4,
+}  # a cell's values: edge/analysis/detectors/ssd.py says what they mean
 
 _RARE = -4.6  # a logit: one cell in a hundred is a face, before anything was learned
 

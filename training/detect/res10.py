@@ -8,7 +8,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from edge.detectors.shared import Framing
+from edge.analysis.detectors.shared import Framing
 from edge.types import Box, EdgeError, Face, Image
 
 _MEAN = (104.0, 177.0, 123.0)  # of its training pictures, BGR

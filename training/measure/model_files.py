@@ -18,9 +18,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from edge.analysis.preprocess import crop_whole
+from edge.analysis.tensors import dequantise, quantise
 from edge.labels import label_of
-from edge.preprocess import crop_whole
-from edge.tensors import dequantise, quantise
 from edge.types import LABELS, EdgeError, TensorSpec
 from training.measure.cost import Cost, cost_of_keras, cost_of_onnx, cost_of_tflite
 from training.runs import RECORD, RUN_FILE, first_line, load, model_file
@@ -217,7 +217,7 @@ def _keras(path: Path) -> Opened:
 
 
 def _tflite(path: Path) -> Opened:
-    from edge.runtimes import KINDS, kind_of, open_runtime
+    from edge.analysis.runtimes import KINDS, kind_of, open_runtime
 
     content = path.read_bytes()
     if (kind := kind_of(content)) != "cpu":

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from edge.detectors import open_detector
-from edge.preprocess import crop, crop_whole
+from edge.analysis.detectors import open_detector
+from edge.analysis.preprocess import crop, crop_whole
 from edge.sources.images import SUFFIXES, is_image, read_image
 from edge.types import LABELS, EdgeError, Face, Image
 from training.measure.model_files import Network

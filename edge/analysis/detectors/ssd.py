@@ -1,0 +1,165 @@
+"""Single-shot face networks on any runtime: ours, and others' that a card describes."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edge.analysis.card import Center, DetectorModel, read_detector
+from edge.analysis.detectors.decode import AnchorDecoder, CenterDecoder, best
+from edge.analysis.detectors.shared import Framing
+from edge.analysis.golden import Outputs
+from edge.analysis.runtimes.chain import Chain, Provider, Waiting, Where, no_wait
+from edge.analysis.tensors import levels
+from edge.types import Box, ConfigError, EdgeError, Face, Image, Runtime
+
+MULTIPLE = 32  # pixels: the coarsest stride, of which a network's input has whole cells
+# `emotion-train framing --detector ssd`, n = 1861: down .147 ± .031, size 1.306 ± 8.2 % (median and MAD):
+# close to YuNet's, which drew the boxes that it learnt from.
+FRAMING = Framing(down=0.147, size=1.306)
+_BORDER = 0  # black, as in films: what is shown beside a picture
+
+
+class Ssd:
+    """Faces from the network in *file*, verified by its card; EdgeError where it does not run."""
+
+    name = "ssd"
+
+    def __init__(
+        self,
+        file: Path,
+        *,
+        min_score: float | None = None,
+        long_side: int | None = None,
+        threads: int = 1,
+        runtime: Where = "auto",
+        provider: Provider = "cpu",
+        waiting: Waiting | None = None,
+    ) -> None:
+        """*min_score*: 0..1, by default the card's. *long_side*: pixels of the pictures that will come.
+
+        A network of one shape takes one long side only, as an Edge TPU's and an ONNX file's are:
+        ``long_side``, which is None where any will do; ConfigError for another. *runtime* and *provider*
+        choose among the card's files and the chips (edge.analysis.runtimes.chain).
+        """
+        chain = Chain("detector", read_detector, _outputs, runtime, provider, threads, waiting or no_wait)
+        self.chosen = chain.open(file)
+        card, self._file = self.chosen.model.card, self.chosen.model.path
+        self._runtime = self.chosen.runtime
+        _check(self._runtime, self.chosen.model)
+        part = card.input
+        self.colour: Literal["luma", "bgr"] = "luma" if part.channels == 1 else "bgr"
+        self.framing = Framing(card.framing.down, card.framing.size) if card.framing else FRAMING
+        self._decode = card.decode
+        self._min_score = card.decode.min_score if min_score is None else min_score
+        # A pixel has 256 values: each one's place in the network's range and number format is looked up.
+        self._encoded: npt.NDArray[Any] = levels(part.range, self._runtime.input)
+        # Anchors are made for one shape; an Edge TPU's and an ONNX file's graphs have one.
+        self._free = self._runtime.resizable and isinstance(card.decode, Center)
+        self.shareable = not self._free
+        self.long_side = None if self._free else max(part.height, part.width)
+        if self.long_side and long_side not in (None, self.long_side):
+            raise ConfigError(
+                f"{self._file}: takes {part.width}x{part.height} pixels only, found detector.long_side = "
+                f"{long_side}; set detector.long_side = {self.long_side}"
+            )
+        self._shape = part.height, part.width
+        self._start()
+
+    @property
+    def description(self) -> str:
+        """The file, its card's name, what runs it now and why that."""
+        model, reason = self.chosen.model, self.chosen.reason
+        why = "" if reason == "auto" else f"; {reason}"
+        return f"{model.path}, {model.card.name} {model.card.version}, {self._runtime.name}{why}"
+
+    def find(self, image: Image) -> list[Face]:
+        """Faces in *image*, BGR or luma as ``colour`` says, the likeliest first, with eyes if it knows them.
+
+        The picture keeps its shape: what is missing to whole cells, or to the one shape that the network
+        takes, is a border at the right and below. Squeezed to the nearest multiple of 32 instead, faces
+        would change theirs by up to a tenth, to save a tenth of the pixels.
+        """
+        rows, columns = image.shape[:2]
+        if self._free:
+            shape = _whole(rows), _whole(columns)
+            if shape != self._shape:  # the camera's shape changed, which is seldom
+                self._runtime.resize((1, *shape, *self._runtime.input.shape[3:]))
+                self._shape = shape
+                self._start()
+        scale = min(1.0, self._shape[0] / rows, self._shape[1] / columns)
+        if scale < 1:
+            size = max(1, int(columns * scale)), max(1, int(rows * scale))
+            image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+        if self.colour == "bgr":
+            image = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+        self._show(image)
+        found = self._decoder.found(self._runtime.run(self._tensor), self._min_score)
+        return [
+            face for index in best(found, self._decode.max_overlap)
+            if _inside(
+                face := _face(
+                    found.boxes[index].tolist(),
+                    float(found.scores[index]),
+                    None if found.eyes is None else found.eyes[index].tolist(),
+                    scale,
+                ),
+                rows, columns,
+            )
+        ]  # fmt: skip
+
+    def _start(self) -> None:
+        """Everything that belongs to the input's shape."""
+        decoder = CenterDecoder if isinstance(self._decode, Center) else AnchorDecoder
+        self._decoder = decoder(self._decode, self._runtime.outputs, self._shape, str(self._file))  # type: ignore[arg-type]
+        self._tensor = np.full(self._runtime.input.shape, self._encoded[_BORDER])
+        self._shown = (0, 0)  # (rows, columns) of the tensor that hold the picture
+
+    def _show(self, image: Image) -> None:
+        rows, columns = image.shape[:2]
+        if (rows, columns) != self._shown:
+            self._tensor.fill(self._encoded[_BORDER])
+            self._shown = rows, columns
+        pixels = cv2.LUT(image, self._encoded)
+        self._tensor[0, :rows, :columns] = pixels.reshape(rows, columns, -1)
+
+
+def _outputs(runtime: Runtime, model: DetectorModel) -> Outputs:
+    _check(runtime, model)
+    return Outputs(runtime, model.card.input.range)
+
+
+def _check(runtime: Runtime, model: DetectorModel) -> None:
+    """EdgeError where card and tensors disagree."""
+    part = model.card.input
+    wanted = (1, part.height, part.width, part.channels)
+    if runtime.input.shape != wanted:
+        raise EdgeError(f"{model.path}: card says input {wanted}, model takes {runtime.input.shape}")
+    for spec in (runtime.input, *runtime.outputs):
+        if spec.dtype.kind != "f" and spec.scale <= 0:
+            raise EdgeError(f"{model.path}: {spec.name} is {spec.dtype} without a scale; quantize it again")
+
+
+def _whole(side: int) -> int:
+    return math.ceil(side / MULTIPLE) * MULTIPLE
+
+
+def _face(box: list[float], score: float, eyes: list[float] | None, scale: float) -> Face:
+    x, y, width, height = (value / scale for value in box)
+    if eyes is None:
+        return Face(Box(x, y, width, height), score)
+    one, other = (eyes[0] / scale, eyes[1] / scale), (eyes[2] / scale, eyes[3] / scale)
+    # A head upside down has the person's right eye on the picture's right.
+    left, right = sorted((one, other))
+    return Face(Box(x, y, width, height), score, (left, right))
+
+
+def _inside(face: Face, rows: int, columns: int) -> bool:
+    """The border holds no face."""
+    x, y = face.box.center
+    return 0 <= x < columns and 0 <= y < rows

@@ -1,0 +1,112 @@
+"""One camera's analysis: a frame in, transitions out. No thread, socket, file or clock of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+from edge.analysis.motion import MotionGate
+from edge.analysis.report import Rules, blend, depart, settle
+from edge.analysis.track import Tracker
+from edge.types import CameraState, Classifier, Detector, Event, Face, Frame, Track
+
+# By how much another face's area must exceed that of the face that leads the state, before it leads:
+# of two people at one distance, detection noise alone would choose another one with every frame.
+LEAD = 1.3
+
+
+class Pipeline:
+    """Detect, track, classify, report: everything injected, so values in a test drive it.
+
+    *stopwatch* gives seconds and is only used to tell how long each stage took. Between two frames the
+    rules, the detector, the classifier and the gate may be replaced: the faces keep their numbers and
+    scores. With a *gate*, a frame that shows what the last analysed one showed gets that one's faces and
+    probabilities again, without detector and classifier; tracking and reporting go on as ever.
+    """
+
+    def __init__(
+        self,
+        camera: str,
+        detector: Detector,
+        classifier: Classifier,
+        tracker: Tracker,
+        rules: Rules,
+        stopwatch: Callable[[], float],
+        gate: MotionGate | None = None,
+    ) -> None:
+        self.camera = camera
+        self.rules = rules
+        self.detector = detector
+        self.classifier = classifier
+        self.tracker = tracker
+        self.gate = gate
+        self.skipped = 0  # frames that detector and classifier were spared
+        self.state = CameraState()
+        self._stopwatch = stopwatch
+        self._complete = False  # the last analysis came to its end, so that it may be repeated
+        self._faces: Sequence[Face] = ()  # of the last analysed frame
+        self._scores: Sequence[Sequence[float]] = ()  # theirs
+
+    def step(self, frame: Frame) -> list[Event]:
+        """Analyse *frame*; the transitions in the order they happened. ``state`` is then up to date."""
+        gate = self.gate
+        analyse = gate is None or gate.moved(frame.image, frame.taken, unsettled=self._unsettled)
+        laps = [("", self._stopwatch())]
+        if analyse:
+            self._complete = False
+            self._faces = self.detector.detect(frame.image)
+            laps.append(("detect", self._stopwatch()))
+        before = {track.number: track.seen for track in self.tracker.tracks}
+        tracks = self.tracker.update(self._faces, frame.taken)
+        laps.append(("track", self._stopwatch()))
+        if analyse:
+            self._scores = self.classifier.classify(frame.image, self._faces).tolist()
+            self._complete = True
+            laps.append(("classify", self._stopwatch()))
+        self.skipped += not analyse
+        events = []
+        for track, row in zip(tracks, self._scores, strict=True):
+            elapsed = frame.taken - before.get(track.number, frame.taken)
+            events += self._settle(blend(track, row, elapsed, self.rules), frame)
+        events += self.expire(frame.taken, frame.wall)
+        laps.append(("report", self._stopwatch()))
+        timings_ms = {stage: (end - start) * 1e3 for (_, start), (stage, end) in pairwise(laps)}
+        self.state = replace(self.state, timings_ms=timings_ms)
+        return events
+
+    @property
+    def _unsettled(self) -> bool:
+        """Whether one detection or classification, repeated, could become a transition.
+
+        A false face or label must not be confirmed by its own copy, and a face that the detector missed
+        once is looked for again at once. After an analysis that failed there is nothing to repeat.
+        """
+        tracks = self.tracker.tracks
+        latest = max((track.seen for track in tracks), default=0.0)
+        return (
+            not self._complete
+            or len(tracks) != len(self._faces)
+            or any(
+                not track.announced or track.rival != track.emotion or track.seen != latest
+                for track in tracks
+            )
+        )
+
+    def expire(self, now: float, wall: float) -> list[Event]:
+        """Forget who was not seen for too long: with every frame, and while a camera gives none."""
+        gone = [depart(track, self.camera, wall) for track in self.tracker.forget(now)]
+        announced = (track for track in self.tracker.tracks if track.announced)
+        leader = self.state.tracks[0].number if self.state.tracks else None
+
+        def size(track: Track) -> float:
+            return track.face.box.area * (LEAD if track.number == leader else 1.0)
+
+        largest_first = sorted(announced, key=size, reverse=True)
+        self.state = replace(self.state, tracks=tuple(largest_first))
+        return [event for event in gone if event is not None]
+
+    def _settle(self, track: Track, frame: Frame) -> list[Event]:
+        settled, event = settle(track, self.camera, frame.taken, frame.wall, self.rules)
+        self.tracker.store(settled)
+        return [] if event is None else [event]

@@ -1,0 +1,215 @@
+"""Which chip runs a model: Edge TPU, then TensorRT or CUDA, then the CPU, each proven by golden vectors.
+
+One card lists the files of one model: ``X.tflite``, ``X.edgetpu.tflite`` (the same, compiled), ``X.onnx``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, Literal, TypeVar
+
+from edge.analysis.card import DetectorModel, Model, card_path
+from edge.analysis.golden import Answers, Golden, mismatch, read_golden
+from edge.analysis.runtimes import COMPILED, coral, kind_of, open_runtime
+from edge.analysis.runtimes.chip import NAMES, OnChip, the_chip
+from edge.types import ConfigError, EdgeError, Runtime
+
+log = logging.getLogger(__name__)
+
+# Around what takes long, with what it is and for how many seconds at most: a watchdog's declared wait.
+Waiting = Callable[[str, float], AbstractContextManager[None]]
+Where = Literal["auto", "cpu", "edgetpu", "onnx"]
+Provider = Literal["cpu", "cuda", "tensorrt"]
+ACCELERATED = ("tensorrt", "cuda")  # ONNX Runtime's providers, the better one first
+M = TypeVar("M", Model, DetectorModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen(Generic[M]):
+    """A verified model in the runtime that was chosen for it."""
+
+    model: M
+    runtime: Runtime
+    asked: str  # "auto" or what the configuration names
+    passed_over: tuple[str, ...] = ()  # "cuda: why not"
+
+    @property
+    def reason(self) -> str:
+        """Why this runtime, as of now: an accelerator comes and goes."""
+        return "; ".join([self.asked, *self._missed])
+
+    @property
+    def state(self) -> str:
+        """ "ok", or why it does not run where it was asked to."""
+        on_chip = isinstance(self.runtime, OnChip) and self.runtime.place is not None
+        missed = () if on_chip and self.asked == "auto" else self._missed
+        return "; ".join(missed) or "ok"
+
+    @property
+    def _missed(self) -> tuple[str, ...]:
+        if isinstance(self.runtime, OnChip) and self.runtime.reason:
+            return f"{self.runtime.kind}: {self.runtime.reason}", *self.passed_over
+        return self.passed_over
+
+
+def no_wait(_reason: str, _seconds: float) -> AbstractContextManager[None]:
+    return contextlib.nullcontext()
+
+
+@dataclass(frozen=True, slots=True)
+class Chain(Generic[M]):
+    """How models of one kind are opened and proven."""
+
+    table: str  # of the configuration that asks for it
+    read: Callable[[Path], M]
+    answers: Callable[[Runtime, M], Answers]  # EdgeError where card and tensors disagree
+    runtime: Where = "auto"
+    provider: Provider = "cpu"
+    threads: int = 1
+    waiting: Waiting = no_wait
+
+    def open(self, file: Path) -> Chosen[M]:
+        """The model of *file* in the first runtime of the chain that is there and right.
+
+        The chain begins with ``runtime`` and ``provider``; "auto" tries all that the card has files for.
+        EdgeError where file and card are not right, or no runtime is.
+        """
+        named = self.read(file)
+        passed_over: list[str] = []
+        away: Chosen[M] | None = None  # an Edge TPU that may come back
+        for kind, path in links(named, self.table, self.runtime, self.provider):
+            try:
+                model = named if path == named.path else self.read(path)
+                runtime = self._open(kind, model)
+            except EdgeError as error:
+                if kind == "cpu":
+                    raise
+                passed_over.append(f"{kind}: {error}")
+                log.warning("%s: %s; the next runtime is tried", kind, error)
+                continue
+            except Exception as error:
+                if kind == "cpu":
+                    raise
+                passed_over.append(f"{kind}: {type(error).__name__}: {' '.join(str(error).split())}")
+                log.error("%s: an error nobody foresaw; the next runtime is tried", kind, exc_info=error)
+                continue
+            chosen = Chosen(model, runtime, self.runtime, tuple(passed_over))
+            if not isinstance(runtime, OnChip) or runtime.place:
+                break
+            if runtime.barred or kind != "edgetpu":  # whose reason is in the log already
+                passed_over.append(f"{kind}: {runtime.reason}")
+            else:
+                away = chosen
+        return away if away and kind == "cpu" else chosen
+
+    def _open(self, kind: str, model: M) -> Runtime:
+        golden = self._golden(kind, model)
+
+        def prove(runtime: Runtime) -> str:
+            answers = self.answers(runtime, model)
+            return mismatch(golden, answers) if golden else ""
+
+        if kind in NAMES:
+            twin = self._twin(kind, model)
+            chip = the_chip(kind)
+            with self.waiting(f"{chip.name} loads {model.path.name}", chip.patience_s):
+                return chip.open(model.content, twin, prove)
+        wanted = "cpu" if self.runtime == "cpu" else kind_of(model.content)
+        try:
+            runtime = open_runtime(wanted, model.content, threads=self.threads)
+        except EdgeError as error:
+            raise EdgeError(f"{model.path}: {error}") from error
+        if failure := prove(runtime):
+            raise EdgeError(f"{model.path}: {runtime.name}: {failure}")
+        return runtime
+
+    def _golden(self, kind: str, model: M) -> Golden | None:
+        try:
+            golden = read_golden(model)
+            if isinstance(model, DetectorModel) and isinstance(golden.spans, float):
+                raise EdgeError(f"{model.path}: golden vectors of an older form; quantize it again")
+        except EdgeError as error:
+            if kind != "cpu":
+                raise EdgeError(f"cannot be proven: {error}") from error
+            # Whoever made it measured it on a CPU; other people's detectors come without.
+            log.log(logging.WARNING if isinstance(model, Model) else logging.INFO, "%s", error)
+            return None
+        return golden
+
+    def _twin(self, kind: str, model: M) -> Runtime:
+        """What the CPU runs while the chip is away: takes and gives the same tensors."""
+        if kind in ACCELERATED:
+            return open_runtime("onnx", model.content, threads=self.threads)
+        path = _listed(model, ".tflite")
+        if path is None:
+            raise _no_twin(model)
+        return open_runtime("cpu", self.read(path).content, threads=self.threads)
+
+
+def links(
+    model: Model | DetectorModel, table: str, runtime: Where, provider: Provider
+) -> list[tuple[str, Path]]:
+    """What to try for *model*, in order, each with its file; the last is "cpu".
+
+    ConfigError where *runtime*, set in *table*, has no file in *model*'s card.
+    """
+    made_for = kind_of(model.content)
+    compiled = model.path if made_for == "edgetpu" else _listed(model, COMPILED)
+    onnx = model.path if made_for == "onnx" else _listed(model, ".onnx")
+    plain = _listed(model, ".tflite") if "edgetpu" in (made_for, runtime) else model.path
+    if runtime == "edgetpu" and compiled is None:
+        raise ConfigError(
+            f"{model.path}: no {COMPILED} file of its card beside it; `quantize --target coral` makes one, "
+            f'or set {table}.runtime = "auto"'
+        )
+    if runtime == "onnx":
+        if onnx is None:
+            raise ConfigError(
+                f"{model.path}: no .onnx file in its card; `quantize --target jetson` makes one, "
+                f'or set {table}.runtime = "auto"'
+            )
+        plain = onnx
+    chain: list[tuple[str, Path]] = []
+    if compiled is not None and (runtime == "edgetpu" or (runtime == "auto" and made_for != "onnx")):
+        chain.append(("edgetpu", compiled))
+    if runtime in ("auto", "onnx") and onnx is not None:
+        first = ACCELERATED.index(provider) if provider in ACCELERATED else 0 if runtime == "auto" else 2
+        there = providers() if runtime == "auto" else ACCELERATED
+        chain += [(name, onnx) for name in ACCELERATED[first:] if name in there]
+    if runtime == "cpu":
+        plain = model.path  # whose kind open_runtime holds against it
+    if plain is None:
+        raise _no_twin(model)
+    return [*chain, ("cpu", plain)]
+
+
+def _no_twin(model: Model | DetectorModel) -> EdgeError:
+    absent = coral.absent()
+    return EdgeError(
+        f"{model.path}: compiled for the Edge TPU, and its uncompiled twin is not in its card, for the CPU "
+        f"while the chip is away; `quantize --target coral` makes both{absent and f' ({absent})'}"
+    )
+
+
+def _listed(model: Model | DetectorModel, suffix: str) -> Path | None:
+    """The file of *model*'s card with *suffix* after the card's own name, where it is there."""
+    card = card_path(model.path)
+    path = card.with_suffix(suffix)
+    compiled = path == model.path and kind_of(model.content) == "edgetpu" and suffix != COMPILED
+    return path if path.name in model.card.files and path.exists() and not compiled else None
+
+
+def providers() -> tuple[str, ...]:
+    """Those of ACCELERATED that the installed ONNX Runtime was built for."""
+    try:
+        import onnxruntime
+    except ImportError:
+        return ()
+    from edge.analysis.runtimes.onnx import names_of
+
+    return tuple(names_of(onnxruntime.get_available_providers()))

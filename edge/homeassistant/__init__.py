@@ -1,0 +1,1 @@
+"""What makes a node and its cameras appear in Home Assistant."""

@@ -1,0 +1,138 @@
+"""Discovery: what makes a node and its cameras appear in Home Assistant by themselves.
+
+Pure functions. In the ``device`` format there is one retained message for each device; in the
+``component`` format one for each entity, which older Home Assistants and openHABs read, and brokers whose
+packet limit the whole device exceeds. Both give the same entities: unique ids do not depend on the format.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+from edge.contract.messages import Topics
+from edge.homeassistant.entities import MAKER, Config, Device, camera_device, node_device
+from edge.types import Message
+
+Format = Literal["device", "component"]
+
+# Config topic -> entity -> platform: what of a topic Home Assistant was told, and must be told is gone.
+Told = dict[str, dict[str, str]]
+
+Fits = Callable[[Message], bool]  # whether a broker takes a message
+
+DEVICE = "device"  # in a config topic, where the other format has an entity's platform
+
+
+def devices(topics: Topics, cameras: Sequence[str], version: str, *, temperature: bool) -> list[Device]:
+    """The node and each of its *cameras*; *temperature* where the board has a sensor for it."""
+    return [
+        node_device(topics, version, temperature=temperature),
+        *(camera_device(topics, camera, version) for camera in cameras),
+    ]
+
+
+def takes_all(message: Message) -> bool:
+    """Fits, of a broker without a limit."""
+    return True
+
+
+def told(devices: Sequence[Device], prefix: str, form: Format, before: Told, fits: Fits = takes_all) -> Told:
+    """The config topics that messages() of the same arguments has, and the entities in each."""
+    topics: Told = {}
+    for device in devices:
+        used = _form(device, prefix, form, before, fits)
+        for entity, config in device.entities.items():
+            topics.setdefault(_topic(device, entity, prefix, used), {})[entity] = config["p"]
+    return topics
+
+
+def messages(
+    devices: Sequence[Device], prefix: str, form: Format, before: Told, fits: Fits = takes_all
+) -> list[Message]:
+    """The retained messages that announce *devices*, below *prefix*.
+
+    *before*: what Home Assistant was told last. Entities that a device had then and has no longer are
+    named once more with nothing but their platform, which is how it is told that they are gone.
+    A device whose message does not fit is announced by component, an entity that does not without what
+    the others say of the device.
+    """
+    found = []
+    for device in devices:
+        if _form(device, prefix, form, before, fits) == "device":
+            found.append(_device_message(device, prefix, before))
+            continue
+        for entity in device.entities:
+            whole = _entity_message(device, entity, prefix, brief=False)
+            found.append(whole if fits(whole) else _entity_message(device, entity, prefix, brief=True))
+    return found
+
+
+def migrating(topic: str) -> Message:
+    """What has Home Assistant (2024.11) let go of what came on *topic* without forgetting its settings."""
+    return _message(topic, {"migrate_discovery": True})
+
+
+def former_topics(devices: Sequence[Device], prefix: str) -> set[str]:
+    """Every topic on which the same entities, with the same unique ids, may have been announced before."""
+    found = set()
+    for device in devices:
+        joined = "_".join(device.place)  # until 0.1; not where another device's could be joined to the same
+        found.add(_topic(device, "", prefix, "device"))
+        if device.id == joined:
+            found.add(f"{prefix}/{DEVICE}/{joined}/config")
+        for entity, config in device.entities.items():
+            found.add(_topic(device, entity, prefix, "component"))
+            if device.id == joined:
+                found.add(f"{prefix}/{config['p']}/{joined}/{entity}/config")
+    return found
+
+
+def _form(device: Device, prefix: str, form: Format, before: Told, fits: Fits) -> Format:
+    if form == "device" and not fits(_device_message(device, prefix, before)):
+        return "component"
+    return form
+
+
+def _device_message(device: Device, prefix: str, before: Told) -> Message:
+    topic = _topic(device, "", prefix, "device")
+    gone = {
+        entity: {"p": platform}
+        for entity, platform in before.get(topic, {}).items()
+        if entity not in device.entities
+    }
+    entities = {entity: _identified(device, entity) for entity in device.entities}
+    return _message(topic, {**_head(device), **device.shared, "cmps": entities | gone})
+
+
+def _entity_message(device: Device, entity: str, prefix: str, *, brief: bool) -> Message:
+    config = _identified(device, entity)
+    del config["p"]  # it is in the topic
+    head = {"dev": {"ids": device.about["ids"]}, "o": {"name": MAKER}} if brief else _head(device)
+    return _message(_topic(device, entity, prefix, "component"), {**head, **device.shared, **config})
+
+
+def _topic(device: Device, entity: str, prefix: str, form: Format) -> str:
+    """Home Assistant takes at most two levels of [a-zA-Z0-9_-] between platform and ``config``.
+
+    In the component form the second one names camera and entity; no entity has a hyphen, so the last one
+    is where they part.
+    """
+    node, *camera = device.place
+    if form == "device":
+        return "/".join((prefix, DEVICE, *device.place, "config"))
+    return f"{prefix}/{device.entities[entity]['p']}/{node}/{'-'.join((*camera, entity))}/config"
+
+
+def _identified(device: Device, entity: str) -> Config:
+    return {**device.entities[entity], "uniq_id": f"{device.id}_{entity}"}
+
+
+def _head(device: Device) -> Config:
+    return {"dev": device.about, "o": {"name": MAKER, "sw": device.about["sw"]}}
+
+
+def _message(topic: str, payload: Mapping[str, Any]) -> Message:
+    content = json.dumps(payload, separators=(",", ":"), ensure_ascii=False).encode()
+    return Message(topic, content, qos=1, retain=True)

@@ -1,0 +1,135 @@
+"""Keeps Home Assistant told: at the start, when the configuration changes, and when it was away itself."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+from edge.homeassistant import discovery
+from edge.homeassistant.discovery import Format, Told
+from edge.homeassistant.entities import Device
+from edge.homeassistant.published import read_told, told_text
+from edge.host.disk import StateFiles
+from edge.mqtt.client import MqttSink
+from edge.types import Incoming
+
+JITTER_S = 5.0  # a house full of nodes is not to answer Home Assistant at the same moment
+BIRTH_TOPIC = "homeassistant/status"  # Home Assistant's own default, whatever its discovery prefix
+INTERVAL_S = 10.0  # at least, between two answers
+
+
+class Keeper:
+    """Announces devices through *sink*, takes back what is there no longer, and answers births.
+
+    What was told is remembered in *path* by *files*, so that a camera that was renamed while the daemon was
+    off is also taken back. *jitter* gives a number of seconds from 0 to the one it is called with.
+    """
+
+    def __init__(
+        self,
+        sink: MqttSink,
+        path: Path,
+        files: StateFiles,
+        *,
+        jitter: Callable[[float], float] = lambda longest: random.uniform(0, longest),
+    ) -> None:
+        self._sink = sink
+        self._path = path
+        self._files = files
+        self._jitter = jitter
+        self._told: Told = read_told(path)  # what the broker may still have
+        self._wanted: Told | None = None  # what it should have, until it acknowledged that
+        self._moved: list[str] = []  # old topics of what is on new ones, until the broker has those
+        # What announce() was given last, and what was known of the broker's limits then.
+        self._announced: tuple[Sequence[Device], str, Format, Collection[str], str] | None = None
+        self._limits_version = 0
+        self._birth_topic = ""
+        self._born = threading.Event()
+        self._due: float | None = None  # when to tell again, monotonic s
+        self._not_before = 0.0  # monotonic s
+
+    def announce(
+        self,
+        devices: Sequence[Device],
+        prefix: str,
+        form: Format,
+        others: Collection[str] = (),
+        birth_topic: str = BIRTH_TOPIC,
+    ) -> None:
+        """Make *devices* all that Home Assistant knows of the node; none: it is to know nothing.
+
+        *birth_topic*: where it says that it has started.
+        *others*: the cameras' own retained topics; the broker also drops those that were among them and are
+        no longer.
+        """
+        self._announced = devices, prefix, form, others, birth_topic
+        self._limits_version = self._sink.limits_version
+        about = devices, prefix, form, self._told, self._sink.fits
+        wanted = discovery.told(*about) | {topic: {} for topic in others}
+        # First what goes: its name is free then. Where the same entities come on other topics, Home Assistant
+        # lets go of them and keeps what it knows, and the old topics go when the broker has the new ones.
+        gone = {topic: entities for topic, entities in self._told.items() if topic not in wanted}
+        self._moved = sorted(gone.keys() & discovery.former_topics(devices, prefix))
+        for topic in gone:
+            if topic in self._moved:
+                self._sink.publish(discovery.migrating(topic))
+            else:
+                self._sink.forget(topic)
+        for message in discovery.messages(*about):
+            self._sink.publish(message)
+        self._listen(birth_topic if devices else "")
+        merged = {topic: self._told.get(topic, {}) | entities for topic, entities in wanted.items()}
+        self._remember(gone | merged)
+        self._wanted = wanted
+
+    @property
+    def settled(self) -> bool:
+        """The broker has what it should have, and nothing else of ours."""
+        return self._wanted is None and not self._moved
+
+    def tick(self, now: float) -> None:
+        """Do what is due at *now* (monotonic s); called every now and then from one thread."""
+        if self._announced is not None and self._sink.limits_version != self._limits_version:
+            self.announce(*self._announced)  # in another form, where it did not fit
+        if self._moved and self._sink.idle:
+            for topic in self._moved:
+                self._sink.forget(topic)
+            self._moved = []
+        elif self._wanted is not None and self._sink.idle:
+            if self._told != self._wanted:
+                self._remember(self._wanted)
+                # Of entities that it is still removing, Home Assistant does not take any news.
+                self._tell_in(JITTER_S, now)
+            self._wanted = None
+        if self._born.is_set():
+            self._born.clear()
+            self._tell_in(self._jitter(JITTER_S), now)
+        if self._due is not None and now >= self._due:
+            self._due, self._not_before = None, now + INTERVAL_S
+            self._sink.tell_again()
+
+    def _tell_in(self, seconds: float, now: float) -> None:
+        if self._due is None:
+            self._due = max(now + seconds, self._not_before)
+
+    def _listen(self, topic: str) -> None:
+        if topic == self._birth_topic:
+            return
+        if self._birth_topic:
+            self._sink.unsubscribe(self._birth_topic)
+        self._birth_topic = topic
+        if topic:
+            self._sink.subscribe(topic, self._hear)
+
+    def _hear(self, message: Incoming) -> None:
+        # A retained one counts, too: it may be all that is left of a birth while we had no connection.
+        if message.payload == b"online":
+            self._born.set()
+
+    def _remember(self, told: Told) -> None:
+        if told == self._told:
+            return  # nothing to wear the card out for
+        self._told = told
+        self._files.write(self._path, told_text(told))

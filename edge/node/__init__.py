@@ -1,0 +1,1 @@
+"""The running node: cameras, reloads, commands, announcements."""

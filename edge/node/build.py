@@ -1,0 +1,181 @@
+"""From settings to objects: the one place that knows both."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Callable
+from functools import partial
+
+import cv2
+
+from edge import __version__
+from edge.analysis.detectors import FaceDetector, open_detector
+from edge.analysis.engine import Engine, open_chain
+from edge.analysis.motion import MotionGate
+from edge.analysis.pipeline import Pipeline
+from edge.analysis.report import Rules
+from edge.analysis.runtimes.chain import Waiting, no_wait
+from edge.analysis.track import Tracker
+from edge.contract import messages
+from edge.contract.messages import Info, Topics
+from edge.host import health
+from edge.host.heartbeats import Heartbeats, Stage
+from edge.host.places import state_file
+from edge.host.redaction import without_folders
+from edge.mqtt.client import MqttSink
+from edge.mqtt.outbox import Outbox
+from edge.node.rate import Rate
+from edge.settings import Settings
+from edge.settings.tables import Camera as CameraSettings
+from edge.settings.tables import default_node_id
+from edge.sources import open_source
+from edge.sources.capture import CameraStatus, Capture, Slots
+from edge.types import Classifier, Detector, Sink
+
+
+def open_engine(settings: Settings, waiting: Waiting = no_wait) -> Engine:
+    """The configured model in the first right runtime of the configured chain; EdgeError where none is."""
+    # OpenCV takes every core by default; the configuration says how many threads the analysis may use.
+    cv2.setNumThreads(settings.model.threads)
+    part = settings.model
+    return open_chain(
+        part.file,
+        runtime=part.runtime,
+        provider=part.provider,
+        threads=part.threads,
+        mirror=part.mirror,
+        waiting=waiting,
+    )
+
+
+def open_configured_detector(settings: Settings, waiting: Waiting = no_wait) -> FaceDetector:
+    """The configured detector; EdgeError where its file is missing or not right."""
+    part = settings.detector
+    return open_detector(
+        part.kind,
+        file=part.file,
+        # Left alone, a network of one fixed shape is shown pictures of that shape.
+        long_side=part.long_side if "long_side" in part.model_fields_set else None,
+        min_face=part.min_face,
+        min_score=part.min_score,
+        threads=settings.model.threads,
+        runtime=part.runtime,
+        provider=part.provider,
+        waiting=waiting,
+    )
+
+
+def build_pipeline(camera: str, settings: Settings, detector: Detector, classifier: Classifier) -> Pipeline:
+    """The analysis of one camera as the [report] and [analysis] tables want it."""
+    tracker = Tracker(forget_s=settings.report.forget_s)
+    gate = MotionGate() if settings.analysis.skip_still else None
+    return Pipeline(camera, detector, classifier, tracker, rules_of(settings), time.perf_counter, gate)
+
+
+def build_rate(settings: Settings) -> Rate | None:
+    """What slows the analysis down under load, if the configuration wants it.
+
+    To be built and asked in the thread that analyses: its waiting is what is measured.
+    """
+    return Rate(health.waited_s, health.throttled) if settings.analysis.adaptive_rate else None
+
+
+def rules_of(settings: Settings) -> Rules:
+    report = settings.report
+    return Rules(
+        min_confidence=report.min_confidence,
+        margin=report.margin,
+        hold_s=report.hold_s,
+        appear_s=report.appear_s,
+        blend_s=report.blend_s,
+    )
+
+
+def capture_opener(
+    part: CameraSettings, slots: Slots, sink: Sink, topics: Topics, heartbeats: Heartbeats
+) -> Callable[[], Capture]:
+    """Gives a new capture of the camera that *part* describes, at each call; its status goes to *sink*."""
+    open_camera = partial(
+        open_source,
+        part.source,
+        fps=part.fps,
+        width=part.width,
+        height=part.height,
+        loop=part.loop,
+        rtsp_transport=part.rtsp_transport,
+        faces=part.faces,
+    )
+    tell = partial(_tell_status, sink, topics, part.name)
+    return partial(Capture, part.name, open_camera, slots, tell, heartbeats=heartbeats)
+
+
+def build_info(settings: Settings, engine: Engine, detector: FaceDetector) -> Info:
+    """What the node tells of itself."""
+    card = engine.model.card
+    return Info(
+        version=__version__,
+        model=f"{card.name} {card.version}",
+        model_sha256=engine.model.sha256,
+        mirror=engine.classifier.mirror,
+        labels=card.labels,
+        runtime=engine.runtime.name,
+        runtime_reason=without_folders(engine.reason),
+        detector=detector.finder.name,
+        detector_reason=without_folders(detector.description),
+        cameras=[part.name for part in settings.camera],
+    )
+
+
+def build_sink(settings: Settings, stage: Stage | None = None) -> MqttSink:
+    """The way to the configured broker, not yet started; *stage* gets its thread's heartbeat."""
+    part = settings.mqtt
+    return MqttSink(
+        part.host,
+        port=part.port,
+        username=part.username,
+        password=part.password.get_secret_value() if part.password else None,
+        client_id=client_id_of(settings),
+        status_topic=topics_of(settings).of("status"),
+        keepalive_s=part.keepalive_s,
+        tls=part.tls,
+        ca_file=str(part.ca_file) if part.ca_file else None,
+        cert_file=str(part.cert_file) if part.cert_file else None,
+        key_file=str(part.key_file) if part.key_file else None,
+        insecure=part.insecure,
+        transport=part.transport,
+        path=part.path,
+        outbox=build_outbox(settings),
+        stage=stage,
+    )
+
+
+def build_outbox(settings: Settings) -> Outbox:
+    """Where the log waits, in the state directory if it may."""
+    part = settings.outbox
+    return Outbox(
+        state_file("outbox.sqlite3", settings.node.id) if part.persist else None,
+        max_rows=part.max_rows,
+        max_bytes=round(part.max_mib * 1024 * 1024),
+        max_age_s=part.max_age_h * 3600,
+    )
+
+
+def client_id_of(settings: Settings) -> str:
+    """At most 23 of [0-9A-Za-z], which every broker takes (MQTT 3.1.3.1).
+
+    Unique to the machine: two that were given one node id must both stay connected to be told apart.
+    """
+    node, machine = settings.node.id, default_node_id()
+    # What is left of the node's id is for people; the digits tell nodes and machines apart.
+    digits = hashlib.sha256(f"{node} {machine}".encode()).hexdigest()[:10]
+    return re.sub("[^0-9A-Za-z]", "", node)[:13] + digits
+
+
+def topics_of(settings: Settings) -> Topics:
+    return Topics(settings.mqtt.prefix, settings.node.id)
+
+
+def _tell_status(sink: Sink, topics: Topics, camera: str, status: CameraStatus, reason: str) -> None:
+    sink.publish(messages.camera_status(topics, camera, status))

@@ -1,0 +1,121 @@
+"""The loop around everything: the analysis thread.
+
+Capture threads fill the slots, this thread empties them in turn and carries out commands in between, the
+sink's thread talks to the broker. A missing camera or broker never ends it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from edge.analysis.engine import Engine
+from edge.contract import messages
+from edge.contract.messages import Health, RateHealth, RuntimeHealth
+from edge.contract.switches import read_switches
+from edge.homeassistant.keeper import Keeper
+from edge.host import health
+from edge.host.disk import StateFiles
+from edge.host.places import state_file
+from edge.host.service import Service
+from edge.mqtt.client import MqttSink
+from edge.mqtt.inbox import Inbox
+from edge.node.control import Control
+from edge.node.reload import Live
+from edge.settings import Settings
+
+TICK_S = 0.1  # how often what is due without a frame (a state held back, a face that left) is looked for
+HEALTH_S = 30.0
+
+
+class Daemon:
+    """Serves what *settings* describe until stop(), towards *sink*; *service* is informed of how it fares.
+
+    reload() makes it what *load* gives then. EdgeError where a detector's file is not right.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        engine: Engine,
+        sink: MqttSink,
+        load: Callable[[], Settings] | None,
+        service: Service,
+    ) -> None:
+        node = settings.node.id
+        switches, discovery = (state_file(name, node) for name in ("switches.json", "discovery.json"))
+        self._files = StateFiles(switches.parent)
+        self._keeper = Keeper(sink, discovery, self._files)
+        begin_with = read_switches(switches)
+        self._live = Live(settings, engine, sink, self._keeper, load, begin_with, service)
+        inbox = Inbox(time.monotonic)
+        self._control = Control(self._live, sink, inbox, switches, self._files, sink.clear_outbox)
+        self._sink = sink
+        self._service = service
+        self._stopping = threading.Event()
+        self._started = time.monotonic()
+        self._health_since = self._started
+        self._told = self._worth_telling()  # as last published
+
+    def stop(self) -> None:
+        """Ask run() to return; fit for a signal handler."""
+        self._stopping.set()
+
+    def reload(self) -> None:
+        """Ask run() to read the configuration again; fit for a signal handler."""
+        self._control.ask_reload()
+
+    def run(self) -> None:
+        """Analyse until stop(), then close the cameras and leave their topics telling the truth."""
+        try:
+            self._live.start()
+            self._control.start()
+            self._tell_health()
+            while not self._stopping.is_set():
+                frame = self._live.slots.take(TICK_S)
+                if frame is not None:
+                    self._live.cameras.analyse(frame)
+                self._live.cameras.tick()
+                self._live.tick()
+                self._keeper.tick(time.monotonic())
+                news = self._control.tick() or self._worth_telling() != self._told
+                if news or time.monotonic() - self._health_since >= HEALTH_S:
+                    self._tell_health()
+                self._tell_service()
+        finally:
+            self._service.stop()
+            self._live.cameras.close()
+            self._files.close()
+
+    def _worth_telling(self) -> tuple[str, str, RuntimeHealth]:
+        """What is told at once: how the disks fare, and the chips."""
+        return self._sink.storage, self._files.storage, self._live.runtime
+
+    def _tell_service(self) -> None:
+        self._service.analysis.beat()
+        if self._live.cameras.settled:
+            self._service.tell_ready()
+        broker = "connected to" if self._sink.connected else "waiting for"
+        self._service.tell_status(f"{self._live.cameras.story}; {broker} the broker")
+
+    def _tell_health(self) -> None:
+        now = time.monotonic()
+        elapsed, self._health_since = now - self._health_since, now
+        mqtt = self._sink.health()
+        self._told = mqtt.outbox.storage, self._files.storage, self._live.runtime
+        rate = self._live.cameras.rate
+        told = Health(
+            uptime_s=now - self._started,
+            rss_mib=health.rss_mib(),
+            temperature_c=health.temperature_c(),
+            throttled=health.throttled(),
+            cameras=self._live.cameras.health(elapsed),
+            mqtt=mqtt,
+            commands=self._control.inbox.counts,
+            config=self._live.health,
+            storage=self._told[1],
+            runtime=self._told[2],
+            rate=RateHealth(rate.share, rate.reason) if rate is not None else RateHealth(),
+        )
+        self._sink.publish(messages.health(self._live.topics, told, time.time()))

@@ -1,0 +1,277 @@
+"""The configured chain as it runs, and how it follows a configuration that changed.
+
+What is built anew is what changed: the tracks of a camera that stays are kept, whatever else does not.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from edge import __version__
+from edge.analysis.card import read_detector, read_model
+from edge.analysis.detectors import FaceDetector
+from edge.analysis.engine import Engine
+from edge.analysis.motion import MotionGate
+from edge.analysis.runtimes.chain import Waiting
+from edge.contract import messages
+from edge.contract.messages import ConfigHealth, Info, RuntimeHealth
+from edge.contract.switches import Switches
+from edge.homeassistant import discovery
+from edge.homeassistant.keeper import Keeper
+from edge.host.health import temperature_c
+from edge.host.redaction import masked, without_folders
+from edge.host.service import Service
+from edge.node.announce import Announcer, EventIds
+from edge.node.build import (
+    build_info,
+    build_pipeline,
+    build_rate,
+    capture_opener,
+    open_configured_detector,
+    open_engine,
+    rules_of,
+    topics_of,
+)
+from edge.node.cameras import Camera, Cameras, retained_topics
+from edge.settings import Settings
+from edge.settings.tables import Camera as CameraSettings
+from edge.sources.capture import Capture, Slots
+from edge.types import Duplex, EdgeError
+
+log = logging.getLogger(__name__)
+
+MAX_ERROR = 300  # characters of a mistake in health
+# Tables, and keys of others, that a reload changes in the running daemon. The rest needs a restart.
+LIVE = frozenset({"analysis", "camera", "detector", "discovery", "log", "model", "mqtt.faces_hz", "report"})
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """What came of reading the configuration again."""
+
+    mistakes: tuple[str, ...] = ()  # a line each; if there are any, nothing was changed
+    changed: tuple[str, ...] = ()  # tables and keys that were, and are in force
+    restart: tuple[str, ...] = ()  # keys that were, and take effect with the next start
+
+    @property
+    def story(self) -> str:
+        """What is different now, in one line."""
+        told = [f"changed {', '.join(self.changed)}" if self.changed else "nothing changed"]
+        if self.restart:
+            told.append(f"{', '.join(self.restart)} will with a restart")
+        return "; ".join(told)
+
+
+class Live:
+    """The cameras as *settings* describe them, and reload(), which makes them what *load* gives then.
+
+    *load* is None where there is no file to read again; *switches* are those that each camera begins with;
+    *service* is informed of reloads.
+    EdgeError where a detector's file is not right.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        engine: Engine,
+        sink: Duplex,
+        keeper: Keeper,
+        load: Callable[[], Settings] | None,
+        switches: Mapping[str, Switches],
+        service: Service | None = None,
+    ) -> None:
+        self.slots = Slots()
+        self.topics = topics_of(settings)
+        self.cameras = Cameras(self.slots, sink, self.topics, build_rate(settings))
+        self.health = ConfigHealth()
+        self._settings = settings
+        self._engine = engine
+        self._sink = sink
+        self._keeper = keeper
+        self._load = load
+        self._ids = EventIds()
+        self._told_info: Info | None = None
+        self._switches = dict(switches)
+        self._service = service or Service()
+        self._detectors = _open_detectors(settings, self._service.analysis.waiting)
+        self._told_reasons = self._reasons()  # as last published
+
+    def start(self) -> None:
+        """Open the cameras, and tell what the node is."""
+        self._apply(self._settings)
+        self._announce()
+
+    @property
+    def info(self) -> Info:
+        """What the node is now."""
+        return build_info(self._settings, self._engine, self._detector)
+
+    @property
+    def runtime(self) -> RuntimeHealth:
+        """Whether model and detector run where they are configured to."""
+        model, detector = self._engine.chosen.state, self._detector.state
+        return RuntimeHealth(without_folders(model)[:MAX_ERROR], without_folders(detector)[:MAX_ERROR])
+
+    @property
+    def _detector(self) -> FaceDetector:
+        *_, detector = self._detectors.values()
+        return detector
+
+    def reload(self) -> Reloaded:
+        """Read the configuration again and apply what changed; where there are mistakes, nothing of it."""
+        with self._service.reloading():
+            return self._reload()
+
+    def _reload(self) -> Reloaded:
+        if self._load is None:
+            return Reloaded(mistakes=("there is no configuration file",))
+        try:
+            settings, changed, restart = _merged(self._settings, self._load())
+            waiting = self._service.analysis.waiting
+            engine = _same_or_new(self._engine, self._settings, settings, waiting)
+            detectors = _same_or_new_detectors(self._detectors, self._settings, settings, waiting)
+        except EdgeError as error:
+            # A file's name may be no Unicode, and then could not be told.
+            return self._refused(tuple(str(error).encode(errors="replace").decode().splitlines()))
+        except Exception as error:  # of a library's loader, say: what runs is as good as before
+            log.exception("reading the configuration again failed for a reason that nobody foresaw")
+            words = " ".join(masked(str(error)).split())
+            return self._refused((f"unexpected {type(error).__name__}: {words}; see the log",))
+        if engine is not self._engine and "model" not in changed:
+            changed += ("model",)  # the file behind the same name
+        before, self._settings = self._settings, settings
+        self._engine, self._detectors = engine, detectors
+        self.health = ConfigHealth(restart=restart)
+        self._apply(before)
+        if {"camera", "discovery"} & set(changed):
+            self._announce()
+        return Reloaded(changed=changed, restart=restart)
+
+    def _refused(self, mistakes: tuple[str, ...]) -> Reloaded:
+        self.health = replace(self.health, error=without_folders(mistakes[0])[:MAX_ERROR])
+        return Reloaded(mistakes)
+
+    def _apply(self, before: Settings) -> None:
+        """Make the cameras what the settings say; *before* is what they said until now."""
+        if self._settings.log != before.log:
+            logging.getLogger().setLevel(self._settings.log.level.upper())
+        if self._settings.analysis != before.analysis:
+            self.cameras.rate = build_rate(self._settings)
+        old, new = ({part.name: part for part in settings.camera} for settings in (before, self._settings))
+        for camera in list(self.cameras):
+            if camera.name not in new:
+                self.cameras.remove(camera.name)
+        for name, part in new.items():
+            if name not in self.cameras:
+                self.cameras.add(self._build(part))
+            else:
+                self._update(self.cameras[name], part, moved=part != old[name])
+        self._publish_info()
+
+    def tick(self) -> None:
+        """Publish what changed of itself: an accelerator that went or came back."""
+        if self._reasons() != self._told_reasons:
+            self._publish_info()
+
+    def _reasons(self) -> tuple[str, str]:
+        return self._engine.reason, self._detector.description
+
+    def _publish_info(self) -> None:
+        self._told_reasons = self._reasons()
+        if self.info != self._told_info:
+            self._told_info = self.info
+            self._sink.publish(messages.info(self.topics, self.info, time.time()))
+
+    def _announce(self) -> None:
+        """Have Home Assistant know the node and its cameras as they are now."""
+        part, names = self._settings.discovery, [camera.name for camera in self.cameras]
+        devices = discovery.devices(self.topics, names, __version__, temperature=temperature_c() is not None)
+        kept = [topic for name in names for topic in retained_topics(self.topics, name)]
+        self._keeper.announce(
+            devices if part.enabled else [], part.prefix, part.format, kept, part.birth_topic
+        )
+
+    def _build(self, part: CameraSettings) -> Camera:
+        settings, started = self._settings, time.monotonic()
+        return Camera(
+            part.name,
+            self._opener(part),
+            build_pipeline(part.name, settings, self._detectors[part.name], self._engine.classifier),
+            Announcer(part.name, self.topics, settings.mqtt.faces_hz, self._ids, started),
+            rules_of(settings),
+            self._switches.pop(part.name, Switches()),
+        )
+
+    def _opener(self, part: CameraSettings) -> Callable[[], Capture]:
+        return capture_opener(part, self.slots, self._sink, self.topics, self._service.heartbeats)
+
+    def _update(self, camera: Camera, part: CameraSettings, *, moved: bool) -> None:
+        camera.pipeline.detector = self._detectors[camera.name]
+        camera.pipeline.classifier = self._engine.classifier
+        # Also where it was there before: what is to be found may be other faces now.
+        camera.pipeline.gate = MotionGate() if self._settings.analysis.skip_still else None
+        camera.pipeline.tracker.forget_s = self._settings.report.forget_s
+        camera.announcer.faces_hz = self._settings.mqtt.faces_hz
+        self.cameras.configure(camera.name, rules_of(self._settings))
+        if moved:
+            camera.open_capture = self._opener(part)
+            self.cameras.restart(camera.name)
+
+
+def _open_detectors(settings: Settings, waiting: Waiting) -> dict[str, FaceDetector]:
+    """A detector each: what one remembers of a picture's size must not cost the other camera's next one.
+
+    One for all where it remembers nothing: a chip has it once.
+    """
+    first = open_configured_detector(settings, waiting)
+    cameras = [part.name for part in settings.camera]
+    others = [
+        first if first.finder.shareable else open_configured_detector(settings, waiting) for _ in cameras[1:]
+    ]
+    return dict(zip(cameras, [first, *others], strict=True))
+
+
+def _same_or_new_detectors(
+    detectors: Mapping[str, FaceDetector], before: Settings, settings: Settings, waiting: Waiting
+) -> dict[str, FaceDetector]:
+    """As _same_or_new(), of those that one for all serves; others are opened in no time."""
+    one = next(iter(detectors.values()))
+    same = (settings.detector, settings.model.threads) == (before.detector, before.model.threads)
+    if same and one.finder.shareable and one.finder.chosen:
+        model = one.finder.chosen.model
+        if read_detector(model.path).sha256 == model.sha256:
+            return {part.name: one for part in settings.camera}
+    return _open_detectors(settings, waiting)
+
+
+def _same_or_new(engine: Engine, before: Settings, settings: Settings, waiting: Waiting) -> Engine:
+    """*engine*, or another one where the settings or the file itself changed.
+
+    Not in any case another: an accelerator may serve only one at a time.
+    """
+    if settings.model == before.model and read_model(engine.model.path).sha256 == engine.model.sha256:
+        return engine
+    return open_engine(settings, waiting)
+
+
+def _merged(before: Settings, wanted: Settings) -> tuple[Settings, tuple[str, ...], tuple[str, ...]]:
+    """*wanted* as far as it can be had now, the keys that changed, and those that need a restart."""
+    changed, restart = [], []
+    kept: dict[str, Any] = {}
+    for table in type(wanted).model_fields:
+        old, new = getattr(before, table), getattr(wanted, table)
+        if old == new:
+            continue
+        if table in LIVE:
+            changed.append(table)
+            continue
+        keys = [key for key in type(new).model_fields if getattr(old, key) != getattr(new, key)]
+        later = [key for key in keys if f"{table}.{key}" not in LIVE]
+        changed += [f"{table}.{key}" for key in keys if key not in later]
+        restart += [f"{table}.{key}" for key in later]
+        kept[table] = new.model_copy(update={key: getattr(old, key) for key in later})
+    return wanted.model_copy(update=kept), tuple(changed), tuple(restart)

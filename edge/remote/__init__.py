@@ -1,1 +1,0 @@
-"""What may be asked of a node over MQTT: read strictly, remembered, and held to a rate."""

@@ -1,0 +1,329 @@
+"""One thread per camera that keeps the newest picture, and the slots from which they are analysed."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import Literal
+
+from edge.host.heartbeats import FRESH_S, Heartbeats
+from edge.sources.sight import DARK_S, FREEZE_S, Picture, Sight
+from edge.types import EdgeError, EndOfStreamError, Frame, Image, Source
+
+log = logging.getLogger(__name__)
+
+CameraStatus = Literal["online", "offline", "stale"]
+
+STALL_S = 5.0  # no picture for so long: stale
+GIVE_UP_S = 8.0  # no picture for so long: the handle is dead, the camera is opened anew
+# Waits before a camera is opened again, doubling: one that is back must be seen within 10 s, and to
+# open a network stream may take 5 of them.
+RETRY_S = 0.5, 5.0
+
+SLOW_S = 2.0  # pictures that come no sooner: said once in the journal
+_FLOW_S = 5.0  # pictures came for so long: the next failure is a new one, and retried soon
+_MOST_READERS = 3  # of one camera that may hang at the same time
+_HOPELESS_S = 300.0  # readers that all hang for so long: only a new process lets the driver go
+
+
+class Slots:
+    """The newest picture of each camera that nobody took yet: what one thread serves several cameras from."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        # In the order in which the cameras began to wait: whoever was served queues up behind.
+        self._waiting: dict[str, Frame] = {}
+        self._closed = False
+
+    def put(self, frame: Frame) -> bool:
+        """Offer *frame*; True when it displaced one of the same camera that nobody took."""
+        with self._changed:
+            displaced = frame.camera in self._waiting
+            self._waiting[frame.camera] = frame  # keeps the place in the queue
+            self._changed.notify()
+            return displaced
+
+    def take(self, timeout: float) -> Frame | None:
+        """The next camera's newest picture, in turn; None after *timeout* seconds or once closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closed, timeout)
+            if not self._waiting or self._closed:
+                return None
+            return self._waiting.pop(next(iter(self._waiting)))
+
+    def drop(self, camera: str) -> None:
+        """Forget what waits of *camera*."""
+        with self._changed:
+            self._waiting.pop(camera, None)
+
+    def close(self) -> None:
+        """Wake whoever waits; nothing is given any more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+
+class Capture:
+    """A camera kept alive: opened by *open_source*, read into *slots*, opened again when it fails.
+
+    *on_status* is called on each change of status with the reason in words ("" for online), from one of
+    the camera's threads and one at a time; it must neither block nor raise. ``stale`` is a camera whose
+    pictures stopped or stand still; of a picture that stands still nothing is handed on.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        open_source: Callable[[], Source],
+        slots: Slots,
+        on_status: Callable[[CameraStatus, str], None],
+        *,
+        stall_s: float = STALL_S,
+        give_up_s: float = GIVE_UP_S,
+        freeze_s: float = FREEZE_S,
+        dark_s: float = DARK_S,
+        retry_s: tuple[float, float] = RETRY_S,
+        heartbeats: Heartbeats | None = None,
+    ) -> None:
+        self.name = name
+        self.status: CameraStatus = "offline"
+        self.reason = "not opened yet"
+        self.told = False  # status and reason are known, and were handed on
+        self.ended = False  # the source came to its regular end; there is nothing to wait for
+        self.frames = 0  # pictures read since the start
+        self.damaged = 0  # pictures since the start that could not be decoded
+        self.dropped = 0  # frames that were displaced by a newer one before anybody took them
+        self.taken: float | None = None  # when the last one was read, monotonic s
+        self.picture: Picture | None = None  # what it shows; None while nothing comes
+        self.open_source = open_source
+        self.freeze_s = freeze_s
+        self.dark_s = dark_s
+        self.dark = False  # the last picture read was
+        self.retry_s = retry_s
+        self._slots = slots
+        self._on_status = on_status
+        self._stall_s = stall_s
+        self._give_up_s = give_up_s
+        self._heartbeats = heartbeats or Heartbeats()
+        self.stage = self._heartbeats.stage(f"camera {name}")
+        self._close_failed = False
+        self._slow = False  # its pictures come SLOW_S apart or more
+        self._unforeseen = ""  # the last error of which the log has the traceback
+        self._stopping = threading.Event()
+        self._lock = threading.RLock()
+        self._readers: list[_Reader] = []  # the last one is in office, those before it hang
+        # A read that hangs can only be noticed, and done without, from another thread.
+        self._watch = threading.Thread(target=self._supervise, name=f"watch {name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin; returns at once, a camera that is not there is waited for."""
+        self._appoint()
+        self._watch.start()
+
+    def stop(self, timeout: float = 0.8) -> None:
+        """End the camera's threads within *timeout* seconds.
+
+        Its reader closes the source; one whose driver hangs, be it in close(), is left behind.
+        """
+        deadline = time.monotonic() + timeout
+        with self._lock:
+            self._stopping.set()  # from here on no reader is appointed
+            readers = list(self._readers)
+        self._heartbeats.end(self.stage)
+        for reader in readers:
+            reader.dismiss()
+        for thread in (*readers, self._watch):
+            if thread.ident is not None:  # started
+                thread.join(max(0.0, deadline - time.monotonic()))
+
+    def deliver(self, reader: _Reader, image: Image, taken: float, shows: Picture) -> None:
+        """A picture that *reader* read; ignored from one who was replaced meanwhile."""
+        with self._lock:
+            if reader is not self._readers[-1] or self._stopping.is_set():
+                return
+            self.frames += 1
+            gap = taken - (self.taken or taken)
+            self.taken = taken
+            if shows == "frozen":
+                self._tell("stale", f"the picture stands still for {self.freeze_s:g} s")
+                self._slots.drop(self.name)
+            elif self.status != "online":
+                self._tell("online", "", f"{image.shape[1]}x{image.shape[0]}")
+                self._slow = False
+            elif gap >= SLOW_S and not self._slow:
+                self._slow = True
+                log.info("camera %s: slow: a picture every %.1f s", self.name, gap)
+            self.picture = shows
+            if self.dark != (shows == "dark"):
+                self.dark = not self.dark
+                news = "dark: night, or a covered lens" if self.dark else "light"
+                log.info("camera %s: %s", self.name, news)
+            if shows != "frozen":
+                self.dropped += self._slots.put(Frame(image, taken, time.time(), self.frames, self.name))
+
+    def failed(self, reader: _Reader, error: Exception) -> None:
+        """*reader*'s source failed, or came to its regular end, as *error* says."""
+        with self._lock:
+            if reader is not self._readers[-1] or self._stopping.is_set():
+                return
+            if isinstance(error, EndOfStreamError):
+                self.ended = True
+                self._tell("offline", "ended")
+            elif isinstance(error, EdgeError):
+                self._tell("offline", str(error))
+            else:  # a fault of ours or of a driver's binding: told like any other, and tried again
+                words = f"{type(error).__name__}: {' '.join(str(error).split())}"
+                level = logging.DEBUG if words == self._unforeseen else logging.ERROR
+                self._unforeseen = words
+                log.log(level, "camera %s: an error nobody foresaw", self.name, exc_info=error)
+                self._tell("offline", words)
+
+    def not_closed(self, error: Exception) -> None:
+        """A reader's source raised *error* in close(): reported once, there is nothing else to be done."""
+        level = logging.DEBUG if self._close_failed else logging.WARNING
+        self._close_failed = True
+        log.log(level, "camera %s: the driver failed to close it", self.name, exc_info=error)
+
+    def _supervise(self) -> None:
+        while not self._stopping.wait(self._stall_s / 10):
+            lost = False
+            with self._lock:
+                if self.ended:
+                    self._heartbeats.end(self.stage)
+                    return
+                self._readers = [r for r in self._readers[:-1] if r.is_alive()] + self._readers[-1:]
+                reader = self._readers[-1]
+                silent_s = reader.silent_s()
+                # A source knows how far apart its pictures come: the limits follow.
+                stall_s = max(self._stall_s, reader.patience)
+                give_up_s = stall_s + self._give_up_s - self._stall_s
+                # While the source has it, the watch answers for the reader: what does not flow becomes
+                # offline, with its reason, and that is the wait it declares.
+                if reader.in_source and silent_s < _HOPELESS_S:
+                    self.stage.beat()
+                if silent_s > give_up_s:
+                    self._tell("offline", reader.complaint(silent_s))
+                    lost = len(self._readers) < _MOST_READERS
+                elif not reader.is_alive():  # an error of ours, told by threading.excepthook
+                    lost = True
+                elif silent_s > stall_s and self.status == "online":
+                    self._tell("stale", reader.complaint(silent_s))
+                elif silent_s > self._give_up_s and not self.told:
+                    self._tell("offline", reader.complaint(silent_s))
+            if lost:
+                reader.dismiss()
+                self._appoint()
+
+    def _appoint(self) -> None:
+        with self._lock:
+            if not self._stopping.is_set():
+                self._readers.append(_Reader(self))
+                self._readers[-1].start()
+
+    def _tell(self, status: CameraStatus, reason: str, detail: str = "") -> None:
+        """Log and hand on a change; what stays as it was, a failure that repeats itself too, is no news."""
+        with self._lock:
+            if self._stopping.is_set() or (status == self.status and self.told):
+                return
+            self.status, self.reason, self.told = status, reason, True
+            self.picture = None
+            if reason in ("", "ended"):
+                log.info("camera %s: %s %s", self.name, status, reason or detail)
+            else:
+                log.warning("camera %s: %s: %s", self.name, status, reason)
+            self._on_status(status, reason)
+
+
+class _Reader(threading.Thread):
+    """Opens, reads and closes a camera's source, again and again, until it is dismissed or the source ends.
+
+    Nobody else calls the source, but for interrupt(): a driver that hangs costs this thread alone.
+    """
+
+    def __init__(self, capture: Capture) -> None:
+        super().__init__(name=f"capture {capture.name}", daemon=True)
+        self._capture = capture
+        self._dismissed = threading.Event()
+        self._source: Source | None = None
+        self.in_source = False  # opens, reads or closes it
+        self._closing = False
+        self._busy_since: float | None = None  # in the call under way, monotonic s
+        self._flowed = False  # the last opening gave pictures
+
+    def silent_s(self) -> float:
+        """For how many seconds a call to the source has not come back."""
+        since = self._busy_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    @property
+    def patience(self) -> float:
+        """Seconds that the source itself grants the call under way; 0 where it does not say."""
+        return 0.0 if self._closing else getattr(self._source, "patience", 0.0)
+
+    def complaint(self, silent_s: float) -> str:
+        return f"{'the driver does not close it' if self._closing else 'no picture'} for {silent_s:.0f} s"
+
+    def dismiss(self) -> None:
+        """Ask it to end: at once if it waits, else as soon as the source lets it go."""
+        self._dismissed.set()
+        source = self._source
+        if source is not None:
+            source.interrupt()
+
+    def run(self) -> None:
+        first_s, last_s = self._capture.retry_s
+        delay_s = first_s
+        ended = False
+        while not self._dismissed.is_set():
+            began = time.monotonic()
+            self._flowed = False
+            try:
+                self._read_all()
+            except Exception as error:
+                ended = isinstance(error, EndOfStreamError)
+                self._capture.failed(self, error)  # first: to close it may take for ever
+            self._close()
+            if ended:
+                return
+            if time.monotonic() - began > _FLOW_S and self._flowed:
+                delay_s = first_s
+            self._capture.stage.wait("before it is opened again", delay_s + FRESH_S)
+            # Several cameras behind one switch that comes back are not to knock at the same moment.
+            self._dismissed.wait(delay_s * random.uniform(0.5, 1.0))
+            delay_s = min(2 * delay_s, last_s)
+
+    def _read_all(self) -> None:
+        """Open the source and deliver until it fails or this reader is dismissed."""
+        self.in_source, self._busy_since = True, time.monotonic()
+        source = self._source = self._capture.open_source()
+        capture = self._capture
+        sight: Sight | None = None
+        damaged = 0
+        while not self._dismissed.is_set():
+            # To show a still picture for long is what such a source is for.
+            self._busy_since = None if source.still else time.monotonic()
+            self.in_source = True
+            image = source.read()
+            taken = time.monotonic()
+            self.in_source, self._busy_since = False, None
+            if sight is None:  # what a network source is, its first read tells
+                freeze_s, dark_s, still = capture.freeze_s, capture.dark_s, source.still
+                sight = Sight(freeze_s=freeze_s, dark_s=dark_s, still=still, dark=capture.dark)
+            before, damaged = damaged, getattr(source, "damaged", 0)
+            capture.damaged += damaged - before
+            capture.deliver(self, image, taken, sight.judge(image, taken))
+            self._flowed = True
+            capture.stage.beat()
+
+    def _close(self) -> None:
+        source, self._source = self._source, None
+        if source is not None:
+            self.in_source, self._busy_since, self._closing = True, time.monotonic(), True
+            try:
+                source.close()
+            except Exception as error:
+                self._capture.not_closed(error)
+        self.in_source, self._busy_since, self._closing = False, None, False
