@@ -40,7 +40,10 @@ def ended(work: Callable[[], int], interrupted: str = "") -> int:
         if sys.flags.dev_mode:
             raise
         told = " ".join(masked(str(error)).split())
-        print(f"unexpected {type(error).__name__}: {told}; please report it to the makers", file=sys.stderr)
+        print(
+            f"unexpected {type(error).__name__}: {told}; this is a bug, please report it with the log",
+            file=sys.stderr,
+        )
         return 1
     return code
 
@@ -76,7 +79,7 @@ def whole(least: int = 0, most: int | None = None) -> Callable[[str], int]:
         if value < least or (most is not None and value > most):
             upwards = "on" if most is None else f"to {most}"
             raise argparse.ArgumentTypeError(
-                f"found {text!a}, a whole number from {least} {upwards} would do"
+                f"found {text!a}; expected a whole number from {least} {upwards}"
             )
         return value
 
@@ -93,7 +96,7 @@ def number(least: float = -math.inf) -> Callable[[str], float]:
             value = math.nan
         if not (math.isfinite(value) and value >= least):
             upwards = "" if least == -math.inf else f" from {least:g} on"
-            raise argparse.ArgumentTypeError(f"found {text!a}, a number{upwards} would do")
+            raise argparse.ArgumentTypeError(f"found {text!a}; expected a number{upwards}")
         return value
 
     return parse

@@ -23,7 +23,7 @@ Point = tuple[float, float]
 
 
 class EdgeError(Exception):
-    """What the user can mend: one line that says place, what was found and what would do."""
+    """What the user can mend: one line that says place, what is wrong and what was expected."""
 
     exit_code = 1
 

@@ -71,7 +71,7 @@ def _blazeface(file: Path, content: bytes) -> DetectorCard:
         training={"made by": "Google (MediaPipe)", "licence": "Apache-2.0"},
         data=({"name": "not published", "licence": "not published", "used_for": "training"},),
         intended_use="Finds faces near the camera, a fifth of the picture and more.",
-        limits="Faces far away, of a crowd, and from the side. Nobody here measured it on its makers' data.",
+        limits="Faces far away, of a crowd, and from the side. It was not measured on its authors' data.",
     )
 
 

@@ -25,19 +25,19 @@ def load(path: Path) -> Any:
     model = opened(path)
     shape = tuple(model.input_shape) if len(model.inputs) == 1 else None
     if shape is None or len(shape) != 4:
-        raise EdgeError(f"{path}: input {model.input_shape}; one of (n, height, width, 1) would do")
+        raise EdgeError(f"{path}: input {model.input_shape}; expected one of (n, height, width, 1)")
     if None in shape[1:]:
         raise EdgeError(
             f"{path}: input {shape} of no fixed size, which no accelerator's compiler takes; "
-            "built with keras.Input((height, width, 1)) it would do"
+            "build it with keras.Input((height, width, 1))"
         )
     if shape[3] != 1:
         raise EdgeError(
             f"{path}: input {shape} of {shape[3]} channels; the daemon gives luma: "
-            "one of (n, height, width, 1) would do"
+            "expected one of (n, height, width, 1)"
         )
     if len(model.outputs) != 1 or tuple(model.output_shape[1:]) != (len(LABELS),):
-        raise EdgeError(f"{path}: output {model.output_shape}; {len(LABELS)} labels would do")
+        raise EdgeError(f"{path}: output {model.output_shape}; expected {len(LABELS)} labels")
     if not _is_saved_model(path):
         _logits(model, path)
     return model
@@ -46,11 +46,11 @@ def load(path: Path) -> Any:
 def opened(path: Path) -> Any:
     """The Keras network at *path*, whatever it takes and gives; a SavedModel comes as a single layer."""
     if not path.exists():
-        raise EdgeError(f"{path}: no such file; a run's model.keras would do")
+        raise EdgeError(f"{path}: no such file; expected a run's model.keras")
     if path.is_dir() and not _is_saved_model(path):
-        raise EdgeError(f"{path}: a folder without saved_model.pb; a run's model.keras would do")
+        raise EdgeError(f"{path}: a folder without saved_model.pb; expected a run's model.keras")
     if path.suffix == ".tflite":
-        raise EdgeError(f"{path}: a device's file already; the network that it was made from would do")
+        raise EdgeError(f"{path}: a device's file already; expected the network that it was made from")
     os.environ["KERAS_BACKEND"] = "tensorflow"  # the converter reads TensorFlow graphs only
     try:
         with quiet(show_on_error=False):
@@ -63,13 +63,13 @@ def opened(path: Path) -> Any:
     except EdgeError:
         raise
     except ImportError as error:
-        raise EdgeError(f"{error}; `pip install emotion-edge[quantize]` would do") from error
+        raise EdgeError(f"{error}; run `pip install emotion-edge[quantize]`") from error
     except Exception as error:  # keras raises whatever its archive reader does
         said = " ".join(str(error).split())
         if "lambda" in said.lower():
             raise EdgeError(
                 f"{path}: holds a Lambda layer, Python code that no device's file can hold; "
-                "Keras layers that do the same would do"
+                "use Keras layers that do the same"
             ) from error
         raise EdgeError(f"{path}: not a Keras model: {said[:200]}{_older(path)}") from error
 
@@ -98,8 +98,8 @@ def _older(path: Path) -> str:
     if not keras2.is_older(version):
         return ""
     return (
-        f"; saved by Keras {version}: the SavedModel folder that tf.saved_model.save(model, folder) "
-        "writes there would do"
+        f"; saved by Keras {version}; save it there by tf.saved_model.save(model, folder) and name "
+        "that folder"
     )
 
 
@@ -237,7 +237,7 @@ def _logits(model: Any, path: Path) -> Any:
             if not isinstance(layer, through):
                 break
     raise EdgeError(
-        f"{path}: ends in {type(last).__name__} {last.name!r}; a dense layer and softmax would do"
+        f"{path}: ends in {type(last).__name__} {last.name!r}; expected a dense layer and softmax"
     )
 
 

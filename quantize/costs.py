@@ -78,7 +78,7 @@ def confided(data: Data, asked: str | None) -> LabelSet:
     for one in found:
         if one.name == CONFIDED[asked]:
             return one
-    raise EdgeError(f"--confidence {asked}: the data has no FER+ votes; --confidence fer2013 would do")
+    raise EdgeError(f"--confidence {asked}: the data has no FER+ votes; use --confidence fer2013")
 
 
 def costs(probabilities: Mapping[str, Floats], before: Floats, data: Data) -> list[Cost]:

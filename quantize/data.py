@@ -38,34 +38,34 @@ def read_data(path: Path, height: int, width: int, calibrate: int, seed: int, or
     *order* says what the labels' numbers mean. EdgeError, in one line, for what is missing.
     """
     if calibrate < FEWEST_OF_LABEL * len(LABELS):
-        raise EdgeError(f"--calibrate {calibrate}: {FEWEST_OF_LABEL * len(LABELS)} pictures or more would do")
+        raise EdgeError(f"--calibrate {calibrate}: expected {FEWEST_OF_LABEL * len(LABELS)} pictures or more")
     if seed < 0:
-        raise EdgeError(f"--seed {seed}: 0 or more would do")
+        raise EdgeError(f"--seed {seed}: expected 0 or more")
     try:
         with path.open("rb") as file, np.load(file) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except OSError as error:
-        raise EdgeError(f"{path}: {error.strerror or error}; a run's calibration.npz would do") from error
+        raise EdgeError(f"{path}: {error.strerror or error}; expected a run's calibration.npz") from error
     except Exception as error:  # of a damaged one numpy passes on what zipfile, zlib and tokenize raise
-        raise EdgeError(f"{path}: not an npz archive; a run's calibration.npz would do") from error
+        raise EdgeError(f"{path}: not an npz archive; expected a run's calibration.npz") from error
     for name in ("images", "labels", "usage"):
         if name not in arrays:
             found = ", ".join(sorted(arrays)) or "nothing"
-            raise EdgeError(f"{path}: no array {name!r}, found {found}; a run's calibration.npz would do")
+            raise EdgeError(f"{path}: no array {name!r}, found {found}; expected a run's calibration.npz")
     images, labels, usage = arrays["images"], arrays["labels"], arrays["usage"]
     if images.dtype != np.uint8 or images.ndim != 3 or not images.size:
-        raise EdgeError(f"{path}: images {images.dtype} {images.shape}; uint8 (n, height, width) would do")
+        raise EdgeError(f"{path}: images {images.dtype} {images.shape}; expected uint8 (n, height, width)")
     n = len(images)
     votes = arrays.get("ferplus", np.zeros((n, len(_LABEL_OF_VOTE)), np.uint8))
     if labels.dtype.kind not in "iu":
-        raise EdgeError(f"{path}: labels {labels.dtype}; integers would do")
+        raise EdgeError(f"{path}: labels {labels.dtype}; expected integers")
     if labels.shape == (n,) and n and not 0 <= labels.min() <= labels.max() < len(order.of_number):
         last = len(order.of_number) - 1
-        raise EdgeError(f"{path}: labels {labels.min()} to {labels.max()}; 0 to {last} would do")
+        raise EdgeError(f"{path}: labels {labels.min()} to {labels.max()}; expected 0 to {last}")
     labels = ours(labels.astype(np.int64), order)
     for name, array, shape in (("labels", labels, (n,)), ("usage", usage, (n,)), ("ferplus", votes, (n, 10))):
         if array.shape != shape:
-            raise EdgeError(f"{path}: {name} {array.shape}; {shape} would do, as there are {n} images")
+            raise EdgeError(f"{path}: {name} {array.shape}; expected {shape}, as there are {n} images")
     if (strange := labels < 0).any():
         print(f"{path}: left out: {strange.sum()} rows of labels that are none of ours (--labels)")
         usage = np.where(strange, _LEFT_OUT, usage)
@@ -86,7 +86,7 @@ def _balanced(labels: Indices, rows: Indices, count: int, seed: int, path: Path)
     for label, queue in zip(LABELS, queues, strict=True):
         if len(queue) < FEWEST_OF_LABEL:
             raise EdgeError(
-                f"{path}: {len(queue)} Training pictures of {label}; {FEWEST_OF_LABEL} a label would do"
+                f"{path}: {len(queue)} Training pictures of {label}; expected {FEWEST_OF_LABEL} a label"
             )
     chosen: list[int] = []
     while len(chosen) < count and any(queues):

@@ -130,7 +130,7 @@ def _run(model: onnx.ModelProto, images: Image) -> Iterator[dict[str, Floats]]:
 def _tidy(model: onnx.ModelProto, outputs: Sequence[str] | None = None) -> onnx.ModelProto:
     """*model* with nodes ordered and everything named by its place, so that equal graphs are equal bytes.
 
-    The makers of these graphs number tensors by what their process did before, and order nodes by hash.
+    Those tools number tensors by what their process did before, and order nodes by hash.
     *outputs*: new names of its outputs, which come in the order of these names.
     """
     graph = model.graph

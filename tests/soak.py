@@ -69,7 +69,7 @@ def main(wanted: list[str]) -> int:
     logging.basicConfig(level="ERROR")  # outages are what it is here for
     faults = FULL if os.environ.get("SOAK") == "full" else SHORT
     if unknown := set(wanted) - set(faults):
-        print(f"soak: no row {', '.join(sorted(unknown))}; {', '.join(faults)} would do", file=sys.stderr)
+        print(f"soak: no row {', '.join(sorted(unknown))}; expected {', '.join(faults)}", file=sys.stderr)
         return 1
     figures: list[Figure] = []
     broken = []

@@ -98,7 +98,7 @@ def test_a_wrong_configuration_ends_with_78_and_a_line_for_each_mistake(tmp_path
     assert done.stdout == ""
     assert done.stderr == (
         "config.toml:2: mqtt.prot: unknown key; did you mean 'port'?\n"
-        "config.toml:3: mqtt.port: found 0, a whole number from 1 to 65535 would do\n"
+        "config.toml:3: mqtt.port: found 0; expected a whole number from 1 to 65535\n"
     )
 
 

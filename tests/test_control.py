@@ -168,7 +168,7 @@ def test_a_switch_that_is_refused_changes_and_tells_nothing(
     assert not node.send("hall/hold/set", b"soon")
     assert [message.topic for message in node.sink.messages[told:] if "hold" in message.topic] == []
     assert (node.counts, node.file.exists()) == (CommandHealth(0, 1), False)
-    assert lines(caplog) == [f"{HALL}/hold/set: refused: found 'soon', a plain number from 0 to 60 would do"]
+    assert lines(caplog) == [f"{HALL}/hold/set: refused: found 'soon'; expected a plain number from 0 to 60"]
 
 
 def test_a_camera_is_restarted_by_name(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,9 +183,9 @@ def test_a_camera_is_restarted_by_name(node: Node, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("payload", "error"),
     [
-        (b'{"camera":"attic"}', "no camera 'attic'; hall, porch would do"),
+        (b'{"camera":"attic"}', "no camera 'attic'; expected hall, porch"),
         (b'{"camera":"porch"}', "camera porch is disabled; enable it"),
-        (b"{}", "camera: a name in quotes would do"),
+        (b"{}", "camera: expected a name in quotes"),
         (b'{"camera":"hall","force":true}', "unknown key 'force'; restart_camera takes camera, transaction"),
     ],
 )

@@ -219,7 +219,7 @@ def test_a_broker_that_goes_ends_the_watch(broker: Mosquitto, fleet: RunFleet) -
 def test_a_port_that_is_none_is_refused(port: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["fleet", "--port", port])
-    assert f"found '{port}', a whole number from 1 to 65535 would do" in capsys.readouterr().err
+    assert f"found '{port}'; expected a whole number from 1 to 65535" in capsys.readouterr().err
 
 
 def test_a_broker_that_wants_a_password_gets_the_configured_one(

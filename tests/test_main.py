@@ -38,7 +38,7 @@ def test_what_nobody_foresaw_is_one_line_too(
     monkeypatch.setattr(probe, "run", broken)
     assert main(["probe"]) == 1
     told = capsys.readouterr().err
-    assert told == "unexpected RuntimeError: a fault of ours; please report it to the makers\n"
+    assert told == "unexpected RuntimeError: a fault of ours; this is a bug, please report it with the log\n"
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:

@@ -76,7 +76,7 @@ def test_votes_that_are_not_there_cannot_choose_the_temperature(
     squares_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert quantize(squares_run, tmp_path / "out", "--confidence", "plus7") == 1
-    told = "--confidence plus7: the data has no FER+ votes; --confidence fer2013 would do"
+    told = "--confidence plus7: the data has no FER+ votes; use --confidence fer2013"
     assert capsys.readouterr().err.splitlines()[-1] == told
     assert not (tmp_path / "out").exists()
 
@@ -91,7 +91,7 @@ def test_a_drop_over_the_allowed_exits_3_and_leaves_what_was_there(
     squares_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "emotion.tflite").write_bytes(b"old")
-    assert quantize(squares_run, tmp_path, "--max-drop", "-100") == 3  # only a miracle would do
+    assert quantize(squares_run, tmp_path, "--max-drop", "-100") == 3  # nothing could be that good
     assert [path.name for path in tmp_path.iterdir()] == ["emotion.tflite"]
     assert (tmp_path / "emotion.tflite").read_bytes() == b"old"
     assert "--max-drop allows -100; nothing was written" in capsys.readouterr().err
@@ -143,21 +143,21 @@ def test_wrong_inputs_get_one_line_exit_1_and_write_nothing(
 
     assert (
         told(model=tmp_path / "no.keras")
-        == f"{tmp_path}/no.keras: no such file; a run's model.keras would do"
+        == f"{tmp_path}/no.keras: no such file; expected a run's model.keras"
     )
     for damaged in (text, half):
         assert told(model=damaged).startswith(f"{damaged}: not a Keras model: ")
     assert told(model=coloured) == (
         f"{coloured}: input (None, 32, 32, 3) of 3 channels; the daemon gives luma: "
-        "one of (n, height, width, 1) would do"
+        "expected one of (n, height, width, 1)"
     )
     assert told(data=tmp_path / "no.npz") == (
-        f"{tmp_path}/no.npz: No such file or directory; a run's calibration.npz would do"
+        f"{tmp_path}/no.npz: No such file or directory; expected a run's calibration.npz"
     )
     for damaged in (text, cut):
-        assert told(data=damaged) == f"{damaged}: not an npz archive; a run's calibration.npz would do"
-    assert told(data=no_fear) == f"{no_fear}: 0 Training pictures of fear; 10 a label would do"
-    assert told(data=three) == f"{three}: 1 Training pictures of angry; 10 a label would do"
+        assert told(data=damaged) == f"{damaged}: not an npz archive; expected a run's calibration.npz"
+    assert told(data=no_fear) == f"{no_fear}: 0 Training pictures of fear; expected 10 a label"
+    assert told(data=three) == f"{three}: 1 Training pictures of angry; expected 10 a label"
     assert told(out=blocked) == f"{blocked}: not a folder; --out needs one"
     assert not new.exists()
 
@@ -172,7 +172,7 @@ def test_a_network_without_softmax_at_its_end_is_named(
     bare.save(tmp_path / "bare.keras")
     assert quantize(squares_run, tmp_path / "out", model=tmp_path / "bare.keras") == 1
     assert capsys.readouterr().err == (
-        f"{tmp_path}/bare.keras: ends in Dense 'scores'; a dense layer and softmax would do\n"
+        f"{tmp_path}/bare.keras: ends in Dense 'scores'; expected a dense layer and softmax\n"
     )
 
 

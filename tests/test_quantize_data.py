@@ -43,7 +43,7 @@ def test_the_labels_numbers_follow_the_order_and_others_are_left_out(
 ) -> None:
     eight = np.where(np.arange(280) % 40 == 39, 7, LABELS)
     path = archive(tmp_path / "data.npz", labels=eight)
-    with pytest.raises(EdgeError, match=r"labels 0 to 7; 0 to 6 would do"):
+    with pytest.raises(EdgeError, match=r"labels 0 to 7; expected 0 to 6"):
         read_data(path, 48, 48, 70, seed=1)
     affectnet = order("neutral,happy,sad,surprise,fear,disgust,anger,contempt")
     data = read_data(path, 48, 48, 70, seed=1, order=affectnet)
@@ -78,23 +78,23 @@ def told(path: Path, calibrate: int = 70, seed: int = 0) -> str:
 @pytest.mark.parametrize(
     ("arrays", "line"),
     [
-        ({"labels": None}, "no array 'labels', found images, usage; a run's calibration.npz would do"),
-        ({"images": np.uint8(3)}, "images uint8 (); uint8 (n, height, width) would do"),
+        ({"labels": None}, "no array 'labels', found images, usage; expected a run's calibration.npz"),
+        ({"images": np.uint8(3)}, "images uint8 (); expected uint8 (n, height, width)"),
         (
             {"images": np.zeros((280, 0, 48), np.uint8)},
-            "images uint8 (280, 0, 48); uint8 (n, height, width) would do",
+            "images uint8 (280, 0, 48); expected uint8 (n, height, width)",
         ),
         (
             {"images": np.zeros((280, 48, 48), np.float32)},
-            "images float32 (280, 48, 48); uint8 (n, height, width) would do",
+            "images float32 (280, 48, 48); expected uint8 (n, height, width)",
         ),
-        ({"labels": np.array(["happy"] * 280)}, "labels <U5; integers would do"),
-        ({"labels": LABELS[:9]}, "labels (9,); (280,) would do, as there are 280 images"),
-        ({"labels": LABELS + 1}, "labels 1 to 7; 0 to 6 would do"),
-        ({"labels": LABELS - (LABELS == 2)}, "0 Training pictures of fear; 10 a label would do"),
+        ({"labels": np.array(["happy"] * 280)}, "labels <U5; expected integers"),
+        ({"labels": LABELS[:9]}, "labels (9,); expected (280,), as there are 280 images"),
+        ({"labels": LABELS + 1}, "labels 1 to 7; expected 0 to 6"),
+        ({"labels": LABELS - (LABELS == 2)}, "0 Training pictures of fear; expected 10 a label"),
         ({"usage": USAGE * 2}, "no PublicTest rows (usage 1), which the loss is measured on"),
         ({"ferplus": np.zeros((280, 9), np.uint8)},
-         "ferplus (280, 9); (280, 10) would do, as there are 280 images"),
+         "ferplus (280, 9); expected (280, 10), as there are 280 images"),
     ],
 )  # fmt: skip
 def test_arrays_that_do_not_fit_are_named(tmp_path: Path, arrays: dict[str, Any], line: str) -> None:
@@ -103,16 +103,16 @@ def test_arrays_that_do_not_fit_are_named(tmp_path: Path, arrays: dict[str, Any]
 
 def test_too_few_pictures_and_odd_seeds_are_refused(tmp_path: Path) -> None:
     path = archive(tmp_path / "data.npz")
-    assert told(path, calibrate=0) == "--calibrate 0: 70 pictures or more would do"
-    assert told(path, seed=-1) == "--seed -1: 0 or more would do"
+    assert told(path, calibrate=0) == "--calibrate 0: expected 70 pictures or more"
+    assert told(path, seed=-1) == "--seed -1: expected 0 or more"
 
 
 def test_what_is_no_archive_is_one_line(tmp_path: Path) -> None:
     np.save(tmp_path / "images.npy", np.zeros((280, 48, 48), np.uint8))
     (tmp_path / "empty.npz").touch()
     for name in ("images.npy", "empty.npz"):
-        assert told(tmp_path / name) == "not an npz archive; a run's calibration.npz would do"
-    assert told(tmp_path) == "Is a directory; a run's calibration.npz would do"
+        assert told(tmp_path / name) == "not an npz archive; expected a run's calibration.npz"
+    assert told(tmp_path) == "Is a directory; expected a run's calibration.npz"
 
 
 def test_damaged_archives_get_one_line_or_an_answer_never_a_traceback(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_the_earlier_projects_networks_and_a_mobilenet_give_no_concern(good: Any
     assert explain(good()) == []
 
 
-def test_the_bad_networks_layers_are_named_with_what_happens_and_what_would_do() -> None:
+def test_the_bad_networks_layers_are_named_with_what_happens_and_what_to_do() -> None:
     concerns = explain(bad())
     assert [(concern.layer, concern.severity, concern.what) for concern in concerns] == [
         ("swished", "warning", "swish (silu)"),
@@ -103,7 +103,7 @@ def test_the_bad_networks_layers_are_named_with_what_happens_and_what_would_do()
     ]
     assert told(concerns)[0] == (
         "warning: swished: swish (silu): becomes LOGISTIC and MUL, each rounded again; its dip below zero "
-        "gets few of the 256 steps; ReLU or ReLU6, which are fused into the convolution before, would do"
+        "gets few of the 256 steps; use ReLU or ReLU6, which are fused into the convolution before"
     )
 
 

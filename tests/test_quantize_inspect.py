@@ -134,8 +134,8 @@ def test_what_is_no_model_gets_one_line(tmp_path: Path) -> None:
     assert told("half.tflite", whole[: len(whole) // 2]).endswith("; copy the file again")
     assert told("text.onnx", b"hello, world").startswith("not a whole ONNX file")
     assert told("text.keras", b"hello, world").startswith("not a Keras model")
-    assert told("notes.txt", b"hello") == ".txt; one of .tflite, .onnx, .keras, .h5 would do"
-    assert told("none", b"hello") == "no suffix; one of .tflite, .onnx, .keras, .h5 would do"
+    assert told("notes.txt", b"hello") == ".txt; expected one of .tflite, .onnx, .keras, .h5"
+    assert told("none", b"hello") == "no suffix; expected one of .tflite, .onnx, .keras, .h5"
 
 
 def mutants(content: bytes, count: int) -> list[bytes]:

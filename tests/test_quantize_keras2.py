@@ -151,8 +151,7 @@ def test_what_cannot_be_helped_gets_a_line_with_version_and_way(keras: Any, tmp_
     assert "\n" not in line
     assert "MyAttention" in line
     assert line.endswith(
-        "; saved by Keras 2.4.0: the SavedModel folder that tf.saved_model.save(model, folder) writes there "
-        "would do"
+        "; saved by Keras 2.4.0; save it there by tf.saved_model.save(model, folder) and name that folder"
     )
 
 

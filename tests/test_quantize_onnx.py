@@ -99,7 +99,7 @@ def test_all_files_agree(squares_files: Path) -> None:
 
 
 def test_the_same_network_gives_the_same_bytes_in_any_process(squares_run: Path, tmp_path: Path) -> None:
-    """Its makers number and order by hash and by what was made before: here twice, and once elsewhere."""
+    """Its writers order by hash and by what was made before: here twice, and once elsewhere."""
     content = convert.to_float(convert.load(squares_run / "model.keras"))
     shown = pictures(14)[0]
     made = to_onnx(content, shown)

@@ -132,4 +132,4 @@ def test_an_allowed_drop_that_is_no_number_is_refused(
 
     with pytest.raises(SystemExit):
         main(["no.keras", "--data", "no.npz", "--out", "o", f"--max-drop={points}"])
-    assert f"found '{points}', a number would do" in capsys.readouterr().err
+    assert f"found '{points}'; expected a number" in capsys.readouterr().err

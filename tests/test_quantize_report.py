@@ -229,7 +229,7 @@ def test_without_matplotlib_it_is_text_and_a_line_says_why(
     assert "![" not in (report / "report.md").read_text()
     said = capsys.readouterr().out
     assert "report without pictures: " in said
-    assert "`pip install emotion-edge[quantize]` would do" in said
+    assert "run `pip install emotion-edge[quantize]`" in said
     assert not (tmp_path / "out" / "report").exists()
 
 

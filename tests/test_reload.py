@@ -71,7 +71,7 @@ def test_a_file_with_mistakes_changes_nothing_and_health_says_so_until_it_is_men
         answer = ask(heard, "reload", b'{"transaction":"bad"}')
         line = good.count("\n") + 2
         first = f"{daemon.config.name}:{line}: report.hold: unknown key; did you mean 'hold_s'?"
-        second = f"{daemon.config.name}:{line + 1}: report.margin: found 7, a number from 0 to 0.5 would do"
+        second = f"{daemon.config.name}:{line + 1}: report.margin: found 7; expected a number from 0 to 0.5"
         assert answer == {"status": "error", "error": f"{first}\n{second}", "transaction": "bad"}
         assert eventually(lambda: health(heard)["config"] == {"ok": False, "error": first})
 

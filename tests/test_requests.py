@@ -27,7 +27,7 @@ def test_a_request_is_one_flat_object(command: str, payload: bytes, request_: Re
     assert parse_request(command, payload) == request_
 
 
-TRANSACTION = "transaction: a string of at most 128 characters or a number would do"
+TRANSACTION = "transaction: expected a string of at most 128 characters or a number"
 
 
 @pytest.mark.parametrize(
@@ -39,8 +39,8 @@ TRANSACTION = "transaction: a string of at most 128 characters or a number would
         (b'{"transaction": "\0"}', 'not JSON: \'{"transaction": "\\x00"}\''),
         (b"\xff{}", "not UTF-8 text"),
         (b'{"transaction": "\xed\xa0\x80"}', "not UTF-8 text"),
-        (b"[]", 'not a JSON object; {"transaction": "1"} would do'),
-        (b"7", 'not a JSON object; {"transaction": "1"} would do'),
+        (b"[]", 'not a JSON object; expected {"transaction": "1"}'),
+        (b"7", 'not a JSON object; expected {"transaction": "1"}'),
         (b'{"transaction": 1, "transaction": 2}', "a key stands twice"),
         (b'{"transaction": NaN}', "NaN is no JSON number"),
         (b'{"transaction": -Infinity}', "-Infinity is no JSON number"),
@@ -53,7 +53,7 @@ TRANSACTION = "transaction: a string of at most 128 characters or a number would
         (b'{"transaction": [1]}', TRANSACTION),
         (b"[" * 4096, "nested too deeply"),
         (b'{"a":' * 800, "nested too deeply"),
-        (b"[" * 200 + b"]" * 200, 'not a JSON object; {"transaction": "1"} would do'),
+        (b"[" * 200 + b"]" * 200, 'not a JSON object; expected {"transaction": "1"}'),
         (b'{"camera": "hall"}', "unknown key 'camera'; reload takes transaction"),
         (b'{"file": "/etc/passwd"}', "unknown key 'file'; reload takes transaction"),
         (b'{"\\u001b[31m": 1}', "unknown key '\\x1b[31m'; reload takes transaction"),
@@ -67,7 +67,7 @@ def test_anything_else_is_refused_for_one_clear_reason(payload: bytes, reason: s
 
 @pytest.mark.parametrize("payload", [b"{}", b'{"camera": 7}', b'{"camera": null}', b'{"camera": "a\\nb"}'])
 def test_a_camera_is_a_name(payload: bytes) -> None:
-    with pytest.raises(RefusedRequest, match=r"^camera: a name in quotes would do$"):
+    with pytest.raises(RefusedRequest, match=r"^camera: expected a name in quotes$"):
         parse_request("restart_camera", payload)
 
 

@@ -59,7 +59,7 @@ def test_where_it_is_not_installed_the_extra_is_named(monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(EdgeError) as caught:
         OnnxRuntime(MODEL)
-    assert str(caught.value) == "no ONNX Runtime installed; `pip install 'emotion-edge[onnx]'` would do"
+    assert str(caught.value) == "no ONNX Runtime installed; run `pip install 'emotion-edge[onnx]'`"
 
 
 def test_a_provider_that_is_not_built_in_is_one_line() -> None:

@@ -259,4 +259,6 @@ def test_what_nobody_foresaw_while_loading_leaves_its_traceback_in_the_journal(p
     daemon.close()
     assert "CRITICAL the daemon ends by an error nobody foresaw" in daemon.log
     assert "in half_installed" in daemon.log
-    assert "unexpected KeyError: 'half installed'; please report it to the makers\n" in daemon.log
+    assert (
+        "unexpected KeyError: 'half installed'; this is a bug, please report it with the log\n" in daemon.log
+    )

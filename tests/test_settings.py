@@ -66,57 +66,58 @@ def test_all_mistakes_are_told_in_the_order_of_the_file() -> None:
         '[log]\nlevel = "INFO"\n[[camera]]\nname = "a"\n[[camera]]\nname = "b"\nfps = "fast"\n'
         "[nodes]\n[mqtt]\ntls = 'yes'\nport = 70000\n"
     ) == [
-        'config.toml:2: log.level: found "INFO", "debug", "info", "warning" or "error" would do; '
+        'config.toml:2: log.level: found "INFO"; expected "debug", "info", "warning" or "error"; '
         "did you mean 'info'?",
-        'config.toml:7: camera[1].fps: found "fast", a number from 0.5 to 120 would do',
+        'config.toml:7: camera[1].fps: found "fast"; expected a number from 0.5 to 120',
         "config.toml:8: nodes: unknown key; did you mean 'node'?",
-        'config.toml:10: mqtt.tls: found "yes", true or false would do',
-        "config.toml:11: mqtt.port: found 70000, a whole number from 1 to 65535 would do",
+        'config.toml:10: mqtt.tls: found "yes"; expected true or false',
+        "config.toml:11: mqtt.port: found 70000; expected a whole number from 1 to 65535",
     ]
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('[mqtt]\nport = "1883"', ':2: mqtt.port: found "1883", a whole number from 1 to 65535 would do'),
-        ("[mqtt]\nport = true", ":2: mqtt.port: found true, a whole number from 1 to 65535 would do"),
-        ("[mqtt]\nport = 1883.0", ":2: mqtt.port: found 1883.0, a whole number from 1 to 65535 would do"),
-        ("[mqtt]\nfaces_hz = inf", ":2: mqtt.faces_hz: found inf, a number from 0 to 10 would do"),
+        ('[mqtt]\nport = "1883"', ':2: mqtt.port: found "1883"; expected a whole number from 1 to 65535'),
+        ("[mqtt]\nport = true", ":2: mqtt.port: found true; expected a whole number from 1 to 65535"),
+        ("[mqtt]\nport = 1883.0", ":2: mqtt.port: found 1883.0; expected a whole number from 1 to 65535"),
+        ("[mqtt]\nfaces_hz = inf", ":2: mqtt.faces_hz: found inf; expected a number from 0 to 10"),
         ("[mqtt]\nhost = [1]",
-         ":2: mqtt.host: found an array, a host name or address without mqtt:// would do"),
+         ":2: mqtt.host: found an array; expected a host name or address without mqtt://"),
         ("[model]\nthreads = 0x" + "f" * 5000,
-         ":2: model.threads: found a number of more than 64 bits, a whole number from 1 to 4 would do"),
+         ":2: model.threads: found a number of more than 64 bits; expected a whole number from 1 to 4"),
         ("[report]\nhold_s = 0x" + "f" * 5000,
-         ":2: report.hold_s: found a number of more than 64 bits, a number from 0 to 60 would do"),
+         ":2: report.hold_s: found a number of more than 64 bits; expected a number from 0 to 60"),
         ("[report]\nhold_s = 1979-05-27",
-         ":2: report.hold_s: found a date or time, a number from 0 to 60 would do"),
+         ":2: report.hold_s: found a date or time; expected a number from 0 to 60"),
         ('[model]\nruntime = "onyx"',
-         ':2: model.runtime: found "onyx", "auto", "cpu", "edgetpu" or "onnx" would do; '
+         ':2: model.runtime: found "onyx"; expected "auto", "cpu", "edgetpu" or "onnx"; '
          "did you mean 'onnx'?"),
         ('[model]\nprovider = "gpu"',
-         ':2: model.provider: found "gpu", "cpu", "cuda" or "tensorrt" would do; did you mean \'cpu\'?'),
-        ('[detector]\nkind = "har"', ':2: detector.kind: found "har", "auto", "ssd", "yunet" or '
-         "\"haar\" would do; did you mean 'haar'?"),
-        ('[node]\nid = "a b"', ':2: node.id: found "a b", 1 to 64 letters, digits, _ and - would do'),
-        ('[node]\nid = "a\\n"', ':2: node.id: found "a…", 1 to 64 letters, digits, _ and - would do'),
+         ':2: model.provider: found "gpu"; expected "cpu", "cuda" or "tensorrt"; did you mean \'cpu\'?'),
+        ('[detector]\nkind = "har"', ':2: detector.kind: found "har"; expected "auto", "ssd", "yunet" or '
+         "\"haar\"; did you mean 'haar'?"),
+        ('[node]\nid = "a b"', ':2: node.id: found "a b"; expected 1 to 64 letters, digits, _ and -'),
+        ('[node]\nid = "a\\n"', ':2: node.id: found "a…"; expected 1 to 64 letters, digits, _ and -'),
         ('[detector]\nhost = "x"', ":2: detector.host: unknown key; it belongs in [mqtt]"),
-        ("mqtt = 5", ":1: mqtt: found 5, a table [mqtt] would do"),
-        ('[camera]\nname = "a"', ":1: camera: found a table, a table [[camera]] would do"),
-        ("camera = [3]", ":1: camera[0]: found 3, a table [[camera]] would do"),
-        ("camera = []", ":1: camera: found none, at least one [[camera]] would do"),
+        ("mqtt = 5", ":1: mqtt: found 5; expected a table [mqtt]"),
+        ('[camera]\nname = "a"', ":1: camera: found a table; expected a table [[camera]]"),
+        ("camera = [3]", ":1: camera[0]: found 3; expected a table [[camera]]"),
+        ("camera = []", ":1: camera: found none; expected at least one [[camera]]"),
         ('[[camera]]\nname = "status"',
-         ':2: camera[0].name: found "status", which is a topic of the node; another name would do'),
+         ':2: camera[0].name: found "status", which is a topic of the node; choose another name'),
         ("[[camera]]\n[[camera]]\n",
-         ':2: camera[1].name: found "cam", which camera[0] has; another name would do'),
+         ':2: camera[1].name: found "cam", which camera[0] has; choose another name'),
         ("[[camera]]\nfaces = 2", ':2: camera[0].faces: is only for source = "portraits"; leave it out'),
         ("[[camera]]\nwidth = 640",
          ":1: camera[0].height: width is set and height is not; set both or neither"),
         ("[[camera]]\nheight = 640",
          ":2: camera[0].height: height is set and width is not; set both or neither"),
-        ('[[camera]]\nsource = "portrait"', ':2: camera[0].source: found "portrait", "auto", "picamera", '
-         "\"portraits\", a device, an address, a file or a folder would do; did you mean 'portraits'?"),
+        ('[[camera]]\nsource = "portrait"', ':2: camera[0].source: found "portrait"; expected "auto"'
+         ', "picamera"'
+         ", \"portraits\", a device, an address, a file or a folder; did you mean 'portraits'?"),
         ('[[camera]]\nsource = "rtps://cam/1"',
-         ":2: camera[0].source: found rtps://, one of rtsp://, rtsps://, http://, https:// would do; "
+         ":2: camera[0].source: found rtps://; expected one of rtsp://, rtsps://, http://, https://; "
          "did you mean 'rtsps'?"),
         ('[[camera]]\nsource = "rtsp://me:12/34@cam/1"',
          ":2: camera[0].source: rtsp://…: unclear where its host is; write @ : / ? # % and space in a user "
@@ -129,18 +130,18 @@ def test_all_mistakes_are_told_in_the_order_of_the_file() -> None:
          ":4: mqtt.insecure: set beside mqtt.ca_file, which would not be looked at; keep one of the two"),
         ('[mqtt]\ntls = true\nkey_file = "config.toml"',
          ":3: mqtt.key_file: set, but no mqtt.cert_file; set both"),
-        ('[mqtt]\ntransport = "wss"', ':2: mqtt.transport: found "wss", "tcp" or "websockets" would do'),
+        ('[mqtt]\ntransport = "wss"', ':2: mqtt.transport: found "wss"; expected "tcp" or "websockets"'),
         ('[mqtt]\npath = "/broker"',
          ':2: mqtt.path: is only for transport = "websockets"; leave it out'),
         ('[mqtt]\ntransport = "websockets"\npath = "/a b"',
-         ':3: mqtt.path: found "/a b", a path that begins with / and has no spaces would do'),
+         ':3: mqtt.path: found "/a b"; expected a path that begins with / and has no spaces'),
         ('[mqtt]\npassword = "hunter2"', ":2: mqtt.password: set, but no mqtt.username; set both"),
         ('"a\\nb" = 1', ':1: "a…": unknown key'),
         ("x" * 90 + " = 1", f":1: \"{'x' * 40}…\": unknown key"),
         ("_env_file = 'x'", ":1: _env_file: unknown key"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_told_with_its_line_what_was_found_and_what_would_do(text: str, said: str) -> None:
+def test_a_mistake_is_told_with_its_line_what_was_found_and_what_was_expected(text: str, said: str) -> None:
     assert mistakes(text) == [f"config.toml{said}"]
 
 
@@ -180,8 +181,8 @@ def test_the_tilde_is_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_file_that_is_not_there_is_a_mistake(tmp_path: Path) -> None:
     assert mistakes('[model]\nfile = "a.tflite"') == [
-        f'config.toml:2: model.file: found "{tmp_path}/a.tflite", '
-        "the name of a file that is there and can be read would do"
+        f'config.toml:2: model.file: found "{tmp_path}/a.tflite"; '
+        "expected the name of a file that is there and can be read"
     ]
 
 
@@ -228,11 +229,11 @@ def test_mistakes_in_the_environment_are_told_by_the_variables_name(monkeypatch:
     assert mistakes("[mqtt]\nport = 0") == [
         "environment: EMOTION_EDGE_CAMERA__0__NAME: unknown; cameras are described in the file",
         "environment: EMOTION_EDGE_LOG__LEVEL: "
-        'found "chatty", "debug", "info", "warning" or "error" would do',
-        'environment: EMOTION_EDGE_MODEL__THREADS: found "two", a whole number from 1 to 4 would do',
+        'found "chatty"; expected "debug", "info", "warning" or "error"',
+        'environment: EMOTION_EDGE_MODEL__THREADS: found "two"; expected a whole number from 1 to 4',
         "environment: EMOTION_EDGE_MQTT: unknown; a key must follow, as in EMOTION_EDGE_MQTT__HOST",
         "environment: EMOTION_EDGE_MQTT__HOSTT: unknown; did you mean EMOTION_EDGE_MQTT__HOST?",
-        "config.toml:2: mqtt.port: found 0, a whole number from 1 to 65535 would do",
+        "config.toml:2: mqtt.port: found 0; expected a whole number from 1 to 65535",
     ]
 
 

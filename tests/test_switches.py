@@ -43,25 +43,25 @@ def test_a_switch_takes_plain_values(name: str, payload: bytes, value: bool | fl
 @pytest.mark.parametrize(
     ("name", "payload", "reason"),
     [
-        ("enabled", b"", "found nothing, ON or OFF would do"),
-        ("enabled", b"1", "found '1', ON or OFF would do"),
-        ("enabled", b"ON\0", "found 'ON\\x00', ON or OFF would do"),
-        ("enabled", "ＯＮ".encode(), "found '\\uff2f\\uff2e', ON or OFF would do"),
-        ("min_confidence", b"1.001", "found '1.001', a plain number from 0 to 1 would do"),
-        ("min_confidence", b"-0.5", "found '-0.5', a plain number from 0 to 1 would do"),
-        ("min_confidence", b"nan", "found 'nan', a plain number from 0 to 1 would do"),
-        ("min_confidence", b"1e-1", "found '1e-1', a plain number from 0 to 1 would do"),
-        ("min_confidence", b"0,5", "found '0,5', a plain number from 0 to 1 would do"),
-        ("min_confidence", b".\n", "found '.\\n', a plain number from 0 to 1 would do"),
-        ("hold", b" ", "found ' ', a plain number from 0 to 60 would do"),
-        ("hold", b"1 2", "found '1 2', a plain number from 0 to 60 would do"),
-        ("min_confidence", "٠".encode(), "found '\\u0660', a plain number from 0 to 1 would do"),
-        ("hold", b"61", "found '61', a plain number from 0 to 60 would do"),
-        ("hold", b"\xff\xfe", "found '\\\\xff\\\\xfe', a plain number from 0 to 60 would do"),
-        ("hold", b"9" * 99, f"found '{'9' * 24}' and 75 bytes more, a plain number from 0 to 60 would do"),
+        ("enabled", b"", "found nothing; expected ON or OFF"),
+        ("enabled", b"1", "found '1'; expected ON or OFF"),
+        ("enabled", b"ON\0", "found 'ON\\x00'; expected ON or OFF"),
+        ("enabled", "ＯＮ".encode(), "found '\\uff2f\\uff2e'; expected ON or OFF"),
+        ("min_confidence", b"1.001", "found '1.001'; expected a plain number from 0 to 1"),
+        ("min_confidence", b"-0.5", "found '-0.5'; expected a plain number from 0 to 1"),
+        ("min_confidence", b"nan", "found 'nan'; expected a plain number from 0 to 1"),
+        ("min_confidence", b"1e-1", "found '1e-1'; expected a plain number from 0 to 1"),
+        ("min_confidence", b"0,5", "found '0,5'; expected a plain number from 0 to 1"),
+        ("min_confidence", b".\n", "found '.\\n'; expected a plain number from 0 to 1"),
+        ("hold", b" ", "found ' '; expected a plain number from 0 to 60"),
+        ("hold", b"1 2", "found '1 2'; expected a plain number from 0 to 60"),
+        ("min_confidence", "٠".encode(), "found '\\u0660'; expected a plain number from 0 to 1"),
+        ("hold", b"61", "found '61'; expected a plain number from 0 to 60"),
+        ("hold", b"\xff\xfe", "found '\\\\xff\\\\xfe'; expected a plain number from 0 to 60"),
+        ("hold", b"9" * 99, f"found '{'9' * 24}' and 75 bytes more; expected a plain number from 0 to 60"),
     ],
 )
-def test_anything_else_is_refused_with_what_would_do(name: str, payload: bytes, reason: str) -> None:
+def test_anything_else_is_refused_with_what_was_expected(name: str, payload: bytes, reason: str) -> None:
     with pytest.raises(Refused) as refused:
         parse(name, payload)
     assert str(refused.value) == reason

@@ -19,7 +19,7 @@ GOOD = {
     "usage": np.array([0, 0, 1, 1], np.uint8),
     "ferplus": np.full((4, 10), 1, np.uint8),
 }
-DAMAGED = "not an npz archive, or damaged; what np.savez writes would do"
+DAMAGED = "not an npz archive, or damaged; expected what np.savez writes"
 
 
 def archive(folder: Path, **other: object) -> Path:
@@ -40,18 +40,21 @@ def complaint(path: Path) -> str:
 @pytest.mark.parametrize(
     ("other", "told"),
     [
-        ({"labels": np.array(["happy"] * 4)}, "labels <U5; whole numbers would do"),
-        ({"labels": np.array([0.7, 1, 2, 3])}, "labels float64; whole numbers would do"),
-        ({"labels": np.full(4, np.nan)}, "labels float64; whole numbers would do"),
+        ({"labels": np.array(["happy"] * 4)}, "labels <U5; expected whole numbers"),
+        ({"labels": np.array([0.7, 1, 2, 3])}, "labels float64; expected whole numbers"),
+        ({"labels": np.full(4, np.nan)}, "labels float64; expected whole numbers"),
         ({"labels": np.array(["happy", 1, 2, 3], object)}, DAMAGED),
-        ({"usage": np.array(["Training"] * 4)}, "usage <U8; whole numbers would do"),
-        ({"ferplus": GOOD["ferplus"] / 10}, "ferplus float64; whole numbers would do"),
-        ({"images": None, "delta": np.zeros(5, np.uint8)}, "delta uint8 (5,); uint8 (n, height, width) wo"),
+        ({"usage": np.array(["Training"] * 4)}, "usage <U8; expected whole numbers"),
+        ({"ferplus": GOOD["ferplus"] / 10}, "ferplus float64; expected whole numbers"),
+        (
+            {"images": None, "delta": np.zeros(5, np.uint8)},
+            "delta uint8 (5,); expected uint8 (n, height, width)",
+        ),
         (
             {"images": None, "delta": IMAGES / 255},
-            "delta float64 (4, 48, 48); uint8 (n, height, width) would",
+            "delta float64 (4, 48, 48); expected uint8 (n, height, width)",
         ),
-        ({"images": IMAGES[:, :0]}, "images uint8 (4, 0, 48); uint8 (n, height, width) would do"),
+        ({"images": IMAGES[:, :0]}, "images uint8 (4, 0, 48); expected uint8 (n, height, width)"),
     ],
 )
 def test_arrays_of_another_kind_are_refused(tmp_path: Path, other: dict[str, object], told: str) -> None:
@@ -61,11 +64,11 @@ def test_arrays_of_another_kind_are_refused(tmp_path: Path, other: dict[str, obj
 @pytest.mark.parametrize(
     ("name", "at_row_1", "told"),
     [
-        ("labels", 2**63, f"label {2**63}, usage 0; 0 to 6 and 0 to 2 would do"),
-        ("labels", 7, "label 7, usage 0; 0 to 6 and 0 to 2 would do"),
-        ("usage", 256, "label 1, usage 256; 0 to 6 and 0 to 2 would do"),  # uint8 would make it a 0
-        ("usage", -1, "label 1, usage -1; 0 to 6 and 0 to 2 would do"),
-        ("ferplus", 256, f"votes {[256] * 10}; ten numbers 0 to 255 would do"),
+        ("labels", 2**63, f"label {2**63}, usage 0; expected 0 to 6 and 0 to 2"),
+        ("labels", 7, "label 7, usage 0; expected 0 to 6 and 0 to 2"),
+        ("usage", 256, "label 1, usage 256; expected 0 to 6 and 0 to 2"),  # uint8 would make it a 0
+        ("usage", -1, "label 1, usage -1; expected 0 to 6 and 0 to 2"),
+        ("ferplus", 256, f"votes {[256] * 10}; expected ten numbers 0 to 255"),
     ],
 )
 def test_a_value_out_of_range_is_never_wrapped_into_one_within(

@@ -179,23 +179,29 @@ def test_a_plan_names_a_run_a_seed_and_finds_recipes_beside_itself(tmp_path: Pat
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "nothing; tables [[run]] and nothing else would do"),
-        ("[run]\n", "run; tables [[run]] and nothing else would do"),
+        ("", "nothing; expected tables [[run]] and nothing else"),
+        ("[run]\n", "run; expected tables [[run]] and nothing else"),
         ('[[run]]\nname = "a"\nmodel = "plain"\n', "run 1: no recipe"),
-        ('[[run]]\nname = "a"\nmodel = 3\n', "run 1: model: 3; a str would do"),
-        ('[[run]]\nnom = "a"\n', "run 1: nom: unknown key; name, model, recipe"),
+        ('[[run]]\nname = "a"\nmodel = 3\n', "run 1: model: 3; expected a str"),
+        ('[[run]]\nnom = "a"\n', "run 1: nom: unknown key; expected name, model, recipe"),
         ('[[run]]\nname = "a"\nmodel = "plain"\nrecipe = "x.toml"\n', "x.toml: no such file"),
         (
             '[[run]]\nname = "a"\nmodel = "p"\nrecipe = "0.toml"\nseeds = []\n',
-            "seeds: []; whole numbers would do",
+            "seeds: []; expected whole numbers",
         ),
         (
             '[[run]]\nname = "a"\nmodel = "p"\nrecipe = "0.toml"\nteachers = ["b"]\n',
             "a: no run b stands before it",
         ),
-        ('[[run]]\nname = ""\nmodel = "p"\nrecipe = "0.toml"\n', "run 1: name: ''; letters, digits, '.'"),
-        ('[[run]]\nname = "../evil"\nmodel = "p"\nrecipe = "0.toml"\n', "run 1: name: '../evil'; letters"),
-        ('[[run]]\nname = "a/b"\nmodel = "p"\nrecipe = "0.toml"\n', "run 1: name: 'a/b'; letters"),
+        (
+            '[[run]]\nname = ""\nmodel = "p"\nrecipe = "0.toml"\n',
+            "run 1: name: ''; expected letters, digits, '.'",
+        ),
+        (
+            '[[run]]\nname = "../evil"\nmodel = "p"\nrecipe = "0.toml"\n',
+            "run 1: name: '../evil'; expected letters",
+        ),
+        ('[[run]]\nname = "a/b"\nmodel = "p"\nrecipe = "0.toml"\n', "run 1: name: 'a/b'; expected letters"),
         (2 * '[[run]]\nname = "a"\nmodel = "p"\nrecipe = "0.toml"\n', "a: named twice"),
     ],
 )

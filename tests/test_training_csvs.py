@@ -31,7 +31,7 @@ def test_a_row_that_cannot_be_parsed_is_named_and_does_not_take_the_others_with_
     tmp_path: Path, capsys: pytest.CaptureFixture[str], bad: str, told: str
 ) -> None:
     path = write(tmp_path / "f.csv", HEADER, GOOD, bad, GOOD)
-    line = f"{path}:3: not a row of a csv: {told}; emotion, pixels, usage would do"
+    line = f"{path}:3: not a row of a csv: {told}; expected emotion, pixels, usage"
     with pytest.raises(EdgeError) as caught:
         data.read([path])
     assert str(caught.value) == f"{line}; --skip-bad would leave it out"
@@ -71,9 +71,9 @@ def test_a_row_whose_votes_cannot_be_read_is_left_out_and_counted(
     dataset = data.read([path], votes, skip_bad=True)
     assert (dataset.labels.tolist(), dataset.rows.tolist()) == ([4], [1])
     first, second, last = capsys.readouterr().err.splitlines()
-    assert first == f"{path}:4: emotion '9'; a number 0 to 6 would do"
+    assert first == f"{path}:4: emotion '9'; expected a number 0 to 6"
     assert second.startswith(f"{votes}:2: votes '{count[:60]}")
-    assert second.endswith("; ten numbers 0 to 255 would do")
+    assert second.endswith("; expected ten numbers 0 to 255")
     assert last == "left out: 2 bad rows (--skip-bad)"  # the third row's votes are no loss
 
 

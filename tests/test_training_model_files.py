@@ -80,12 +80,12 @@ def test_an_eighth_label_is_left_out_and_the_rest_made_whole(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("file = 3", "file: 3, name: 'x'; two texts would do"),
+        ("file = 3", "file: 3, name: 'x'; expected two texts"),
         ('file = "a.onnx"\nsize = 3', "size: unknown key; file, name, range and labels are known"),
-        ('file = "a.onnx"\nrange = [0]', "range: [0]; two numbers, of black and of white, would do"),
+        ('file = "a.onnx"\nrange = [0]', "range: [0]; expected two numbers, of black and of white,"),
         ('file = "a.onnx"\nlabels = ["angry"]', "labels: no disgust, fear, happy, sad, surprise, neutral"),
-        ('file = "a.onnx"\nname = "a | b"', "name: 'a | b'; a line of text without | would do"),
-        ('file = "a.onnx"\nname = " "', "name: ' '; a line of text without | would do"),
+        ('file = "a.onnx"\nname = "a | b"', "name: 'a | b'; expected a line of text without |"),
+        ('file = "a.onnx"\nname = " "', "name: ' '; expected a line of text without |"),
         ("file =", "Invalid value"),
     ],
 )
@@ -103,7 +103,9 @@ def test_what_gives_no_probabilities_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EdgeError, match=r"eight\.onnx: 8 outputs, 7 labels expected"):
         eight.probabilities(PICTURES)
     logits = open_network(write_onnx(tmp_path / "logits.onnx", ["n", 48, 48, 1], softmax=False))
-    with pytest.raises(EdgeError, match=r"logits\.onnx: outputs sum to .*; probabilities, which sum to 1"):
+    with pytest.raises(
+        EdgeError, match=r"logits\.onnx: outputs sum to .*; expected probabilities, which sum to 1"
+    ):
         logits.probabilities(PICTURES)
 
 
@@ -113,7 +115,7 @@ def test_what_gives_no_probabilities_is_refused(tmp_path: Path) -> None:
         ("a.onnx", "not an ONNX model"),
         ("a.tflite", "ai-edge-litert: cannot run this model"),
         ("a.keras", "not a Keras model"),
-        ("a.pt", "cannot evaluate .pt; a run's folder, .keras, .tflite, .onnx or .toml would do"),
+        ("a.pt", "cannot evaluate .pt; expected a run's folder, .keras, .tflite, .onnx or .toml"),
     ],
 )
 def test_a_text_with_a_model_s_name_is_refused_in_one_line(tmp_path: Path, name: str, told: str) -> None:
@@ -127,7 +129,7 @@ def test_a_text_with_a_model_s_name_is_refused_in_one_line(tmp_path: Path, name:
 
 def test_an_onnx_of_colour_pictures_is_refused_with_its_shape(tmp_path: Path) -> None:
     path = write_onnx(tmp_path / "colour.onnx", ["n", 3, 48, 48])
-    with pytest.raises(EdgeError, match=r"input \(0, 3, 48, 48\); \(n, height, width, 1\) or"):
+    with pytest.raises(EdgeError, match=r"input \(0, 3, 48, 48\); expected \(n, height, width, 1\) or"):
         open_network(path)
 
 
@@ -169,7 +171,7 @@ def test_two_of_one_name_are_told_apart_by_their_paths(tmp_path: Path) -> None:
 def test_one_network_named_twice_is_refused(tmp_path: Path) -> None:
     path = write_onnx(tmp_path / "model.onnx", ["n", 48, 48, 1])
     (tmp_path / "link.onnx").symlink_to(path)
-    with pytest.raises(EdgeError, match=r"link\.onnx: the same as .*model\.onnx; each once would do"):
+    with pytest.raises(EdgeError, match=r"link\.onnx: the same as .*model\.onnx; name each once"):
         open_networks([path, tmp_path / "link.onnx"])
 
 
@@ -180,11 +182,11 @@ def test_one_network_named_twice_is_refused(tmp_path: Path) -> None:
         (b"\x08\x08 model", "an ONNX file"),
     ],
 )
-def test_a_file_for_another_runtime_is_told_what_would_do_here(
+def test_a_file_for_another_runtime_is_refused_with_what_runs_here(
     tmp_path: Path, content: bytes, told: str
 ) -> None:
     path = tmp_path / "model.tflite"
     path.write_bytes(content)
     with pytest.raises(EdgeError) as caught:
         open_network(path)
-    assert str(caught.value) == f"{path}: {told}; a TFLite file for the CPU would do"
+    assert str(caught.value) == f"{path}: {told}; expected a TFLite file for the CPU"

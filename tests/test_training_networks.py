@@ -124,7 +124,7 @@ def test_weights_that_cannot_be_had_are_one_line(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("keras.src.utils.file_utils.config.keras_home", lambda: str(tmp_path))
     offline = complaint("mobilenet-v2", "imagenet")
     assert offline.startswith("--weights imagenet: URL fetch failure on https://")
-    assert offline.endswith("a file of this network's weights without its top, or none would do")
+    assert offline.endswith("expected a file of this network's weights without its top, or none")
     assert len(offline.splitlines()) == 1
     junk = tmp_path / "junk.weights.h5"
     junk.write_text("junk")

@@ -71,7 +71,7 @@ def test_teachers_and_a_recipe_that_do_not_go_together_are_one_line(
         assert main(arguments(data, tmp_path / "none", PLAIN + recipe, *more)) == 1
         return capfd.readouterr().err.splitlines()[-1]
 
-    assert last_line("distill = 0.5") == "the recipe distils (distill = 0.5); --teachers RUN,RUN would do"
+    assert last_line("distill = 0.5") == "the recipe distils (distill = 0.5); name them: --teachers RUN,RUN"
     assert last_line("", "--teachers", str(run)).startswith("--teachers: the recipe gives them no say")
     (tmp_path / "model.keras").write_text("junk")
     said = last_line("distill = 0.5", "--teachers", str(tmp_path))
@@ -114,7 +114,7 @@ def test_a_backend_that_is_not_installed_is_one_line(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert main(arguments(data, tmp_path / "out", PLAIN, "--backend", "torch")) == 1
     assert capsys.readouterr().err == (
-        "--backend torch: not installed; pip install torch, or another would do\n"
+        "--backend torch: not installed; run pip install torch, or choose another backend\n"
     )
 
 
@@ -123,4 +123,4 @@ def test_a_number_of_workers_is_a_whole_number(
 ) -> None:
     with pytest.raises(SystemExit):
         main(arguments(data, tmp_path / "out", PLAIN, "--workers", "-1"))
-    assert "'-1', a whole number from 0 on would do" in capsys.readouterr().err
+    assert "'-1'; expected a whole number from 0 on" in capsys.readouterr().err

@@ -146,7 +146,7 @@ def test_a_run_that_is_not_there_is_named_by_its_own_folder(
 def test_a_picture_that_is_no_png_by_name_is_refused_before_the_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    told = f"--out {tmp_path / name}: a PNG is drawn; a name that ends in .png would do\n"
+    told = f"--out {tmp_path / name}: a PNG is drawn; use a name that ends in .png\n"
     for command in ("predict", "curves"):
         assert main([command, str(tmp_path), "--out", str(tmp_path / name)]) == 1
         assert capsys.readouterr().err == told

@@ -195,7 +195,7 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-DAMAGED = "not a Keras model, or a damaged one; a whole .keras file would do"
+DAMAGED = "not a Keras model, or a damaged one; expected a whole .keras file"
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ DAMAGED = "not a Keras model, or a damaged one; a whole .keras file would do"
         ("cut.keras", DAMAGED),
         ("empty.keras", DAMAGED),
         ("other.zip", DAMAGED),
-        ("none", "No such file or directory; a run's folder or its model.keras would do"),
+        ("none", "No such file or directory; expected a run's folder or its model.keras"),
         ("unbuilt.keras", "does not tell the shape of its input; save it after it was built"),
     ],
 )
@@ -224,8 +224,8 @@ def test_what_a_network_gives_is_named_where_that_is_its_fault(
     ):
         file = networks / f"{name}.keras"
         given = fit(data, tmp_path / "out", "--teachers", str(file), recipe=RECIPE + "distill = 0.5\n")
-        would_do = "(None, 48, 48, 1) and (None, 7) would do"
-        assert told(*given) == f"{file}: takes (None, 48, 48, 1), gives {taught}; {would_do}"
+        expected = "expected (None, 48, 48, 1) and (None, 7)"
+        assert told(*given) == f"{file}: takes (None, 48, 48, 1), gives {taught}; {expected}"
         assert told("evaluate", file, "--data", data) == f"{file}: {measured}"
 
 
@@ -237,7 +237,7 @@ def test_the_network_s_name_is_checked_before_the_data_is_read(tmp_path: Path, t
 def test_a_seed_is_one_that_a_recipe_could_have(data: Path, tmp_path: Path, capsys) -> None:
     with pytest.raises(SystemExit):
         main(fit(data, tmp_path / "out", "--seed", "99999999999"))
-    assert "'99999999999', a whole number from 0 to 2147483647 would do" in capsys.readouterr().err
+    assert "'99999999999'; expected a whole number from 0 to 2147483647" in capsys.readouterr().err
 
 
 def test_a_backend_that_keras_does_not_know_is_one_line(data: Path, tmp_path: Path) -> None:
@@ -247,7 +247,7 @@ def test_a_backend_that_keras_does_not_know_is_one_line(data: Path, tmp_path: Pa
     assert (process.returncode, process.stderr) == (
         1,
         "keras: Unable to import backend : foo; "
-        "`pip install emotion-edge[train]` or KERAS_BACKEND=tensorflow would do\n",
+        "run `pip install emotion-edge[train]`, or set KERAS_BACKEND=tensorflow\n",
     )
 
 

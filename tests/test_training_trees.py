@@ -141,11 +141,13 @@ def test_rows_that_are_given_twice_are_refused(tree: Path) -> None:
         (tree.parent / "x").mkdir(exist_ok=True)
         with pytest.raises(EdgeError) as caught:
             data.read(paths)
-        assert str(caught.value) == f"{paths[1]}: the same rows as in {paths[0]}; each once would do"
+        assert str(caught.value) == f"{paths[1]}: the same rows as in {paths[0]}; name each once"
     packed = tree.parent / "packed"
     packed.mkdir()
     np.savez(packed / "training.npz", images=IMAGE[None], labels=[1])
-    with pytest.raises(EdgeError, match=r"training\.npz: the same rows as in .*training\.npz; each once"):
+    with pytest.raises(
+        EdgeError, match=r"training\.npz: the same rows as in .*training\.npz; name each once"
+    ):
         data.read([packed, packed / "training.npz"])
     assert len(data.read([tree, packed])) == 3
 

@@ -25,7 +25,7 @@ SHIPPED = Path(edge.__file__).parent / "models" / "emotion.tflite"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; 0, or 1 after one line on stderr that says what would do."""
+    """Run one command; 0, or 1 after one line on stderr that says what to do."""
     open_standard_streams()  # --help prints, too
     options = _parser().parse_args(argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its C++ log is not for users
@@ -50,7 +50,7 @@ def _fit(options: argparse.Namespace) -> None:
         _use(options.backend)
     backend = import_keras().backend.backend()
     if backend not in BACKENDS:
-        raise EdgeError(f"keras: {backend} trains nothing; --backend {' or '.join(BACKENDS)} would do")
+        raise EdgeError(f"keras: {backend} trains nothing; use --backend {' or '.join(BACKENDS)}")
     with quiet():
         from training.fit import fit
         from training.networks import check
@@ -65,7 +65,9 @@ def _fit(options: argparse.Namespace) -> None:
 def _use(backend: str) -> None:
     """Let keras, which is not imported yet, run on *backend*."""
     if importlib.util.find_spec(backend) is None:
-        raise EdgeError(f"--backend {backend}: not installed; pip install {backend}, or another would do")
+        raise EdgeError(
+            f"--backend {backend}: not installed; run pip install {backend}, or choose another backend"
+        )
     os.environ["KERAS_BACKEND"] = backend
     if os.environ.get("OMP_NUM_THREADS") == "1":  # which JAX does not read
         one = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
@@ -169,7 +171,7 @@ def _framing(options: argparse.Namespace) -> None:
 def _check_png(out: Path | None) -> None:
     """Before the work: nothing else is drawn."""
     if out is not None and out.suffix.lower() != ".png":
-        raise EdgeError(f"--out {out}: a PNG is drawn; a name that ends in .png would do")
+        raise EdgeError(f"--out {out}: a PNG is drawn; use a name that ends in .png")
 
 
 def _dataset(options: argparse.Namespace):

@@ -66,7 +66,7 @@ def read_plan(path: Path) -> list[Run]:
     tables = values.get("run")
     whole = isinstance(tables, list) and all(isinstance(table, dict) for table in tables)
     if values.keys() != {"run"} or not whole:
-        raise EdgeError(f"{path}: {', '.join(values) or 'nothing'}; tables [[run]] and nothing else would do")
+        raise EdgeError(f"{path}: {', '.join(values) or 'nothing'}; expected tables [[run]] and nothing else")
     runs: list[Run] = []
     for number, table in enumerate(tables, 1):
         runs += _runs(table, f"{path}: run {number}", path.parent)
@@ -83,22 +83,22 @@ def read_plan(path: Path) -> list[Run]:
 def _runs(table: dict[str, Any], place: str, folder: Path) -> list[Run]:
     for key, value in table.items():
         if key not in _TYPES:
-            raise EdgeError(f"{place}: {key}: unknown key; {', '.join(_TYPES)} would do")
+            raise EdgeError(f"{place}: {key}: unknown key; expected {', '.join(_TYPES)}")
         if not isinstance(value, _TYPES[key]):
-            raise EdgeError(f"{place}: {key}: {value!r}; a {_TYPES[key].__name__} would do")
+            raise EdgeError(f"{place}: {key}: {value!r}; expected a {_TYPES[key].__name__}")
     if missing := _NEEDED - table.keys():
         raise EdgeError(f"{place}: no {', '.join(sorted(missing))}")
     if not _NAME.fullmatch(table["name"]):
-        would_do = "letters, digits, '.', '_' and '-', with no dot first, would do"
-        raise EdgeError(f"{place}: name: {table['name']!r}; {would_do}")
+        allowed = "expected letters, digits, '.', '_' and '-', with no dot first"
+        raise EdgeError(f"{place}: name: {table['name']!r}; {allowed}")
     recipe = folder / table["recipe"]
     if not recipe.is_file():
         raise EdgeError(f"{place}: recipe: {recipe}: no such file")
     if not all(isinstance(name, str) for name in table.get("teachers", [])):
-        raise EdgeError(f"{place}: teachers: {table['teachers']!r}; names of runs would do")
+        raise EdgeError(f"{place}: teachers: {table['teachers']!r}; expected names of runs")
     seeds = table.get("seeds")
     if seeds is not None and (not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds)):
-        raise EdgeError(f"{place}: seeds: {seeds!r}; whole numbers would do")
+        raise EdgeError(f"{place}: seeds: {seeds!r}; expected whole numbers")
 
     def run(name: str, seed: int | None) -> Run:
         teachers = tuple(table.get("teachers", []))

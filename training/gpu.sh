@@ -50,7 +50,7 @@ PY
 if [ "${1:-}" = home ] && [ $# -ge 2 ]; then
     results=$2 plan=${3:-training/plans/gpu.toml}
     if ! compgen -G "$results/runs.tar.*" >/dev/null; then
-        echo "$results: no runs.tar.aa; the folder that a call's files came back to would do" >&2
+        echo "$results: no runs.tar.aa; expected the folder that a call's files came back to" >&2
         exit 2
     fi
     cat "$results"/runs.tar.* | tar x -f -
@@ -60,13 +60,13 @@ if [ "${1:-}" = home ] && [ $# -ge 2 ]; then
     exit
 fi
 if [ $# -lt 3 ]; then
-    echo "$0: found $# arguments; DATA RESULTS MINUTES [PARALLEL] [PLAN], or home RESULTS [PLAN], would do" >&2
+    echo "$0: found $# arguments; expected DATA RESULTS MINUTES [PARALLEL] [PLAN], or home RESULTS [PLAN]," >&2
     exit 2
 fi
 data=$1 results=$2 minutes=$3 parallel=${4:-4} plan=${5:-training/plans/gpu.toml}
 mkdir -p "$results"
 if compgen -G "$results/runs.tar.*" >/dev/null; then
-    echo "$results: holds an earlier call's parts; an empty folder would do" >&2
+    echo "$results: holds an earlier call's parts; expected an empty folder" >&2
     exit 2
 fi
 
@@ -75,7 +75,7 @@ export KERAS_BACKEND=${KERAS_BACKEND:-jax} XLA_PYTHON_CLIENT_PREALLOCATE=false
 export PYTHONPATH=${PYTHONPATH:+$PYTHONPATH:}$PWD/runs/loan/site
 if ! python3 -c 'import keras' 2>/dev/null; then
     if ! compgen -G 'runs/loan/whl/*.whl' >/dev/null; then
-        echo 'keras: cannot be imported, and runs/loan/whl has no wheels; pip download, as in this file, would do' >&2
+        echo 'keras: cannot be imported, and runs/loan/whl has no wheels; expected pip download, as in this file,' >&2
         exit 1
     fi
     python3 -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --target runs/loan/site \

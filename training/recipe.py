@@ -120,11 +120,11 @@ def read_recipe(path: Path) -> Recipe:
     values = read_toml(path)
     augment = values.pop("augment", {})
     if not isinstance(augment, dict):
-        raise EdgeError(f"{path}: augment: {augment!r}; a table [augment] would do")
+        raise EdgeError(f"{path}: augment: {augment!r}; expected a table [augment]")
     data = values.pop("data", [])
     texts = isinstance(data, list) and all(isinstance(one, dict) and one.keys() == DATA for one in data)
     if not texts:
-        raise EdgeError(f"{path}: data: tables [[data]] with {', '.join(sorted(DATA))} would do")
+        raise EdgeError(f"{path}: data: expected tables [[data]] with {', '.join(sorted(DATA))}")
     plain = checked(Recipe, values, path, "", _RANGES, _CHOICES)
     varied = Augment(**checked(Augment, augment, path, "augment.", _RANGES, _CHOICES))
     return Recipe(**plain, augment=varied, data=tuple(data))
@@ -147,12 +147,12 @@ def checked(
             raise EdgeError(f"{place}: unknown key" + (f"; did you mean {near[0]!r}?" if near else ""))
         if key in choices:
             if value not in choices[key]:
-                raise EdgeError(f"{place}: {value!r}; {', '.join(choices[key])} would do")
+                raise EdgeError(f"{place}: {value!r}; expected {', '.join(choices[key])}")
             continue
         whole = known[key] == "int"
         if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
-            raise EdgeError(f"{place}: {value!r}; {'a whole number' if whole else 'a number'} would do")
+            raise EdgeError(f"{place}: {value!r}; expected {'a whole number' if whole else 'a number'}")
         low, high = ranges[prefix + key]
         if not low <= value <= high:
-            raise EdgeError(f"{place}: {value!r}; {low:g} to {high:g} would do")
+            raise EdgeError(f"{place}: {value!r}; expected {low:g} to {high:g}")
     return dict(values)

@@ -27,9 +27,9 @@ def load(path: Path) -> Any:
         with path.open("rb") as file:
             whole = zipfile.is_zipfile(file)
     except OSError as error:
-        raise EdgeError(f"{path}: {error.strerror}; a run's folder or its model.keras would do") from error
+        raise EdgeError(f"{path}: {error.strerror}; expected a run's folder or its model.keras") from error
     if not whole or path.suffix != ".keras":
-        raise EdgeError(f"{path}: not a Keras model, or a damaged one; a whole .keras file would do")
+        raise EdgeError(f"{path}: not a Keras model, or a damaged one; expected a whole .keras file")
     try:
         with quiet(show_on_error=False):
             model = keras.models.load_model(path, compile=False)
@@ -50,7 +50,7 @@ def import_keras() -> Any:
     except (ImportError, ValueError) as error:
         raise EdgeError(
             f"keras: {first_line(error)}; "
-            "`pip install emotion-edge[train]` or KERAS_BACKEND=tensorflow would do"
+            "run `pip install emotion-edge[train]`, or set KERAS_BACKEND=tensorflow"
         ) from error
     return keras
 

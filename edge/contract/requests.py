@@ -55,7 +55,7 @@ def parse_request(command: str, payload: bytes) -> Request:
             raise RefusedRequest(f"unknown key {shown(key.encode())}; {command} takes {told}", transaction)
     for key in takes:
         if not isinstance(body.get(key), str) or not _fit(body[key]):
-            raise RefusedRequest(f"{key}: a name in quotes would do", transaction)
+            raise RefusedRequest(f"{key}: expected a name in quotes", transaction)
     return Request(command, transaction, **{key: body[key] for key in takes})
 
 
@@ -71,7 +71,7 @@ def _read(payload: bytes) -> dict[str, Any]:
     except ValueError:  # also of a number with more digits than Python reads
         raise RefusedRequest(f"not JSON: {shown(payload)}") from None
     if not isinstance(body, dict):
-        raise RefusedRequest('not a JSON object; {"transaction": "1"} would do')
+        raise RefusedRequest('not a JSON object; expected {"transaction": "1"}')
     return body
 
 
@@ -94,7 +94,7 @@ def _transaction(body: Mapping[str, Any]) -> Transaction:
             return words
         case int() | float() as number if abs(number) < 1e16:  # a JSON reader elsewhere has doubles
             return number
-    raise RefusedRequest(f"transaction: a string of at most {MAX_TEXT} characters or a number would do")
+    raise RefusedRequest(f"transaction: expected a string of at most {MAX_TEXT} characters or a number")
 
 
 def _fit(words: str) -> bool:

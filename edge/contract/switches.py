@@ -73,11 +73,11 @@ def parse(name: str, payload: bytes) -> bool | float:
     if name == "enabled":
         word = payload.upper()
         if word not in (b"ON", b"OFF"):
-            raise Refused(f"found {shown(given)}, ON or OFF would do")
+            raise Refused(f"found {shown(given)}; expected ON or OFF")
         return word == b"ON"
     largest = LIMITS[name]
     if not _PLAIN.fullmatch(payload) or float(payload) > largest:
-        raise Refused(f"found {shown(given)}, a plain number from 0 to {largest:g} would do")
+        raise Refused(f"found {shown(given)}; expected a plain number from 0 to {largest:g}")
     return round(float(payload), _DECIMALS)
 
 

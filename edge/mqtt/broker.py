@@ -18,7 +18,7 @@ Transport = Literal["tcp", "websockets"]
 
 
 class BrokerError(EdgeError):
-    """No connection, or no longer: the reason and what would do, in one line."""
+    """No connection, or no longer: the reason and what to do, in one line."""
 
 
 class UnansweredError(BrokerError):
@@ -84,7 +84,7 @@ class Broker:
         return _context(files, self.insecure, tuple(_changed(file) for file in files))
 
     def explain(self, error: Exception) -> str:
-        """Why there is no connection and what would do."""
+        """Why there is no connection and what to do."""
         match error:
             case ConnectionRefusedError():
                 return "connection refused; is a broker running there?"
@@ -119,7 +119,7 @@ class Broker:
         return f"TLS failed ({alert}); check the broker's TLS settings"
 
     def _trust(self, code: int) -> str:
-        """What would do about a certificate that failed OpenSSL's check *code* (X509_V_ERR_…)."""
+        """What to do about a certificate that failed OpenSSL's check *code* (X509_V_ERR_…)."""
         match code:
             case 9 | 10:  # not yet valid, expired
                 return "renew it on the broker, or set this machine's clock"

@@ -166,7 +166,7 @@ class Control:
         name = request.camera
         if name not in self._cameras:
             names = ", ".join(camera.name for camera in self._cameras)
-            raise RefusedRequest(f"no camera {name!a}; {names} would do", request.transaction)
+            raise RefusedRequest(f"no camera {name!a}; expected {names}", request.transaction)
         if not self._cameras[name].switches.on:
             raise RefusedRequest(f"camera {name} is disabled; enable it", request.transaction)
         self._cameras.restart(name)

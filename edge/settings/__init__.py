@@ -96,12 +96,12 @@ class Settings(BaseSettings):
     @classmethod
     def _have_names_of_their_own(cls, cameras: tuple[Camera, ...]) -> tuple[Camera, ...]:
         if not cameras:
-            raise rule("found none, at least one [[camera]] would do")
+            raise rule("found none; expected at least one [[camera]]")
         names = [camera.name for camera in cameras]
         for index, name in enumerate(names):
             if name in names[:index]:
                 raise rule(
-                    f"found {found(name)}, which camera[{names.index(name)}] has; another name would do",
+                    f"found {found(name)}, which camera[{names.index(name)}] has; choose another name",
                     at=(index, "name"),
                 )
         return cameras
@@ -165,7 +165,7 @@ def variables() -> dict[str, KeyPath]:
 def load(path: Path | None = None) -> Settings:
     """The settings of the file *path*, else of the first of SEARCHED that exists, else the defaults.
 
-    ConfigError with one line for each mistake: place, key, what was found, what would do.
+    ConfigError with one line for each mistake: place, key, what was found, what was expected.
     """
     return resolve(path).settings
 
@@ -201,7 +201,7 @@ def _tables(file: TomlFile, mistakes: list[tuple[int, str]]) -> dict[str, Any]:
         if name not in TABLES:
             mistakes.append(_told(file, (name,), _unknown(name, TABLES)))
         elif not isinstance(table, list if name == "camera" else dict):
-            mistakes.append(_told(file, (name,), f"found {found(table)}, a table {brackets} would do"))
+            mistakes.append(_told(file, (name,), f"found {found(table)}; expected a table {brackets}"))
         else:
             tables[name] = table
     folder = file.path.parent
@@ -287,7 +287,7 @@ def _mistake(file: TomlFile, stronger: Mapping[KeyPath, str], error: ErrorDetail
     if error["type"] == "extra_forbidden":
         return _told(file, key, _unknown(str(key[-1]), TABLES[str(key[0])].model_fields))
     if error["type"] == "model_type":  # only an element of camera: _tables has seen to the others
-        return _told(file, key, f"found {found(error['input'])}, a table [[{key[0]}]] would do")
+        return _told(file, key, f"found {found(error['input'])}; expected a table [[{key[0]}]]")
     model = TABLES[str(key[0])]
     text = explain(error, model.model_fields[str(key[-1])] if key[-1] in model.model_fields else FieldInfo())
     return (0, f"{stronger[key]}: {text}") if key in stronger else _told(file, key, text)

@@ -1,4 +1,4 @@
-"""What is said about a wrong setting: what was found, what would do, and never a secret."""
+"""What is said about a wrong setting: what was found, what was expected, and never a secret."""
 
 from __future__ import annotations
 
@@ -93,6 +93,6 @@ def explain(error: ErrorDetails, field: FieldInfo) -> str:
         what = found(masked_path(value))
     else:
         what = found(value)
-    would_do, _, remark = wanted(field).partition("; ")
+    allowed, _, remark = wanted(field).partition("; ")
     suggestion = hint(value, options(field)) if isinstance(value, str) else ""
-    return f"found {what}, {would_do} would do{f'; {remark}' if remark else ''}{suggestion}"
+    return f"found {what}; expected {allowed}{f'; {remark}' if remark else ''}{suggestion}"

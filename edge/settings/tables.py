@@ -64,7 +64,7 @@ def _existing(path: Path, info: ValidationInfo) -> Path:
     if not (os.path.isfile(path) and os.access(path, os.R_OK)):
         # Who writes the password itself into password_file must not read it in the journal.
         what = "something else" if info.field_name in SECRET_KEYS else found(str(path), longest=160)
-        raise rule(f"found {what}, the name of a file that is there and can be read would do")
+        raise rule(f"found {what}; expected the name of a file that is there and can be read")
     return path
 
 
@@ -256,7 +256,7 @@ class Camera(_Table):
     @classmethod
     def _is_no_topic(cls, name: str) -> str:
         if name in TOPIC_WORDS:
-            raise rule(f"found {found(name)}, which is a topic of the node; another name would do")
+            raise rule(f"found {found(name)}, which is a topic of the node; choose another name")
         return name
 
     @field_validator("source")
@@ -264,13 +264,13 @@ class Camera(_Table):
     def _can_be_a_source(cls, source: str) -> str:
         # Files were given their folder before (settings.load): a bare word that is left is a misspelling.
         if re.fullmatch(r"[\w-]+", source) and source not in SOURCE_NAMES:
-            would_do = cls.model_fields["source"].description
-            raise rule(f"found {found(source)}, {would_do} would do{hint(source, SOURCE_NAMES)}")
+            known = cls.model_fields["source"].description
+            raise rule(f"found {found(source)}; expected {known}{hint(source, SOURCE_NAMES)}")
         scheme, separator, _ = source.partition("://")
         # A pipeline may name addresses of any kind, but not begin with one.
         if separator and re.fullmatch(r"[\w+.-]+", scheme) and scheme.lower() not in SOURCE_SCHEMES:
             known = ", ".join(f"{known}://" for known in SOURCE_SCHEMES)
-            raise rule(f"found {scheme}://, one of {known} would do{hint(scheme, SOURCE_SCHEMES)}")
+            raise rule(f"found {scheme}://; expected one of {known}{hint(scheme, SOURCE_SCHEMES)}")
         if has_scheme(source):
             try:
                 standard(source)

@@ -170,7 +170,7 @@ def _reason(graph: Graph, op: Op) -> str:
         )
     for tensor in (*graph.inputs_of(op), *graph.outputs_of(op)):
         if not tensor.constant and tensor.dtype not in ("int8", "uint8"):
-            return f"{tensor.name!r} is {tensor.dtype}; int8 or uint8 would do"
+            return f"{tensor.name!r} is {tensor.dtype}; expected int8 or uint8"
         if -1 in tensor.shape:
             return f"{tensor.name!r} has a size that is only known when run: {tensor.shape}"
         if any(size > 1 for size in tensor.shape[:-3]) and not tensor.constant:
@@ -189,14 +189,14 @@ def _axes(graph: Graph, op: Op) -> list[int]:
 
 def _unfused(graph: Graph, op: Op) -> str:
     fused = op.options.get("fusedActivationFunction", 0)
-    return f"it has an activation fused in ({fused}); none would do" if fused else ""
+    return f"it has an activation fused in ({fused}); expected none" if fused else ""
 
 
 def _concatenation(graph: Graph, op: Op) -> str:
     tensors = graph.inputs_of(op)
     constants = [tensor for tensor in tensors if tensor.constant]
     if constants and (len(tensors) != 2 or any(_nonzero(tensor) for tensor in constants)):
-        return "it joins a constant that is not zeros; one of zeros, and one other input, would do"
+        return "it joins a constant that is not zeros; expected one of zeros, and one other input"
     return _unfused(graph, op)
 
 
@@ -208,26 +208,26 @@ def _nonzero(tensor: Tensor) -> bool:
 def _convolution(graph: Graph, op: Op) -> str:
     across, down = op.options.get("dilationWFactor", 1), op.options.get("dilationHFactor", 1)
     if across != down:
-        return f"dilation {down} down and {across} across; the same both ways would do"
+        return f"dilation {down} down and {across} across; expected the same both ways"
     return _constant_kernel(graph, op)
 
 
 def _constant_kernel(graph: Graph, op: Op) -> str:
     tensors = graph.inputs_of(op)
     variable = [tensor.name for tensor in tensors[1:3] if not tensor.constant]
-    return f"its parameters {variable[0]!r} are computed when run; constants would do" if variable else ""
+    return f"its parameters {variable[0]!r} are computed when run; expected constants" if variable else ""
 
 
 def _dense(graph: Graph, op: Op) -> str:
     output = graph.outputs_of(op)[0]
     if any(size > 1 for size in output.shape[:-1]):
-        return f"its output is {output.shape}; one of a single dimension would do"
+        return f"its output is {output.shape}; expected one of a single dimension"
     if op.options.get("weightsFormat", 0):
         return "its weights are not in the default format"
     if len(graph.inputs_of(op)[1].scales) > 1:
         # TensorFlow 2.16 began with it: tensorflow/tflite-micro pull request 2602.
         return (
-            "its weights have a scale a channel, which came to dense layers after the compiler; one would do"
+            "its weights have a scale a channel, which came to dense layers after the compiler; expected one"
         )
     return _constant_kernel(graph, op)
 
@@ -236,7 +236,7 @@ def _mean(graph: Graph, op: Op) -> str:
     shape = graph.inputs_of(op)[0].shape
     axes = _axes(graph, op)
     if len(axes) and len(shape) - 1 in axes and shape[-1] % 4:
-        return f"it takes the mean over {shape[-1]} channels; a multiple of 4 would do"
+        return f"it takes the mean over {shape[-1]} channels; expected a multiple of 4"
     return _no_batch(graph, op)
 
 
@@ -256,16 +256,16 @@ def _pad(graph: Graph, op: Op) -> str:
 def _prelu(graph: Graph, op: Op) -> str:
     shape = graph.inputs_of(op)[1].shape
     if any(size > 1 for size in shape[:-1]):
-        return f"its slopes are {shape}; one a channel (shared_axes=[1, 2]) would do"
+        return f"its slopes are {shape}; expected one a channel (shared_axes=[1, 2])"
     return ""
 
 
 def _softmax(graph: Graph, op: Op) -> str:
     shape = graph.inputs_of(op)[0].shape
     if any(size > 1 for size in shape[:-1]):
-        return f"its input is {shape}; one of a single dimension would do"
+        return f"its input is {shape}; expected one of a single dimension"
     if shape and shape[-1] > SOFTMAX_ELEMENTS:
-        return f"its input has {shape[-1]:,} elements; up to {SOFTMAX_ELEMENTS:,} would do"
+        return f"its input has {shape[-1]:,} elements; expected up to {SOFTMAX_ELEMENTS:,}"
     return ""
 
 
@@ -277,14 +277,14 @@ def _split(graph: Graph, op: Op) -> str:
 def _squeeze(graph: Graph, op: Op) -> str:
     taken, given = graph.inputs_of(op)[0].shape, graph.outputs_of(op)[0].shape
     if taken[-len(given) :] != given:
-        return f"it squeezes {taken} to {given}; leading ones only would do"
+        return f"it squeezes {taken} to {given}; expected leading ones only"
     return ""
 
 
 def _strided_slice(graph: Graph, op: Op) -> str:
     strides = np.frombuffer(graph.inputs_of(op)[3].data, np.int32)
     if np.any(strides != 1):
-        return f"its strides are {strides.tolist()}; ones would do"
+        return f"its strides are {strides.tolist()}; expected ones"
     if op.options.get("ellipsisMask") or op.options.get("newAxisMask"):
         return "it uses an ellipsis or a new axis"
     return ""

@@ -19,7 +19,7 @@ def inspect(path: Path) -> str:
     if path.suffix in (".keras", ".h5") or path.is_dir():
         return _keras(path)
     if path.suffix not in SUFFIXES:
-        raise EdgeError(f"{path}: {path.suffix or 'no suffix'}; one of {', '.join(SUFFIXES)} would do")
+        raise EdgeError(f"{path}: {path.suffix or 'no suffix'}; expected one of {', '.join(SUFFIXES)}")
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise EdgeError(f"{path}: {path.stat().st_size:,} bytes; up to {_MOST_BYTES:,} are read")

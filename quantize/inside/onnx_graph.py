@@ -18,7 +18,7 @@ def read(content: bytes) -> Graph:
     try:
         import onnx
     except ImportError as error:
-        raise EdgeError(f"{error}; `pip install emotion-edge[quantize]` would do") from error
+        raise EdgeError(f"{error}; run `pip install emotion-edge[quantize]`") from error
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     try:

@@ -17,7 +17,7 @@ from quantize.network.fold import foldable
 from quantize.network.layers import consumers, networks, producers
 
 WIDEST_DENSE = 16_384  # inputs; 128 channels of 11x11 still fit
-_RELU = "ReLU or ReLU6, which are fused into the convolution before, would do"
+_RELU = "use ReLU or ReLU6, which are fused into the convolution before"
 _OWN = "is an op of its own with a range of its own, not fused into the convolution before"
 _NO_TPU = "the Edge TPU has none and runs all that follows on the CPU"
 
@@ -67,7 +67,7 @@ def explain(model: Any) -> list[Concern]:
         more = f" and {len(odd) - 1} more" if len(odd) > 1 else ""
         concerns.append(Concern(
             odd[0].name, "note", f"{odd[0].filters} channels{more}",
-            "kernels work on eight or sixteen at once and fill up the rest", "multiples of 8 would do",
+            "kernels work on eight or sixteen at once and fill up the rest", "use multiples of 8",
         ))  # fmt: skip
     return concerns
 
@@ -91,7 +91,7 @@ def _shapes(model: Any) -> Iterator[Concern]:
             yield Concern(
                 tensor.name, "stop", f"input {tuple(tensor.shape)} of no fixed size",
                 "accelerators' compilers and the memory plan need every size",
-                "keras.Input((height, width, 1)) would do",
+                "use keras.Input((height, width, 1))",
             )  # fmt: skip
 
 
@@ -112,7 +112,7 @@ def _of_layer(
             layer.name, "warning", kind,
             "computes mean and variance anew for each picture, by ops of which one (NEG) has no int8 form "
             "and stays float",
-            "BatchNormalization after the convolution, which folds away, would do",
+            "use BatchNormalization after the convolution, which folds away",
         )  # fmt: skip
     if kind == "BatchNormalization" and id(layer) not in folded:
         yield _left_alone(layer, before[layer.name], after)
@@ -120,23 +120,23 @@ def _of_layer(
         yield Concern(
             layer.name, "warning", kind,
             "its softmax and products of two activations have ranges that move with each picture, and "
-            f"{_NO_TPU}", "convolutions and global average pooling would do",
+            f"{_NO_TPU}", "use convolutions and global average pooling",
         )  # fmt: skip
     if kind in _RECURRENT:
         yield Concern(
             layer.name, "warning", kind, "its state is rounded again at each step",
-            "convolutions would do: a face's crop is one picture",
+            "use convolutions: a face's crop is one picture",
         )  # fmt: skip
     if kind == "Lambda":
         yield Concern(
             layer.name, "stop", "Lambda", "Python code, which no file for a device can hold",
-            "Keras layers that do the same would do",
+            "use Keras layers that do the same",
         )  # fmt: skip
     if kind in _RESIZING:
         yield Concern(
             layer.name, "warning", f"{kind} inside the network",
             "interpolates in eight bits, and only some sizes run on the Edge TPU",
-            "an input of the right size would do: the daemon crops and scales",
+            "use an input of the right size: the daemon crops and scales",
         )  # fmt: skip
     if kind == "Dense" and layer.input.shape[-1] > WIDEST_DENSE:
         weights = layer.count_params()
@@ -144,7 +144,7 @@ def _of_layer(
         yield Concern(
             layer.name, "warning", f"dense layer of {layer.input.shape[-1]} inputs",
             f"its {weights:,} weights share one scale, are read anew for every face{size}",
-            "GlobalAveragePooling2D in place of Flatten would do",
+            "use GlobalAveragePooling2D in place of Flatten",
         )  # fmt: skip
 
 
@@ -186,7 +186,7 @@ def _gate(layer: Any, before: dict[str, list[Any]]) -> Iterator[Concern]:
             yield Concern(
                 layer.name, "warning", "squeeze-and-excite" if squeezed else "a product with a sigmoid",
                 "the gate has 256 steps and multiplies what is rounded already: the errors multiply, and "
-                "faint gates become 0", "without it, and with more channels instead, it would do",
+                "faint gates become 0", "leave it out and use more channels instead",
             )  # fmt: skip
             return
 
@@ -218,5 +218,5 @@ def _left_alone(layer: Any, before: list[Any], after: dict[str, list[Any]]) -> C
     return Concern(
         layer.name, "warning", why,
         "cannot be folded into a kernel: stays as MUL and ADD, rounded twice, where one channel's scale sets "
-        "the steps of all", "directly after a convolution, before its activation, would do",
+        "the steps of all", "put it directly after a convolution, before its activation",
     )  # fmt: skip

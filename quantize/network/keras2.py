@@ -44,7 +44,7 @@ def renewed(path: Path, target: Path) -> None:
     target.chmod(0o600)
     with h5py.File(target, "r+") as file:
         if "model_config" not in file.attrs:
-            raise ValueError("weights without their network; the file of model.save(…) would do")
+            raise ValueError("weights without their network; expected the file of model.save(…)")
         told = json.loads(_text(file.attrs["model_config"]))
         file.attrs["model_config"] = json.dumps(_layer(told))
         if "training_config" in file.attrs:  # an optimizer of that time (its `lr`), which nobody needs here

@@ -36,7 +36,7 @@ def network(path: Path) -> Any:
     try:
         import onnx
     except ImportError as error:
-        raise EdgeError(f"{error}; `pip install emotion-edge[quantize]` would do") from error
+        raise EdgeError(f"{error}; run `pip install emotion-edge[quantize]`") from error
     try:
         model = onnx.load(path)
         onnx.checker.check_model(model)
@@ -324,6 +324,6 @@ def _compare(path: Path, made: Any) -> None:
     found = np.asarray(made(pixels, training=False))
     if np.abs(found - (wanted if sums_to_one else logits / logits.sum(1, keepdims=True))).max() > _NEAR:
         raise EdgeError(
-            f"{path}: read as a Keras network it answers otherwise than by onnxruntime; a run's "
-            "model.keras would do"
+            f"{path}: read as a Keras network it answers otherwise than by onnxruntime; use a "
+            "run's model.keras"
         )

@@ -168,7 +168,7 @@ def _places(model: Any) -> list[str]:
         if not isinstance(layer, _RANGED) and activation not in _RELUS:
             raise EdgeError(
                 f"--qat: layer {layer.name!r} ({type(layer).__name__}) has no eight-bit form to train with; "
-                "convolutions, dense layers, batch normalization, ReLU, additions and pooling would do"
+                "expected convolutions, dense layers, batch normalization, ReLU, additions and pooling"
             )
         fusing = isinstance(layer, (*WEIGHTED, keras.layers.Add)) and all(map(_is_relu, takes[layer.name]))
         if not fusing:

@@ -28,7 +28,7 @@ def written(
     try:
         pictures = draw()
     except ImportError as error:
-        print(f"report without pictures: {error}; `pip install emotion-edge[quantize]` would do")
+        print(f"report without pictures: {error}; run `pip install emotion-edge[quantize]`")
         pictures = {}
     told = json.dumps(facts, indent=1, ensure_ascii=False)
     return {"report.md": tell(pictures).encode(), "report.json": f"{told}\n".encode(), **pictures}

@@ -48,7 +48,7 @@ PLACES = {
     ".conf": "usr/share/emotion-edge/drop-ins/{name}.conf",
 }
 
-# Of the wheels: what only builds, tests or type-checks, and LiteRT's plug-ins for other makers' chips.
+# Of the wheels: what only builds, tests or type-checks, and LiteRT's plug-ins for other vendors' chips.
 NEEDLESS = (
     "bin", "**/tests", "**/*.pyi", "**/*.a", "**/*.h", "numpy/*core/include", "numpy/f2py", "numpy/distutils",
     "ai_edge_litert/vendors", "ai_edge_litert/tools", "ai_edge_litert/libLiteRtWebGpuAccelerator.so",

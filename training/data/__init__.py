@@ -104,7 +104,7 @@ def _refuse_repeated(sources: Sequence[Path]) -> None:
         real = source.resolve()
         for other, given in known.items():
             if _within(real, other) or _within(other, real):
-                raise EdgeError(f"{source}: the same rows as in {given}; each once would do")
+                raise EdgeError(f"{source}: the same rows as in {given}; name each once")
         known[real] = source
 
 

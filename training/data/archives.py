@@ -31,16 +31,16 @@ def read_npz(path: Path, problems: Problems, order: Order) -> tuple[Dataset, lis
         if array.shape != shape:
             raise EdgeError(f"{path}: {name} {array.shape}, {shape} expected as there are {n} images")
         if array.dtype.kind not in "iu":
-            raise EdgeError(f"{path}: {name} {array.dtype}; whole numbers would do")
+            raise EdgeError(f"{path}: {name} {array.dtype}; expected whole numbers")
     # Looked at before they are cast: uint8 would make a usage of 256 a 0.
     labels, usage, votes = arrays["labels"], arrays["usage"], arrays["ferplus"]
     numbers, labels = labels, ours(labels, order)
     unknown = (labels < 0) | (usage < 0) | (usage >= len(USAGES))
     bad = unknown | ((votes < 0) | (votes > 255)).any(1)
     for row in np.flatnonzero(bad):
-        found = f"votes {votes[row].tolist()}; ten numbers 0 to 255 would do"
+        found = f"votes {votes[row].tolist()}; expected ten numbers 0 to 255"
         if unknown[row]:
-            most = f"0 to {len(order.of_number) - 1} and 0 to {len(USAGES) - 1} would do"
+            most = f"expected 0 to {len(order.of_number) - 1} and 0 to {len(USAGES) - 1}"
             found = f"label {numbers[row]}, usage {usage[row]}; {most}"
         problems.add(f"{path}: row {row}: {found}", "bad row")
     if images.shape[1:] != (SIZE, SIZE):
@@ -61,7 +61,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
             found = sorted(archive.files)
             arrays = {name: archive[name] for name in _NAMES if name in found}
     except Exception as error:  # of a damaged one numpy passes on what zipfile, zlib and tokenize raise
-        raise EdgeError(f"{path}: not an npz archive, or damaged; what np.savez writes would do") from error
+        raise EdgeError(f"{path}: not an npz archive, or damaged; expected what np.savez writes") from error
     for name in ("images", "labels"):
         if name not in arrays and not (name == "images" and "delta" in arrays):
             raise EdgeError(f"{path}: no array {name!r}; found {brief(', '.join(found)) or 'nothing'}")
@@ -73,7 +73,7 @@ def _images(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
     name = "delta" if "delta" in arrays else "images"
     array = arrays[name]
     if array.dtype != np.uint8 or array.ndim != 3 or 0 in array.shape[1:]:
-        raise EdgeError(f"{path}: {name} {array.dtype} {array.shape}; uint8 (n, height, width) would do")
+        raise EdgeError(f"{path}: {name} {array.dtype} {array.shape}; expected uint8 (n, height, width)")
     if name == "images":
         return array
     # Rows, then columns, were differenced modulo 256: summing in uint8 wraps back.

@@ -31,9 +31,9 @@ def read_csv(path: Path, problems: Problems, order: Order) -> tuple[Dataset, lis
         usage = usage_of(record.get("usage") or "training")
         image = _pixels(record["pixels"])
         if label is None:
-            found = f"emotion {brief(record['emotion'])!r}; {_known(order)} would do"
+            found = f"emotion {brief(record['emotion'])!r}; expected {_known(order)}"
         elif usage is None:
-            found = f"usage {brief(record['usage'])!r}; {', '.join(USAGES)} would do"
+            found = f"usage {brief(record['usage'])!r}; expected {', '.join(USAGES)}"
         elif isinstance(image, str):
             found = image
         else:
@@ -83,7 +83,7 @@ def _votes(record: dict[str, str]) -> list[int] | str:
     texts = [record[name.lower()].strip() for name in VOTES]
     if all(text.isdecimal() and len(text) <= 3 and int(text) <= 255 for text in texts):
         return [int(text) for text in texts]
-    return f"votes {brief(','.join(texts))!r}; ten numbers 0 to 255 would do"
+    return f"votes {brief(','.join(texts))!r}; expected ten numbers 0 to 255"
 
 
 def _records(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, int, dict[str, str] | str]]:
@@ -102,7 +102,7 @@ def _records(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, int, dict
                     (fields,) = csv.reader([text], strict=True)
                 except csv.Error as error:
                     what = str(error).replace("unexpected end of data", "a quote that is never closed")
-                    found = f"not a row of a csv: {what}; {brief(', '.join(header or needed), 200)} would do"
+                    found = f"not a row of a csv: {what}; expected {brief(', '.join(header or needed), 200)}"
                     if row < 0:
                         raise EdgeError(f"{path}:{line}: {found}") from error
                     yield row, line, found
@@ -114,7 +114,7 @@ def _records(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, int, dict
                     padded = fields + [""] * (len(header) - len(fields))
                     yield row, line, dict(zip(header, padded, strict=False))
     except UnicodeDecodeError as error:
-        raise EdgeError(f"{path}: no text in UTF-8; a csv file would do") from error
+        raise EdgeError(f"{path}: no text in UTF-8; expected a csv file") from error
     except OSError as error:
         raise EdgeError(f"{path}: {error.strerror or error}") from error
     if not header:
@@ -141,9 +141,9 @@ def _pixels(text: str) -> np.ndarray | str:
         try:
             values = np.fromstring(text, np.int64, sep=" ")
         except (DeprecationWarning, ValueError):
-            return f"pixels are not all whole numbers; {SIZE * SIZE} from 0 to 255 would do"
+            return f"pixels are not all whole numbers; expected {SIZE * SIZE} from 0 to 255"
     if len(values) != SIZE * SIZE:
         return f"{len(values)} pixels, {SIZE * SIZE} expected ({SIZE}x{SIZE})"
     if values.min() < 0 or values.max() > 255:
-        return f"a pixel of {values.min() if values.min() < 0 else values.max()}; 0 to 255 would do"
+        return f"a pixel of {values.min() if values.min() < 0 else values.max()}; expected 0 to 255"
     return values.astype(np.uint8).reshape(SIZE, SIZE)

@@ -30,7 +30,7 @@ def read_tree(root: Path, problems: Problems, order: Order | None) -> tuple[Data
     before, bare = len(problems.lines), list[Path]()
     files = list(_files(root, problems, bare))
     if not files and len(problems.lines) == before:
-        raise EdgeError(f"{root}: an empty folder; train/<label>/*.png and validation/<label>/*.png would do")
+        raise EdgeError(f"{root}: an empty folder; expected train/<label>/*.png and validation/<label>/*.png")
     for folder in bare:
         problems.add(f"{folder}: an empty folder", "folder")
     held, unknown = Counter(file.parent for file in files), set()

@@ -174,15 +174,15 @@ def _accuracies(model: keras.Model, validation: Dataset) -> tuple[float, float]:
 
 def _teachers(files: Sequence[Path], recipe: Recipe) -> list[keras.Model]:
     if files and not recipe.distill:
-        raise EdgeError("--teachers: the recipe gives them no say (distill = 0); 0.5 to 1 would do")
+        raise EdgeError("--teachers: the recipe gives them no say (distill = 0); expected 0.5 to 1")
     if recipe.distill and not files:
-        raise EdgeError(f"the recipe distils (distill = {recipe.distill:g}); --teachers RUN,RUN would do")
+        raise EdgeError(f"the recipe distils (distill = {recipe.distill:g}); name them: --teachers RUN,RUN")
     found = [load(file) for file in files]
     ours = (None, 48, 48, 1), (None, len(LABELS))
     for file, teacher in zip(files, found, strict=True):
         given, made = teacher.input_shape, teacher.output_shape
         if (given, made) != ours:
-            raise EdgeError(f"{file}: takes {given}, gives {made}; {ours[0]} and {ours[1]} would do")
+            raise EdgeError(f"{file}: takes {given}, gives {made}; expected {ours[0]} and {ours[1]}")
     return found
 
 

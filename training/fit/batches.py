@@ -46,9 +46,9 @@ def select(dataset: Dataset, recipe: Recipe) -> Rows:
     """
     training, validation = dataset.split("Training"), dataset.split("PublicTest")
     if not len(training):
-        raise EdgeError("no Training rows in the data; a folder train/ or the usage Training would do")
+        raise EdgeError("no Training rows in the data; expected a folder train/ or the usage Training")
     if not len(validation):
-        raise EdgeError("no PublicTest rows in the data; a folder validation/ or that usage would do")
+        raise EdgeError("no PublicTest rows in the data; expected a folder validation/ or that usage")
     blank = data.blank(training.images)
     leaked = data.recurring(training.images, validation.images) & ~blank
     drop, told = blank | leaked, [f"{blank.sum()} blank", f"{leaked.sum()} whose pixels recur in PublicTest"]
@@ -134,7 +134,7 @@ def _received(pipes: Sequence[Connection], epoch: int, steps: int) -> Iterator[B
             yield pipes[step % len(pipes)].recv()
     except (EOFError, OSError) as error:
         raise EdgeError(
-            "a process that varies pictures was ended from outside; --resume with fewer --workers would do"
+            "a process that varies pictures was ended from outside; --resume with fewer --workers"
         ) from error
 
 

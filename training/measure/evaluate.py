@@ -44,11 +44,11 @@ class LabelSet(NamedTuple):
 def chosen_split(dataset: Dataset, split: str) -> Dataset:
     """The rows of *split*; EdgeError where there are none, or no such split."""
     if split not in data.USAGES:
-        raise EdgeError(f"--split {split}: {', '.join(data.USAGES)} would do")
+        raise EdgeError(f"--split {split}: expected {', '.join(data.USAGES)}")
     rows = dataset.split(split)
     if not len(rows):
         there = [usage for usage in data.USAGES if len(dataset.split(usage))]
-        raise EdgeError(f"no rows of {split} in the data; --split {' or '.join(there)} would do")
+        raise EdgeError(f"no rows of {split} in the data; use --split {' or '.join(there)}")
     return rows
 
 

@@ -99,7 +99,7 @@ class Network:
         if not np.all(np.abs(sums - 1) < 0.1):  # eight-bit steps leave a sum a little off one
             raise EdgeError(
                 f"{self.path}: outputs sum to {sums[np.abs(sums - 1).argmax()]:.3g}; "
-                "probabilities, which sum to 1, would do"
+                "expected probabilities, which sum to 1"
             )
         ours = outputs[:, contract.columns]
         if contract.outputs > len(LABELS):
@@ -135,7 +135,7 @@ def open_networks(paths: Sequence[Path]) -> list[Network]:
         networks.append(open_network(path))
         asked = [(network.path.resolve(), network.contract) for network in networks]
         if asked[-1] in asked[:-1]:
-            raise EdgeError(f"{path}: the same as {paths[asked.index(asked[-1])]}; each once would do")
+            raise EdgeError(f"{path}: the same as {paths[asked.index(asked[-1])]}; name each once")
     names = [network.name for network in networks]
     return [
         replace(one, name=str(path)) if names.count(one.name) > 1 else one
@@ -158,11 +158,11 @@ def _open(path: Path) -> Opened:
         case _:
             raise EdgeError(
                 f"{path}: cannot evaluate {path.suffix or 'this'}; "
-                "a run's folder, .keras, .tflite, .onnx or .toml would do"
+                "expected a run's folder, .keras, .tflite, .onnx or .toml"
             )
     shape = opened.input.shape
     if len(shape) != 4 or 0 in shape[1:] or 1 not in (shape[1], shape[3]):
-        raise EdgeError(f"{path}: input {shape}; (n, height, width, 1) or (n, 1, height, width) would do")
+        raise EdgeError(f"{path}: input {shape}; expected (n, height, width, 1) or (n, 1, height, width)")
     return opened
 
 
@@ -176,13 +176,13 @@ def _described(path: Path) -> Network:
         raise EdgeError(f"{path}: {key}: unknown key; file, name, range and labels are known")
     file, name, names = values.get("file"), values.get("name", path.stem), values.get("labels", list(LABELS))
     if not isinstance(file, str) or not isinstance(name, str):
-        raise EdgeError(f"{path}: file: {file!r}, name: {name!r}; two texts would do")
+        raise EdgeError(f"{path}: file: {file!r}, name: {name!r}; expected two texts")
     if not name.strip() or not name.isprintable() or "|" in name:  # which divides a report's tables
-        raise EdgeError(f"{path}: name: {name!r}; a line of text without | would do")
+        raise EdgeError(f"{path}: name: {name!r}; expected a line of text without |")
     bounds = values.get("range", [0, 255])
     numbers = isinstance(bounds, list) and len(bounds) == 2 and all(type(b) in (int, float) for b in bounds)
     if not numbers:
-        raise EdgeError(f"{path}: range: {bounds!r}; two numbers, of black and of white, would do")
+        raise EdgeError(f"{path}: range: {bounds!r}; expected two numbers, of black and of white,")
     texts = isinstance(names, list) and all(isinstance(one, str) for one in names)
     of_label = {label_of(one): column for column, one in enumerate(names)} if texts else {}
     missing = [label for index, label in enumerate(LABELS) if index not in of_label]
@@ -221,7 +221,7 @@ def _tflite(path: Path) -> Opened:
 
     content = path.read_bytes()
     if (kind := kind_of(content)) != "cpu":
-        raise EdgeError(f"{path}: {KINDS[kind]}; {KINDS['cpu']} would do")
+        raise EdgeError(f"{path}: {KINDS[kind]}; expected {KINDS['cpu']}")
     try:
         runtime = open_runtime("cpu", content)
     except EdgeError as error:
@@ -246,7 +246,7 @@ def _onnx(path: Path) -> Opened:
     try:
         import onnxruntime
     except ImportError as error:
-        raise EdgeError(f"{error}; `pip install emotion-edge[onnx]` would do") from error
+        raise EdgeError(f"{error}; run `pip install emotion-edge[onnx]`") from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what it says besides comes as an exception too
     options.intra_op_num_threads = 1
@@ -258,7 +258,7 @@ def _onnx(path: Path) -> Opened:
     (taken,), (given,) = session.get_inputs(), session.get_outputs()
     if taken.type not in _ONNX_INPUTS or given.type != "tensor(float)":
         raise EdgeError(
-            f"{path}: input {taken.type}, output {given.type}; float, int8 or uint8 in and float out would do"
+            f"{path}: input {taken.type}, output {given.type}; expected float, int8 or uint8 in and float out"
         )
     dtype, scale, zero_point = _ONNX_INPUTS[taken.type]
     shape = tuple(side if isinstance(side, int) else 0 for side in taken.shape)

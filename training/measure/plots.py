@@ -167,7 +167,7 @@ def _figure(rows: int, columns: int, size: tuple[float, float], **more: Any) -> 
     try:
         import matplotlib as mpl
     except ImportError as error:
-        raise EdgeError(f"{error}; `pip install emotion-edge[train]` would do") from error
+        raise EdgeError(f"{error}; run `pip install emotion-edge[train]`") from error
     mpl.use("Agg")
     from matplotlib import pyplot
 

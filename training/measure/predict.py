@@ -45,7 +45,7 @@ def pictures(paths: Sequence[Path]) -> list[Path]:
             continue
         inside = sorted(file for file in _tree(path) if is_image(file) and os.path.isfile(file))
         if not inside:
-            raise EdgeError(f"{path}: no images here; {', '.join(sorted(SUFFIXES))} would do")
+            raise EdgeError(f"{path}: no images here; expected {', '.join(sorted(SUFFIXES))}")
         found += inside
     return found
 

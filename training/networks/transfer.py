@@ -50,5 +50,5 @@ def _body(network: Callable[..., keras.Model], x, weights: str):
     except Exception as error:  # keras raises a bare one for a failed download
         said = str(error).splitlines()[0]
         raise EdgeError(
-            f"--weights {weights}: {said}; a file of this network's weights without its top, or none would do"
+            f"--weights {weights}: {said}; expected a file of this network's weights without its top, or none"
         ) from error

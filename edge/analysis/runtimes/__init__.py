@@ -41,7 +41,7 @@ def open_runtime(kind: str, content: bytes, *, threads: int = 1, provider: str =
 
             return OnnxRuntime(content, threads=threads, provider=provider)
         case _:
-            raise EdgeError(f'runtime "{kind}": not known; "auto", "cpu", "edgetpu" or "onnx" would do')
+            raise EdgeError(f'runtime "{kind}": not known; expected "auto", "cpu", "edgetpu" or "onnx"')
 
 
 def kind_of(content: bytes) -> str:

@@ -90,7 +90,7 @@ def _interpreter_class() -> tuple[str, Any]:
 
         return "tflite-runtime", Interpreter
     except ImportError as error:
-        raise EdgeError("no TFLite interpreter installed; `pip install ai-edge-litert` would do") from error
+        raise EdgeError("no TFLite interpreter installed; run `pip install ai-edge-litert`") from error
 
 
 def _signature_names(interpreter: Any) -> dict[int, str]:

@@ -48,9 +48,7 @@ class OnnxRuntime:
         try:
             import onnxruntime
         except ImportError as error:
-            raise EdgeError(
-                "no ONNX Runtime installed; `pip install 'emotion-edge[onnx]'` would do"
-            ) from error
+            raise EdgeError("no ONNX Runtime installed; run `pip install 'emotion-edge[onnx]'`") from error
         package = f"onnxruntime {onnxruntime.__version__}"
         wanted, available = PROVIDERS[provider], onnxruntime.get_available_providers()
         if wanted[0] not in available:
@@ -137,7 +135,7 @@ def _spec(tensor: Any) -> TensorSpec:
     shape = (batch if isinstance(batch, int) else 1, *sides)
     if tensor.type not in _DTYPES or not all(isinstance(side, int) for side in shape):
         raise EdgeError(
-            f"onnxruntime: tensor {tensor.name!r} is {tensor.type} {tensor.shape}; float or 8-bit "
-            "of a fixed shape would do"
+            f"onnxruntime: tensor {tensor.name!r} is {tensor.type} {tensor.shape}; expected float or "
+            "8-bit of a fixed shape"
         )
     return TensorSpec(shape, np.dtype(_DTYPES[tensor.type]), name=tensor.name)
