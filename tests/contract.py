@@ -17,6 +17,7 @@ from edge.mqtt.limits import LimitsHealth, Terms
 from edge.mqtt.outbox import OutboxHealth
 from edge.node.announce import Announcer, EventIds
 from edge.node.control import MAX_ERROR_BYTES
+from edge.node.reload import MAX_ERROR
 from edge.types import LABELS, Box, Event, Face, Message, Track
 from tests.fakes import frame
 from tests.home_assistant_rules import entities
@@ -102,7 +103,7 @@ def extremes() -> Iterator[Message]:
         Health(
             1e9, 4096.04, 101.23, ("under-voltage", "frequency capped", "throttled"),
             dict.fromkeys(names, camera), MqttHealth(10**6, 1000, 10**9, outbox, True, True),
-            config=ConfigHealth("e" * 300, ("mqtt.host", "mqtt.port", "outbox.max_rows")),
+            config=ConfigHealth("e" * MAX_ERROR, ("mqtt.host", "mqtt.port", "outbox.max_rows")),
             rate=RateHealth(0.2, "throttled"),
         ),
         NOON,

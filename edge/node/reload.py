@@ -44,7 +44,7 @@ from edge.types import Duplex, EdgeError
 
 log = logging.getLogger(__name__)
 
-MAX_ERROR = 300  # characters of a mistake in health
+MAX_ERROR = 256  # characters of a mistake in health
 # Tables, and keys of others, that a reload changes in the running daemon. The rest needs a restart.
 LIVE = frozenset({"analysis", "camera", "detector", "discovery", "log", "model", "mqtt.faces_hz", "report"})
 

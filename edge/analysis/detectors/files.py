@@ -9,7 +9,7 @@ from typing import NamedTuple
 from edge.host.places import state_directory
 from edge.types import EdgeError
 
-FACES = Path(__file__).parents[1] / "models" / "faces.tflite"  # ours, its card beside it
+FACES = Path(__file__).parents[2] / "models" / "faces.tflite"  # ours, its card beside it
 
 
 class DetectorFile(NamedTuple):
