@@ -242,9 +242,10 @@ def test_whatever_raises_in_the_sinks_thread_it_is_told_and_the_sink_connects_ag
 
 def test_ever_new_reasons_of_an_outage_do_not_fill_the_memory(caplog: pytest.LogCaptureFixture) -> None:
     publishing = MqttSink("127.0.0.1", port=1, status_topic=STATUS, client_id="n")
+    outage = publishing._outage
     for number in range(1000):
-        publishing._tell_failure(ValueError(f"packet at {number}"))
-        publishing._tell_failure(ValueError("the same"))
+        outage.failed(ValueError(f"packet at {number}"))
+        outage.failed(ValueError("the same"))
     publishing.stop()
-    assert len(publishing._told) == 20
+    assert len(outage._logged) == 20
     assert sum("the same" in record.message for record in caplog.records) < 100

@@ -7,7 +7,6 @@ import random
 import socket
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -15,7 +14,6 @@ from dataclasses import replace
 from edge.host.heartbeats import FRESH_S, Stage
 from edge.mqtt.broker import (
     Broker,
-    BrokerError,
     HungUpError,
     OverMessageError,
     TooLargeError,
@@ -27,6 +25,7 @@ from edge.mqtt.connection import TICK_S, Ack, Connection
 from edge.mqtt.duplicate import Namesake
 from edge.mqtt.health import MqttHealth
 from edge.mqtt.limits import Limits, packet_bytes
+from edge.mqtt.outage import Outage
 from edge.mqtt.outbox import Outbox
 from edge.mqtt.queue import Due, Queue, Subscription
 from edge.types import Incoming, Message
@@ -36,7 +35,6 @@ log = logging.getLogger(__name__)
 # A name server that does not answer, then each of a name's addresses, then a CONNACK that does not come.
 CONNECT_S = 180.0
 MQTT_3_1_1, MQTT_5 = 4, 5  # protocol levels, as in CONNECT
-REASONS = 20  # of one outage that are not logged twice; an outage has few, but a broker may word each anew
 
 
 class MqttSink:
@@ -100,7 +98,7 @@ class MqttSink:
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_reader.setblocking(False)
         self._wake_writer.setblocking(False)
-        self._told: deque[str] = deque(maxlen=REASONS)  # what was logged of this outage
+        self._outage = Outage(self._broker)
         self._refused: set[str] = set()  # topics of which a refusal was logged
         self._failed: set[str] = set()  # topics of which a handler's failure was logged
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
@@ -233,7 +231,8 @@ class MqttSink:
                 lasted = time.monotonic() - began
                 if lasted > longest:  # it had been a good connection
                     wait = first
-                self._tell_failure(error)
+                if not self._stopping.is_set():
+                    self._outage.failed(error)
                 ends = isinstance(error, HungUpError | OverMessageError)
                 if self._limits.ended(ends, isinstance(error, TooLargeError), lasted):
                     wait = first  # what it was is soon known
@@ -253,7 +252,7 @@ class MqttSink:
             self._will = connection.terms.fit(self._offline)
             self._queue.begin()
             self._outbox.begin()
-            self._tell_connected(connection)
+            self._outage.ended(connection.version)
             while True:
                 self._stage.beat()
                 self._send(connection)
@@ -319,7 +318,7 @@ class MqttSink:
                 self._limits.sent(asked, name, 0)
                 self._queue.sent(asked, due)
             return
-        number, sent = self._transmit(connection, due.item, due.seconds_left)
+        number, sent = self._limits.transmit(connection, due.item, due.seconds_left)
         if not sent:
             if isinstance(due.key, int):
                 self._queue.discard(due.key)
@@ -328,21 +327,6 @@ class MqttSink:
         else:
             self._queue.finish(due)
 
-    def _transmit(
-        self, connection: Connection, wanted: Message, seconds_left: float | None
-    ) -> tuple[int | None, bool]:
-        """(number, whether it was sent); the number is None where nobody acknowledges it."""
-        message = self._limits.terms.fit(wanted)
-        size = connection.size(message, seconds_left)
-        if not self._limits.admits(message.topic, size):
-            return None, False
-        if self._limits.careful and self._limits.unknown(message.topic, size):
-            message = self._limits.terms.fit(replace(message, qos=1))  # to hear that it came through
-        number = connection.send(message, seconds_left)
-        acknowledged = number if message.qos else None
-        self._limits.sent(acknowledged, message.topic, size)
-        return acknowledged, True
-
     def _send_durable(self, connection: Connection) -> bool:
         """Send the next of the outbox, if there is one and it may go now; on the way out no backlog."""
         found = self._outbox.next(self._outbox_window(connection), live=self._stopping.is_set())
@@ -350,7 +334,7 @@ class MqttSink:
             return False
         entry, message = found
         try:
-            number, sent = self._transmit(connection, message, None)
+            number, sent = self._limits.transmit(connection, message, None)
             if not sent:
                 self._outbox.discard(entry)
             else:
@@ -406,16 +390,3 @@ class MqttSink:
         """Say ``online`` again after the last will of a connection that broke off came late."""
         if message.payload != self._online.payload:
             self.publish(self._online)
-
-    def _tell_connected(self, connection: Connection) -> None:
-        again = " again" if self._told else ""
-        log.info("mqtt %s: connected%s (MQTT %s)", self._broker, again, connection.version)
-        self._told.clear()
-
-    def _tell_failure(self, error: Exception) -> None:
-        """Log each reason of an outage once; the end of the outage is told by _tell_connected."""
-        reason = str(error) if isinstance(error, BrokerError) else f"failed ({error!r})"
-        if reason in self._told or self._stopping.is_set():
-            return
-        self._told.append(reason)
-        log.warning("mqtt %s: %s (trying again)", self._broker, reason)

@@ -15,9 +15,12 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from edge.types import Message
+
+if TYPE_CHECKING:
+    from edge.mqtt.connection import Connection
 
 log = logging.getLogger(__name__)
 
@@ -109,6 +112,24 @@ class Limits:
         with self._lock:
             packet = self.terms.packet
             return (packet is None or size <= packet) and size < self._banned.get(topic, size + 1)
+
+    def transmit(
+        self, connection: Connection, wanted: Message, seconds_left: float | None
+    ) -> tuple[int | None, bool]:
+        """Send *wanted*, fitted to this broker: (number, whether it was sent).
+
+        The number is None where nobody acknowledges it.
+        """
+        message = self.terms.fit(wanted)
+        size = connection.size(message, seconds_left)
+        if not self.admits(message.topic, size):
+            return None, False
+        if self.careful and self.unknown(message.topic, size):
+            message = self.terms.fit(replace(message, qos=1))  # to hear that it came through
+        number = connection.send(message, seconds_left)
+        acknowledged = number if message.qos else None
+        self.sent(acknowledged, message.topic, size)
+        return acknowledged, True
 
     def admits(self, topic: str, size: int) -> bool:
         """As fits(); what does not is noted, and logged when it is the topic's first."""
