@@ -99,7 +99,7 @@ def test_an_image_that_is_none_has_a_line_and_the_rest_goes_on(
     ("arguments", "said"),
     [
         (["nowhere"], "nowhere: no such file or folder\n"),
-        (["."], ".: no images here; expected .bmp, "),
+        (["."], ".: no images here; expected .avif, "),
     ],
 )
 def test_what_cannot_be_searched_is_one_line(

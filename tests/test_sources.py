@@ -316,7 +316,7 @@ def test_a_folder_of_damaged_images_is_an_error_and_no_endless_search(tmp_path: 
 
 
 def test_a_folder_without_images_says_what_it_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(EdgeError, match=r"no images in this folder; \.bmp, \.jpeg"):
+    with pytest.raises(EdgeError, match=r"no images in this folder; \.avif, \.bmp"):
         open_source(str(tmp_path))
 
 
