@@ -120,7 +120,7 @@ def test_what_cannot_be_read_or_does_not_fit_the_daemon_is_refused_in_a_line(
         "input (None, 24, 24, 3) of 3 channels; the daemon gives luma: expected one of (n, height, width, 1)"
     )
     assert told("any.keras", small(keras, (None, None, 1))) == (
-        "input (None, None, None, 1) of no fixed size, which no accelerator's compiler takes; built with "
+        "input (None, None, None, 1) of no fixed size, which no accelerator's compiler takes; "
         "build it with keras.Input((height, width, 1))"
     )
     assert told("ten.keras", small(keras, labels=10)) == "output (None, 10); expected 7 labels"
