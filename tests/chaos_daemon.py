@@ -247,13 +247,16 @@ def soak(folder: Path, frames: int, broker_cycles: int, camera_cycles: int) -> l
         code, _ = running_daemon.stop()
     mosquitto.kill()
     late = [it for it in samples if it.frames > min(10_000, done // 2)]
+    if len(late) < 2:  # a quick machine is through before it was looked at twice
+        late = [samples[0], samples[-1]]
     print(f"{done} frames in {time.monotonic() - began:.0f} s, {brokers} broker and {cameras} camera cycles, "
           f"RSS {late[0].rss_kib / 1024:.1f} to {late[-1].rss_kib / 1024:.1f} MiB")  # fmt: skip
     descriptors = [it.descriptors for it in late]
     threads = [it.threads for it in late[-len(late) // 2 :]], [it.threads for it in late[: len(late) // 2]]
-    grown = Figure("22", "RSS in KiB per 10,000 frames", 10_000 * slope([it[:2] for it in late]), 256)
+    grown = [Figure("22", "RSS in KiB per 10,000 frames", 10_000 * slope([it[:2] for it in late]), 256)
+             ] if done >= 40_000 else []  # fmt: skip
     return [
-        *([grown] if done >= 40_000 else []),
+        *grown,
         Figure("22", "file descriptors, most less fewest", max(descriptors) - min(descriptors), 4),
         Figure("22", "threads, most of the second half less most of the first",
                max(threads[0]) - max(threads[1]), 0),
