@@ -230,7 +230,7 @@ def test_what_owns_the_edge_tpu_works_under_the_units_confinement(machine: Machi
         return eventually(lambda: machine.journal(UNIT, since).count(line) >= times, 90)
 
     def child() -> int:
-        return int(machine("grep -al 'from edge[.]runtimes' /proc/[0-9]*/cmdline | cut -d/ -f3"))
+        return int(machine("grep -al 'from edge[.]analysis[.]runtimes' /proc/[0-9]*/cmdline | cut -d/ -f3"))
 
     proven = ", proven by its golden vectors"
     assert told(proven), machine.journal(UNIT, since)
@@ -250,7 +250,7 @@ def test_what_owns_the_edge_tpu_works_under_the_units_confinement(machine: Machi
     config.write_text(CONFIG)
     machine(f"rm -r {drop_in} /dev/apex_0 /etc/ld.so.conf.d/chip.conf; ldconfig; systemctl daemon-reload")
     machine(f"systemctl restart {UNIT}")
-    assert machine("grep -al 'from edge[.]runtimes' /proc/[0-9]*/cmdline", check=False) == ""
+    assert machine("grep -al 'from edge[.]analysis[.]runtimes' /proc/[0-9]*/cmdline", check=False) == ""
 
 
 def test_the_demo_runs_for_a_plain_user(machine: Machine) -> None:
