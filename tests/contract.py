@@ -12,9 +12,8 @@ from jsonschema import Draft202012Validator
 from edge.contract import messages, schemas
 from edge.contract.messages import CameraHealth, ConfigHealth, Health, Info, RateHealth, Topics
 from edge.contract.requests import COMMANDS
-from edge.mqtt.health import MqttHealth
+from edge.mqtt.health import MqttHealth, OutboxHealth
 from edge.mqtt.limits import LimitsHealth, Terms
-from edge.mqtt.outbox import OutboxHealth
 from edge.node.announce import Announcer, EventIds
 from edge.node.control import MAX_ERROR_BYTES
 from edge.node.reload import MAX_ERROR

@@ -19,8 +19,7 @@ from edge.commands import fleet as command
 from edge.commands.fleet_view import Fleet, table
 from edge.contract import messages
 from edge.contract.messages import CameraHealth, Health, Info, Topics
-from edge.mqtt.health import MqttHealth
-from edge.mqtt.outbox import OutboxHealth
+from edge.mqtt.health import MqttHealth, OutboxHealth
 from edge.types import LABELS, Incoming, Message
 from tests import chaos, many_nodes
 from tests.broker import Mosquitto, Subscriber, broker, eventually, free_port, server, subscriber  # noqa: F401

@@ -8,9 +8,9 @@ import pytest
 
 from edge.contract import messages
 from edge.contract.messages import CameraHealth, ConfigHealth, Health, Info, RateHealth, RuntimeHealth, Topics
-from edge.mqtt.health import MqttHealth
+from edge.mqtt.health import MqttHealth, OutboxHealth
 from edge.mqtt.inbox import CommandHealth
-from edge.mqtt.outbox import OutboxHealth, as_replayed
+from edge.mqtt.outbox import as_replayed
 from edge.types import LABELS, Box, Event, Face, Frame, Message, Track
 
 TOPICS = Topics("emotion-edge", "kitchen-pi")

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from edge.mqtt import store
-from edge.mqtt.outbox import Outbox, OutboxHealth
+from edge.mqtt.health import OutboxHealth
+from edge.mqtt.outbox import Outbox
 from tests.broker import Mosquitto, broker, eventually, subscriber  # noqa: F401
 from tests.outbox import FILE, Clock, append, message, outbox, send, stored
 from tests.sink import sink

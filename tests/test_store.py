@@ -18,7 +18,7 @@ import pytest
 from edge.host import disk as disk_module
 from edge.mqtt import outbox as outbox_module
 from edge.mqtt import store as store_module
-from edge.mqtt.outbox import OutboxHealth
+from edge.mqtt.health import OutboxHealth
 from edge.mqtt.store import Store
 from tests.broker import eventually
 from tests.disk import disk_that_freezes, fill, frozen, small_disk

@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from edge.mqtt.limits import LimitsHealth
-from edge.mqtt.outbox import OutboxHealth
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxHealth:
+    """Where the log's messages wait for the broker."""
+
+    depth: int = 0  # messages that wait to be sent or acknowledged
+    bytes: int = 0  # of their topics and payloads
+    dropped: int = 0  # given up: too many, too old or refused; counted across restarts
+    corrupt: int = 0  # files set aside; counted across restarts
+    storage: str = "memory only"  # "ok", or why nothing can be written while memory holds it
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,9 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 from edge.types import Message
-
-if TYPE_CHECKING:
-    from edge.mqtt.connection import Connection
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +61,14 @@ class _Flight(NamedTuple):
     topic: str
     size: int
     at: float  # when it was sent, monotonic s
+
+
+class _Sends(Protocol):
+    """A connection, as far as sending within limits needs it."""
+
+    def size(self, message: Message, max_age_s: float | None) -> int: ...
+
+    def send(self, message: Message, max_age_s: float | None) -> int: ...
 
 
 class Limits:
@@ -114,7 +119,7 @@ class Limits:
             return (packet is None or size <= packet) and size < self._banned.get(topic, size + 1)
 
     def transmit(
-        self, connection: Connection, wanted: Message, seconds_left: float | None
+        self, connection: _Sends, wanted: Message, seconds_left: float | None
     ) -> tuple[int | None, bool]:
         """Send *wanted*, fitted to this broker: (number, whether it was sent).
 

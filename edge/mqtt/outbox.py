@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge.host.disk import SILENT, DiskWatch
+from edge.mqtt.health import OutboxHealth
 from edge.mqtt.store import DamagedError, Row, Store, refusal, set_aside, space, times_set_aside
 from edge.types import Message
 
@@ -34,21 +35,8 @@ PROBE_S = 5.0  # between two looks at the disk's free space, when nothing is wri
 WINDOW = 20  # sent messages that a restart might send again: not acknowledged, or not yet deleted
 RATE = 180.0  # messages a second at most, so that a backlog leaves room for what is live
 BURST = 10.0  # of them at once
-
-
 EVENT_MAX_AGE_S = 10.0  # an older one must never fire an automation
 _LIVE, _REPLAYED = b'"replayed":false}', b'"replayed":true}'  # how a log's payload ends
-
-
-@dataclass(frozen=True, slots=True)
-class OutboxHealth:
-    """Where the log's messages wait for the broker."""
-
-    depth: int = 0  # messages that wait to be sent or acknowledged
-    bytes: int = 0  # of their topics and payloads
-    dropped: int = 0  # given up: too many, too old or refused; counted across restarts
-    corrupt: int = 0  # files set aside; counted across restarts
-    storage: str = "memory only"  # "ok", or why nothing can be written while memory holds it
 
 
 def boottime() -> float:
