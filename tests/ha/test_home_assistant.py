@@ -217,7 +217,7 @@ def test_the_switch_acts_on_the_daemon_and_stays_there(house: House) -> None:
     house.shows("switch.ha_test_hall_detection", "off")
     for entity in spelt("hall", dict.fromkeys(SHOWN, "")):
         house.shows(entity, "unavailable")
-    assert house.heard.last("emotion-edge/ha-test/hall/status") == "disabled"
+    assert eventually(lambda: house.heard.last("emotion-edge/ha-test/hall/status") == "disabled")
     house.shows("binary_sensor.ha_test_hall_connection", "off")
     house.shows("binary_sensor.ha_test_porch_face_present", "on")
     house.assistant.call("switch.turn_on", "switch.ha_test_hall_detection")
