@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ import pytest
 
 from edge.analysis.card import Card, Crop, Input, Output
 from edge.analysis.classify import FaceClassifier
-from edge.analysis.runtimes import open_runtime
+from edge.analysis.runtimes import chain, open_runtime
+from edge.analysis.runtimes.chip import Chip
 from edge.types import LABELS
 from tests.tiny_onnx import level, write_onnx
 
@@ -83,6 +85,20 @@ class Gpu:
         beside = self._mode.with_name("mode.new")
         beside.write_text(mode)
         beside.replace(self._mode)
+
+
+@pytest.fixture
+def chips(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Chip]]:
+    """Chips that come back soon, by kind, as they are asked for."""
+    made: dict[str, Chip] = {}
+
+    def the_chip(kind: str) -> Chip:
+        return made.setdefault(kind, Chip(kind, retry_s=(0.2, 0.4)))
+
+    monkeypatch.setattr(chain, "the_chip", the_chip)
+    yield made
+    for chip in made.values():
+        chip.close()
 
 
 @pytest.fixture

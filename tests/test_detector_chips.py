@@ -10,7 +10,6 @@ import math
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,25 +23,12 @@ from edge.types import ConfigError, EdgeError, Face
 from tests.broker import Mosquitto, broker, eventually, subscriber  # noqa: F401
 from tests.detector_files import leave_compiled_detector, leave_onnx_detector, room
 from tests.edgetpu_stub import Stub, stub  # noqa: F401
-from tests.gpu_stub import Gpu, gpu  # noqa: F401
+from tests.gpu_stub import Gpu, chips, gpu  # noqa: F401
 from tests.test_end_to_end import PORTRAITS, configuration
 from tests.test_live import Start, engine, settings, start  # noqa: F401
 from tests.test_service import Manager, Run, manager, run  # noqa: F401
 
 IMAGE = Portraits(faces=2, fps=10, paced=False).render(0)[0]
-
-
-@pytest.fixture
-def chips(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Chip]]:
-    made: dict[str, Chip] = {}
-
-    def the_chip(kind: str) -> Chip:
-        return made.setdefault(kind, Chip(kind, retry_s=(0.2, 0.4)))
-
-    monkeypatch.setattr(chain, "the_chip", the_chip)
-    yield made
-    for chip in made.values():
-        chip.close()
 
 
 def same(ones: list[Face], others: list[Face]) -> bool:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,25 +19,12 @@ from edge.analysis.runtimes.chip import Chip
 from edge.host.heartbeats import FRESH_S
 from edge.types import LABELS
 from tests.broker import Mosquitto, broker, eventually  # noqa: F401
-from tests.gpu_stub import Gpu, gpu, leave_onnx  # noqa: F401
+from tests.gpu_stub import Gpu, chips, gpu, leave_onnx  # noqa: F401
 from tests.test_end_to_end import PORTRAITS, configuration
 from tests.test_service import Manager, Run, manager, run  # noqa: F401
 from tests.tiny_onnx import level
 
 HAPPY = np.full((48, 48), level("happy"), np.uint8)
-
-
-@pytest.fixture
-def chips(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Chip]]:
-    made: dict[str, Chip] = {}
-
-    def the_chip(kind: str) -> Chip:
-        return made.setdefault(kind, Chip(kind, retry_s=(0.2, 0.4)))
-
-    monkeypatch.setattr(chain, "the_chip", the_chip)
-    yield made
-    for chip in made.values():
-        chip.close()
 
 
 def told(engine: Engine) -> str:
