@@ -23,7 +23,8 @@ from edge.mqtt.client import MqttSink
 from edge.mqtt.outbox import Outbox
 from tests.broker import Mosquitto, Subscriber, eventually, free_port, subscriber
 from tests.proxy import Proxy
-from tests.publisher import FILE, STATUS, Feeder, start_publisher
+from tests.publisher import FILE, Feeder, start_publisher
+from tests.sink import idle_sink
 
 LOG, EVENT = "p/n/hall/log", "p/n/hall/event"
 MIB = 2**20
@@ -95,7 +96,7 @@ def common(row: str, heard: Sequence[Id], feeder: Feeder) -> list[Figure]:
 def publishing(port: int, folder: Path, rate: float, **keywords: Any) -> Iterator[tuple[MqttSink, Feeder]]:
     """A sink with an outbox in *folder*, towards *port*, and a feeder that already publishes."""
     outbox = keywords.pop("outbox", None) or Outbox(folder / FILE)
-    sink = MqttSink("127.0.0.1", port=port, status_topic=STATUS, client_id="n", outbox=outbox, **keywords)
+    sink = idle_sink(port, outbox=outbox, **{"retry_s": None, **keywords})
     sink.start()
     feeder = Feeder(sink, rate)
     try:

@@ -24,7 +24,8 @@ from tests.broker import Mosquitto, Subscriber, eventually, subscriber
 from tests.chaos import Figure, ids, running
 from tests.disk import disk_that_freezes, fill, frozen, small_disk
 from tests.process import Process
-from tests.publisher import STATUS, TOPICS
+from tests.publisher import TOPICS
+from tests.sink import idle_sink
 
 NODE = "emotion-edge/pi"
 CAMERA = 'name = "hall"\nsource = "portraits"\nfaces = 2\n'
@@ -69,10 +70,7 @@ def silent_broker(seconds: float, limit: float = 5.0) -> list[Figure]:
         slowest = 0.0
         # Each twice, in turn: what else runs on this machine costs frames as well.
         for name, tls in (("none", None), ("silent", False), ("silent TLS", True)) * 2:
-            sink = MqttSink(
-                "127.0.0.1", port=port, status_topic=STATUS, client_id="n", tls=bool(tls), retry_s=(0.1, 0.2),
-                connect_timeout_s=1.0,
-            )  # fmt: skip
+            sink = idle_sink(port, tls=bool(tls), connect_timeout_s=1.0)
             if tls is not None:
                 sink.start()
             count, publish_s = analysed(sink, seconds)

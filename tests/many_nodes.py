@@ -19,6 +19,7 @@ import numpy as np
 
 from edge.contract import messages
 from edge.contract.messages import Topics
+from edge.mqtt.broker import Broker
 from edge.mqtt.client import MqttSink
 from edge.mqtt.outbox import Outbox
 from edge.node.announce import Announcer, EventIds
@@ -73,9 +74,10 @@ class Node:
         self._ids = EventIds()
         self.boot, self.told = self._ids.boot, 0
         self.sink = MqttSink(
-            "127.0.0.1", port=port, status_topic=topics.of("status"), client_id=topics.node,
+            Broker("127.0.0.1", port=port, client_id=topics.node),
+            status_topic=topics.of("status"),
             outbox=Outbox(folder / f"{topics.node}.sqlite3"),
-        )  # fmt: skip
+        )
         self._cameras = [
             Camera(f"camera-{index}", topics, self._ids, self._chance) for index in range(CAMERAS)
         ]

@@ -21,6 +21,7 @@ from edge.mqtt.client import MqttSink
 from edge.mqtt.outbox import Outbox
 from edge.node.announce import EventIds
 from edge.types import Event
+from tests.sink import idle_sink
 
 TOPICS = Topics("p", "n")
 STATUS = TOPICS.of("status")
@@ -87,10 +88,8 @@ def main() -> None:
     logging.basicConfig(level="ERROR")  # outages are what it is here for
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
-    sink = MqttSink(
-        "127.0.0.1", port=options.port, status_topic=STATUS, client_id="n", keepalive_s=2,
-        connect_timeout_s=2, retry_s=(0.1, 0.3), outbox=Outbox(options.folder / FILE),
-    )  # fmt: skip
+    outbox = Outbox(options.folder / FILE)
+    sink = idle_sink(options.port, keepalive_s=2, connect_timeout_s=2, retry_s=(0.1, 0.3), outbox=outbox)
     sink.start()
     feeder = Feeder(sink, options.rate)
     print(feeder.boot, flush=True)

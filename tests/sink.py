@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 
+from edge.mqtt.broker import Broker
 from edge.mqtt.client import MqttSink
 from edge.types import Message
 
@@ -13,10 +15,16 @@ ONCE = (0.1, 0.2)  # retry_s: tests do not wait for seconds
 CALM = (4.0, 4.0)  # retry_s with time to start a broker and a subscriber between two attempts
 
 
+def idle_sink(port: int, host: str = "127.0.0.1", **keywords: object) -> MqttSink:
+    """One that was not started; *keywords* are a Broker's or a MqttSink's."""
+    theirs = {field.name for field in fields(Broker)} & keywords.keys()
+    broker = Broker(host, port=port, **{"client_id": "n", **{key: keywords.pop(key) for key in theirs}})  # type: ignore[arg-type]
+    return MqttSink(broker, **{"status_topic": STATUS, "retry_s": ONCE, **keywords})  # type: ignore[arg-type]
+
+
 @contextmanager
 def sink(port: int, **keywords: object) -> Iterator[MqttSink]:
-    plain = {"status_topic": STATUS, "client_id": "n", "retry_s": ONCE}
-    publishing = MqttSink("127.0.0.1", port=port, **{**plain, **keywords})  # type: ignore[arg-type]
+    publishing = idle_sink(port, **keywords)
     publishing.start()
     try:
         yield publishing

@@ -14,9 +14,9 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from edge.commands.demo_amqtt import DemoBroker
 from edge.commands.demo_broker import demo_broker, mosquitto
-from edge.mqtt.client import MqttSink
 from edge.types import EdgeError, Message
 from tests.broker import eventually, subscriber
+from tests.sink import idle_sink
 
 
 @pytest.mark.quiet_clock
@@ -29,7 +29,7 @@ def test_it_carries_what_the_sink_publishes_and_stops_without_a_trace(
         assert time.monotonic() - began < 5.0  # .3 s measured
         with subscriber(broker.port) as listening:
             # Our MQTT 5 is refused, as amqtt itself fails to do, and 3.1.1 follows at once.
-            sink = MqttSink("127.0.0.1", port=broker.port, status_topic="p/n/status", client_id="n")
+            sink = idle_sink(broker.port)
             sink.start()
             sink.publish(Message("p/n/hall/state", b"1", qos=1, retain=True))
             sink.publish(Message("p/n/hall/event", b"2", qos=1, max_age_s=10))
@@ -48,7 +48,7 @@ def test_it_carries_what_the_sink_publishes_and_stops_without_a_trace(
 @pytest.mark.quiet_clock
 def test_it_stops_while_clients_are_connected(capfd: pytest.CaptureFixture[str]) -> None:
     with DemoBroker() as broker:
-        sink = MqttSink("127.0.0.1", port=broker.port, status_topic="p/n/status", client_id="n")
+        sink = idle_sink(broker.port)
         sink.start()
         assert eventually(lambda: sink.connected)
         began = time.monotonic()

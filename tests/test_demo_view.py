@@ -8,9 +8,9 @@ import pytest
 
 from edge.commands.demo_amqtt import DemoBroker
 from edge.commands.demo_view import ASCII, DemoView, Style, line, style_of
-from edge.mqtt.client import MqttSink
 from edge.types import EdgeError
 from tests.broker import Mosquitto, Subscriber, broker, eventually, free_port
+from tests.sink import idle_sink
 
 __all__ = ["broker"]  # a fixture
 
@@ -138,7 +138,7 @@ def test_it_views_the_broker_of_the_demo() -> None:
     with DemoBroker() as demo:
         view = DemoView("127.0.0.1", demo.port, "p", out)
         view.start()
-        sink = MqttSink("127.0.0.1", port=demo.port, status_topic="p/demo/status", client_id="demo")
+        sink = idle_sink(demo.port, status_topic="p/demo/status", client_id="demo")
         sink.start()
         assert eventually(lambda: "online" in out.getvalue())
         sink.stop()

@@ -21,6 +21,7 @@ from edge.mqtt.client import MqttSink
 from edge.types import Incoming, Message
 from tests.broker import Mosquitto, broker, eventually, subscriber  # noqa: F401
 from tests.process import Process
+from tests.sink import idle_sink
 
 TOPICS = Topics("emotion-edge", "kitchen-pi")
 
@@ -62,8 +63,8 @@ def run(broker: Mosquitto, tmp_path: Path) -> Iterator[Run]:
         jitter: Callable[[float], float] = lambda longest: 0.0,
     ) -> tuple[MqttSink, Keeper]:  # fmt: skip
         topics = Topics("emotion-edge", node)
-        sink = MqttSink(
-            broker.host, port=port or broker.port, client_id=node, status_topic=topics.of("status"),
+        sink = idle_sink(
+            port or broker.port, broker.host, client_id=node, status_topic=topics.of("status"),
             retry_s=(0.05, 0.2),
         )  # fmt: skip
         running.append(sink)

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from edge.mqtt.client import MqttSink
 from edge.mqtt.connection import Ack, Connection
 from edge.mqtt.health import MqttHealth
 from edge.types import Incoming, Message
 from tests.broker import Mosquitto, broker, eventually, free_port, subscriber
-from tests.sink import CALM, STATUS, event, faces, sink, state
+from tests.sink import CALM, STATUS, event, faces, idle_sink, sink, state
 
 __all__ = ["broker"]  # a fixture
 
@@ -41,9 +40,7 @@ def test_status_is_online_then_what_was_published_then_offline_on_a_clean_stop(b
 
 def test_a_killed_daemon_is_offline_by_its_last_will(broker: Mosquitto) -> None:
     program = (
-        "import time; from edge.mqtt.client import MqttSink; "
-        f"MqttSink('127.0.0.1', port={broker.port}, status_topic={STATUS!r}, client_id='n').start(); "
-        "time.sleep(60)"
+        f"import time; from tests.sink import idle_sink; idle_sink({broker.port}).start(); time.sleep(60)"
     )
     with subscriber(broker.port) as listening:
         daemon = subprocess.Popen([sys.executable, "-c", program], cwd=Path(__file__).parents[1])
@@ -241,7 +238,7 @@ def test_whatever_raises_in_the_sinks_thread_it_is_told_and_the_sink_connects_ag
 
 
 def test_ever_new_reasons_of_an_outage_do_not_fill_the_memory(caplog: pytest.LogCaptureFixture) -> None:
-    publishing = MqttSink("127.0.0.1", port=1, status_topic=STATUS, client_id="n")
+    publishing = idle_sink(1)
     outage = publishing._outage
     for number in range(1000):
         outage.failed(ValueError(f"packet at {number}"))

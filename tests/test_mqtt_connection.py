@@ -15,10 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from edge.mqtt.client import MqttSink
 from edge.mqtt.health import MqttHealth
 from tests.broker import Mosquitto, broker, eventually, free_port, server, subscriber
-from tests.sink import CALM, ONCE, STATUS, event, sink, state
+from tests.sink import CALM, event, idle_sink, sink, state
 
 __all__ = ["broker"]  # a fixture
 
@@ -122,7 +121,7 @@ def test_after_a_broker_was_away_mqtt_5_comes_first_again(
             connection.recv(1024)
 
     with server(serve) as port:
-        publishing = MqttSink("127.0.0.1", port=port, status_topic=STATUS, client_id="n", retry_s=CALM)
+        publishing = idle_sink(port, retry_s=CALM)
         publishing.start()
         assert eventually(lambda: "connected (MQTT 3.1.1)" in caplog.text)
     assert eventually(lambda: "connection refused" in caplog.text)
@@ -256,7 +255,7 @@ def test_a_topic_that_the_broker_refuses_is_told_once_and_the_event_counted(
 
 
 def test_an_unknown_host_is_told_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
-    publishing = MqttSink("no..such..host", status_topic=STATUS, client_id="n", retry_s=ONCE)
+    publishing = idle_sink(1883, "no..such..host")
     publishing.start()
     assert eventually(lambda: caplog.records)
     publishing.stop()

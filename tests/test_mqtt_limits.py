@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from edge.mqtt.client import MQTT_3_1_1, MQTT_5, MqttSink
 from edge.mqtt.limits import Limits, LimitsHealth, Terms, packet_bytes
 from edge.types import Message
 from tests.broker import Mosquitto, Subscriber, eventually, server, subscriber
-from tests.sink import STATUS, event, sink, state
+from tests.sink import STATUS, event, idle_sink, sink, state
 
 Serve = Callable[[socket.socket], None]
 BIG = "homeassistant/device/n/hall/config"
@@ -70,7 +69,7 @@ def test_the_limit_itself_is_reached_and_not_passed(tmp_path: Path, limit: int) 
     with (
         mosquitto(tmp_path, f"max_packet_size {limit}") as broker,
         subscriber(broker.port) as heard,
-        sink(broker.port, protocols=[MQTT_5]) as publishing,
+        sink(broker.port, version="5") as publishing,
     ):
         publishing.publish(state(b"y" * (room + 1)))
         assert eventually(lambda: publishing.health().limits)
@@ -87,7 +86,7 @@ def test_a_3_1_1_broker_that_cuts_over_a_size_in_silence_is_recognized(
     with (
         mosquitto(tmp_path, "max_packet_size 2048") as broker,
         subscriber(broker.port) as heard,
-        sink(broker.port, protocols=[MQTT_3_1_1]) as publishing,
+        sink(broker.port, version="3.1.1") as publishing,
     ):
         publishing.subscribe("p/n/hall/set", lambda message: None)
         publishing.publish(state(b"x" * size, topic=BIG))
@@ -235,7 +234,7 @@ def test_a_limit_that_is_never_told_is_learned_within_few_connections(tmp_path: 
     with (
         mosquitto(tmp_path, f"max_packet_size {limit}") as broker,
         subscriber(broker.port) as heard,
-        sink(broker.port, protocols=[MQTT_3_1_1]) as publishing,
+        sink(broker.port, version="3.1.1") as publishing,
     ):
         sizes = [50, 3700, 300, 1100, 1200, 60, 1000, 400]
         for number, size in enumerate(sizes):
@@ -322,15 +321,15 @@ def test_the_end_of_a_long_connection_is_held_against_no_message(lasted_s: float
 @pytest.mark.parametrize(
     ("payload", "topic"), [(0, 1), (100, 20), (126, 1), (200, 30), (20_000, 60), (3_000_000, 5)]
 )
-@pytest.mark.parametrize("protocol", [MQTT_3_1_1, MQTT_5])
+@pytest.mark.parametrize("five", [False, True])
 @pytest.mark.parametrize("age", [None, 5.0])
-def test_a_packet_is_as_large_as_computed(payload: int, topic: int, protocol: int, age: float | None) -> None:
+def test_a_packet_is_as_large_as_computed(payload: int, topic: int, five: bool, age: float | None) -> None:
     lengths: list[int] = []
 
     def serve(connection: socket.socket) -> None:
         for head, body in packets(connection):
             if head == 0x10:
-                connection.sendall(b"\x20\x03\x00\x00\x00" if protocol == 5 else b"\x20\x02\x00\x00")
+                connection.sendall(b"\x20\x03\x00\x00\x00" if five else b"\x20\x02\x00\x00")
             elif head >> 4 == 3 and body[2:3] == b"t":
                 lengths.append(
                     1 + 1 + (len(body) > 127) + (len(body) > 16_383) + (len(body) > 2_097_151) + len(body)
@@ -338,11 +337,9 @@ def test_a_packet_is_as_large_as_computed(payload: int, topic: int, protocol: in
 
     message = Message("t" * topic, b"x" * payload, qos=1, max_age_s=age)
     with server(serve) as port:
-        publishing = MqttSink(
-            "127.0.0.1", port=port, status_topic=STATUS, client_id="n", protocols=[protocol]
-        )
+        publishing = idle_sink(port, version="5" if five else "3.1.1")
         publishing.start()
         publishing.publish(message)
         assert eventually(lambda: lengths)
         publishing.stop(0.01)
-    assert lengths == [packet_bytes(message, five=protocol == 5, expires=age is not None and protocol == 5)]
+    assert lengths == [packet_bytes(message, five=five, expires=age is not None and five)]

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from edge.mqtt.broker import Broker, BrokerError, HungUpError, TakenOverError
-from edge.mqtt.client import MQTT_3_1_1
 from edge.mqtt.duplicate import Namesake
 from edge.types import Incoming, Message
 from tests.broker import Mosquitto, broker, eventually, server, subscriber
@@ -53,8 +52,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def namesake(clock: Clock) -> Namesake:
-    address = Broker("h", 1883, "n", None, None, 15, 10, False, None, None, None, False, "tcp", "/mqtt")
-    return Namesake(address, "p/n", clock)
+    return Namesake(Broker("h", client_id="n"), "p/n", clock)
 
 
 def test_what_we_said_ourselves_and_what_is_retained_is_no_sign(namesake: Namesake) -> None:
@@ -153,9 +151,9 @@ def test_a_daemon_on_another_machine_is_noticed_by_what_it_says(
     ]
 
 
-@pytest.mark.parametrize("protocol", [5, MQTT_3_1_1])
-def test_one_daemon_alone_gives_no_alarm(broker: Mosquitto, protocol: int) -> None:
-    with subscriber(broker.port) as listening, sink(broker.port, protocols=[protocol]) as alone:
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+def test_one_daemon_alone_gives_no_alarm(broker: Mosquitto, version: str) -> None:
+    with subscriber(broker.port) as listening, sink(broker.port, version=version) as alone:
         alone.publish(info(b"mine"))
         for number in range(20):
             alone.publish(health(b"%d" % number))

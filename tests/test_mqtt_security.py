@@ -14,11 +14,10 @@ from pathlib import Path
 import pytest
 
 from edge.mqtt.broker import Broker
-from edge.mqtt.client import MqttSink
 from edge.mqtt.health import MqttHealth
 from tests.broker import Mosquitto, eventually, free_port, server
 from tests.certificates import Authority, openssl
-from tests.sink import STATUS, event, sink
+from tests.sink import event, idle_sink, sink
 
 # paho leaves the closing of a handshake that failed to Python.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -41,7 +40,7 @@ def stranger(folder: Path) -> Authority:
 
 
 def broker(host: str, *, tls: bool = False, insecure: bool = False) -> Broker:
-    return Broker(host, 8883, "n", None, None, 15, 10, tls, None, None, None, insecure, "tcp", "/mqtt")
+    return Broker(host, client_id="n", port=8883, tls=tls, insecure=insecure)
 
 
 @contextmanager
@@ -310,7 +309,7 @@ def test_a_tls_black_hole_is_given_up_and_publish_does_not_wait_for_it(
 def sayings(caplog: pytest.LogCaptureFixture, host: str, **keywords: object) -> list[str]:
     """What start() warns of."""
     known = {"username": "u", "password": "hunter2", "port": free_port(), **keywords}
-    publishing = MqttSink(host, status_topic=STATUS, client_id="n", **known)  # type: ignore[arg-type]
+    publishing = idle_sink(host=host, **known)  # type: ignore[arg-type]
     publishing.start()
     publishing.stop()
     return [text for record in caplog.records if "trying again" not in (text := record.getMessage())]

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from edge.mqtt.client import MQTT_3_1_1, MQTT_5, MqttSink
 from edge.mqtt.health import MqttHealth
 from edge.types import Incoming, Message
 from tests.broker import Mosquitto, broker, eventually, server, subscriber
-from tests.sink import CALM, STATUS, event, sink, state
+from tests.sink import CALM, STATUS, event, idle_sink, sink, state
 
 __all__ = ["broker"]  # a fixture
 
@@ -20,10 +19,10 @@ SET = "p/n/hall/enabled/set"
 CONFIG = "homeassistant/device/n_hall/config"
 
 
-@pytest.mark.parametrize("protocol", [MQTT_5, MQTT_3_1_1])
-def test_what_comes_on_a_subscribed_topic_reaches_its_handler(broker: Mosquitto, protocol: int) -> None:
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+def test_what_comes_on_a_subscribed_topic_reaches_its_handler(broker: Mosquitto, version: str) -> None:
     heard: list[Incoming] = []
-    with subscriber(broker.port) as house, sink(broker.port, protocols=[protocol]) as listening:
+    with subscriber(broker.port) as house, sink(broker.port, version=version) as listening:
         listening.subscribe(SET, heard.append)
         assert eventually(lambda: listening.idle)
         house.publish(SET, b"ON")
@@ -123,7 +122,7 @@ def test_a_message_larger_than_64_kib_is_not_even_sent_to_us(broker: Mosquitto) 
 def test_of_a_giant_little_is_kept_also_where_mqtt_3_1_1_sends_it(broker: Mosquitto, retain: bool) -> None:
     """It is acknowledged as well: a broker that waits for that would send no others, and that one again."""
     heard: list[int] = []
-    with subscriber(broker.port) as house, sink(broker.port, protocols=[MQTT_3_1_1]) as listening:
+    with subscriber(broker.port) as house, sink(broker.port, version="3.1.1") as listening:
         house.publish(SET, b"x" * 5_000_000, retain=retain).wait_for_publish(60)
         listening.subscribe(SET, lambda it: heard.append(len(it.payload)))
         assert eventually(lambda: listening.idle)
@@ -149,7 +148,7 @@ def test_a_subscription_that_the_broker_refuses_is_told(caplog: pytest.LogCaptur
                 connection.sendall(b"\x90\x03" + heard[place - 2 : place] + b"\x80")  # SUBACK: failure
                 heard.clear()
 
-    with server(serve) as port, sink(port, protocols=[MQTT_3_1_1]) as listening:
+    with server(serve) as port, sink(port, version="3.1.1") as listening:
         listening.subscribe(SET, lambda message: None)
         assert eventually(lambda: caplog.records)
         listening.stop(0.1)
@@ -169,9 +168,7 @@ def test_status_then_discovery_then_state_then_subscriptions_then_events() -> No
             packets.extend(came)
 
     with server(serve) as port:
-        publishing = MqttSink(
-            "127.0.0.1", port=port, status_topic=STATUS, client_id="n", protocols=[MQTT_3_1_1]
-        )
+        publishing = idle_sink(port, version="3.1.1")
         publishing.subscribe(SET, lambda message: None)
         publishing.publish(event(b"an event"))
         publishing.publish(state(b"a state"))

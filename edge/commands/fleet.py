@@ -22,7 +22,6 @@ from edge.types import EdgeError, Incoming
 if TYPE_CHECKING:
     from edge.mqtt.broker import Broker
     from edge.mqtt.connection import Ack, Connection
-    from edge.settings.tables import Mqtt
 
 TOPICS = ("+/status", "+/info", "+/health", "+/+/status")  # below the prefix
 QUIET_S = 1.0  # without anything retained: then the broker has told all
@@ -47,6 +46,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(options: argparse.Namespace) -> int:
+    from edge.mqtt.broker import Broker
     from edge.settings import load
     from edge.settings.hosts import HostError, broker_host
 
@@ -58,7 +58,8 @@ def run(options: argparse.Namespace) -> int:
             raise EdgeError(f"--host: {error}") from error
     given = {key: it for key, it in where.items() if it is not None}
     part = load(options.config).mqtt.model_copy(update=given)
-    broker = _broker(part)
+    # No node's client id begins so.
+    broker = Broker.of(part, f"fleet{uuid.uuid4().hex[:12]}")
     fleet = Fleet(part.prefix)
     try:
         with _connected(broker) as connection:
@@ -82,32 +83,9 @@ def _show(fleet: Fleet, broker: Broker, prefix: str, options: argparse.Namespace
     print(clear + told, flush=True)
 
 
-def _broker(part: Mqtt) -> Broker:
-    """The configured broker, to which we come under a name that no node has: theirs begin otherwise."""
-    from edge.mqtt.broker import Broker
-
-    return Broker(
-        host=part.host,
-        port=part.port,
-        client_id=f"fleet{uuid.uuid4().hex[:12]}",
-        username=part.username,
-        password=part.password.get_secret_value() if part.password else None,
-        keepalive_s=part.keepalive_s,
-        connect_timeout_s=PATIENCE_S,
-        tls=part.tls,
-        ca_file=str(part.ca_file) if part.ca_file else None,
-        cert_file=str(part.cert_file) if part.cert_file else None,
-        key_file=str(part.key_file) if part.key_file else None,
-        insecure=part.insecure,
-        transport=part.transport,
-        path=part.path,
-    )
-
-
 @contextmanager
 def _connected(broker: Broker) -> Iterator[Connection]:
-    from edge.mqtt.broker import UnansweredError
-    from edge.mqtt.client import MQTT_3_1_1, MQTT_5
+    from edge.mqtt.broker import MQTT_3_1_1, MQTT_5, UnansweredError
     from edge.mqtt.connection import Connection
 
     wake, other = socket.socketpair()  # nobody wakes us

@@ -7,14 +7,17 @@ import os
 import re
 import socket
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from functools import lru_cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from edge.host.redaction import masked_path
 from edge.types import EdgeError
 
-Transport = Literal["tcp", "websockets"]
+if TYPE_CHECKING:
+    from edge.settings.tables import Mqtt
+
+MQTT_3_1_1, MQTT_5 = 4, 5  # protocol levels, as in CONNECT
 
 
 class BrokerError(EdgeError):
@@ -50,19 +53,45 @@ class Broker:
     """Where to connect and as whom. Files are PEM."""
 
     host: str
-    port: int
+    _: KW_ONLY
     client_id: str
-    username: str | None
-    password: str | None = field(repr=False)
-    keepalive_s: int  # a broker that froze is noticed within twice this
-    connect_timeout_s: float  # for TCP and TLS each, and again for the broker's CONNACK
-    tls: bool
-    ca_file: str | None  # None: the system's certificates
-    cert_file: str | None  # ours, for a broker that asks for one
-    key_file: str | None  # None: the key is in cert_file
-    insecure: bool  # with TLS: talk to whoever answers
-    transport: Transport
-    path: str  # of a websocket
+    port: int = 1883
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    keepalive_s: int = 15  # a frozen broker is noticed within twice this
+    connect_timeout_s: float = 10.0  # for TCP and TLS each, and again for the broker's CONNACK
+    tls: bool = False
+    ca_file: str | None = None  # None: the system's certificates
+    cert_file: str | None = None  # ours, for a broker that asks for one
+    key_file: str | None = None  # None: the key is in cert_file
+    insecure: bool = False  # with TLS: accept any certificate
+    transport: Literal["tcp", "websockets"] = "tcp"
+    path: str = "/mqtt"  # of a websocket
+    version: Literal["auto", "3.1.1", "5"] = "auto"  # of MQTT
+
+    @classmethod
+    def of(cls, part: Mqtt, client_id: str) -> Broker:
+        """The broker of the [mqtt] table, for the client *client_id*."""
+        return cls(
+            part.host,
+            client_id=client_id,
+            port=part.port,
+            username=part.username,
+            password=part.password.get_secret_value() if part.password else None,
+            keepalive_s=part.keepalive_s,
+            tls=part.tls,
+            ca_file=str(part.ca_file) if part.ca_file else None,
+            cert_file=str(part.cert_file) if part.cert_file else None,
+            key_file=str(part.key_file) if part.key_file else None,
+            insecure=part.insecure,
+            transport=part.transport,
+            path=part.path,
+        )
+
+    @property
+    def protocols(self) -> tuple[int, ...]:
+        """Protocol levels in the order of trying."""
+        return {"auto": (MQTT_5, MQTT_3_1_1), "5": (MQTT_5,), "3.1.1": (MQTT_3_1_1,)}[self.version]
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

@@ -7,7 +7,7 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -17,7 +17,6 @@ from edge.mqtt.broker import (
     HungUpError,
     OverMessageError,
     TooLargeError,
-    Transport,
     UnansweredError,
     WillError,
 )
@@ -34,7 +33,6 @@ log = logging.getLogger(__name__)
 
 # A name server that does not answer, then each of a name's addresses, then a CONNACK that does not come.
 CONNECT_S = 180.0
-MQTT_3_1_1, MQTT_5 = 4, 5  # protocol levels, as in CONNECT
 
 
 class MqttSink:
@@ -48,42 +46,24 @@ class MqttSink:
     What is durable goes through *outbox* (default: one in memory), which start() and stop() begin and end.
     *stage* gets the thread's heartbeat.
 
-    *protocols*: MQTT versions in the order of trying; the next where the broker refuses one, hangs up
-    on it or stays silent.
+    The next of the broker's protocols is tried where it refuses one, hangs up on it or stays silent.
     *retry_s*: first and longest wait between attempts, doubling in between; drawn from 1-3 s and
     20-30 s where not given, so that a house full of nodes does not knock all at once.
     """
 
     def __init__(
         self,
-        host: str,
+        broker: Broker,
         *,
         status_topic: str,
-        client_id: str,
-        port: int = 1883,
-        username: str | None = None,
-        password: str | None = None,
-        keepalive_s: int = 15,
-        connect_timeout_s: float = 10.0,
-        tls: bool = False,
-        ca_file: str | None = None,
-        cert_file: str | None = None,
-        key_file: str | None = None,
-        insecure: bool = False,
-        transport: Transport = "tcp",
-        path: str = "/mqtt",
-        protocols: Sequence[int] = (MQTT_5, MQTT_3_1_1),
         retry_s: tuple[float, float] | None = None,
         queue: int = 1000,
         outbox: Outbox | None = None,
         stage: Stage | None = None,
     ) -> None:
-        self._broker = Broker(
-            host, port, client_id, username, password, keepalive_s, connect_timeout_s,
-            tls, ca_file, cert_file, key_file, insecure, transport, path,
-        )  # fmt: skip
-        self._protocols = tuple(protocols)
-        self._order = self._protocols
+        self._broker = broker
+        self._order = broker.protocols
+        self._order = self._broker.protocols
         self._retry_s = retry_s or (random.uniform(1, 3), random.uniform(20, 30))
         self._online = Message(status_topic, b"online", qos=1, retain=True)
         self._offline = Message(status_topic, b"offline", qos=1, retain=True)
@@ -271,7 +251,7 @@ class MqttSink:
 
     def _open(self) -> Connection:
         """A connection in the first of the protocols that the broker answers to."""
-        order, self._order = self._order, self._protocols
+        order, self._order = self._order, self._broker.protocols
         broker = self._namesake.broker()
         for protocol in order:
             self._stage.wait("connecting to the broker", CONNECT_S)
@@ -280,7 +260,7 @@ class MqttSink:
             except UnansweredError as error:
                 unanswered = error
             else:  # also what to begin with after a loss, for as long as the broker can be reached
-                self._order = (protocol, *(other for other in self._protocols if other != protocol))
+                self._order = (protocol, *(other for other in self._broker.protocols if other != protocol))
                 return connection
         raise unanswered
 

@@ -24,6 +24,7 @@ from edge.host import health
 from edge.host.heartbeats import Heartbeats, Stage
 from edge.host.places import state_file
 from edge.host.redaction import without_folders
+from edge.mqtt.broker import Broker
 from edge.mqtt.client import MqttSink
 from edge.mqtt.outbox import Outbox
 from edge.node.rate import Rate
@@ -130,22 +131,9 @@ def build_info(settings: Settings, engine: Engine, detector: FaceDetector) -> In
 
 def build_sink(settings: Settings, stage: Stage | None = None) -> MqttSink:
     """The way to the configured broker, not yet started; *stage* gets its thread's heartbeat."""
-    part = settings.mqtt
     return MqttSink(
-        part.host,
-        port=part.port,
-        username=part.username,
-        password=part.password.get_secret_value() if part.password else None,
-        client_id=client_id_of(settings),
+        Broker.of(settings.mqtt, client_id_of(settings)),
         status_topic=topics_of(settings).of("status"),
-        keepalive_s=part.keepalive_s,
-        tls=part.tls,
-        ca_file=str(part.ca_file) if part.ca_file else None,
-        cert_file=str(part.cert_file) if part.cert_file else None,
-        key_file=str(part.key_file) if part.key_file else None,
-        insecure=part.insecure,
-        transport=part.transport,
-        path=part.path,
         outbox=build_outbox(settings),
         stage=stage,
     )

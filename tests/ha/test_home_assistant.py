@@ -21,12 +21,12 @@ from edge.homeassistant import discovery
 from edge.homeassistant.keeper import Keeper
 from edge.homeassistant.published import told_text
 from edge.host.disk import StateFiles
-from edge.mqtt.client import MqttSink
 from edge.sources.portraits import Portraits
 from edge.types import LABELS, Message
 from tests.broker import Mosquitto, Subscriber, eventually
 from tests.ha.home_assistant import HomeAssistant
 from tests.process import Process
+from tests.sink import idle_sink
 
 HOME = os.environ.get("HOME_ASSISTANT", "")
 
@@ -308,7 +308,7 @@ def test_entities_on_the_topics_of_before_are_let_go_of_and_taken_up(house: Hous
     house.shows("sensor.old_pi_hall_emotion", "unavailable|unknown")
     path = tmp_path / "discovery.json"
     path.write_text(told_text({before: {entity: it["p"] for entity, it in hall.entities.items()}}))
-    sink = MqttSink("127.0.0.1", port=house.broker.port, client_id="old", status_topic=topics.of("status"))
+    sink = idle_sink(house.broker.port, client_id="old", status_topic=topics.of("status"))
     files = StateFiles(tmp_path)
     keeper = Keeper(sink, path, files)
     try:
