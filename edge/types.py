@@ -244,8 +244,9 @@ class Duplex(Sink, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class CameraState:
-    """What a camera shows now: tracks that were announced, largest face first."""
+class Analysis:
+    """What one step of a camera's analysis gave."""
 
-    tracks: tuple[Track, ...] = ()
-    timings_ms: Mapping[str, float] = field(default_factory=dict)  # stage -> ms, of the last frame
+    tracks: tuple[Track, ...] = ()  # in view and announced, largest face first
+    events: tuple[Event, ...] = ()  # in the order they happened
+    timings_ms: Mapping[str, float] = field(default_factory=dict)  # stage -> ms; empty without a frame

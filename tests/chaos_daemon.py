@@ -100,8 +100,8 @@ def analysed(sink: MqttSink, seconds: float) -> tuple[int, float]:
     count, slowest = 0, 0.0
     while (now := time.monotonic()) < until:
         frame = Frame(source.read(), now, time.time(), count, "hall")
-        events = pipeline.step(frame)
-        for message in announcer.frame(frame, pipeline.state.tracks, events):
+        analysis = pipeline.step(frame)
+        for message in announcer.frame(frame, analysis.tracks, analysis.events):
             began = time.perf_counter()
             sink.publish(message)
             slowest = max(slowest, time.perf_counter() - began)

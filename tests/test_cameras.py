@@ -19,7 +19,7 @@ from edge.node import cameras
 from edge.node.announce import Announcer, EventIds
 from edge.node.cameras import Camera, Cameras, retained_topics
 from edge.sources.capture import Capture, Slots
-from edge.types import Event, Frame, Image
+from edge.types import Analysis, Frame, Image
 from tests.broker import eventually
 from tests.fakes import ClassifierByPlace, ScriptedDetector, TwoWaySink, face, picture
 
@@ -243,7 +243,7 @@ def test_a_frame_whose_analysis_fails_is_skipped_and_logged_once_with_its_traceb
     step = hall.pipeline.step
     bad = iter([True] * 3)
 
-    def failing(frame: Frame) -> list[Event]:
+    def failing(frame: Frame) -> Analysis:
         if next(bad, False):
             raise ZeroDivisionError("no width")
         return step(frame)
@@ -269,7 +269,7 @@ def test_ten_failures_in_a_row_close_that_camera_alone_until_it_is_opened_again(
     hall.pause_s = 0.4
     step, failing = hall.pipeline.step, [True]
 
-    def fail_for_a_while(frame: Frame) -> list[Event]:
+    def fail_for_a_while(frame: Frame) -> Analysis:
         if failing[0]:
             raise RuntimeError("the detector's memory is gone")
         return step(frame)

@@ -32,8 +32,7 @@ def test_three_portraits_are_found_where_they_are_and_labelled_as_they_look(dete
     frames = FPS * SECONDS
     for n in range(frames):
         image, truth = camera.render(n)
-        pipeline.step(Frame(image, n / FPS, 0.0, n, "hall"))
-        tracks = pipeline.state.tracks
+        tracks = pipeline.step(Frame(image, n / FPS, 0.0, n, "hall")).tracks
         nearest = [max(tracks, key=lambda t: t.face.box.iou(p.box), default=None) for p in truth]
         if all(
             track is not None and track.face.box.iou(portrait.box) >= 0.6
@@ -47,4 +46,4 @@ def test_three_portraits_are_found_where_they_are_and_labelled_as_they_look(dete
     print(f"all found in {found / frames:.1%} of frames, labels right {right / shown_fully:.1%} of the time")
     assert found / frames >= 0.95
     assert right / shown_fully >= 0.78  # the disgusted portrait lies at the floor of min_confidence
-    assert len({track.number for track in pipeline.state.tracks}) == 3
+    assert len({track.number for track in tracks}) == 3

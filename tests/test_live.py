@@ -78,7 +78,9 @@ class Home:
         pytest.fail(f"not within {frames} frames")
 
     def tracks(self, camera: str = "hall") -> list[int]:
-        return sorted(track.number for track in self.live.cameras[camera].pipeline.state.tracks)
+        return sorted(
+            track.number for track in self.live.cameras[camera].pipeline.tracker.tracks if track.announced
+        )
 
     def infos(self) -> list[Any]:
         return [json.loads(payload) for payload in self.sink.payloads(f"{NODE}/info")]

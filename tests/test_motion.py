@@ -149,17 +149,18 @@ def test_on_a_still_scene_with_noise_nine_calls_of_ten_go_and_the_face_stays(kin
     events: list[Event] = []
     pictures = [noisy(picture, n, sigma=4.0) for n in range(40)]
     for n in range(1200):
-        events += line.step(frame(n / 10, seq=n, image=pictures[n % 40]))
-        assert n < 4 or len(line.state.tracks) == 2
+        analysis = line.step(frame(n / 10, seq=n, image=pictures[n % 40]))
+        events += analysis.events
+        assert n < 4 or len(analysis.tracks) == 2
     assert story(events) == [("face_appeared", 1, "happy"), ("face_appeared", 2, "happy")]
     assert detector.calls == classifier.calls == 1200 - line.skipped <= 120
-    assert [track.seen for track in line.state.tracks] == [119.9, 119.9]
-    assert list(line.state.timings_ms) == ["track", "report"]
+    assert [track.seen for track in analysis.tracks] == [119.9, 119.9]
+    assert list(analysis.timings_ms) == ["track", "report"]
 
 
 def test_a_face_found_once_on_a_still_scene_is_not_confirmed_by_its_copy() -> None:
     line, detector, _ = pipeline(ScriptedDetector([face()], []))
-    events = [event for n in range(30) for event in line.step(frame(n / 10, seq=n))]
+    events = [event for n in range(30) for event in line.step(frame(n / 10, seq=n)).events]
     assert events == []
     assert detector.calls >= 10  # looked at in earnest until it was forgotten
 
@@ -168,7 +169,7 @@ def test_a_face_missed_once_on_a_still_scene_is_looked_for_at_once() -> None:
     seen, missed = [face()], list[Face]()
     # Analysed: five until it is announced, one a refresh later, which misses, and then it is there again.
     line, _, _ = pipeline(ScriptedDetector(seen, seen, seen, seen, seen, missed, seen))
-    events = [event for n in range(60) for event in line.step(frame(n / 10, seq=n))]
+    events = [event for n in range(60) for event in line.step(frame(n / 10, seq=n)).events]
     assert story(events) == [("face_appeared", 1, "happy")]
     assert line.skipped >= 40
 
@@ -198,8 +199,7 @@ def test_an_analysis_that_failed_is_never_repeated_as_if_it_had_succeeded() -> N
             failed += 1
     assert failed >= 25  # from the next refresh on each frame fails, and says so
     classifier.fails = False
-    line.step(frame(4.0, seq=40))
-    assert len(line.state.tracks) <= 1
+    assert len(line.step(frame(4.0, seq=40)).tracks) <= 1
 
 
 @pytest.mark.parametrize(
@@ -222,11 +222,11 @@ def test_on_a_real_video_no_face_is_missed_for_more_than_a_second(
         there, image = video.read()
         assert there
         taken = n / video.get(cv2.CAP_PROP_FPS)
-        for line in (full, gated):
-            line.step(frame(taken, seq=n, image=np.asarray(image, np.uint8)))
-        for track in full.state.tracks:
+        shown = frame(taken, seq=n, image=np.asarray(image, np.uint8))
+        gated_tracks = gated.step(shown).tracks
+        for track in full.step(shown).tracks:
             found += 1
-            if any(track.face.box.iou(other.face.box) > 0.3 for other in gated.state.tracks):
+            if any(track.face.box.iou(other.face.box) > 0.3 for other in gated_tracks):
                 missed_since.pop(track.number, None)
             assert taken - missed_since.setdefault(track.number, taken) <= 1.0
     video.release()

@@ -29,25 +29,24 @@ def test_a_face_comes_changes_and_leaves() -> None:
             classifier.labels = {0.0: "sad"}
         if n == 40:
             detector.script = [[]]
-        story += [
-            (n, event.event_type, event.before, event.after) for event in line.step(frame(n / 8, seq=n))
-        ]
+        analysis = line.step(frame(n / 8, seq=n))
+        story += [(n, event.event_type, event.before, event.after) for event in analysis.events]
     assert story == [
         (3, "face_appeared", "none", "happy"),
         (28, "emotion_changed", "happy", "sad"),  # 0.4 s until sad leads, 0.6 s of dwell
         (48, "face_left", "sad", "none"),
     ]
-    assert line.state.tracks == ()
+    assert analysis.tracks == ()
 
 
 def test_two_faces_of_opposite_expression_are_never_blended() -> None:
     line = pipeline(ScriptedDetector([face(0), face(40)]), ClassifierByPlace({0: "happy", 40: "angry"}))
     for n in range(20):
-        line.step(frame(n / 10, seq=n))
-    found = {track.face.box.x: (track.emotion, round(track.confidence, 3)) for track in line.state.tracks}
+        analysis = line.step(frame(n / 10, seq=n))
+    found = {track.face.box.x: (track.emotion, round(track.confidence, 3)) for track in analysis.tracks}
     assert found == {0: ("happy", 0.88), 40: ("angry", 0.88)}
-    assert [round(score, 2) for score in line.state.tracks[0].scores] == [
-        0.88 if label == line.state.tracks[0].emotion else 0.02 for label in LABELS
+    assert [round(score, 2) for score in analysis.tracks[0].scores] == [
+        0.88 if label == analysis.tracks[0].emotion else 0.02 for label in LABELS
     ]
 
 
@@ -56,8 +55,8 @@ def test_the_largest_face_comes_first() -> None:
         ScriptedDetector([face(0, side=20), face(40, side=24)]), ClassifierByPlace({0: "happy", 40: "angry"})
     )
     for n in range(5):
-        line.step(frame(n / 10, seq=n))
-    assert [track.emotion for track in line.state.tracks] == ["angry", "happy"]
+        analysis = line.step(frame(n / 10, seq=n))
+    assert [track.emotion for track in analysis.tracks] == ["angry", "happy"]
 
 
 @pytest.mark.parametrize(
@@ -72,8 +71,8 @@ def test_only_a_clearly_larger_face_takes_the_lead(side: float, led: list[str]) 
     line = pipeline(ScriptedDetector(*script), ClassifierByPlace({0: "happy", 40: "angry"}))
     leaders = []
     for n in range(15):
-        line.step(frame(n / 10, seq=n))
-        leaders += [track.emotion for track in line.state.tracks[:1]]
+        analysis = line.step(frame(n / 10, seq=n))
+        leaders += [track.emotion for track in analysis.tracks[:1]]
     assert leaders == led
 
 
@@ -81,23 +80,25 @@ def test_a_face_missed_for_less_than_a_second_stays_in_the_state() -> None:
     detector = ScriptedDetector([face()])
     line = pipeline(detector, ClassifierByPlace({0: "happy"}))
     for n in range(10):
-        line.step(frame(n / 10, seq=n))
+        analysis = line.step(frame(n / 10, seq=n))
     detector.script = [[]]
-    assert line.step(frame(1.8, seq=10)) == []
-    assert [track.number for track in line.state.tracks] == [1]
+    analysis = line.step(frame(1.8, seq=10))
+    assert analysis.events == ()
+    assert [track.number for track in analysis.tracks] == [1]
 
 
 def test_a_camera_that_gives_nothing_loses_its_faces_too() -> None:
     line = pipeline(ScriptedDetector([face()]), ClassifierByPlace({0: "happy"}))
     for n in range(5):
-        line.step(frame(n / 10, seq=n))
-    assert line.expire(1.3, 0.0) == []
-    assert [event.event_type for event in line.expire(1.5, 0.0)] == ["face_left"]
-    assert line.state.tracks == ()
+        analysis = line.step(frame(n / 10, seq=n))
+    assert line.expire(1.3, 0.0).events == ()
+    analysis = line.expire(1.5, 0.0)
+    assert [event.event_type for event in analysis.events] == ["face_left"]
+    assert analysis.tracks == ()
 
 
 def test_each_stage_is_timed() -> None:
     line = pipeline(ScriptedDetector([]), ClassifierByPlace({}))
-    line.step(frame(0.0))
-    assert list(line.state.timings_ms) == ["detect", "track", "classify", "report"]
-    assert all(0.9 < ms < 1.1 for ms in line.state.timings_ms.values())
+    analysis = line.step(frame(0.0))
+    assert list(analysis.timings_ms) == ["detect", "track", "classify", "report"]
+    assert all(0.9 < ms < 1.1 for ms in analysis.timings_ms.values())

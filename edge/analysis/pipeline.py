@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from itertools import pairwise
 
 from edge.analysis.motion import MotionGate
 from edge.analysis.report import Rules, blend, depart, settle
 from edge.analysis.track import Tracker
-from edge.types import CameraState, Classifier, Detector, Event, Face, Frame, Track
+from edge.types import Analysis, Classifier, Detector, Event, Face, Frame, Track
 
 # By how much another face's area must exceed that of the face that leads the state, before it leads:
 # of two people at one distance, detection noise alone would choose another one with every frame.
@@ -42,14 +41,14 @@ class Pipeline:
         self.tracker = tracker
         self.gate = gate
         self.skipped = 0  # frames that detector and classifier were spared
-        self.state = CameraState()
         self._stopwatch = stopwatch
+        self._leader: int | None = None  # number of the track that came first last time
         self._complete = False  # the last analysis came to its end, so that it may be repeated
         self._faces: Sequence[Face] = ()  # of the last analysed frame
         self._scores: Sequence[Sequence[float]] = ()  # theirs
 
-    def step(self, frame: Frame) -> list[Event]:
-        """Analyse *frame*; the transitions in the order they happened. ``state`` is then up to date."""
+    def step(self, frame: Frame) -> Analysis:
+        """Analyse *frame*."""
         gate = self.gate
         analyse = gate is None or gate.moved(frame.image, frame.taken, unsettled=self._unsettled)
         laps = [("", self._stopwatch())]
@@ -65,15 +64,14 @@ class Pipeline:
             self._complete = True
             laps.append(("classify", self._stopwatch()))
         self.skipped += not analyse
-        events = []
+        events: list[Event] = []
         for track, row in zip(tracks, self._scores, strict=True):
             elapsed = frame.taken - before.get(track.number, frame.taken)
             events += self._settle(blend(track, row, elapsed, self.rules), frame)
-        events += self.expire(frame.taken, frame.wall)
+        left = self.expire(frame.taken, frame.wall)
         laps.append(("report", self._stopwatch()))
         timings_ms = {stage: (end - start) * 1e3 for (_, start), (stage, end) in pairwise(laps)}
-        self.state = replace(self.state, timings_ms=timings_ms)
-        return events
+        return Analysis(left.tracks, (*events, *left.events), timings_ms)
 
     @property
     def _unsettled(self) -> bool:
@@ -93,18 +91,17 @@ class Pipeline:
             )
         )
 
-    def expire(self, now: float, wall: float) -> list[Event]:
-        """Forget who was not seen for too long: with every frame, and while a camera gives none."""
+    def expire(self, now: float, wall: float) -> Analysis:
+        """Forget faces that were not seen for too long: with every frame, and while a camera gives none."""
         gone = [depart(track, self.camera, wall) for track in self.tracker.forget(now)]
         announced = (track for track in self.tracker.tracks if track.announced)
-        leader = self.state.tracks[0].number if self.state.tracks else None
 
         def size(track: Track) -> float:
-            return track.face.box.area * (LEAD if track.number == leader else 1.0)
+            return track.face.box.area * (LEAD if track.number == self._leader else 1.0)
 
-        largest_first = sorted(announced, key=size, reverse=True)
-        self.state = replace(self.state, tracks=tuple(largest_first))
-        return [event for event in gone if event is not None]
+        tracks = tuple(sorted(announced, key=size, reverse=True))
+        self._leader = tracks[0].number if tracks else None
+        return Analysis(tracks, tuple(event for event in gone if event is not None))
 
     def _settle(self, track: Track, frame: Frame) -> list[Event]:
         settled, event = settle(track, self.camera, frame.taken, frame.wall, self.rules)

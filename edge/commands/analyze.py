@@ -7,7 +7,7 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,7 +34,7 @@ class Step(NamedTuple):
 
     picture: av.VideoFrame
     frame: Frame  # ``taken`` and ``wall``: seconds from the first picture
-    events: list[Event]
+    events: Sequence[Event]
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -95,7 +95,7 @@ def steps(video: Path, pipeline: Pipeline) -> Iterator[tuple[Opened, Step]]:
         while (picture := opened.next(READ_S)) is not None:
             at = timeline.place(picture.time, opened.period)
             frame = Frame(opened.picture(picture), at, at, number, pipeline.camera)
-            yield opened, Step(picture, frame, pipeline.step(frame))
+            yield opened, Step(picture, frame, pipeline.step(frame).events)
             number += 1
         if not number:
             raise EdgeError(f"{video}: no picture in it")
@@ -123,7 +123,7 @@ def _analyse(
             progress.show(at, opened.seconds)
     # Whoever is in the last picture leaves, as when a camera goes.
     at = summary.seconds + settings.report.forget_s
-    left = pipeline.expire(at + 0.001, at)
+    left = pipeline.expire(at + 0.001, at).events
     summary.close(left, opened.damaged, opened.period)
     if table:
         table.events(video, at, left)

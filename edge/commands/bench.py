@@ -107,14 +107,14 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                 break
             frame = _frame(image, frames)
             began = time.perf_counter()
-            events = pipeline.step(frame)
+            analysis = pipeline.step(frame)
             stepped = time.perf_counter()
-            sent += announcer.frame(frame, pipeline.state.tracks, events)
+            sent += announcer.frame(frame, analysis.tracks, analysis.events)
             watch.add("announce", (time.perf_counter() - stepped) * 1e3)
             watch.add("whole", (time.perf_counter() - began) * 1e3)
-            for stage, ms in pipeline.state.timings_ms.items():
+            for stage, ms in analysis.timings_ms.items():
                 watch.add(stage, ms)
-            faces += len(pipeline.state.tracks)
+            faces += len(analysis.tracks)
             size = frame.size
             frames += 1
     finally:

@@ -172,7 +172,7 @@ def state(
 ) -> Message:
     """What a camera shows: the number of faces and the emotion of the largest, since when it is so.
 
-    *tracks* largest first (CameraState.tracks). *now* and *empty_since*, when the last face left or the
+    *tracks* largest first (Analysis.tracks). *now* and *empty_since*, when the last face left or the
     camera started, are monotonic s; *wall* is the same moment as *now* in Unix s.
     """
     largest = tracks[0] if tracks else None

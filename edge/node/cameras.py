@@ -9,7 +9,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -56,10 +56,10 @@ class Camera:
     failed_until: float = -math.inf  # monotonic s: when it is opened again
     pause_s: float = FAILED_S[0]  # the next time it is closed for its failures
 
-    def count(self, frame: Frame) -> None:
+    def count(self, frame: Frame, timings_ms: Mapping[str, float]) -> None:
         self.analysed += 1
         self.last_taken = frame.taken
-        for stage, ms in self.pipeline.state.timings_ms.items():
+        for stage, ms in timings_ms.items():
             self.stages.setdefault(stage, deque(maxlen=RECENT)).append(ms)
 
 
@@ -138,16 +138,16 @@ class Cameras:
             return
         camera = self._cameras[frame.camera]
         try:
-            events = camera.pipeline.step(frame)
-            told = camera.announcer.frame(frame, camera.pipeline.state.tracks, events)
+            analysis = camera.pipeline.step(frame)
+            told = camera.announcer.frame(frame, analysis.tracks, analysis.events)
         except Exception as error:
             self._skip(camera, frame, error)
             return
         if camera.failures:
             log.info("camera %s: analysed again after %d failed frames", camera.name, camera.failures)
             camera.failures, camera.pause_s = 0, FAILED_S[0]
-        camera.count(frame)
-        self._publish(camera, told, events)
+        camera.count(frame, analysis.timings_ms)
+        self._publish(told, analysis.events)
         camera.latencies.append((time.monotonic() - frame.taken) * 1e3)
 
     def _skip(self, camera: Camera, frame: Frame, error: Exception) -> None:
@@ -180,7 +180,7 @@ class Cameras:
             # While frames come, they are the clock: a camera slower than forget_s must not lose its faces
             # between two of them.
             silent = camera.capture is None or camera.capture.status != "online"
-            self._tell(camera, now, forget_at=now if silent else None)
+            self._tell(camera, now, forget_at=now if silent else -math.inf)
 
     def close(self) -> None:
         """Close all and leave their topics telling the truth."""
@@ -229,13 +229,13 @@ class Cameras:
         """Let every face leave now."""
         self._tell(camera, time.monotonic(), forget_at=math.inf)
 
-    def _tell(self, camera: Camera, now: float, forget_at: float | None) -> None:
+    def _tell(self, camera: Camera, now: float, forget_at: float) -> None:
         wall = time.time()
-        events = camera.pipeline.expire(forget_at, wall) if forget_at is not None else []
-        told = camera.announcer.state(camera.pipeline.state.tracks, events, now, wall)
-        self._publish(camera, told, events)
+        analysis = camera.pipeline.expire(forget_at, wall)
+        told = camera.announcer.state(analysis.tracks, analysis.events, now, wall)
+        self._publish(told, analysis.events)
 
-    def _publish(self, camera: Camera, told: Sequence[Message], events: Sequence[Event]) -> None:
+    def _publish(self, told: Sequence[Message], events: Sequence[Event]) -> None:
         for event in events:
             log.debug(
                 "%s: %s track %d: %s -> %s (%.2f)",
