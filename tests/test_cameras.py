@@ -15,9 +15,9 @@ from edge.analysis.report import Rules
 from edge.analysis.track import Tracker
 from edge.contract.messages import Topics
 from edge.contract.switches import Switches
-from edge.node import cameras
+from edge.node import camera
 from edge.node.announce import Announcer, EventIds
-from edge.node.cameras import Camera, Cameras, retained_topics
+from edge.node.camera import Camera, retained_topics
 from edge.sources.capture import Capture, Slots
 from edge.types import Analysis, Frame, Image
 from tests.broker import eventually
@@ -60,35 +60,35 @@ class House:
         self.sink = TwoWaySink()
         self.slots = Slots()
         self.topics = Topics("emotion-edge", "pi")
-        self.cameras = Cameras(self.slots, self.sink, self.topics)
+        self.cameras: dict[str, Camera] = {}
         self.ids = EventIds()
 
     def add(self, name: str, switches: Switches) -> None:
-        self.cameras.add(
-            Camera(
-                name,
-                lambda: Capture(name, lambda: Lamp(self), self.slots, lambda status, reason: None),
-                Pipeline(
-                    name, ScriptedDetector([face()]), ClassifierByPlace({0.0: "happy"}), Tracker(), Rules(),
-                    time.perf_counter,
-                ),
-                Announcer(name, self.topics, 2.0, self.ids, time.monotonic()),
-                Rules(),
-                switches,
-            )
+        self.cameras[name] = Camera(
+            name, self.sink, self.topics, self.slots,
+            lambda: Capture(name, lambda: Lamp(self), self.slots, lambda status, reason: None),
+            Pipeline(
+                name, ScriptedDetector([face()]), ClassifierByPlace({0.0: "happy"}), Tracker(), Rules(),
+                time.perf_counter,
+            ),
+            Announcer(name, self.topics, 2.0, self.ids, time.monotonic()),
+            Rules(),
+            switches,
         )  # fmt: skip
+        self.cameras[name].start()
 
     def turn(self, switch: str, value: bool | float) -> None:
         """As a command does."""
         hall = self.cameras["hall"]
-        self.cameras.turn("hall", switch, hall.switches.turned(switch, value, hall.configured))
+        hall.turn(switch, hall.switches.turned(switch, value, hall.configured))
 
     def look(self, seconds: float) -> None:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if (frame := self.slots.take(0.05)) is not None:
-                self.cameras.analyse(frame)
-            self.cameras.tick()
+                self.cameras[frame.camera].analyse(frame)
+            for served in self.cameras.values():
+                served.tick()
 
     def until(self, topic: str, part: str) -> None:
         for _ in range(100):
@@ -97,16 +97,20 @@ class House:
             self.look(0.05)
         pytest.fail(f"{topic} does not say {part}: {self.sink.payloads(topic)[-1:]}")
 
+    def close(self) -> None:
+        for served in self.cameras.values():
+            served.close()
+
     def events(self) -> list[str]:
         return [json.loads(payload)["event_type"] for payload in self.sink.payloads(f"{HALL}/event")]
 
 
 @pytest.fixture
 def house(monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
-    monkeypatch.setattr(cameras, "REOPEN_S", 0.0)
+    monkeypatch.setattr(camera, "REOPEN_S", 0.0)
     house = House()
     yield house
-    house.cameras.close()
+    house.close()
 
 
 def test_a_camera_switched_off_is_closed_and_its_faces_leave(house: House) -> None:
@@ -150,11 +154,11 @@ def test_every_switch_s_state_is_told_once_and_when_it_is_set(house: House) -> N
 
 def test_rules_follow_the_configuration_where_no_switch_says_otherwise(house: House) -> None:
     house.add("hall", Switches(hold=2.0))
-    house.cameras.configure("hall", Rules(min_confidence=0.7, hold_s=1.0, margin=0.1))
+    house.cameras["hall"].configure(Rules(min_confidence=0.7, hold_s=1.0, margin=0.1))
     assert house.cameras["hall"].pipeline.rules == Rules(min_confidence=0.7, hold_s=2.0, margin=0.1)
     assert house.sink.payloads(f"{HALL}/min_confidence/state") == ["0.5", "0.7"]
     house.turn("hold", 1.0)
-    house.cameras.configure("hall", Rules(hold_s=3.0))
+    house.cameras["hall"].configure(Rules(hold_s=3.0))
     assert house.cameras["hall"].pipeline.rules == Rules(hold_s=3.0)
     assert house.sink.payloads(f"{HALL}/hold/state") == ["2", "1", "3"]
 
@@ -162,14 +166,14 @@ def test_rules_follow_the_configuration_where_no_switch_says_otherwise(house: Ho
 def test_the_log_says_where_a_camera_is_not_as_configured(
     house: House, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "edge.node.cameras")
+    caplog.set_level("INFO", "edge.node.camera")
     house.add("porch", Switches())
     house.add("hall", Switches(enabled=False, hold=2.0))
-    house.cameras.configure("hall", Rules(hold_s=1.0))
-    house.cameras.configure("hall", Rules(hold_s=2.0))
-    house.cameras.configure("hall", Rules(hold_s=2.0))
+    house.cameras["hall"].configure(Rules(hold_s=1.0))
+    house.cameras["hall"].configure(Rules(hold_s=2.0))
+    house.cameras["hall"].configure(Rules(hold_s=2.0))
     told = ("enabled OFF, hold 2", "enabled OFF, hold 2", "enabled OFF")
-    assert [text for name, _, text in caplog.record_tuples if name == "edge.node.cameras"] == [
+    assert [text for name, _, text in caplog.record_tuples if name == "edge.node.camera"] == [
         f"camera hall: {what}, by switches that were set over MQTT" for what in told
     ]
 
@@ -177,7 +181,7 @@ def test_the_log_says_where_a_camera_is_not_as_configured(
 def test_a_restarted_camera_is_opened_anew_and_keeps_its_faces(house: House) -> None:
     house.add("hall", Switches())
     house.until(f"{HALL}/state", '"present":"ON"')
-    house.cameras.restart("hall")
+    house.cameras["hall"].restart()
     assert eventually(lambda: (house.look(0.05), house.opened)[1] == 2)
     assert house.open == 1
     assert house.events() == ["face_appeared"]
@@ -189,14 +193,14 @@ def test_however_often_it_is_asked_for_a_camera_is_not_opened_more_often_than_ag
     house.add("hall", Switches())
     house.until(f"{HALL}/status", "offline")
     assert eventually(lambda: house.opened == 1)
-    monkeypatch.setattr(cameras, "REOPEN_S", 5.0)
+    monkeypatch.setattr(camera, "REOPEN_S", 5.0)
     for _ in range(10):
-        house.cameras.restart("hall")
+        house.cameras["hall"].restart()
         house.turn("enabled", False)
         house.turn("enabled", True)
     house.look(0.2)
     assert house.opened == 1
-    monkeypatch.setattr(cameras, "REOPEN_S", 0.0)
+    monkeypatch.setattr(camera, "REOPEN_S", 0.0)
     assert eventually(lambda: (house.look(0.05), house.opened)[1] == 2)
     house.look(0.2)
     assert (house.open, house.opened) == (1, 2)
@@ -204,7 +208,7 @@ def test_however_often_it_is_asked_for_a_camera_is_not_opened_more_often_than_ag
 
 def test_a_camera_switched_off_is_not_opened_by_a_restart(house: House) -> None:
     house.add("hall", Switches(enabled=False))
-    house.cameras.restart("hall")
+    house.cameras["hall"].restart()
     assert house.opened == 0
 
 
@@ -213,7 +217,7 @@ def test_a_removed_camera_leaves_nothing_behind(house: House) -> None:
     house.add("porch", Switches())
     house.until(f"{HALL}/state", '"present":"ON"')
     threads = threading.active_count()
-    house.cameras.remove("hall")
+    house.cameras.pop("hall").remove()
     assert eventually(lambda: threading.active_count() <= threads - 2)
     assert house.open == 1
     assert house.events()[-1] == "face_left"
@@ -221,14 +225,14 @@ def test_a_removed_camera_leaves_nothing_behind(house: House) -> None:
     told = [message.topic for message in house.sink.messages if message.retain]
     retained = {topic for topic in told if topic.startswith(HALL)}
     assert retained == set(house.sink.forgotten)
-    assert [camera.name for camera in house.cameras] == ["porch"]
+    assert list(house.cameras) == ["porch"]
     house.look(0.3)
 
 
 def test_at_the_end_only_what_was_on_goes_offline(house: House) -> None:
     house.add("hall", Switches(enabled=False))
     house.add("porch", Switches())
-    house.cameras.close()
+    house.close()
     assert house.sink.payloads(f"{HALL}/status") == ["disabled"]
     assert house.sink.payloads("emotion-edge/pi/porch/status")[-1] == "offline"
     assert house.open == 0
@@ -250,7 +254,7 @@ def test_a_frame_whose_analysis_fails_is_skipped_and_logged_once_with_its_traceb
 
     hall.pipeline.step = failing  # type: ignore[method-assign]
     house.look(0.5)
-    assert house.cameras.health(1.0)["hall"].failed == 3
+    assert house.cameras["hall"].health(1.0).failed == 3
     (logged,) = [record for record in caplog.records if record.exc_info]
     assert "could not be analysed, and is skipped" in logged.getMessage()
     assert "ZeroDivisionError" in caplog.text
@@ -262,7 +266,7 @@ def test_a_frame_whose_analysis_fails_is_skipped_and_logged_once_with_its_traceb
 def test_ten_failures_in_a_row_close_that_camera_alone_until_it_is_opened_again(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cameras, "FAILED_S", (0.4, 0.4))
+    monkeypatch.setattr(camera, "FAILED_S", (0.4, 0.4))
     house.add("hall", Switches())
     house.add("porch", Switches())
     hall = house.cameras["hall"]
@@ -281,8 +285,8 @@ def test_ten_failures_in_a_row_close_that_camera_alone_until_it_is_opened_again(
         if hall.failure:
             break
     assert hall.failed == 10
-    assert "camera hall offline: 10 frames in a row" in house.cameras.story
-    assert "RuntimeError: the detector's memory is gone" in house.cameras.story
+    assert "camera hall offline: 10 frames in a row" in hall.story
+    assert "RuntimeError: the detector's memory is gone" in hall.story
     assert house.open == 1  # the porch's
     house.until("emotion-edge/pi/porch/state", '"present":"ON"')
     failing[0] = False
@@ -295,10 +299,10 @@ def test_health_judges_only_a_picture_that_there_is(house: House) -> None:
     house.add("hall", Switches())
     house.add("porch", Switches(enabled=False))
     house.until(f"{HALL}/state", '"present":"ON"')
-    health = house.cameras.health(1.0)
+    health = {name: served.health(1.0) for name, served in house.cameras.items()}
     assert (health["hall"].picture, health["porch"].picture) == ("ok", None)
     house.turn("enabled", False)
-    assert house.cameras.health(1.0)["hall"].picture is None
+    assert house.cameras["hall"].health(1.0).picture is None
 
 
 @pytest.mark.parametrize(
@@ -312,6 +316,6 @@ def test_the_95th_percentile_of_few_values_is_not_their_largest(
     porch = house.cameras["porch"]
     porch.latencies.extend(values)
     porch.stages["detect"] = deque(values)
-    health = house.cameras.health(1.0)["porch"]
+    health = house.cameras["porch"].health(1.0)
     assert health.latency_ms == pytest.approx((p50, p95))
     assert health.stage_ms["detect"] == pytest.approx((p50, p95))

@@ -19,7 +19,7 @@ from edge.homeassistant.keeper import Keeper
 from edge.host import disk
 from edge.host.disk import SILENT, StateFiles, write_whole
 from edge.mqtt.inbox import CommandHealth, Inbox
-from edge.node import cameras
+from edge.node import camera
 from edge.node.build import open_engine
 from edge.node.control import Control
 from edge.node.reload import Live
@@ -76,9 +76,11 @@ class Node:
 
     def tick(self) -> bool:
         """Let the node do what is due, also what waits for the disk; whether health has news."""
-        news = self.control.tick()
+        before = self.live.reloads
+        self.control.tick()
         assert self.files.flush(10)
-        return self.control.tick() or news
+        self.control.tick()
+        return self.live.reloads > before
 
     def send(self, topic: str, payload: bytes) -> bool:
         """Bring *payload* and let the node do what is due a second later; whether health has news."""
@@ -100,7 +102,7 @@ class Node:
 def node(engine: Engine, tmp_path: Path) -> Iterator[Node]:
     node = Node(engine, tmp_path)
     yield node
-    node.live.cameras.close()
+    node.live.close()
     node.may_write.set()
     node.files.close()
 
@@ -172,7 +174,7 @@ def test_a_switch_that_is_refused_changes_and_tells_nothing(
 
 
 def test_a_camera_is_restarted_by_name(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cameras, "REOPEN_S", 0.0)
+    monkeypatch.setattr(camera, "REOPEN_S", 0.0)
     before = node.live.cameras["hall"].capture
     assert node.ask("restart_camera", b'{"camera":"hall","transaction":"t1"}') == {
         "status": "ok", "transaction": "t1",
@@ -255,10 +257,10 @@ def test_a_signal_has_the_configuration_read_at_the_next_tick(
 ) -> None:
     caplog.set_level(logging.INFO)
     node.load = lambda: settings("hall", "porch", report={"hold_s": 3.0})
-    assert not node.control.tick()
+    assert not node.tick()
     node.control.ask_reload()
-    assert node.control.tick()
-    assert not node.control.tick()
+    assert node.tick()
+    assert not node.tick()
     assert node.live.cameras["hall"].pipeline.rules.hold_s == 3.0
     assert lines(caplog) == ["configuration read again: changed report"]
 
@@ -283,7 +285,7 @@ def test_a_command_for_a_camera_that_went_meanwhile_is_dropped(node: Node) -> No
     node.sink.send(f"{HALL}/hold/set", b"2")
     node.control.tick()
     assert node.counts == CommandHealth(1, 0)
-    assert [camera.name for camera in node.live.cameras] == ["porch"]
+    assert list(node.live.cameras) == ["porch"]
 
 
 def test_2_000_hostile_payloads_are_each_carried_out_or_refused(node: Node) -> None:

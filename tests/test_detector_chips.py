@@ -168,7 +168,7 @@ def test_cameras_share_the_chip_s_detector_and_a_reload_keeps_it(
     pid = chips["edgetpu"].pid
 
     def detectors() -> set[int]:
-        return {id(camera.pipeline.detector) for camera in home.live.cameras}
+        return {id(camera.pipeline.detector) for camera in home.live.cameras.values()}
 
     one = detectors()
     assert (len(one), home.live.runtime.detector) == (1, "ok")

@@ -73,8 +73,8 @@ class Home:
                 return
             frame = self.live.slots.take(5.0)
             assert frame is not None, "no picture came"
-            self.live.cameras.analyse(frame)
-            self.live.cameras.tick()
+            self.live.analyse(frame)
+            self.live.tick()
         pytest.fail(f"not within {frames} frames")
 
     def tracks(self, camera: str = "hall") -> list[int]:
@@ -110,7 +110,7 @@ def start(engine: Engine, tmp_path: Path) -> Iterator[Start]:
 
     yield begin
     for home in homes:
-        home.live.cameras.close()
+        home.live.close()
     logging.getLogger().setLevel(level)
 
 
@@ -193,7 +193,7 @@ def test_cameras_come_go_and_change_and_the_others_do_not_notice(start: Start) -
     assert home.tracks("hall") == tracks
 
     home.reload(settings("attic"))
-    assert [camera.name for camera in home.live.cameras] == ["attic"]
+    assert list(home.live.cameras) == ["attic"]
     assert f"{NODE}/hall/state" in home.sink.forgotten
     assert f"{NODE}/porch/enabled/state" in home.sink.forgotten
     assert not any(topic.startswith(f"{NODE}/attic/") for topic in home.sink.forgotten)
@@ -253,7 +253,7 @@ def test_a_detector_that_cannot_be_had_changes_nothing(start: Start, tmp_path: P
     home = start(settings())
     done = home.reload(settings("hall", "attic", detector={"kind": "haar", "file": wrong}))
     assert len(done.mistakes) == 1
-    assert [camera.name for camera in home.live.cameras] == ["hall"]
+    assert list(home.live.cameras) == ["hall"]
 
 
 def test_nothing_new_changes_nothing_and_tells_nothing(start: Start) -> None:
@@ -295,7 +295,7 @@ def test_an_error_nobody_foresaw_in_a_reload_changes_nothing_and_leaves_its_trac
     assert mistake == r"unexpected KeyError: 'a library\nhalf installed'; see the log"
     assert home.live.health.error == mistake
     assert "in half_installed" in caplog.text
-    assert [camera.name for camera in home.live.cameras] == ["hall"]
+    assert list(home.live.cameras) == ["hall"]
     home.look(lambda: len(home.tracks()) == 2)
     assert home.reload(settings("hall", "porch")).changed == ("camera",)
     assert home.live.health == ConfigHealth()

@@ -63,7 +63,6 @@ class Control:
         self._clear_outbox = clear_outbox
         self._handlers: dict[str, Callable[[str, bytes], None]] = {}  # topic -> what handles it
         self._reload_asked = False
-        self._news = False
 
     def start(self) -> None:
         """Take commands from now on."""
@@ -73,9 +72,8 @@ class Control:
         """Have the configuration read again at the next tick; fit for a signal handler."""
         self._reload_asked = True
 
-    def tick(self) -> bool:
-        """Do what is due; whether the node's health has news."""
-        self._news = False
+    def tick(self) -> None:
+        """Do what is due."""
         if self._ready() and self._reload_asked:
             self._reload_asked = False
             _log_reload(self._read_configuration())
@@ -84,7 +82,6 @@ class Control:
             if (handle := self._handlers.get(message.topic)) is not None:
                 handle(message.topic, message.payload)
         self.inbox.tell()
-        return self._news
 
     def _listen(self) -> None:
         """Subscribe to what can be asked now, and to nothing else."""
@@ -93,8 +90,7 @@ class Control:
         }
         for camera in self._cameras:
             for switch in NAMES:
-                topic = self._topics.of(camera.name, switch, "set")
-                wanted[topic] = partial(self._switch, camera.name, switch)
+                wanted[self._topics.of(camera, switch, "set")] = partial(self._switch, camera, switch)
         for topic in self._handlers.keys() - wanted.keys():
             self._sink.unsubscribe(topic)
         new = [topic for topic in wanted if topic not in self._handlers]
@@ -120,13 +116,13 @@ class Control:
         if turn is None or not self._files.settled(turn.written):
             return turn is None
         self._turn = None
-        self._cameras.turn(turn.camera, turn.switch, turn.switches)
+        self._cameras[turn.camera].turn(turn.switch, turn.switches)
         self.inbox.accept(f"camera {turn.camera}: {turn.switch} {text(turn.value)}, by command")
         return True
 
     def _save(self, turned: Mapping[str, Switches] = MappingProxyType({})) -> int:
         """Have the switches written down, *turned* among them; the number of the writing."""
-        switches = {**{camera.name: camera.switches for camera in self._cameras}, **turned}
+        switches = {**{name: camera.switches for name, camera in self._cameras.items()}, **turned}
         return self._files.write(self._switches_file, switches_text(switches))
 
     def _request(self, command: str, topic: str, payload: bytes) -> None:
@@ -165,18 +161,17 @@ class Control:
     def _restart(self, request: Request) -> None:
         name = request.camera
         if name not in self._cameras:
-            names = ", ".join(camera.name for camera in self._cameras)
-            raise RefusedRequest(f"no camera {name!a}; expected {names}", request.transaction)
+            expected = ", ".join(self._cameras)
+            raise RefusedRequest(f"no camera {name!a}; expected {expected}", request.transaction)
         if not self._cameras[name].switches.on:
             raise RefusedRequest(f"camera {name} is disabled; enable it", request.transaction)
-        self._cameras.restart(name)
+        self._cameras[name].restart()
 
     def _read_configuration(self) -> Reloaded:
-        self._news = True
-        before = {camera.name for camera in self._cameras}
+        before = set(self._cameras)
         done = self._live.reload()
         self._listen()
-        if before - {camera.name for camera in self._cameras}:
+        if before - self._cameras.keys():
             self._save()  # who goes takes his switches along
         return done
 

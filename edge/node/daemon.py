@@ -56,7 +56,14 @@ class Daemon:
         self._stopping = threading.Event()
         self._started = time.monotonic()
         self._health_since = self._started
-        self._told = self._worth_telling()  # as last published
+        self._reported = self._urgent()  # as last published
+        self._tickers = (
+            self._live.tick,
+            lambda: self._keeper.tick(time.monotonic()),
+            self._control.tick,
+            self._tick_health,
+            self._tick_service,
+        )
 
     def stop(self) -> None:
         """Ask run() to return; fit for a signal handler."""
@@ -71,51 +78,53 @@ class Daemon:
         try:
             self._live.start()
             self._control.start()
-            self._tell_health()
+            self._publish_health()
             while not self._stopping.is_set():
                 frame = self._live.slots.take(TICK_S)
                 if frame is not None:
-                    self._live.cameras.analyse(frame)
-                self._live.cameras.tick()
-                self._live.tick()
-                self._keeper.tick(time.monotonic())
-                news = self._control.tick() or self._worth_telling() != self._told
-                if news or time.monotonic() - self._health_since >= HEALTH_S:
-                    self._tell_health()
-                self._tell_service()
+                    self._live.analyse(frame)
+                for tick in self._tickers:
+                    tick()
         finally:
             self._service.stop()
-            self._live.cameras.close()
+            self._live.close()
             self._files.close()
 
-    def _worth_telling(self) -> tuple[str, str, RuntimeHealth]:
-        """What is told at once: how the disks fare, and the chips."""
-        return self._sink.storage, self._files.storage, self._live.runtime
+    def _urgent(self) -> tuple[str, str, RuntimeHealth, int]:
+        """What makes health due at once when it changes: disks, chips, a reload."""
+        return self._sink.storage, self._files.storage, self._live.runtime, self._live.reloads
 
-    def _tell_service(self) -> None:
+    def _tick_service(self) -> None:
         self._service.analysis.beat()
-        if self._live.cameras.settled:
+        cameras = self._live.cameras.values()
+        if all(camera.settled for camera in cameras):
             self._service.tell_ready()
         broker = "connected to" if self._sink.connected else "waiting for"
-        self._service.tell_status(f"{self._live.cameras.story}; {broker} the broker")
+        stories = "; ".join(camera.story for camera in cameras)
+        self._service.tell_status(f"{stories}; {broker} the broker")
 
-    def _tell_health(self) -> None:
+    def _tick_health(self) -> None:
+        if self._urgent() != self._reported or time.monotonic() - self._health_since >= HEALTH_S:
+            self._publish_health()
+
+    def _publish_health(self) -> None:
         now = time.monotonic()
         elapsed, self._health_since = now - self._health_since, now
         mqtt = self._sink.health()
-        self._told = mqtt.outbox.storage, self._files.storage, self._live.runtime
-        rate = self._live.cameras.rate
-        told = Health(
+        self._reported = mqtt.outbox.storage, self._files.storage, self._live.runtime, self._live.reloads
+        _, storage, runtime, _ = self._reported
+        rate = self._live.rate
+        report = Health(
             uptime_s=now - self._started,
             rss_mib=health.rss_mib(),
             temperature_c=health.temperature_c(),
             throttled=health.throttled(),
-            cameras=self._live.cameras.health(elapsed),
+            cameras={name: camera.health(elapsed) for name, camera in self._live.cameras.items()},
             mqtt=mqtt,
             commands=self._control.inbox.counts,
             config=self._live.health,
-            storage=self._told[1],
-            runtime=self._told[2],
+            storage=storage,
+            runtime=runtime,
             rate=RateHealth(rate.share, rate.reason) if rate is not None else RateHealth(),
         )
-        self._sink.publish(messages.health(self._live.topics, told, time.time()))
+        self._sink.publish(messages.health(self._live.topics, report, time.time()))

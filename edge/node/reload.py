@@ -36,11 +36,11 @@ from edge.node.build import (
     rules_of,
     topics_of,
 )
-from edge.node.cameras import Camera, Cameras, retained_topics
+from edge.node.camera import Camera, retained_topics
 from edge.settings import Settings
 from edge.settings.tables import Camera as CameraSettings
 from edge.sources.capture import Capture, Slots
-from edge.types import Duplex, EdgeError
+from edge.types import Duplex, EdgeError, Frame
 
 log = logging.getLogger(__name__)
 
@@ -86,8 +86,10 @@ class Live:
     ) -> None:
         self.slots = Slots()
         self.topics = topics_of(settings)
-        self.cameras = Cameras(self.slots, sink, self.topics, build_rate(settings))
+        self.cameras: dict[str, Camera] = {}
+        self.rate = build_rate(settings)  # None: every frame is analysed
         self.health = ConfigHealth()
+        self.reloads = 0  # attempts
         self._settings = settings
         self._engine = engine
         self._sink = sink
@@ -104,6 +106,16 @@ class Live:
         """Open the cameras, and tell what the node is."""
         self._apply(self._settings)
         self._announce()
+
+    def close(self) -> None:
+        """Close the cameras and publish that."""
+        for camera in self.cameras.values():
+            camera.close()
+
+    def analyse(self, frame: Frame) -> None:
+        """Have its camera analyse *frame*, if the rate allows it."""
+        if self.rate is None or self.rate.takes(frame.camera, frame.taken):
+            self.cameras[frame.camera].analyse(frame)
 
     @property
     def info(self) -> Info:
@@ -123,6 +135,7 @@ class Live:
 
     def reload(self) -> Reloaded:
         """Read the configuration again and apply what changed; where there are mistakes, nothing of it."""
+        self.reloads += 1
         with self._service.reloading():
             return self._reload()
 
@@ -160,20 +173,24 @@ class Live:
         if self._settings.log != before.log:
             logging.getLogger().setLevel(self._settings.log.level.upper())
         if self._settings.analysis != before.analysis:
-            self.cameras.rate = build_rate(self._settings)
+            self.rate = build_rate(self._settings)
         old, new = ({part.name: part for part in settings.camera} for settings in (before, self._settings))
-        for camera in list(self.cameras):
-            if camera.name not in new:
-                self.cameras.remove(camera.name)
+        for name in [name for name in self.cameras if name not in new]:
+            self.cameras.pop(name).remove()
         for name, part in new.items():
             if name not in self.cameras:
-                self.cameras.add(self._build(part))
+                self.cameras[name] = self._build(part)
+                self.cameras[name].start()
             else:
                 self._update(self.cameras[name], part, moved=part != old[name])
         self._publish_info()
 
     def tick(self) -> None:
-        """Publish what changed of itself: an accelerator that went or came back."""
+        """Do what is due without a frame, and publish an accelerator that went or came back."""
+        if self.rate is not None:
+            self.rate.tick(time.monotonic())
+        for camera in self.cameras.values():
+            camera.tick()
         if self._reasons() != self._told_reasons:
             self._publish_info()
 
@@ -188,7 +205,7 @@ class Live:
 
     def _announce(self) -> None:
         """Have Home Assistant know the node and its cameras as they are now."""
-        part, names = self._settings.discovery, [camera.name for camera in self.cameras]
+        part, names = self._settings.discovery, list(self.cameras)
         devices = discovery.devices(self.topics, names, __version__, temperature=temperature_c() is not None)
         kept = [topic for name in names for topic in retained_topics(self.topics, name)]
         self._keeper.announce(
@@ -199,6 +216,9 @@ class Live:
         settings, started = self._settings, time.monotonic()
         return Camera(
             part.name,
+            self._sink,
+            self.topics,
+            self.slots,
             self._opener(part),
             build_pipeline(part.name, settings, self._detectors[part.name], self._engine.classifier),
             Announcer(part.name, self.topics, settings.mqtt.faces_hz, self._ids, started),
@@ -216,10 +236,10 @@ class Live:
         camera.pipeline.gate = MotionGate() if self._settings.analysis.skip_still else None
         camera.pipeline.tracker.forget_s = self._settings.report.forget_s
         camera.announcer.faces_hz = self._settings.mqtt.faces_hz
-        self.cameras.configure(camera.name, rules_of(self._settings))
+        camera.configure(rules_of(self._settings))
         if moved:
             camera.open_capture = self._opener(part)
-            self.cameras.restart(camera.name)
+            camera.restart()
 
 
 def _open_detectors(settings: Settings, waiting: Waiting) -> dict[str, FaceDetector]:

@@ -1,0 +1,268 @@
+"""One camera of the node, and what may be done to it between two frames.
+
+All of it happens in the analysis thread: no camera changes while one of its frames is analysed.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from edge.analysis.pipeline import Pipeline
+from edge.analysis.report import Rules
+from edge.contract import messages
+from edge.contract.messages import CameraHealth, Topics
+from edge.contract.switches import NAMES, Switches
+from edge.node.announce import Announcer
+from edge.sources.capture import Capture, Slots
+from edge.types import Duplex, Event, Frame, Message
+
+log = logging.getLogger(__name__)
+
+# s from one opening to the next: a camera that hangs leaves a thread behind each time, whoever asks.
+REOPEN_S = 2.0
+FAILURES = 10  # frames in a row whose analysis fails: the camera is closed, and opened again later
+FAILED_S = 5.0, 60.0  # until then; doubled each time up to the second
+RECENT = 300  # frames over which stage times are reported
+
+
+class Camera:
+    """A camera's capture and analysis, its switches, and what is published of them through *sink*.
+
+    *open_capture* gives a new capture, not yet started, that fills *slots*. *configured* are the rules where
+    no switch says otherwise. start() opens the camera, unless it is switched off.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        sink: Duplex,
+        topics: Topics,
+        slots: Slots,
+        open_capture: Callable[[], Capture],
+        pipeline: Pipeline,
+        announcer: Announcer,
+        configured: Rules,
+        switches: Switches,
+    ) -> None:
+        self.name = name
+        self.open_capture = open_capture
+        self.pipeline = pipeline
+        self.announcer = announcer
+        self.configured = configured
+        self.switches = switches
+        self.capture: Capture | None = None  # None while it is disabled, or waits to be opened again
+        self.analysed = 0  # frames since the last health message
+        self.stages: dict[str, deque[float]] = {}  # ms
+        self.latencies: deque[float] = deque(maxlen=RECENT)  # ms
+        self.failed = 0  # frames whose analysis failed, since the start
+        self.failures = 0  # of these, the last ones in a row
+        self.failure = ""  # why the camera was closed; empty while it is served
+        self.pause_s = FAILED_S[0]  # the next time it is closed for its failures
+        self._sink = sink
+        self._topics = topics
+        self._slots = slots
+        self._published: dict[str, str] = {}  # switch -> state
+        self._opened = self._failed_until = -math.inf  # monotonic s: last opening; when it may open again
+        self._last_taken: float | None = None  # monotonic s
+
+    @property
+    def settled(self) -> bool:
+        """A frame was analysed, or it is known why there is none."""
+        return self._last_taken is not None or bool(self._trouble)
+
+    @property
+    def story(self) -> str:
+        """How it fares, in words for people."""
+        return f"camera {self.name} {self._trouble or 'online'}"
+
+    def start(self) -> None:
+        self._log_switches()
+        self._apply()
+
+    def remove(self) -> None:
+        """Close the camera for good: its faces leave, and the broker drops what it retains of it."""
+        self._close()
+        self._empty()
+        for topic in retained_topics(self._topics, self.name):
+            self._sink.forget(topic)
+
+    def turn(self, switch: str, switches: Switches) -> None:
+        """Let *switches* hold, and publish the state of *switch* even if it is as it was."""
+        self.switches = switches
+        self._published.pop(switch, None)
+        self._apply()
+
+    def configure(self, rules: Rules) -> None:
+        """Let *rules* hold where no switch says otherwise."""
+        if rules != self.configured:
+            self.configured = rules
+            self._log_switches()
+            self._apply()
+
+    def restart(self) -> None:
+        """Close the camera and open it again; its faces keep their numbers if that is soon done.
+
+        At most once each REOPEN_S: what is asked for sooner is done then.
+        """
+        self._close()
+        self._apply()
+
+    def analyse(self, frame: Frame) -> None:
+        """Take *frame* through the pipeline and publish the results.
+
+        A frame that this fails for is skipped: no picture ends the daemon, or another camera's service.
+        """
+        try:
+            analysis = self.pipeline.step(frame)
+            due = self.announcer.frame(frame, analysis.tracks, analysis.events)
+        except Exception as error:
+            self._skip(frame, error)
+            return
+        if self.failures:
+            log.info("camera %s: analysed again after %d failed frames", self.name, self.failures)
+            self.failures, self.pause_s = 0, FAILED_S[0]
+        self.analysed += 1
+        self._last_taken = frame.taken
+        for stage, ms in analysis.timings_ms.items():
+            self.stages.setdefault(stage, deque(maxlen=RECENT)).append(ms)
+        self._publish(due, analysis.events)
+        self.latencies.append((time.monotonic() - frame.taken) * 1e3)
+
+    def tick(self) -> None:
+        """Do what is due without a frame."""
+        now = time.monotonic()
+        if self.capture is None and self.switches.on and now >= self._failed_until:
+            self._open()
+        # While frames come, they are the clock: a camera slower than forget_s must not lose its faces
+        # between two of them.
+        silent = self.capture is None or self.capture.status != "online"
+        self._expire(now if silent else -math.inf)
+
+    def close(self) -> None:
+        """Close the camera and say so."""
+        if self.capture is not None:
+            self._close()
+            self._publish_status("offline")
+
+    def health(self, elapsed: float) -> CameraHealth:
+        """How it fares; *elapsed* s have passed since the last call."""
+        analysed, self.analysed = self.analysed, 0
+        return CameraHealth(
+            fps=analysed / elapsed if elapsed > 0 else 0.0,
+            frame_age_s=None if self._last_taken is None else time.monotonic() - self._last_taken,
+            stage_ms={stage: _median_and_p95(ms) for stage, ms in self.stages.items()},
+            dropped=self.capture.dropped if self.capture else 0,
+            failed=self.failed,
+            damaged=self.capture.damaged if self.capture else 0,
+            picture=self.capture.picture if self.capture else None,
+            skipped=self.pipeline.skipped,
+            latency_ms=_median_and_p95(self.latencies) if self.latencies else None,
+        )
+
+    def _skip(self, frame: Frame, error: Exception) -> None:
+        """Count *frame*, whose analysis ended in *error*; close the camera after FAILURES in a row."""
+        self.failed += 1
+        self.failures += 1
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        if self.failures == 1:
+            log.error(
+                "camera %s: frame %d of %dx%d could not be analysed, and is skipped",
+                self.name, frame.seq, *frame.size, exc_info=error,
+            )  # fmt: skip
+        if self.failures % FAILURES:
+            return
+        self.failure = f"{FAILURES} frames in a row could not be analysed, the last one for {reason}"
+        self._failed_until = time.monotonic() + self.pause_s
+        log.error("camera %s: offline: %s; opened again in %g s", self.name, self.failure, self.pause_s)
+        self.pause_s = min(2 * self.pause_s, FAILED_S[1])
+        self.close()
+
+    def _apply(self) -> None:
+        """Make the camera what its configuration and its switches say, and publish that."""
+        self.pipeline.rules = self.switches.over(self.configured)
+        if not self.switches.on:
+            if not self._published or self.capture is not None:
+                self._close()
+                self._publish_status("disabled")
+                self._empty()
+        elif self.capture is None:
+            self._publish_status("offline")
+            self._open()
+        for switch, state in self.switches.states(self.configured).items():
+            if self._published.get(switch) != state:
+                self._published[switch] = state
+                self._sink.publish(messages.switch(self._topics, self.name, switch, state))
+
+    def _open(self) -> None:
+        """Open the camera; later, by tick(), if the last time is not long ago."""
+        now = time.monotonic()
+        if now - self._opened >= REOPEN_S:
+            self._opened, self.failure = now, ""
+            self.capture = self.open_capture()
+            self.capture.start()
+
+    def _close(self) -> None:
+        if self.capture is not None:
+            self.capture.stop()
+            self._slots.drop(self.name)
+            self.capture = None
+
+    def _empty(self) -> None:
+        """Let every face leave now."""
+        self._expire(math.inf)
+
+    def _expire(self, forget_at: float) -> None:
+        now, wall = time.monotonic(), time.time()
+        analysis = self.pipeline.expire(forget_at, wall)
+        self._publish(self.announcer.state(analysis.tracks, analysis.events, now, wall), analysis.events)
+
+    def _publish(self, due: Sequence[Message], events: Sequence[Event]) -> None:
+        for event in events:
+            log.debug(
+                "%s: %s track %d: %s -> %s (%.2f)",
+                event.camera, event.event_type, event.track, event.before, event.after, event.confidence,
+            )  # fmt: skip
+        for message in due:
+            self._sink.publish(message)
+
+    def _publish_status(self, status: messages.CameraStatus) -> None:
+        self._sink.publish(messages.camera_status(self._topics, self.name, status))
+
+    @property
+    def _trouble(self) -> str:
+        """Why the camera gives no pictures now; empty while it does, or has only begun."""
+        if not self.switches.on:
+            return "disabled"
+        if self.failure:
+            return f"offline: {self.failure}"
+        if self.capture is None:
+            return "waits to be opened again"
+        if self.capture.status == "online" or not self.capture.told:
+            return ""
+        return f"{self.capture.status}: {self.capture.reason}"
+
+    def _log_switches(self) -> None:
+        """Say where the camera is not as configured, before anybody wonders."""
+        configured = Switches().states(self.configured).items()
+        others = dict(self.switches.states(self.configured).items() - configured)
+        if others:
+            states = ", ".join(f"{switch} {state}" for switch, state in sorted(others.items()))
+            log.info("camera %s: %s, by switches that were set over MQTT", self.name, states)
+
+
+def retained_topics(topics: Topics, camera: str) -> list[str]:
+    """All that the broker retains of *camera*, except for Home Assistant's discovery."""
+    switches = [topics.of(camera, switch, "state") for switch in NAMES]
+    return [topics.of(camera, "status"), topics.of(camera, "state"), *switches]
+
+
+def _median_and_p95(ms: Sequence[float]) -> tuple[float, float]:
+    """As bench gives them: between two values in proportion, so that p95 of a few is not their largest."""
+    p50, p95 = np.percentile(np.asarray(ms), (50, 95))
+    return float(p50), float(p95)
