@@ -1,5 +1,6 @@
 """Where things stand in a TOML file, and what is said when it is none."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,6 +45,11 @@ def leaves(value: object, key: KeyPath = ()) -> Iterator[KeyPath]:
             yield from leaves(inner, (*key, index))
 
 
+def within(key: KeyPath) -> bool:
+    """Whether *key* is in a value of AWKWARD's, which has a line only as a whole."""
+    return key[:2] == ("quoted key", "with.dot") and len(key) > 2
+
+
 def written(folder: Path, content: bytes) -> Path:
     path = folder / "x.toml"
     path.write_bytes(content)
@@ -51,7 +57,8 @@ def written(folder: Path, content: bytes) -> Path:
 
 
 def test_every_key_of_an_awkward_file_has_a_line_and_nothing_else_has() -> None:
-    assert set(locate(AWKWARD)) == set(leaves(tomllib.loads(AWKWARD))) - {()}
+    keys = {key for key in leaves(tomllib.loads(AWKWARD)) if key and not within(key)}
+    assert set(locate(AWKWARD)) == keys
 
 
 @pytest.mark.parametrize(
@@ -59,8 +66,6 @@ def test_every_key_of_an_awkward_file_has_a_line_and_nothing_else_has() -> None:
     [
         (("top",), 2),
         (("quoted key", "with.dot"), 3),
-        (("quoted key", "with.dot", 1, 1), 3),
-        (("quoted key", "with.dot", 2, "y", "z"), 4),
         (("mqtt",), 6),
         (("mqtt", "host"), 7),
         (("mqtt", "topic"), 10),
@@ -82,6 +87,16 @@ def test_a_key_without_a_line_gets_that_of_the_table_around_it(tmp_path: Path) -
     file = read_toml(written(tmp_path, b"\n[[camera]]\nname = 'a'\n"))
     assert file.place(("camera", 0, "width")) == f"{tmp_path}/x.toml:2"
     assert file.place(("log",)) == f"{tmp_path}/x.toml"
+    file = read_toml(written(tmp_path, b"\ncamera = [\n  {fps = 1},\n]\n"))
+    assert file.place(("camera", 0, "fps")) == f"{tmp_path}/x.toml:2"
+
+
+@pytest.mark.quiet_clock
+def test_a_large_file_takes_seconds(tmp_path: Path) -> None:
+    lines = [b"k%d = [1, # ]" % number + b"\n]\n" for number in range(40_000)]
+    began = time.monotonic()
+    assert read_toml(written(tmp_path, b"".join(lines))).place(("k39999",)).endswith(":79999")
+    assert time.monotonic() - began < 20
 
 
 def test_windows_line_ends_and_a_byte_order_mark_are_taken(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,17 +20,11 @@ MAX_DEPTH = 8  # tables and arrays within one another; the settings need three
 
 KeyPath = tuple[str | int, ...]  # ("camera", 1, "fps")
 
-_TOKEN = re.compile(
-    r"""
-    (?P<skip>[ \t\r]+|\#[^\n]*)
-    |(?P<newline>\n)
-    |(?P<string>\"{3}(?:\\.|[^\\])*?\"{3,5} | '{3}.*?'{3,5} | "(?:\\.|[^"\\\n])*" | '[^'\n]*')
-    |(?P<mark>[\[\]{}=,.])
-    |(?P<bare>[^\s\#"'\[\]{}=,.]+)
-    """,
-    re.VERBOSE | re.DOTALL,
+# Strings and comments, whose brackets, equals signs and line ends mean nothing.
+_OPAQUE = re.compile(
+    r"""\"{3}(?:\\.|[^\\])*?\"{3,5}|'{3}.*?'{3,5}|"(?:\\.|[^"\\\n])*"|'[^'\n]*'|\#[^\n]*""", re.DOTALL
 )
-
+_INNER_LINE_END = "\f"
 
 # What a word processor or a web page makes of " and '.
 _CURLY = re.compile("[“”„‟«»″‘’‚‛]")
@@ -89,102 +83,53 @@ def read_toml(path: Path) -> TomlFile:
 
 
 def locate(text: str) -> dict[KeyPath, int]:
-    """The line of every table, key and array element of *text*, which must be valid TOML."""
+    """The line of every table and key of *text*, which must be valid TOML; of what is in a value, none."""
     lines: dict[KeyPath, int] = {}
     arrays: dict[KeyPath, int] = {}  # array of tables -> index of the one being filled
-    tokens = _Tokens(text)
     table: KeyPath = ()
-    while tokens.kind:
-        if tokens.kind == "newline":
-            tokens.advance()
-        elif tokens.text == "[":
-            line = tokens.line
-            tokens.advance()
-            several = tokens.text == "["
-            if several:
-                tokens.advance()
-            *parents, last = tokens.key("]")
-            if several:
-                tokens.advance()
+    number, at, depth = 1, 0, 0
+    for bare in _OPAQUE.sub(_blank, text).split("\n"):
+        begins, statement = depth == 0 and bare.strip(), text[at : at + len(bare)]
+        if begins and begins[0] == "[":
+            several = begins.startswith("[[")
+            *parents, last = _parts(statement[bare.index("[") + 1 + several : bare.index("]")])
             table = ()
             for part in parents:
                 table = (*table, part)
-                lines.setdefault(table, line)
+                lines.setdefault(table, number)
                 if table in arrays:
                     table = (*table, arrays[table])
             table = (*table, last)
-            lines.setdefault(table, line)
+            lines.setdefault(table, number)
             if several:
                 arrays[table] = arrays.get(table, -1) + 1
                 table = (*table, arrays[table])
-                lines[table] = line
-        else:
-            _locate_pair(tokens, table, lines)
+                lines[table] = number
+        elif begins:
+            key = table
+            for part in _parts(statement[: bare.index("=")]):
+                key = (*key, part)
+                lines.setdefault(key, number)
+        depth += sum(bare.count(mark) for mark in "[{") - sum(bare.count(mark) for mark in "]}")
+        number += 1 + bare.count(_INNER_LINE_END)
+        at += len(bare) + 1
     return lines
 
 
-class _Tokens:
-    """A cursor over the tokens of a valid TOML text; spaces and comments are left out."""
-
-    def __init__(self, text: str) -> None:
-        self._matches: Iterator[re.Match[str]] = _TOKEN.finditer(text)
-        self._next_line = 1
-        self.advance()
-
-    def advance(self) -> None:
-        self.kind, self.text, self.line = "", "", self._next_line
-        for match in self._matches:
-            line, self._next_line = self._next_line, self._next_line + match.group().count("\n")
-            if match.lastgroup != "skip":
-                self.kind, self.text, self.line = str(match.lastgroup), match.group(), line
-                return
-
-    def key(self, end: str) -> list[str]:
-        """The parts of a dotted key; the cursor is then behind its *end* mark."""
-        parts = []
-        while self.kind and self.text != end:
-            if self.kind == "string":
-                parts.append(str(tomllib.loads(f"key = {self.text}")["key"]))
-            elif self.kind == "bare":
-                parts.append(self.text)
-            self.advance()
-        self.advance()
-        return parts
+def _blank(opaque: re.Match[str]) -> str:
+    """As many characters without a meaning."""
+    fill = " " if opaque[0][0] == "#" else "_"
+    return "".join(_INNER_LINE_END if character == "\n" else fill for character in opaque[0])
 
 
-def _locate_pair(tokens: _Tokens, table: KeyPath, lines: dict[KeyPath, int]) -> None:
-    line = tokens.line
-    for part in tokens.key("="):
-        table = (*table, part)
-        lines.setdefault(table, line)
-    _locate_value(tokens, table, lines)
-
-
-def _locate_value(tokens: _Tokens, key: KeyPath, lines: dict[KeyPath, int]) -> None:
-    if tokens.text == "[":
-        tokens.advance()
-        index = 0
-        while tokens.kind and tokens.text != "]":
-            if tokens.kind == "newline" or tokens.text == ",":
-                tokens.advance()
-            else:
-                lines[(*key, index)] = tokens.line
-                _locate_value(tokens, (*key, index), lines)
-                index += 1
-        tokens.advance()
-    elif tokens.text == "{":
-        tokens.advance()
-        while tokens.kind and tokens.text != "}":
-            if tokens.kind == "newline" or tokens.text == ",":
-                tokens.advance()
-            else:
-                _locate_pair(tokens, key, lines)
-        tokens.advance()
-    elif tokens.kind == "string":
-        tokens.advance()
-    else:  # a number or a date may be several tokens
-        while tokens.kind == "bare" or tokens.text == ".":
-            tokens.advance()
+def _parts(key: str) -> KeyPath:
+    """Of a dotted key."""
+    parts: KeyPath = ()
+    value: object = tomllib.loads(f"{key} = 0")
+    while isinstance(value, dict):
+        ((part, value),) = value.items()
+        parts = (*parts, part)
+    return parts
 
 
 def _depth_exceeds(value: object, limit: int) -> bool:
