@@ -13,7 +13,7 @@ from training.networks import NETWORKS, TRANSFER, build, macs
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
-OURS = ("plain", "edge-xs", "edge-s", "edge-s2", "edge-m")
+OURS = ("plain", "edge-xs", "edge-s", "edge-s2", "edge-xs2", "edge-m")
 ALLOWED = {
     "InputLayer", "Rescaling", "Conv2D", "BatchNormalization", "ReLU", "Add",
     "GlobalAveragePooling2D", "Dropout", "Dense", "Softmax",
@@ -23,6 +23,7 @@ COSTS = {
     "edge-xs": (223_991, 8_166_048),
     "edge-s": (746_375, 31_215_712),
     "edge-s2": (957_703, 68_319_328),
+    "edge-xs2": (241_159, 17246000),
     "edge-m": (1_943_271, 281_273_664),
     "shallow-cnn": (4_743_335, 16_002_560),
     "deep-cnn": (4_476_743, 290_475_520),
@@ -48,7 +49,13 @@ def test_a_network_of_ours_holds_only_what_quantizes_everywhere(name: str) -> No
 
 @pytest.mark.parametrize(
     ("name", "limit"),
-    [("edge-xs", 250_000), ("edge-s", 800_000), ("edge-s2", 1_000_000), ("edge-m", 2_000_000)],
+    [
+        ("edge-xs", 250_000),
+        ("edge-s", 800_000),
+        ("edge-s2", 1_000_000),
+        ("edge-xs2", 250_000),
+        ("edge-m", 2_000_000),
+    ],
 )
 def test_each_size_keeps_its_limit(name: str, limit: int) -> None:
     assert built(name).count_params() <= limit

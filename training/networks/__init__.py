@@ -16,6 +16,7 @@ NETWORKS: dict[str, Callable[[float], keras.Model]] = {
     "edge-xs": ours.edge_xs,
     "edge-s": ours.edge_s,
     "edge-s2": ours.edge_s2,
+    "edge-xs2": ours.edge_xs2,
     "edge-m": ours.edge_m,
     "shallow-cnn": earlier.shallow_cnn,
     "deep-cnn": earlier.deep_cnn,
