@@ -5,23 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
 from edge.types import LABELS, EdgeError, Floats
-from quantize import measure
-from quantize.data import Data, Indices
+from quantize.data import Data
+from quantize.figures import labelsets, scores
+from quantize.figures.labelsets import FERPLUS, LabelSet
 
-FER2013, FERPLUS = "FER2013", "FER+ majority (plus7)"
+FER2013 = "FER2013"
 CONFIDED = {"fer2013": FER2013, "plus7": FERPLUS}  # as --confidence names them
-
-
-class LabelSet(NamedTuple):
-    """What some people say that the rows of PublicTest show."""
-
-    name: str
-    rows: npt.NDArray[np.bool_]  # (n,) those of which they say something
-    truth: Indices  # (rows,)
 
 
 class Cost(NamedTuple):
@@ -47,7 +37,7 @@ class Cost(NamedTuple):
     @property
     def p(self) -> float:
         """McNemar's, of file and float network."""
-        return measure.mcnemar(self.only_float, self.only_file)
+        return scores.mcnemar(self.only_float, self.only_file)
 
     @property
     def moved(self) -> tuple[str, float]:
@@ -62,9 +52,7 @@ class Cost(NamedTuple):
 
 def label_sets(data: Data) -> list[LabelSet]:
     """FER2013's labels, and FER+'s majority where anyone voted."""
-    known = data.majority >= 0
-    found = [LabelSet(FER2013, np.ones_like(known), data.labels)]
-    return [*found, LabelSet(FERPLUS, known, data.majority[known])] if known.any() else found
+    return labelsets.label_sets(FER2013, data.labels, data.majority)
 
 
 def confided(data: Data, asked: str | None) -> LabelSet:
@@ -95,8 +83,8 @@ def _cost(file: str, after: Floats, before: Floats, part: LabelSet) -> Cost:
     right, float_right = after.argmax(1) == truth, before.argmax(1) == truth
     return Cost(
         file, part.name, len(truth),
-        measure.accuracy(before, truth), measure.accuracy(after, truth),
-        measure.calibration_error(before, truth), measure.calibration_error(after, truth),
-        int((float_right & ~right).sum()), int((right & ~float_right).sum()),
-        measure.recalls(before, truth, len(LABELS)), measure.recalls(after, truth, len(LABELS)),
+        scores.accuracy(before, truth), scores.accuracy(after, truth),
+        scores.calibration_error(before, truth), scores.calibration_error(after, truth),
+        *scores.split(float_right, right),
+        scores.recalls(before, truth, len(LABELS)), scores.recalls(after, truth, len(LABELS)),
     )  # fmt: skip

@@ -6,18 +6,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from edge.analysis.preprocess import crop_whole
 from edge.labels import FER2013, Order, ours
 from edge.types import LABELS, EdgeError, Image
+from quantize.figures.scores import Indices
+from quantize.figures.votes import VOTES, majority
 
-Indices = npt.NDArray[np.int64]
 FEWEST_OF_LABEL = 10  # calibration pictures of each label: fewer do not show what its activations reach
 _TRAINING, _PUBLIC_TEST, _LEFT_OUT = 0, 1, 255
-# FER+'s column -> LABELS' index: neutral, happiness, surprise, sadness, anger, disgust, fear, and
-# contempt, unknown, "not a face", which have no label here.
-_LABEL_OF_VOTE = np.array([6, 3, 5, 4, 0, 1, 2, -1, -1, -1])
 
 
 class Data(NamedTuple):
@@ -56,7 +53,7 @@ def read_data(path: Path, height: int, width: int, calibrate: int, seed: int, or
     if images.dtype != np.uint8 or images.ndim != 3 or not images.size:
         raise EdgeError(f"{path}: images {images.dtype} {images.shape}; expected uint8 (n, height, width)")
     n = len(images)
-    votes = arrays.get("ferplus", np.zeros((n, len(_LABEL_OF_VOTE)), np.uint8))
+    votes = arrays.get("ferplus", np.zeros((n, len(VOTES)), np.uint8))
     if labels.dtype.kind not in "iu":
         raise EdgeError(f"{path}: labels {labels.dtype}; expected integers")
     if labels.shape == (n,) and n and not 0 <= labels.min() <= labels.max() < len(order.of_number):
@@ -75,7 +72,7 @@ def read_data(path: Path, height: int, width: int, calibrate: int, seed: int, or
         raise EdgeError(f"{path}: no PublicTest rows (usage 1), which the loss is measured on")
     return Data(
         _sized(images[rows], height, width), rows,
-        _sized(images[public], height, width), labels[public], _majority(votes[public]),
+        _sized(images[public], height, width), labels[public], majority(votes[public]),
     )  # fmt: skip
 
 
@@ -92,13 +89,6 @@ def _balanced(labels: Indices, rows: Indices, count: int, seed: int, path: Path)
     while len(chosen) < count and any(queues):
         chosen += [int(queue.pop()) for queue in queues if queue]
     return np.array(chosen[:count], np.int64)
-
-
-def _majority(votes: npt.NDArray[np.uint8]) -> Indices:
-    """Microsoft's rule: votes of one dropped, then more than half of what is left; else -1."""
-    firm = np.where(votes > 1, votes, 0).astype(np.int64)
-    clear = 2 * firm.max(1) > firm.sum(1)
-    return np.asarray(np.where(clear, _LABEL_OF_VOTE[firm.argmax(1)], -1), np.int64)
 
 
 def _sized(images: Image, height: int, width: int) -> Image:

@@ -13,6 +13,7 @@ from quantize import convert, measure
 from quantize import pixels as taken
 from quantize.costs import Cost, confided, costs
 from quantize.data import Data, read_data
+from quantize.figures.temperature import fit_temperature
 from quantize.golden import is_int8
 from quantize.steps import Steps
 
@@ -83,7 +84,7 @@ def make(
         model = taken.with_pixels(model, pixels)
         before = convert.predict(model, data.images)
         taken.check_knows(before, truth, path, pixels)
-        fitted = measure.fit_temperature(before[truth.rows], truth.truth)
+        fitted = fit_temperature(before[truth.rows], truth.truth)
         temperature = convert.fold_temperature(model, fitted, path)
     if why and pixels != "255":
         print(f"{why}; folded in (--pixels {pixels})")
@@ -121,7 +122,8 @@ def compiled_for_edge_tpu(content: bytes, steps: Steps, wanted: bool = True) -> 
     """*content* compiled for the Edge TPU, if *wanted* and its compiler is here; says what the chip takes."""
     if not wanted:
         return None
-    from quantize.inside import edgetpu, tflite
+    from quantize.figures import tflite
+    from quantize.inside import edgetpu
 
     graph = tflite.read(content)
     for line in edgetpu.told(graph, edgetpu.check(graph)):

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from edge.types import EdgeError, Floats, Image
-from quantize import convert, measure
-from quantize.costs import LabelSet
+from quantize import convert
+from quantize.figures.labelsets import LabelSet
+from quantize.figures.scores import accuracy
 
 # As --pixels names them: what black and white are to the network. The device gives 0 to 255.
 RANGES = {"255": (0.0, 255.0), "1": (0.0, 1.0), "signed": (-1.0, 1.0)}
@@ -66,7 +67,7 @@ def said(name: str) -> str:
 def check_knows(probabilities: Floats, truth: LabelSet, path: Path, name: str) -> None:
     """AtChanceError where *probabilities* (n, labels) are right no more often than one label for all."""
     rows = len(truth.truth)
-    right = measure.accuracy(probabilities[truth.rows], truth.truth)
+    right = accuracy(probabilities[truth.rows], truth.truth)
     chance = float(np.bincount(truth.truth).max()) / rows
     # Two standard errors: what a network without any knowledge passes once in forty times.
     if right <= chance + 2 * math.sqrt(chance * (1 - chance) / rows):
@@ -79,4 +80,4 @@ def check_knows(probabilities: Floats, truth: LabelSet, path: Path, name: str) -
 
 def _asked(probabilities: Floats, labels: Any) -> Asked:
     likely = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    return Asked(measure.accuracy(probabilities, labels), float(-np.log(np.clip(likely, 1e-12, 1)).mean()))
+    return Asked(accuracy(probabilities, labels), float(-np.log(np.clip(likely, 1e-12, 1)).mean()))

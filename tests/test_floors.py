@@ -54,14 +54,33 @@ def test_packages_meet_only_in_one_direction(package: str, never: set[str]) -> N
     assert found == set()
 
 
-def test_training_takes_of_quantize_the_figures_alone() -> None:
+@pytest.mark.parametrize("package", ["training", "quantize/figures"])
+def test_of_quantize_training_takes_the_figures_alone_and_they_need_nothing_else_of_it(package: str) -> None:
     found = {
         (path.name, name)
-        for path in sources("training")
+        for path in sources(package)
         for name in imports(path)
         if name.startswith("quantize") and not name.startswith("quantize.figures")
     }
     assert found == set()
+
+
+FIGURES = (
+    "wilson", "recalls", "calibration_error", "mcnemar", "fit_temperature", "majority", "parameters", "macs",
+    "macs_of_keras", "ap", "p_text", "png",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_has_one_definition_in_quantize_figures(name: str) -> None:
+    found = [
+        path.relative_to(REPOSITORY).parent.as_posix()
+        for package in ("edge", "training", "quantize")
+        for path in sources(package)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef) and node.name == name
+    ]
+    assert found == ["quantize/figures"]
 
 
 def test_the_daemons_floors_import_downwards_only() -> None:

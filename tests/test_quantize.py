@@ -10,7 +10,8 @@ import pytest
 from edge.analysis.card import read_model
 from edge.analysis.classify import FaceClassifier
 from edge.analysis.runtimes import open_runtime
-from quantize import measure
+from quantize.figures import scores as shares
+from quantize.figures.temperature import fit_temperature
 from tests.squares import pictures, quantize
 
 # Keras 3.15 on TensorFlow copies variables in a way that numpy 2 warns of.
@@ -48,7 +49,7 @@ def test_the_daemon_s_classifier_reads_it_and_it_is_right_and_calibrated(out: Pa
     classifier = FaceClassifier(open_runtime("cpu", model.content), model.card, "emotion.tflite")
     images, labels = pictures(70)
     scores = np.stack([classifier.scores(image) for image in images])
-    assert measure.accuracy(scores, labels) > 0.98
+    assert shares.accuracy(scores, labels) > 0.98
     # One label in ten of those that the temperature was fitted on is wrong.
     assert 0.8 < float(scores.max(1).mean()) < 0.97
 
@@ -182,5 +183,5 @@ def test_the_temperature_undoes_overconfidence() -> None:
     honest = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     labels = np.array([random.choice(7, p=row) for row in honest])
     boastful = honest**3 / (honest**3).sum(1, keepdims=True)
-    assert measure.fit_temperature(boastful, labels) == pytest.approx(3, rel=0.05)
-    assert measure.fit_temperature(honest, labels) == pytest.approx(1, rel=0.05)
+    assert fit_temperature(boastful, labels) == pytest.approx(3, rel=0.05)
+    assert fit_temperature(honest, labels) == pytest.approx(1, rel=0.05)

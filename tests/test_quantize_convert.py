@@ -13,7 +13,7 @@ import pytest
 from edge.analysis.runtimes import open_runtime
 from edge.types import EdgeError
 from quantize import convert, measure
-from quantize.inside import tflite
+from quantize.figures import tflite
 
 # Keras 3.15 on TensorFlow copies variables in a way that numpy 2 warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -137,7 +137,7 @@ def test_what_cannot_be_read_or_does_not_fit_the_daemon_is_refused_in_a_line(
     assert told("no.keras") == "no such file; expected a run's model.keras"
     assert told("text.h5").startswith("not a Keras model: ")
     assert told("folder") == "a folder without saved_model.pb; expected a run's model.keras"
-    assert told("net.onnx").startswith("not a whole ONNX network: ")
+    assert told("net.onnx").startswith("not a whole ONNX file: ")
     assert told("net.tflite") == "a device's file already; expected the network that it was made from"
     shutil.copytree(tmp_path / "folder", tmp_path / "saved")
     (tmp_path / "saved" / "saved_model.pb").write_bytes(b"hello")

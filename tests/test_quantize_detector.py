@@ -18,7 +18,8 @@ from edge.sources.portraits import Portraits
 from edge.types import EdgeError
 from quantize.__main__ import main
 from quantize.detector.make import agreement, golden_pictures, load
-from quantize.inside import edgetpu, tflite
+from quantize.figures import tflite
+from quantize.inside import edgetpu
 from tests.made_photos import leave_photos
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

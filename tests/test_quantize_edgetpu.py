@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from edge.types import EdgeError
-from quantize.inside import edgetpu, tflite
-from quantize.inside.graph import Graph, Op, Tensor
+from quantize.figures import tflite
+from quantize.figures.graph import Graph, Op, Tensor
+from quantize.inside import edgetpu
 
 SHIPPED = Path(__file__).resolve().parents[1] / "edge" / "models" / "emotion.tflite"
 

@@ -13,9 +13,9 @@ import pytest
 
 from edge.types import EdgeError
 from quantize.__main__ import main
-from quantize.inside import graph as graphs
-from quantize.inside import onnx_graph, tflite
-from quantize.inside.graph import Graph, Op, Tensor
+from quantize.figures import graph as graphs
+from quantize.figures import onnx_graph, tflite
+from quantize.figures.graph import Graph, Op, Tensor
 from quantize.inside.inspect import inspect
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -90,6 +90,19 @@ def chain() -> Graph:
         Op("FULLY_CONNECTED", (6, 7), (8,)),
     )  # fmt: skip
     return Graph(tensors, ops, (0,), (8,))
+
+
+def test_scales_and_sizes_in_an_onnx_file_are_no_parameters() -> None:
+    tensors = (
+        Tensor("pixels", (1, 8), "float32"),
+        Tensor("kernel", (8, 4), "int8", constant=True, scales=(0.1,)),
+        Tensor("its scales", (8,), "float32", constant=True),
+        Tensor("read", (8, 4), "float32"),
+        Tensor("out", (1, 4), "float32"),
+    )
+    ops = (Op("DequantizeLinear", (1, 2), (3,)), Op("MatMul", (0, 3), (4,)))
+    graph = Graph(tensors, ops, (0,), (4,))
+    assert (graphs.parameters(graph), graphs.macs(graph)) == (32, 32)
 
 
 def test_parameters_macs_and_float_ops_are_counted() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from edge.types import EdgeError
 from quantize import convert
-from quantize.inside import tflite
+from quantize.figures import tflite
 
 pytest.importorskip("onnx", reason="only a training environment has onnx")
 onnxruntime = pytest.importorskip("onnxruntime", reason="the answers are held against onnxruntime's")

@@ -11,8 +11,9 @@ import pytest
 
 from edge.analysis.runtimes import open_runtime
 from quantize import convert, measure, pixels
-from quantize.costs import FER2013, LabelSet
-from quantize.inside import tflite
+from quantize.costs import FER2013
+from quantize.figures import scores, tflite
+from quantize.figures.labelsets import LabelSet
 from tests import squares
 
 # Keras 3.15 on TensorFlow copies variables in a way that numpy 2 warns of.
@@ -86,7 +87,7 @@ def test_the_command_makes_a_file_for_0_to_255_of_a_network_for_0_to_1(
     assert (list(taken.scales), list(taken.zero_points)) == ([1.0], [-128])
     images, labels = squares.pictures(70)
     given = measure.probabilities_of(open_runtime("cpu", content), images)
-    assert measure.accuracy(given, labels) > 0.95
+    assert scores.accuracy(given, labels) > 0.95
     card = json.loads((out / "emotion.json").read_text())
     assert card["input"]["range"] == [0, 255]
     assert card["training"]["quantization"]["pixels the network takes"] == "0 to 1"

@@ -13,7 +13,7 @@ from edge.analysis.runtimes import open_runtime
 from edge.types import EdgeError, Floats, Image
 from quantize import convert, measure
 from quantize.__main__ import main
-from quantize.inside import tflite
+from quantize.figures import scores, tflite
 
 # Keras 3.15 on TensorFlow copies variables in a way that numpy 2 warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -76,9 +76,9 @@ def test_it_gives_back_what_calibration_alone_loses(hostile: Any, trained: Any) 
     calibration, _ = pictures(350)
     calibrated = by_int8(convert.to_int8(hostile, calibration), images)
     learned = by_int8(convert.to_int8(trained, calibration), images)
-    assert measure.accuracy(convert.predict(hostile, images), labels) > 0.98
-    assert measure.accuracy(calibrated, labels) < 0.5  # .26 here, little better than chance
-    assert measure.accuracy(learned, labels) > 0.98
+    assert scores.accuracy(convert.predict(hostile, images), labels) > 0.98
+    assert scores.accuracy(calibrated, labels) < 0.5  # .26 here, little better than chance
+    assert scores.accuracy(learned, labels) > 0.98
 
 
 def test_the_file_has_the_ranges_that_were_learned_and_does_what_was_trained(trained: Any) -> None:
@@ -118,7 +118,7 @@ def test_the_command_trains_only_where_calibration_alone_loses_too_much(
     assert "training it to bear eight bits" in capsys.readouterr().out
     card = json.loads((out / "emotion.json").read_text())
     assert card["training"]["quantization"]["epochs trained for eight bits"] == 4
-    assert measure.accuracy(by_int8((out / "emotion.tflite").read_bytes(), public), truth) > 0.98
+    assert scores.accuracy(by_int8((out / "emotion.tflite").read_bytes(), public), truth) > 0.98
 
 
 def test_without_its_ranges_it_is_a_plain_network_of_the_rounded_kernels(trained: Any) -> None:

@@ -1,4 +1,4 @@
-"""A plan of several runs on made-up pictures: order, failure, time that runs out, a machine that is gone."""
+"""A plan of several runs on made-up pictures: order, failure, time that runs out, another machine."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +14,8 @@ import pytest
 
 from edge.types import EdgeError
 from tests.broker import eventually
-from training import campaign as module
 from training.__main__ import main
-from training.campaign import Run, campaign, read_plan, to_carry, to_take_home
+from training.campaign import Run, campaign, read_plan
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 QUICK = "epochs = 1\nbatch = 7\nferplus = 0.0\n"
@@ -53,17 +51,6 @@ def plan_of(folder: Path, teachers: dict[str, list[str]]) -> Path:
         )
     )
     return plan
-
-
-def made_up(out: Path, name: str, epochs: int, *, finished: bool = False) -> None:
-    """What fit leaves of a run after so many epochs."""
-    folder = out / name
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in ("recipe.json", "model.keras", "checkpoint.npz", "calibration.npz"):
-        (folder / file).write_text(f"{name}, {epochs} epochs")
-    (folder / "history.csv").write_text("epoch\n" + "".join(f"{n}\n" for n in range(epochs)))
-    if finished:
-        (folder / "finished").touch()
 
 
 def test_a_run_waits_for_the_one_it_starts_from_and_a_second_call_finds_nothing_to_do(
@@ -102,7 +89,7 @@ def test_a_failed_run_is_named_with_its_reason_and_only_those_that_need_it_are_l
     assert (tmp_path / "runs" / "good" / "finished").exists()
 
 
-def test_time_that_runs_out_stops_the_runs_and_the_next_call_goes_on_with_them(
+def test_time_that_runs_out_stops_the_runs_and_the_next_call_goes_on_with_them_elsewhere(
     tmp_path: Path, given: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs, history = (
@@ -115,9 +102,15 @@ def test_time_that_runs_out_stops_the_runs_and_the_next_call_goes_on_with_them(
 
     assert not campaign(runs, tmp_path / "runs", given, time_is_up=lambda: lines() > 1)
     before = lines()
-    assert not campaign(runs, tmp_path / "runs", given, time_is_up=lambda: lines() > before)
+    # What another machine needs of an unfinished run, in another place.
+    there = tmp_path / "there" / "long"
+    there.mkdir(parents=True)
+    for name in ("recipe.json", "history.csv", "checkpoint.npz", "model.keras"):
+        (history.parent / name).rename(there / name)
+    history = there / "history.csv"
+    assert not campaign(runs, there.parent, given, time_is_up=lambda: lines() > before)
     assert "long: goes on" in capsys.readouterr().err
-    assert not (tmp_path / "runs" / "long" / "finished").exists()
+    assert not (there / "finished").exists()
 
 
 def test_a_script_can_tell_time_that_ran_out_from_a_run_that_failed(
@@ -213,97 +206,6 @@ def test_a_plan_with_a_mistake_gets_one_line(tmp_path: Path, text: str, told: st
         read_plan(plan)
     assert told in str(raised.value)
     assert "\n" not in str(raised.value)
-
-
-def test_a_lent_machine_gives_back_what_is_new_finished_runs_first_as_far_as_there_is_room(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    runs, out = [Run(name, "plain", tmp_path) for name in ("begun", "done", "waiting")], tmp_path / "runs"
-
-    def taken() -> set[str]:
-        return {str(file.relative_to(out)) for file in to_take_home(runs, out)}
-
-    made_up(out, "begun", 2)
-    made_up(out, "done", 3, finished=True)
-    monkeypatch.setattr(module, "_ROOM", 6000)  # one run's few bytes, and what tar adds
-    first = {f"done/{name}" for name in ("taken", "finished", "recipe.json", "history.csv", "model.keras")}
-    assert taken() == first
-    assert "begun: stays: 0 MiB, room for 0 in this call" in capsys.readouterr().err
-    second = {f"begun/{name}" for name in ("taken", "recipe.json", "history.csv", "model.keras")}
-    assert taken() == second | {"begun/checkpoint.npz"}
-    assert taken() == set()
-    made_up(out, "begun", 4)
-    assert "begun/checkpoint.npz" in taken()
-
-
-def test_a_fresh_machine_is_given_checkpoints_and_the_networks_that_are_still_learned_from(
-    tmp_path: Path,
-) -> None:
-    out = tmp_path / "runs"
-    for name in ("teacher", "unneeded"):
-        made_up(out, name, 3, finished=True)
-    made_up(out, "student", 2)
-    runs = [
-        Run("teacher", "plain", tmp_path),
-        Run("unneeded", "plain", tmp_path),
-        Run("student", "plain", tmp_path, teachers=("teacher",)),
-    ]
-    carried = {str(file.relative_to(out)) for file in to_carry(runs, out)}
-    assert {name for name in carried if name.endswith(("model.keras", "checkpoint.npz", "finished"))} == {
-        "teacher/finished", "teacher/model.keras", "unneeded/finished", "student/model.keras",
-        "student/checkpoint.npz",
-    }  # fmt: skip
-
-
-def test_gpu_sh_goes_on_on_a_fresh_machine_from_what_came_home(tmp_path: Path) -> None:
-    """Lent, home, lent again: three folders as the three places, the runs made up, no minute to train in."""
-    plan = plan_of(tmp_path, {"teacher": [], "student": ["teacher"]})
-    python = tmp_path / "bin" / "python3"
-    python.parent.mkdir()
-    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
-    python.chmod(0o755)
-    (tmp_path / "site" / "keras").mkdir(parents=True)  # the script only asks whether there is one
-    (tmp_path / "site" / "keras" / "__init__.py").touch()
-    known = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
-    known["PATH"] = f"{python.parent}:{os.environ['PATH']}"
-
-    def place(name: str) -> Path:
-        folder = tmp_path / name
-        (folder / "training").parent.mkdir()
-        for part in ("training", "edge"):
-            (folder / part).symlink_to(REPOSITORY / part)
-        return folder
-
-    def call(where: Path, *arguments: str) -> int:
-        script = ["bash", str(where / "training" / "gpu.sh"), *arguments]
-        return subprocess.run(script, env=known, cwd=tmp_path, check=False).returncode
-
-    def train(where: Path, results: Path) -> int:
-        return call(where, "data", str(results), "1", "2", str(plan))
-
-    lent, home, fresh = place("lent"), place("home"), place("fresh")
-    made_up(lent / "runs" / "gpu", "teacher", 3, finished=True)
-    made_up(lent / "runs" / "gpu", "student", 2)
-    assert train(lent, tmp_path / "first") == 75
-    assert [path.name for path in (tmp_path / "first").iterdir()] == ["runs.tar.aa"]
-    assert train(lent, tmp_path / "first") == 2  # that part is not to be mixed with another call's
-    assert call(home, "home", str(tmp_path / "first"), str(plan)) == 0
-    student = home / "runs" / "gpu" / "student"
-    assert (student / "checkpoint.npz").read_text() == "student, 2 epochs"
-    assert not (student / "calibration.npz").exists()
-
-    (fresh / "runs").mkdir()
-    (home / "runs" / "loan").rename(fresh / "runs" / "loan")
-    assert train(fresh, tmp_path / "second") == 75
-    assert (fresh / "runs" / "gpu" / "teacher" / "finished").exists()
-    assert (fresh / "runs" / "gpu" / "student" / "checkpoint.npz").read_text() == "student, 2 epochs"
-    with tarfile.open(tmp_path / "second" / "runs.tar.aa") as parts:
-        assert parts.getnames() == []  # nothing is new
-    made_up(fresh / "runs" / "gpu", "student", 5, finished=True)
-    assert train(fresh, tmp_path / "third") == 0
-    assert call(home, "home", str(tmp_path / "third"), str(plan)) == 0
-    assert (student / "model.keras").read_text() == "student, 5 epochs"
-    assert (student / "finished").exists()
 
 
 def test_training_and_its_measurements_need_no_pydantic_which_a_lent_machine_lacks() -> None:

@@ -10,8 +10,8 @@ from onnx import TensorProto
 
 import edge
 from edge.types import EdgeError
+from quantize.figures.cost import Cost
 from tests.tiny_onnx import by_hand, write_onnx
-from training.measure.cost import Cost
 from training.measure.model_files import open_network, open_networks
 
 # Keras 3.15 on TensorFlow copies variables in a way that numpy 2 warns of.

@@ -9,7 +9,8 @@ import pytest
 from keras import layers
 
 from edge.types import EdgeError
-from training.networks import NETWORKS, TRANSFER, build, macs
+from quantize.figures.cost import macs_of_keras as macs
+from training.networks import NETWORKS, TRANSFER, build
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 

@@ -1,8 +1,8 @@
 """Many runs in one go: teachers before their students, several at a time, within a time limit.
 
 A plan is a TOML file of [[run]] tables. Each run is `emotion-train fit` in a process of its own, so one that
-fails or is stopped leaves the others alone, and the same command later goes on where this one ended,
-also on another machine: `to_take_home` and `to_carry` say which files have to move (training/gpu.sh).
+fails or is stopped leaves the others alone, and the same command later goes on where this one ended: also
+on another machine, once the runs' folders are there.
 """
 
 from __future__ import annotations
@@ -13,18 +13,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edge.types import EdgeError
+from training.runs import RECORD, RUN_FILE
 from training.toml import read_toml
 
 FINISHED = "finished"  # the file that a run's folder holds once its last epoch is done
-TAKEN = "taken"  # the file that says how far the run was when `to_take_home` last named its files
-_WEIGHTS, _CHECKPOINT, _HISTORY = "model.keras", "checkpoint.npz", "history.csv"
-_ROOM = 62 * 2**20  # bytes of a run's files in one call: a lent machine gives back 64 MiB, and takes as much
 _TURN_S = 0.2
 _GRACE_S = 20.0  # for what was asked to stop: at most a file being written
 _TYPES: dict[str, type] = {
@@ -167,14 +165,16 @@ def _begin(run: Run, out: Path, given: Sequence[str]) -> subprocess.Popen[bytes]
     if run.teachers:
         command += ["--teachers", ",".join(str(out / name) for name in run.teachers)]
     if run.start_from:
-        command += ["--start-from", str(out / run.start_from / _WEIGHTS)]
-    if (folder / "recipe.json").exists():
+        command += ["--start-from", str(out / run.start_from / RUN_FILE)]
+    if (folder / RECORD).exists():
         command.append("--resume")
     _say(f"{run.name}: {'goes on' if command[-1] == '--resume' else 'begins'}")
+    # Several runs share one GPU: none may take all of its memory at its start.
+    known = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ}
     with (out / f"{run.name}.log").open("ab") as log:
         # A session of its own: Ctrl-C reaches it through _stop alone, once.
         return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=known, start_new_session=True
         )
 
 
@@ -198,64 +198,3 @@ def _last_line(out: Path, name: str) -> str:
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-def to_take_home(runs: Sequence[Run], out: Path) -> list[Path]:
-    """Files in *out* to take off a lent machine: all that is new of finished runs, and of stopped ones.
-
-    A run that does not fit into one call is told on stderr, and is still new to the next.
-    """
-    found: dict[str, list[Path]] = {}
-    for run in sorted(runs, key=lambda run: not _is_finished(run, out)):  # finished work is dearer
-        folder = out / run.name
-        mark = folder / TAKEN
-        begun = _is_finished(run, out) or (folder / _CHECKPOINT).exists()
-        if begun and not (mark.exists() and mark.read_text() == _so_far(folder)):
-            found[run.name] = _files(folder, _WEIGHTS)
-    chosen = _fitting(found)
-    for name in chosen:
-        (out / name / TAKEN).write_text(_so_far(out / name))
-    marks = [out / name / TAKEN for name in chosen]
-    return [*sorted(out.glob("*.log")), *marks, *(file for files in chosen.values() for file in files)]
-
-
-def to_carry(runs: Sequence[Run], out: Path) -> list[Path]:
-    """Files in *out* that a fresh machine needs to go on: of finished runs marks and what is learned from."""
-    needed = {name for run in runs if not _is_finished(run, out) for name in run.after}
-    found = {
-        run.name: _files(
-            out / run.name, TAKEN, *([_WEIGHTS] if run.name in needed or not _is_finished(run, out) else [])
-        )
-        for run in runs
-    }
-    return [*sorted(out.glob("*.log")), *(file for files in _fitting(found).values() for file in files)]
-
-
-def _is_finished(run: Run, out: Path) -> bool:
-    return (out / run.name / FINISHED).exists()
-
-
-def _so_far(folder: Path) -> str:
-    history = folder / _HISTORY
-    epochs = len(history.read_text().splitlines()) - 1 if history.exists() else 0
-    return f"{epochs} epochs{', finished' if (folder / FINISHED).exists() else ''}\n"
-
-
-def _files(folder: Path, *more: str) -> list[Path]:
-    """What a run is known by, what a stopped one goes on from, and *more*: as much as there is."""
-    finished = (folder / FINISHED).exists()
-    names = ["recipe.json", _HISTORY, FINISHED, *more, *([] if finished else [_CHECKPOINT])]
-    return [folder / name for name in names if (folder / name).exists()]
-
-
-def _fitting(found: Mapping[str, list[Path]]) -> dict[str, list[Path]]:
-    """As many runs' files of *found*, in its order, as there is room for."""
-    room, chosen = _ROOM, {}
-    for name, files in found.items():
-        size = sum(file.stat().st_size + 1024 for file in files)  # and what tar adds to each
-        if size <= room:
-            room -= size
-            chosen[name] = files
-        else:
-            _say(f"{name}: stays: {size / 2**20:.0f} MiB, room for {room / 2**20:.0f} in this call")
-    return chosen

@@ -9,10 +9,11 @@ from pathlib import Path
 from quantize.detector.card import SPAN, card, figures_of
 from quantize.detector.make import Detector, golden_pictures, quantize_detector
 from quantize.detector.report import Report, files_of, shown
+from quantize.figures import tflite
 from quantize.figures.photos import read_photos
 from quantize.files import record_beside, write
 from quantize.golden import golden_outputs
-from quantize.inside import edgetpu, tflite
+from quantize.inside import edgetpu
 from quantize.report import sqnr
 from quantize.report.facts import FLOAT_TFLITE, machine
 from quantize.report.latency import latency

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
-COLOURS = ("#1f6f9f", "#d97b1f", "#3f8f5f", "#9a4f96")
+import numpy as np
+
+from quantize.figures.scores import Bin
+
+COLOURS = ("#1f6f9f", "#d97b1f", "#3f8f5f", "#9a4f96", "#b5433c", "#6b6b6b", "#8a7a1f", "#2f9e9e")
 INK, PALE = "#222222", "#a9bfcc"
 _STYLE: dict[Any, Any] = {
     "font.size": 9, "axes.titlesize": 10, "axes.titlelocation": "left", "axes.edgecolor": "#999999",
@@ -16,19 +21,28 @@ _STYLE: dict[Any, Any] = {
 }  # fmt: skip
 
 
-def canvas(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, Any]:
-    """A figure and its axes (rows, columns), in the reports' style; ImportError without matplotlib."""
+def axes_of(
+    rows: int, columns: int, size: tuple[float, float], heights: Sequence[float] | None = None,
+    sharex: bool = False,
+) -> tuple[Any, Any]:  # fmt: skip
+    """A figure of *size* inches and its axes (rows, columns), in the reports' style.
+
+    *heights*: of the rows, relative to each other. ImportError without matplotlib.
+    """
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot
 
     mpl.rcParams.update(_STYLE)
-    return pyplot.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    return pyplot.subplots(
+        rows, columns, figsize=size, squeeze=False, layout="constrained", sharex="col" if sharex else False,
+        gridspec_kw={"height_ratios": heights} if heights else None,
+    )  # fmt: skip
 
 
-def png(figure: Any) -> bytes:
-    """*figure* as a PNG of at most 64 colours, which is a third of the bytes."""
+def png(figure: Any, colours: int = 64) -> bytes:
+    """*figure* as a PNG of at most so many *colours* (up to 256), which is a third of the bytes."""
     from matplotlib import pyplot
     from PIL import Image
 
@@ -36,5 +50,17 @@ def png(figure: Any) -> bytes:
     figure.savefig(drawn, format="png", dpi=100)
     pyplot.close(figure)
     with Image.open(drawn) as picture:
-        picture.convert("RGB").quantize(64).save(small, format="PNG", optimize=True)
+        picture.convert("RGB").quantize(colours).save(small, format="PNG", optimize=True)
     return small.getvalue()
+
+
+def reliability(axis: Any, bins: Sequence[Bin], colour: str) -> None:
+    """How often what is said with some confidence is right; on the dashed line is calibrated."""
+    said, held = [one.confidence for one in bins], [one.accuracy for one in bins]
+    rows = np.array([one.n for one in bins])
+    axis.plot((0, 1), (0, 1), color="#9a9a9a", lw=1, ls=(0, (4, 3)))
+    axis.vlines(said, said, held, color=colour, alpha=0.35, lw=4)
+    axis.plot(said, held, color=colour, lw=1, alpha=0.6, clip_on=False)
+    # A mark's area is its bin's rows: what few rows say is not much.
+    axis.scatter(said, held, 6 + 250 * rows / rows.sum(), color=colour, zorder=3, clip_on=False)
+    axis.set(xlim=(0, 1), ylim=(0, 1))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from quantize.figures.canvas import COLOURS, canvas, png
+from quantize.figures.canvas import COLOURS, axes_of, png
 from quantize.figures.detection import RATE, SIZES, Scores
 
 Named = Mapping[str, Mapping[str, Scores]]  # data set -> detector or file -> its scores
@@ -14,7 +14,7 @@ Named = Mapping[str, Mapping[str, Scores]]  # data set -> detector or file -> it
 
 def precision_recall(found: Named) -> bytes:
     """A panel a data set, a curve a detector; the mark is where RATE false alarms a picture are reached."""
-    figure, axes = canvas(1, len(found), (4.2 * len(found), 3.6))
+    figure, axes = axes_of(1, len(found), (4.2 * len(found), 3.6))
     for axis, (data, rows) in zip(axes[0], found.items(), strict=True):
         for number, (name, scores) in enumerate(rows.items()):
             colour, line = COLOURS[number % len(COLOURS)], "-" if number < len(COLOURS) else "--"
@@ -31,7 +31,7 @@ def precision_recall(found: Named) -> bytes:
 
 def recall_by_size(found: Named) -> bytes:
     """A panel a data set, a group a size of face, a bar a detector."""
-    figure, axes = canvas(1, len(found), (4.2 * len(found), 3.0))
+    figure, axes = axes_of(1, len(found), (4.2 * len(found), 3.0))
     for axis, (data, rows) in zip(axes[0], found.items(), strict=True):
         width = 0.8 / max(1, len(rows))
         for number, (name, scores) in enumerate(rows.items()):

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from edge.types import EdgeError
-from quantize.inside.graph import Graph, Op, Tensor
+from quantize.figures.graph import Graph, Op, Tensor
 
 COMPILER = "edgetpu_compiler"
 WHERE = "coral.ai/docs/edgetpu/compiler"

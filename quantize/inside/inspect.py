@@ -7,8 +7,8 @@ from typing import Any
 
 from edge.analysis.card import read_model
 from edge.types import EdgeError
-from quantize.inside import graph as graphs
-from quantize.inside.graph import Graph, Tensor
+from quantize.figures import graph as graphs
+from quantize.figures.graph import Graph, Tensor, read
 
 _MOST_BYTES = 512 * 1024 * 1024  # far more than any device's file
 SUFFIXES = (".tflite", ".onnx", ".keras", ".h5")
@@ -38,17 +38,6 @@ def inspect(path: Path) -> str:
 
         lines += edgetpu.told(graph, edgetpu.check(graph))
     return "\n".join(lines)
-
-
-def read(suffix: str, content: bytes) -> Graph:
-    """The graph in *content*, a file of that *suffix*; EdgeError without the file's name."""
-    if suffix == ".onnx":
-        from quantize.inside import onnx_graph
-
-        return onnx_graph.read(content)
-    from quantize.inside import tflite
-
-    return tflite.read(content)
 
 
 def described(graph: Graph) -> list[str]:

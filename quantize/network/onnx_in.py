@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from edge.types import EdgeError, Floats
+from quantize.figures import onnx_graph
 
 _SAID = (
     "Conv, BatchNormalization, Relu, Clip, Add, Mul, Sub and Div by numbers, MaxPool, AveragePool, "
@@ -34,14 +35,9 @@ def network(path: Path) -> Any:
     Its answers are held against onnxruntime's. EdgeError for what it holds that has no Keras form here.
     """
     try:
-        import onnx
-    except ImportError as error:
-        raise EdgeError(f"{error}; run `pip install emotion-edge[quantize]`") from error
-    try:
-        model = onnx.load(path)
-        onnx.checker.check_model(model)
-    except Exception as error:  # the parser raises its own kinds
-        raise EdgeError(f"{path}: not a whole ONNX network: {str(error).splitlines()[0][:200]}") from error
+        model = onnx_graph.load(path)
+    except EdgeError as error:
+        raise EdgeError(f"{path}: {error}") from error
     made = _Reader(path, model.graph).network()
     _compare(path, made)
     return made

@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
-from quantize import measure
 from quantize.costs import label_sets
+from quantize.figures import scores
 from quantize.report.facts import Report, facts_of
 from quantize.report.text import markdown
 
@@ -39,12 +39,12 @@ def _pictures(report: Report) -> dict[str, bytes]:
 
     made, part = report.made, label_sets(report.made.data)[-1]
     before, after = made.before[part.rows], made.probabilities[report.int8][part.rows]
-    errors = [measure.calibration_error(some, part.truth) for some in (before, after)]
+    errors = [scores.calibration_error(some, part.truth) for some in (before, after)]
     drawn = {
         "accuracy.png": plots.accuracy(made.costs),
         "latency.png": plots.latency(report.latency),
         "reliability.png": plots.reliability(
-            measure.reliability(before, part.truth), measure.reliability(after, part.truth),
+            scores.reliability(before, part.truth), scores.reliability(after, part.truth),
             (f"float network: ECE {errors[0]:.3f}", f"{report.int8}: ECE {errors[1]:.3f}"),
         ),
     }  # fmt: skip

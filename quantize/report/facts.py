@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 from edge.types import LABELS
 from quantize.costs import Cost
+from quantize.figures import graph as graphs
+from quantize.figures.graph import read
 from quantize.inside import edgetpu
-from quantize.inside import graph as graphs
-from quantize.inside.inspect import read
 from quantize.make import Made
 from quantize.report import sqnr
 from quantize.report.latency import Latency, latency

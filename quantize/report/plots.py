@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from quantize.costs import Cost
-from quantize.figures.canvas import COLOURS, INK, PALE, canvas, png
-from quantize.measure import Bin
+from quantize.figures import canvas
+from quantize.figures.canvas import COLOURS, INK, PALE, axes_of, png
+from quantize.figures.scores import Bin, p_text
 from quantize.report.latency import BATCHES, THREADS, Latency
 from quantize.report.sqnr import Layer, worst
 
@@ -18,7 +19,7 @@ def accuracy(costs: Sequence[Cost]) -> bytes:
     """A panel a label set: the float network's accuracy and each file's, with McNemar's p."""
     names = list(dict.fromkeys(cost.data for cost in costs))
     files = list(dict.fromkeys(cost.file for cost in costs))
-    figure, axes = canvas(1, len(names), (4.4 * len(names), 1.3 + 0.36 * len(files)))
+    figure, axes = axes_of(1, len(names), (4.4 * len(names), 1.3 + 0.36 * len(files)))
     for axis, name in zip(axes[0], names, strict=True):
         chosen = [cost for cost in costs if cost.data == name]
         shares = [100 * chosen[0].float_accuracy, *(100 * cost.accuracy for cost in chosen)]
@@ -34,7 +35,7 @@ def latency(found: Latency) -> bytes:
     """Milliseconds a face of each file, by threads and batch; lower is better."""
     files = list(dict.fromkeys(one.file for one in found.times))
     ways = [(threads, batch) for threads in THREADS for batch in BATCHES]
-    figure, axes = canvas(1, 1, (7.6, 1.2 + 0.72 * len(files)))
+    figure, axes = axes_of(1, 1, (7.6, 1.2 + 0.72 * len(files)))
     axis = axes[0][0]
     for number, (threads, batch) in enumerate(ways):
         y = np.arange(len(files)) + (number - 1.5) * 0.2
@@ -55,7 +56,7 @@ def latency(found: Latency) -> bytes:
 
 def layers(found: Sequence[Layer]) -> bytes:
     """Each layer's SQNR, first layer on top; the one that adds the most error in the other colour."""
-    figure, axes = canvas(1, 1, (7.6, 1.2 + 0.2 * len(found)))
+    figure, axes = axes_of(1, 1, (7.6, 1.2 + 0.2 * len(found)))
     axis = axes[0][0]
     colours = [COLOURS[1] if layer is worst(found) else COLOURS[0] for layer in found]
     values, middles = [layer.db for layer in found], [layer.middle_db for layer in found]
@@ -75,23 +76,12 @@ def layers(found: Sequence[Layer]) -> bytes:
 
 def reliability(before: Sequence[Bin], after: Sequence[Bin], titles: tuple[str, str]) -> bytes:
     """How often what is said with some confidence is right, before and after; on the line is calibrated."""
-    figure, axes = canvas(1, 2, (7.2, 3.6))
+    figure, axes = axes_of(1, 2, (7.2, 3.6))
     for axis, bins, title, colour in zip(axes[0], (before, after), titles, (INK, COLOURS[0]), strict=True):
-        said, held = [one.confidence for one in bins], [one.accuracy for one in bins]
-        rows = np.array([one.n for one in bins])
-        axis.plot((0, 1), (0, 1), color="#9a9a9a", lw=1, ls=(0, (4, 3)))
-        axis.vlines(said, said, held, color=colour, alpha=0.35, lw=4)
-        # A mark's area is its bin's rows: what few rows say is not much.
-        axis.plot(said, held, color=colour, lw=1, alpha=0.6, clip_on=False)
-        axis.scatter(said, held, 6 + 250 * rows / rows.sum(), color=colour, zorder=3, clip_on=False)
-        axis.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", title=title)
+        canvas.reliability(axis, bins, colour)
+        axis.set(xlabel="confidence", title=title)
     axes[0][0].set_ylabel("share right")
     return png(figure)
-
-
-def p_text(p: float) -> str:
-    """A probability for a table."""
-    return "< .001" if p < 0.001 else f"= {p:.3f}".replace("0.", ".")
 
 
 def _bars(axis: Any, values: Sequence[float], texts: Sequence[str], colours: Sequence[str]) -> None:

@@ -15,8 +15,8 @@ from edge.analysis.runtimes import open_runtime
 from edge.analysis.tensors import dequantise, quantise
 from edge.host.quiet import quiet
 from edge.types import Floats, Image, TensorSpec
-from quantize.inside import tflite
-from quantize.inside.graph import Graph, Op
+from quantize.figures import tflite
+from quantize.figures.graph import Graph, Op
 
 PICTURES = 64
 # These only move numbers: what they give is their input's error in other channels.

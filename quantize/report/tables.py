@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from quantize.figures import graph as graphs
+from quantize.figures.graph import read
 from quantize.inside import edgetpu
-from quantize.inside import graph as graphs
-from quantize.inside.inspect import read
 from quantize.report import sqnr
 from quantize.report.facts import places, versions
 from quantize.report.latency import Latency

@@ -17,12 +17,12 @@ import numpy as np
 
 from edge.labels import FER2013, Order, label_of
 from edge.types import EdgeError
+from quantize.figures.votes import RULES, VOTE_OF_LABEL, VOTES, distributions, majority, targets
 from training.data.archives import read_npz
 from training.data.csvs import read_csv, with_votes
 from training.data.dataset import SIZE, Dataset, Problems, blank, first, joined
 from training.data.labels import USAGES, usage_of
 from training.data.trees import read_tree
-from training.data.votes import RULES, VOTE_OF_LABEL, VOTES, distributions, majority, targets
 
 __all__ = [
     "RULES", "SIZE", "USAGES", "VOTES", "VOTE_OF_LABEL", "Dataset", "blank", "distributions", "first_seen",

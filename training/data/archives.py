@@ -9,9 +9,9 @@ import numpy as np
 from edge.analysis.preprocess import crop_whole
 from edge.labels import Order, ours
 from edge.types import EdgeError
+from quantize.figures.votes import VOTES
 from training.data.dataset import SIZE, Dataset, Problems, brief, stacked
 from training.data.labels import USAGES, usage_of
-from training.data.votes import VOTES
 
 _NAMES = ("images", "delta", "labels", "usage", "ferplus")
 

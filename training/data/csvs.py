@@ -12,9 +12,9 @@ import numpy as np
 
 from edge.labels import Order, label_of
 from edge.types import EdgeError
+from quantize.figures.votes import VOTES
 from training.data.dataset import SIZE, Dataset, Problems, brief, source_of, stacked
 from training.data.labels import USAGES, usage_of
-from training.data.votes import VOTES
 
 
 def read_csv(path: Path, problems: Problems, order: Order) -> tuple[Dataset, list[str]]:

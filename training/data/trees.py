@@ -15,9 +15,9 @@ from edge.host.quiet import quiet
 from edge.labels import Order, is_number, label_of, numbered
 from edge.sources.images import read_image
 from edge.types import LABELS, EdgeError
+from quantize.figures.votes import VOTES
 from training.data.dataset import SIZE, Dataset, Problems, source_of, stacked
 from training.data.labels import USAGES, usage_of
-from training.data.votes import VOTES
 
 
 def read_tree(root: Path, problems: Problems, order: Order | None) -> tuple[Dataset, list[str]]:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from quantize.figures.cost import Cost
+from quantize.figures.scores import p_text
 from training.data import Dataset
-from training.measure.cost import Cost
 from training.measure.evaluate import chosen_split, label_sets
 from training.measure.figures import Figures, Pair, figures, pair
 from training.measure.history import read_history
@@ -160,8 +161,3 @@ def count(value: int | None) -> str:
         return "–"
     power = min(int(math.log10(max(value, 1)) // 3), 3)
     return f"{value / 1000**power:.3g}{('', ' k', ' M', ' G')[power]}"
-
-
-def p_text(p: float) -> str:
-    """A probability for a table."""
-    return "< .001" if p < 0.001 else f"= {p:.3f}".replace("0.", ".")

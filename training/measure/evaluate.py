@@ -6,11 +6,13 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from edge.types import LABELS, EdgeError
+from quantize.figures import labelsets
+from quantize.figures.labelsets import LabelSet
 from training import data
 from training.data import Dataset
 from training.measure.figures import Figures, figures
@@ -33,14 +35,6 @@ class Evaluation:
     robustness: list[Robust] = field(default_factory=list)  # every row, corrupted; empty unless asked for
 
 
-class LabelSet(NamedTuple):
-    """One answer to what the pictures show."""
-
-    name: str
-    rows: np.ndarray  # indices of the pictures that have a label in it
-    truth: np.ndarray  # their labels, indices into LABELS
-
-
 def chosen_split(dataset: Dataset, split: str) -> Dataset:
     """The rows of *split*; EdgeError where there are none, or no such split."""
     if split not in data.USAGES:
@@ -54,14 +48,8 @@ def chosen_split(dataset: Dataset, split: str) -> Dataset:
 
 def label_sets(rows: Dataset) -> list[LabelSet]:
     """The labels of *rows*, named by where they are from; then the FER+ majority, where there is one."""
-    majority = data.majority(rows.votes)
-    known = np.flatnonzero(majority >= 0)
     name = " + ".join(dict.fromkeys(rows.source.tolist()))
-    found = [
-        LabelSet(name, np.arange(len(rows)), rows.labels),
-        LabelSet("FER+ majority (plus7)", known, majority[known]),
-    ]
-    return [one for one in found if len(one.truth)]
+    return labelsets.label_sets(name, rows.labels, data.majority(rows.votes))
 
 
 def leaked(dataset: Dataset, split: str) -> np.ndarray:

@@ -22,7 +22,7 @@ from edge.analysis.preprocess import crop_whole
 from edge.analysis.tensors import dequantise, quantise
 from edge.labels import label_of
 from edge.types import LABELS, EdgeError, TensorSpec
-from training.measure.cost import Cost, cost_of_keras, cost_of_onnx, cost_of_tflite
+from quantize.figures.cost import Cost, cost_of_file, cost_of_keras
 from training.runs import RECORD, RUN_FILE, first_line, load, model_file
 from training.toml import read_toml
 
@@ -231,7 +231,7 @@ def _tflite(path: Path) -> Opened:
     def run(tensor: np.ndarray) -> np.ndarray:
         return dequantise(runtime.run(tensor)[0], runtime.outputs[0])
 
-    return Opened(runtime.input, run, lambda: cost_of_tflite(content))
+    return Opened(runtime.input, run, lambda: cost_of_file(".tflite", content))
 
 
 # ONNX files do not say what an integer input means; ours take pixel - 128 or the pixel itself.
@@ -266,4 +266,5 @@ def _onnx(path: Path) -> Opened:
     def run(tensor: np.ndarray) -> np.ndarray:
         return session.run(None, {taken.name: tensor})[0]
 
-    return Opened(TensorSpec(shape, np.dtype(dtype), scale, zero_point), run, lambda: cost_of_onnx(path))
+    spec = TensorSpec(shape, np.dtype(dtype), scale, zero_point)
+    return Opened(spec, run, lambda: cost_of_file(".onnx", path.read_bytes()))

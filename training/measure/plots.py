@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,20 +9,11 @@ from typing import Any
 import numpy as np
 
 from edge.types import LABELS, EdgeError
+from quantize.figures import canvas
+from quantize.figures.canvas import COLOURS, INK, PALE
 from training.measure.compare import Row, count
 from training.measure.figures import Figures
 from training.measure.history import History
-
-COLOURS = ("#1f6f9f", "#d97b1f", "#3f8f5f", "#9a4f96", "#b5433c", "#6b6b6b", "#8a7a1f", "#2f9e9e")
-_INK, _PALE = "#222222", "#d8d8d8"
-_DPI = 100
-_STYLE = {
-    "font.size": 9, "axes.titlesize": 10, "axes.titlelocation": "left", "axes.edgecolor": "#999999",
-    "axes.labelcolor": _INK, "text.color": _INK, "xtick.color": _INK, "ytick.color": _INK,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#ececec",
-    "axes.axisbelow": True, "legend.frameon": False, "legend.fontsize": 8, "xtick.major.size": 0,
-    "ytick.major.size": 0, "figure.dpi": _DPI,
-}  # fmt: skip
 
 
 def confusion(found: Sequence[Figures], out: Path) -> None:
@@ -36,7 +26,7 @@ def confusion(found: Sequence[Figures], out: Path) -> None:
         axis.imshow(shares, cmap="Blues", vmin=0, vmax=100)
         for (i, j), share in np.ndenumerate(shares):
             if rows[i] and counts[i, j]:
-                colour = "white" if share > 55 else _INK if share >= 0.5 else "#9a9a9a"
+                colour = "white" if share > 55 else INK if share >= 0.5 else "#9a9a9a"
                 axis.text(j, i, f"{share:.0f}", ha="center", va="center", color=colour, fontsize=8.5)
         axis.set_xticks(range(len(LABELS)), LABELS, rotation=40, ha="right", rotation_mode="anchor")
         axis.set_yticks(range(len(LABELS)), [f"{la} ({n})" for la, n in zip(LABELS, rows, strict=True)])
@@ -49,18 +39,13 @@ def confusion(found: Sequence[Figures], out: Path) -> None:
 
 def reliability(found: Sequence[Figures], out: Path) -> None:
     """How often the network is right where it says how sure it is, one panel a label set."""
-    figure, axes = _figure(2, len(found), (3.6 * len(found), 4.3), height_ratios=(4, 1), sharex="col")
+    figure, axes = _figure(2, len(found), (3.6 * len(found), 4.3), (4, 1), sharex=True)
     for column, one in enumerate(found):
         axis, below, colour = axes[0][column], axes[1][column], COLOURS[column]
+        canvas.reliability(axis, one.reliability, colour)
+        axis.set(title=f"{one.data}: ECE {one.calibration_error:.3f}")
         said = [part.confidence for part in one.reliability]
-        held = [part.accuracy for part in one.reliability]
         rows = np.array([part.n for part in one.reliability])
-        axis.plot((0, 1), (0, 1), color="#9a9a9a", lw=1, ls=(0, (4, 3)))
-        axis.vlines(said, said, held, color=colour, alpha=0.35, lw=4)
-        axis.plot(said, held, color=colour, lw=1, alpha=0.6, clip_on=False)
-        # A mark's area is its bin's rows: what few rows say is not much.
-        axis.scatter(said, held, 6 + 250 * rows / rows.sum(), color=colour, zorder=3, clip_on=False)
-        axis.set(xlim=(0, 1), ylim=(0, 1), title=f"{one.data}: ECE {one.calibration_error:.3f}")
         below.bar(said, 100 * rows / rows.sum(), width=0.05, color=colour)
         below.set(xlabel="confidence", xlim=(0, 1))
     axes[0][0].set_ylabel("share right")
@@ -133,7 +118,7 @@ def grid(tiles: Sequence[tuple[np.ndarray, str, Sequence[float] | None]], out: P
     """Pictures (BGR or luma, uint8) with their names and, where there are any, their seven scores."""
     columns = min(6, len(tiles))
     rows = -(-len(tiles) // columns)
-    figure, axes = _figure(2 * rows, columns, (1.75 * columns, 2.55 * rows), height_ratios=(3, 1.15) * rows)
+    figure, axes = _figure(2 * rows, columns, (1.75 * columns, 2.55 * rows), (3, 1.15) * rows)
     for axis in axes.ravel():
         axis.axis("off")
     for number, (image, name, scores) in enumerate(tiles):
@@ -146,7 +131,7 @@ def grid(tiles: Sequence[tuple[np.ndarray, str, Sequence[float] | None]], out: P
             continue
         best = sorted(range(len(LABELS)), key=lambda label: -scores[label])[:3]
         for place, label in enumerate(best):
-            y, colour = -place, COLOURS[0] if place == 0 else "#a9bfcc"
+            y, colour = -place, COLOURS[0] if place == 0 else PALE
             below.barh(y, 1, height=0.72, color="#f0f0f0")
             below.barh(y, scores[label], height=0.72, color=colour)
             style = {"va": "center", "fontsize": 7.5, "weight": "bold" if place == 0 else "normal"}
@@ -162,33 +147,19 @@ def _rainbow(count: int) -> Sequence[Any]:
     return list(colormaps["turbo"](np.linspace(0.05, 0.95, count)))
 
 
-def _figure(rows: int, columns: int, size: tuple[float, float], **more: Any) -> tuple[Any, np.ndarray]:
-    """A figure and its axes (rows, columns), in the reports' style."""
+def _figure(
+    rows: int, columns: int, size: tuple[float, float], heights: Sequence[float] | None = None,
+    sharex: bool = False,
+) -> tuple[Any, np.ndarray]:  # fmt: skip
     try:
-        import matplotlib as mpl
+        return canvas.axes_of(rows, columns, size, heights, sharex)
     except ImportError as error:
         raise EdgeError(f"{error}; run `pip install emotion-edge[train]`") from error
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
-    sharex, height_ratios = more.get("sharex", False), more.get("height_ratios")
-    mpl.rcParams.update(_STYLE)
-    return pyplot.subplots(
-        rows, columns, figsize=size, squeeze=False, layout="constrained", sharex=sharex,
-        gridspec_kw={"height_ratios": height_ratios} if height_ratios else None,
-    )  # fmt: skip
 
 
 def _save(figure: Any, out: Path) -> None:
-    """*figure* as a PNG of at most 256 colours, which is a third of the bytes."""
-    from matplotlib import pyplot
-    from PIL import Image
-
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=_DPI)
-    pyplot.close(figure)
-    with Image.open(drawn) as picture:
-        try:
-            picture.convert("RGB").quantize(256).save(out, format="PNG", optimize=True)
-        except OSError as error:
-            raise EdgeError(f"{out}: {error.strerror or error}") from error
+    """*figure* as a PNG in *out*; 256 colours, as it may show pictures."""
+    try:
+        out.write_bytes(canvas.png(figure, 256))
+    except OSError as error:
+        raise EdgeError(f"{out}: {error.strerror or error}") from error

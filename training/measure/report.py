@@ -8,8 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from edge.types import LABELS, EdgeError
+from quantize.figures.scores import p_text
 from training.measure import plots
-from training.measure.compare import Comparison, count, interval_text, p_text
+from training.measure.compare import Comparison, count, interval_text
 from training.measure.evaluate import Evaluation, save, save_json, share_text
 from training.measure.figures import Figures, Pair
 from training.measure.history import histories

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import keras
-from keras import layers
 
 from edge.types import EdgeError
 from training.networks import earlier, ours, transfer
@@ -52,29 +50,3 @@ def check(name: str, weights: str = "none") -> None:
             f"--weights {weights}: {name} has none; {' and '.join(TRANSFER)} take them, "
             "--start-from begins with those of a run"
         )
-
-
-def macs(model: keras.Model) -> int:
-    """Multiply-adds of one picture through *model*: its convolutions and dense layers.
-
-    What costs one operation a value (normalization, additions, activations) is not counted; normalization
-    is folded into the convolutions on a device anyway.
-    """
-    return sum(_macs(layer) for layer in model.layers)
-
-
-def _macs(layer: keras.Layer) -> int:
-    if isinstance(layer, keras.Model):
-        return macs(layer)
-    if isinstance(layer, layers.Dense):
-        return math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:-1])
-    kernels = {
-        layers.Conv2D: ("kernel",),
-        layers.DepthwiseConv2D: ("kernel",),
-        layers.SeparableConv2D: ("depthwise_kernel", "pointwise_kernel"),
-    }.get(type(layer), ())
-    # Each kernel (the depthwise one too: it keeps as many products as it has channels) is used whole
-    # at every place of the output.
-    return sum(math.prod(getattr(layer, name).shape) for name in kernels) * math.prod(
-        layer.output.shape[1:-1] if kernels else ()
-    )

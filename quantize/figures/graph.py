@@ -14,6 +14,8 @@ _BYTES = {
     "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int64": 8, "uint64": 8, "int32": 4, "uint32": 4,
     "int16": 2, "uint16": 2, "int8": 1, "uint8": 1, "bool": 1, "int4": 0.5, "uint4": 0.5,
 }  # fmt: skip
+# Their inputs but the first are scales, zero points and sizes, not weights.
+_SCALING = {"QuantizeLinear", "DequantizeLinear", "Resize"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +64,26 @@ class Graph:
         return [self.tensors[index] for index in op.outputs if index >= 0]
 
 
+def read(suffix: str, content: bytes) -> Graph:
+    """The graph in *content*, a file of that *suffix*; EdgeError without the file's name."""
+    if suffix == ".onnx":
+        from quantize.figures import onnx_graph
+
+        return onnx_graph.read(content)
+    from quantize.figures import tflite
+
+    return tflite.read(content)
+
+
 def parameters(graph: Graph) -> int:
-    """Weights and biases: the elements of constants that are not scalars and not an op's shape or axis."""
+    """Weights and biases, each once: constants that are no scalars, shapes, axes or scales."""
+    scales = {index for op in graph.ops if op.name in _SCALING for index in op.inputs[1:]}
     return sum(
         tensor.elements
-        for tensor in graph.tensors
-        if tensor.constant and tensor.shape and (tensor.scales or not tensor.dtype.startswith("int"))
-    )
+        for index, tensor in enumerate(graph.tensors)
+        if tensor.constant and tensor.shape and index not in scales
+        and (tensor.scales or not tensor.dtype.startswith("int"))
+    )  # fmt: skip
 
 
 def macs(graph: Graph) -> int:

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
-from edge.types import LABELS
+from edge.types import LABELS, Floats
+from quantize.figures.scores import Indices
 
 # FER+'s own order; contempt, unknown and NF (not a face) have no label here.
 VOTES = (
-    "neutral",
-    "happiness",
-    "surprise",
-    "sadness",
-    "anger",
-    "disgust",
-    "fear",
-    "contempt",
-    "unknown",
-    "NF",
-)
+    "neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF",
+)  # fmt: skip
 VOTE_OF_LABEL = [4, 5, 6, 1, 3, 2, 0]  # LABELS' order -> column of VOTES
 RULES = ("firm", "raw", "microsoft")
 
+Votes = npt.NDArray[np.uint8]  # (n, 10)
 
-def distributions(votes: np.ndarray) -> np.ndarray:
+
+def distributions(votes: Votes) -> Floats:
     """FER+ *votes* (n, 10) as probabilities (n, 7) float32 in LABELS' order.
 
     Contempt, unknown and NF are dropped and the rest renormalised; single votes are dropped as
@@ -35,7 +30,7 @@ def distributions(votes: np.ndarray) -> np.ndarray:
     return np.asarray(chosen / np.maximum(chosen.sum(1, keepdims=True), 1), np.float32)
 
 
-def targets(votes: np.ndarray, rule: str) -> np.ndarray:
+def targets(votes: Votes, rule: str) -> Floats:
     """FER+ *votes* (n, 10) as targets (n, 7) float32 in LABELS' order by *rule*, one of RULES.
 
     ``firm`` is `distributions`; ``raw`` counts each vote for one of the seven; ``microsoft`` drops single
@@ -51,7 +46,7 @@ def targets(votes: np.ndarray, rule: str) -> np.ndarray:
     return np.asarray(seven / np.maximum(seven.sum(1, keepdims=True), 1), np.float32)
 
 
-def majority(votes: np.ndarray) -> np.ndarray:
+def majority(votes: Votes) -> Indices:
     """FER+ majority label (n,) int64 in LABELS' order, -1 where there is none ("plus7").
 
     Microsoft's rule: votes of one are dropped, then one class must hold more than half of what is
@@ -62,4 +57,4 @@ def majority(votes: np.ndarray) -> np.ndarray:
     clear = 2 * firm.max(1) > firm.sum(1)
     label_of_vote = np.full(len(VOTES), -1)
     label_of_vote[VOTE_OF_LABEL] = np.arange(len(LABELS))
-    return np.where(clear, label_of_vote[best], -1)
+    return np.asarray(np.where(clear, label_of_vote[best], -1), np.int64)

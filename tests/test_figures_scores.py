@@ -1,13 +1,21 @@
-"""Accuracy, calibration, McNemar and the temperature, against values worked out by hand."""
+"""Accuracy, calibration, Wilson and McNemar, against values worked out by hand."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import pytest
 
-from quantize import measure
-from quantize.costs import FER2013, FERPLUS, costs
+from quantize.costs import FER2013, costs
 from quantize.data import Data
+from quantize.figures import scores
+from quantize.figures.labelsets import FERPLUS
+
+
+def test_the_interval_is_wilson_s_and_stays_within_zero_and_one() -> None:
+    assert scores.wilson(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+    assert scores.wilson(10, 10) == pytest.approx((0.7225, 1), abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -19,13 +27,21 @@ from quantize.data import Data
         (3, 1, 0.375),
         (2, 2, 1 - 6 / 16 / 2),
         (0, 10, 1 / 1024),
+        (1, 7, 10 / 256),  # Fagerland, Lydersen and Laake 2013, table 2: mid-p .0391, exact .0703
+        # So many that the normal approximation is good.
+        (1900, 2100, math.erfc(200 / math.sqrt(4000) / math.sqrt(2))),
         (1000, 1500, 0),
     ],
 )
 def test_mcnemar_is_the_exact_binomial_less_half_of_what_was_seen(
     only_first: int, only_second: int, p: float
 ) -> None:
-    assert measure.mcnemar(only_first, only_second) == pytest.approx(p, abs=1e-12)
+    assert scores.mcnemar(only_first, only_second) == pytest.approx(p, rel=0.01, abs=1e-12)
+
+
+def test_a_split_counts_the_rows_that_only_one_of_two_has_right() -> None:
+    first, second = np.array([True, True, True, False]), np.array([True, False, False, True])
+    assert scores.split(first, second) == (2, 1)
 
 
 def rows(confidence: list[float], labels: list[int]) -> np.ndarray:
@@ -40,17 +56,17 @@ def rows(confidence: list[float], labels: list[int]) -> np.ndarray:
 def test_reliability_is_told_by_bin_and_its_gaps_are_the_calibration_error() -> None:
     said = rows([0.9, 0.9, 0.9, 0.9, 0.5, 0.5], [0, 1, 2, 3, 4, 5])
     truth = np.array([0, 1, 2, 6, 4, 5])  # three of four of the sure ones, both of the others
-    less, more = measure.reliability(said, truth)
+    less, more = scores.reliability(said, truth)
     assert (less.n, less.accuracy) == (2, 1.0)
     assert less.confidence == pytest.approx(0.5)
     assert (more.n, more.accuracy) == (4, 0.75)
     assert more.confidence == pytest.approx(0.9)
-    assert measure.calibration_error(said, truth) == pytest.approx((2 * 0.5 + 4 * 0.15) / 6)
+    assert scores.calibration_error(said, truth) == pytest.approx((2 * 0.5 + 4 * 0.15) / 6)
 
 
 def test_a_label_without_rows_has_no_recall() -> None:
     said = rows([0.9, 0.9, 0.9], [0, 0, 1])
-    assert measure.recalls(said, np.array([0, 1, 1]), 3) == [1.0, 0.5, None]
+    assert scores.recalls(said, np.array([0, 1, 1]), 3) == [1.0, 0.5, None]
 
 
 def test_a_file_is_held_against_the_float_network_on_both_label_sets() -> None:

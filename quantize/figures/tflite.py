@@ -10,7 +10,7 @@ import struct
 from typing import Any
 
 from edge.types import EdgeError
-from quantize.inside.graph import Graph, Op, Tensor
+from quantize.figures.graph import Graph, Op, Tensor
 
 IDENTIFIER = b"TFL3"  # at byte 4
 # What the schema's accessors and numpy raise on offsets and numbers that lead nowhere.

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import struct
+from pathlib import Path
 from typing import Any
 
 from edge.types import EdgeError
-from quantize.inside.graph import Graph, Op, Tensor
+from quantize.figures.graph import Graph, Op, Tensor
 
 
-def read(content: bytes) -> Graph:
-    """The graph in an ONNX file's *content*; EdgeError, without the file's name, where it is not whole.
+def load(file: Path | bytes) -> Any:
+    """The protobuf in an ONNX *file* or its content, checked; EdgeError, without a name, if not whole.
 
-    Shapes in between are inferred; where that fails they stay unknown (empty).
+    Weights in files beside it are read where a path is given.
     """
     try:
         import onnx
@@ -22,10 +23,22 @@ def read(content: bytes) -> Graph:
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     try:
-        model = onnx.load_model_from_string(content)
+        model = onnx.load(file) if isinstance(file, Path) else onnx.load_model_from_string(file)
         onnx.checker.check_model(model)
-    except (DecodeError, onnx.checker.ValidationError, ValueError, UnicodeDecodeError) as error:
+    except (DecodeError, onnx.checker.ValidationError, ValueError, OSError) as error:
         raise EdgeError(f"not a whole ONNX file: {' '.join(str(error).split())[:150]}") from error
+    return model
+
+
+def read(content: bytes) -> Graph:
+    """The graph in an ONNX file's *content*; EdgeError, without the file's name, where it is not whole.
+
+    Shapes in between are inferred; where that fails they stay unknown (empty).
+    """
+    model = load(content)
+    import onnx
+    from google.protobuf.message import DecodeError
+
     # Of use, but not needed.
     with contextlib.suppress(onnx.shape_inference.InferenceError, DecodeError, ValueError, RuntimeError):
         model = onnx.shape_inference.infer_shapes(model, data_prop=True)
