@@ -38,7 +38,7 @@ def test_rows_that_only_one_of_two_has_right_are_counted_and_tested(tmp_path: Pa
     dark = write_onnx(tmp_path / "dark.onnx", ["n", 48, 48, 1], white=510)
     found = compare(open_networks([right, dark]), rows(), "PublicTest")
     assert [row.figures[0].accuracy for row in found.rows] == [1.0, 0.1]
-    assert (found.rows[0].cost.parameters, found.rows[0].size) == (7, right.stat().st_size)
+    assert (found.rows[0].cost.parameters, found.rows[0].size) == (14, right.stat().st_size)
     (pair,) = found.pairs
     assert (pair.first, pair.second, pair.only_first, pair.only_second) == ("right.onnx", "dark.onnx", 9, 0)
     assert pair.p == pytest.approx(1 / 2**9)
@@ -80,7 +80,7 @@ def test_compare_prints_a_table_and_leaves_a_report(
     report = (out / "report.md").read_text().splitlines()
     assert "| a/model.onnx | 9 : 0, p = .002 |" in report
     first = "[a/model.onnx](recipes/a-model-onnx.json)"
-    assert f"| {first} | 100.00 (72.25–100.00) | 0.195 | 7 | 7 | 1 kB | 2 of 3 |" in report
+    assert f"| {first} | 100.00 (72.25–100.00) | 0.195 | 14 | 7 | 1 kB | 2 of 3 |" in report
     assert (out / "recipes/a-model-onnx.json").read_text() == (tmp_path / "a/recipe.json").read_text()
     picture = cv2.imread(str(out / "comparison.png"))
     assert picture.shape[1] > 600

@@ -39,12 +39,12 @@ def test_onnx_is_asked_in_its_own_layout_type_and_batch(
     network = open_network(path)
     found = network.probabilities(PICTURES)
     np.testing.assert_allclose(found, by_hand(PICTURES[:, 0, 0] / 255), atol=1e-4)
-    assert network.opened.cost() == Cost(7, 7)
+    assert network.opened.cost() == Cost(7 + 7, 7)
 
 
 def test_weights_that_go_through_eight_bits_are_counted_too(tmp_path: Path) -> None:
     network = open_network(write_onnx(tmp_path / "model.onnx", [1, 1, 48, 48], steps=True))
-    assert network.opened.cost() == Cost(7, 7)
+    assert network.opened.cost() == Cost(7 + 7, 7)
     np.testing.assert_allclose(network.probabilities(PICTURES), by_hand(PICTURES[:, 0, 0] / 255), atol=1e-4)
 
 

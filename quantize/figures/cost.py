@@ -24,7 +24,8 @@ def cost_of_file(suffix: str, content: bytes) -> Cost:
         graph = graphs.read(suffix, content)
     except EdgeError:  # a runtime may take what the readers do not, or onnx is not installed
         return Cost(None, None)
-    return Cost(graphs.parameters(graph), graphs.macs(graph))
+    pictures = max([1, *(size for index in graph.inputs for size in graph.tensors[index].shape[:1])])
+    return Cost(graphs.parameters(graph), graphs.macs(graph) // pictures)
 
 
 def cost_of_keras(model: Any) -> Cost:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 ALIGNMENT = 64  # bytes; TFLite's arena begins each tensor at a multiple
@@ -87,13 +87,16 @@ def parameters(graph: Graph) -> int:
 
 
 def macs(graph: Graph) -> int:
-    """Multiplications of convolutions and dense layers for one run; element-wise work is not counted."""
+    """Multiplications of convolutions and dense layers for one run; element-wise work is not counted.
+
+    A run of any number of pictures counts as one picture.
+    """
     return sum(_macs(graph, op) for op in graph.ops)
 
 
 def _macs(graph: Graph, op: Op) -> int:
-    tensors = [graph.tensors[index] if index >= 0 else None for index in op.inputs]
-    outputs = graph.outputs_of(op)
+    tensors = [_one(graph.tensors[index]) if index >= 0 else None for index in op.inputs]
+    outputs = [_one(tensor) for tensor in graph.outputs_of(op)]
     if len(tensors) < 2 or not outputs or tensors[1] is None:
         return 0
     kernel, output = tensors[1], outputs[0]
@@ -120,6 +123,11 @@ def _macs(graph: Graph, op: Op) -> int:
             return tensors[0].elements * kernel.elements // kernel.shape[0] if tensors[0] else 0
         case _:
             return 0
+
+
+def _one(tensor: Tensor) -> Tensor:
+    """*tensor* of one picture, where their number is open."""
+    return replace(tensor, shape=(1, *tensor.shape[1:])) if tensor.shape[:1] == (-1,) else tensor
 
 
 def arena(graph: Graph) -> int:
