@@ -1,15 +1,16 @@
-"""Names of the seven labels as people and data sets spell them: one table for every command."""
+"""Names of labels: how people and data sets spell the seven, and what a network's own may be called."""
 
 from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from edge.types import LABELS
+from edge.types import LABELS, NONE, UNCERTAIN
 
 _SPELLINGS = {
     "angry": ("angry", "anger", "an"),
@@ -21,7 +22,8 @@ _SPELLINGS = {
     "neutral": ("neutral", "neutrality", "ne"),
 }
 _LABEL_OF = {spelling: LABELS.index(label) for label, some in _SPELLINGS.items() for spelling in some}
-_MOST = 100  # names in an order
+_MOST = 100  # names in an order, or of a network's own labels
+_LONGEST = 64  # characters of one of these
 
 
 class Order(NamedTuple):
@@ -69,6 +71,23 @@ def order(text: str) -> Order:
     if len(known) < 2:
         raise argparse.ArgumentTypeError(f"found {text!a}; expected at least two of {', '.join(LABELS)}")
     return Order(found, text)
+
+
+def wrong_names(names: Sequence[str]) -> str:
+    """What is wrong with *names* as a network's own labels; empty if nothing is.
+
+    They are published as they are, beside UNCERTAIN and NONE.
+    """
+    if not 2 <= len(names) <= _MOST:
+        return f"{len(names)} labels; expected 2 to {_MOST}"
+    for name in names:
+        if name in (UNCERTAIN, NONE):
+            return f"label {name!r}: published where a face shows no label, or nobody is there; rename it"
+        if not name.isprintable() or name != name.strip() or not 1 <= len(name) <= _LONGEST:
+            return f"label {name!a}; expected 1 to {_LONGEST} printable characters without blanks around them"
+        if names.count(name) > 1:
+            return f"label {name!r}: named twice"
+    return ""
 
 
 def ours(numbers: npt.NDArray[np.integer[Any]], order: Order) -> npt.NDArray[np.int64]:

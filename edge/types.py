@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # unless a card lists its own
 UNCERTAIN = "uncertain"  # a face, but no label above the confidence floor
 NONE = "none"  # no face
 
@@ -94,7 +94,8 @@ class Track:
     seen: float  # last seen, monotonic s
     sightings: int = 1
     announced: bool = False  # face_appeared has been told
-    scores: tuple[float, ...] = ()  # blended probabilities in LABELS' order; empty before the first
+    labels: tuple[str, ...] = LABELS  # of the classifier that gave the scores
+    scores: tuple[float, ...] = ()  # blended probabilities in the labels' order; empty before the first
     emotion: str = UNCERTAIN  # what is reported
     emotion_since: float = 0.0  # monotonic s
     rival: str = UNCERTAIN  # what would be reported once it has lasted
@@ -115,7 +116,7 @@ class Track:
     def _probability(self, label: str) -> float:
         if not self.scores:
             return 0.0
-        return self.scores[LABELS.index(label)] if label in LABELS else max(self.scores)
+        return self.scores[self.labels.index(label)] if label in self.labels else max(self.scores)
 
 
 EventType = Literal["face_appeared", "emotion_changed", "face_left"]
@@ -218,8 +219,13 @@ class Runtime(Protocol):
 
 
 class Classifier(Protocol):
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What it tells apart; LABELS, or a network's own."""
+        ...
+
     def classify(self, image: Image, faces: Sequence[Face]) -> Floats:
-        """Probabilities (len(faces), len(LABELS)) float32, rows in the order of *faces*."""
+        """Probabilities (len(faces), len(labels)) float32, rows in the order of *faces*."""
         ...
 
 

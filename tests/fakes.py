@@ -43,15 +43,17 @@ class ScriptedDetector:
 class ClassifierByPlace:
     """Gives the label named for the left edge of each face, at a fixed probability."""
 
-    def __init__(self, labels: dict[float, str], probability: float = 0.88) -> None:
-        self.labels = labels
+    labels = LABELS
+
+    def __init__(self, by_place: dict[float, str], probability: float = 0.88) -> None:
+        self.by_place = by_place
         self.probability = probability
 
     def classify(self, image: Image, faces: Sequence[Face]) -> Floats:
-        rest = (1 - self.probability) / (len(LABELS) - 1)
-        scores = np.full((len(faces), len(LABELS)), rest, np.float32)
+        rest = (1 - self.probability) / (len(self.labels) - 1)
+        scores = np.full((len(faces), len(self.labels)), rest, np.float32)
         for row, found in enumerate(faces):
-            scores[row, LABELS.index(self.labels[found.box.x])] = self.probability
+            scores[row, self.labels.index(self.by_place[found.box.x])] = self.probability
         return scores
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,20 @@ def test_a_file_that_its_card_lists_is_read(model: Path) -> None:
     verified = read_model(model)
     assert (verified.content, verified.card.labels, verified.card.input.height) == (CONTENT, LABELS, 48)
     assert verified.sha256 == hashlib.sha256(CONTENT).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (["smile"], "1 labels; expected 2 to 100"),
+        (["smile", "no\tsmile"], "expected 1 to 64 printable characters"),
+        (["smile", ""], "label ''; expected 1 to 64"),
+    ],
+)
+def test_labels_that_could_not_be_published_are_refused(model: Path, labels: list[str], said: str) -> None:
+    model.with_suffix(".json").write_text(json.dumps(card(labels=labels)))
+    with pytest.raises(EdgeError, match=re.escape(said)):
+        read_model(model)
 
 
 def test_any_single_flipped_bit_is_refused(model: Path) -> None:

@@ -95,7 +95,8 @@ def test_faces_cut_otherwise_than_the_card_says_are_refused(framing: str, uprigh
         classifier(runtime, crop={"framing": framing, "upright": upright})
 
 
-def test_labels_in_another_order_are_refused() -> None:
+def test_the_card_s_labels_and_their_order_rule() -> None:
     runtime = EchoRuntime(PIXELS, PROBABILITIES, np.zeros((1, 7)))
-    with pytest.raises(EdgeError, match="card lists the labels neutral, surprise"):
-        classifier(runtime, labels=list(reversed(LABELS)))
+    assert classifier(runtime, labels=list(reversed(LABELS))).labels == tuple(reversed(LABELS))
+    with pytest.raises(EdgeError, match=r"card lists 2 labels, model gives \(1, 7\) outputs"):
+        classifier(runtime, labels=["smile", "no_smile"])

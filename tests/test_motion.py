@@ -124,7 +124,7 @@ class Calm(ClassifierByPlace):
 
     def classify(self, image: Image, faces: Sequence[Face]) -> Floats:
         self.calls += 1
-        self.labels = {found.box.x: "happy" for found in faces}
+        self.by_place = {found.box.x: "happy" for found in faces}
         return super().classify(image, faces)
 
 

@@ -26,7 +26,7 @@ def test_a_face_comes_changes_and_leaves() -> None:
     story = []
     for n in range(60):
         if n == 20:
-            classifier.labels = {0.0: "sad"}
+            classifier.by_place = {0.0: "sad"}
         if n == 40:
             detector.script = [[]]
         analysis = line.step(frame(n / 8, seq=n))

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from edge.labels import wrong_names
 from edge.types import EdgeError
 
 MAX_MODEL_BYTES = 32 * 1024 * 1024
@@ -82,10 +83,17 @@ class Card(_AnyCard):
     """What the daemon and a reader need to know of a classifier; docs: DESIGN section 4."""
 
     kind: Literal["classifier"] = "classifier"
-    labels: tuple[str, ...] = Field(min_length=2)
+    labels: tuple[str, ...]
     input: Input
     crop: Crop
     output: Output
+
+    @field_validator("labels")
+    @classmethod
+    def _can_be_published(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        if wrong := wrong_names(labels):
+            raise ValueError(wrong)
+        return labels
 
 
 class DetectorInput(_Part):

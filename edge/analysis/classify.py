@@ -11,7 +11,7 @@ import numpy as np
 from edge.analysis.card import OURS, Card
 from edge.analysis.preprocess import crop
 from edge.analysis.tensors import levels
-from edge.types import LABELS, EdgeError, Face, Floats, Image, Runtime
+from edge.types import EdgeError, Face, Floats, Image, Runtime
 
 if TYPE_CHECKING:
     from edge.analysis.card import Card  # needs pydantic, which is not everywhere that training measures
@@ -28,11 +28,6 @@ class FaceClassifier:
 
         With *mirror* a face's probabilities are the mean over it and its mirror image: one inference more.
         """
-        if card.labels != LABELS:
-            raise EdgeError(
-                f"{name}: card lists the labels {', '.join(card.labels)}; "
-                f"this daemon publishes {', '.join(LABELS)}, in this order"
-            )
         if card.crop != OURS:
             raise EdgeError(f"{name}: card says crop {card.crop}; expected {OURS}: so this daemon cuts faces")
         wanted = (1, card.input.height, card.input.width, card.input.channels)
@@ -50,15 +45,16 @@ class FaceClassifier:
                 raise EdgeError(f"{name}: {side} is {spec.dtype} without a scale; quantize it again")
         self._runtime = runtime
         self.mirror = mirror
+        self.labels = card.labels
         self._height, self._width = card.input.height, card.input.width
         # A pixel has 256 values: each one's place in the network's range and number format is looked up.
         self._encoded = levels(card.input.range, runtime.input)
-        # As tensors.dequantise does: but seven numbers are quicker in plain Python than in one call of numpy.
+        # As tensors.dequantise does: but so few numbers are quicker in plain Python than in a call of numpy.
         self._scale, self._zero_point = given.scale or 1.0, given.zero_point
 
     def classify(self, image: Image, faces: Sequence[Face]) -> Floats:
-        """(len(faces), len(LABELS)) float32 probabilities, 0..1; *image* is BGR or luma, uint8."""
-        scores = np.empty((len(faces), len(LABELS)), np.float32)
+        """(len(faces), len(labels)) float32 probabilities, 0..1; *image* is BGR or luma, uint8."""
+        scores = np.empty((len(faces), len(self.labels)), np.float32)
         for row, face in enumerate(faces):
             scores[row] = self.opinion(crop(image, face, self._height, self._width))
         return scores
@@ -71,12 +67,12 @@ class FaceClassifier:
         return [(a + b) / 2 for a, b in zip(once, self.scores(pixels[:, ::-1]), strict=True)]
 
     def scores(self, pixels: Image) -> list[float]:
-        """Probabilities in LABELS' order of one cropped face (height, width) uint8, by one inference."""
+        """Probabilities in the labels' order of one cropped face (height, width) uint8, by one inference."""
         tensor = self._encoded.take(pixels).reshape(self._runtime.input.shape)
         steps = self._runtime.run(tensor)[0].ravel().tolist()
         output = [(step - self._zero_point) * self._scale for step in steps]
         # Eight-bit steps leave a sum a little off one; a network that gives nonsense must not be passed on.
         total = sum(output)
         if not math.isfinite(total) or total <= 0:
-            return [1 / len(LABELS)] * len(LABELS)
+            return [1 / len(self.labels)] * len(self.labels)
         return [value / total for value in output]

@@ -65,9 +65,10 @@ class Pipeline:
             laps.append(("classify", self._stopwatch()))
         self.skipped += not analyse
         events: list[Event] = []
+        labels = self.classifier.labels
         for track, row in zip(tracks, self._scores, strict=True):
             elapsed = frame.taken - before.get(track.number, frame.taken)
-            events += self._settle(blend(track, row, elapsed, self.rules), frame)
+            events += self._settle(blend(track, row, elapsed, self.rules, labels), frame)
         left = self.expire(frame.taken, frame.wall)
         laps.append(("report", self._stopwatch()))
         timings_ms = {stage: (end - start) * 1e3 for (_, start), (stage, end) in pairwise(laps)}

@@ -25,10 +25,15 @@ class Rules:
     blend_s: float = 0.5  # s, time constant of the exponential average
 
 
-def blend(track: Track, scores: Sequence[float], elapsed: float, rules: Rules) -> Track:
-    """*track* with *scores* (probabilities in LABELS' order) averaged in, *elapsed* s after the last ones."""
-    if not track.scores:
-        return replace(track, scores=tuple(float(score) for score in scores))
+def blend(
+    track: Track, scores: Sequence[float], elapsed: float, rules: Rules, labels: tuple[str, ...] = LABELS
+) -> Track:
+    """*track* with *scores* (probabilities in *labels*' order) averaged in, *elapsed* s after the last ones.
+
+    Scores of other labels, from before the model was changed, are dropped.
+    """
+    if not track.scores or track.labels != labels:
+        return replace(track, labels=labels, scores=tuple(float(score) for score in scores))
     weight = 1 - math.exp(-max(elapsed, 0.0) / rules.blend_s) if rules.blend_s > 0 else 1.0
     return replace(
         track,
@@ -40,17 +45,18 @@ def blend(track: Track, scores: Sequence[float], elapsed: float, rules: Rules) -
 
 def verdict(track: Track, rules: Rules) -> str:
     """The label that the blended scores speak for, given the one that is reported now."""
-    best = max(range(len(LABELS)), key=track.scores.__getitem__)
+    labels = track.labels
+    best = max(range(len(labels)), key=track.scores.__getitem__)
     floor = rules.min_confidence
-    if track.emotion in LABELS:
-        own = track.scores[LABELS.index(track.emotion)]
+    if track.emotion in labels:
+        own = track.scores[labels.index(track.emotion)]
         if own >= floor and track.scores[best] < own + rules.margin:
             return track.emotion
     elif track.announced:
         # After an uncertain the margin lies on top of the floor, or the two would alternate there; of a floor
         # near 1 half of what is left.
         floor += min(rules.margin, (1 - floor) / 2)
-    return LABELS[best] if track.scores[best] >= floor else UNCERTAIN
+    return labels[best] if track.scores[best] >= floor else UNCERTAIN
 
 
 def settle(track: Track, camera: str, now: float, wall: float, rules: Rules) -> tuple[Track, Event | None]:
@@ -68,7 +74,7 @@ def settle(track: Track, camera: str, now: float, wall: float, rules: Rules) -> 
     label = verdict(track, rules)
     if label != track.rival:
         track = replace(track, rival=label, rival_since=now)
-    doubted = track.emotion in LABELS and track.confidence < rules.min_confidence
+    doubted = track.emotion in track.labels and track.confidence < rules.min_confidence
     if doubted != track.doubted:
         track = replace(track, doubted=doubted)
     if label == track.emotion or now - track.rival_since < rules.hold_s:

@@ -62,10 +62,11 @@ def run(options: argparse.Namespace) -> int:
     still = settings.analysis.model_copy(update={"skip_still": False})
     settings = settings.model_copy(update={"analysis": still})
     engine = open_engine(settings)
+    labels = engine.model.card.labels
     failed = 0
     summaries: list[Summary] = []
     with contextlib.ExitStack() as stack:
-        table = stack.enter_context(Table(options.csv)) if options.csv else None
+        table = stack.enter_context(Table(options.csv, labels)) if options.csv else None
         for video in options.videos:
             pipeline = build_pipeline(
                 video.name, settings, open_configured_detector(settings), engine.classifier
@@ -81,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
             summaries.append(summary)
             print(json.dumps(summary.values()) if options.json else summary.text(), flush=True)
     if options.plot and summaries:
-        save_timeline(summaries, options.plot)
+        save_timeline(summaries, options.plot, labels)
     return 1 if failed else 0
 
 

@@ -11,10 +11,8 @@ from typing import Any, NamedTuple
 
 from edge.types import LABELS, EdgeError, Event, Frame, Track
 
-COLUMNS = (
-    "row", "file", "time", "track", "x", "y", "width", "height", "emotion", "confidence", *LABELS,
-    "event", "from",
-)  # fmt: skip
+BEFORE = ("row", "file", "time", "track", "x", "y", "width", "height", "emotion", "confidence")
+AFTER = ("event", "from")  # the columns after a probability a label
 
 
 class Table:
@@ -24,16 +22,18 @@ class Table:
     time as the daemon blends them. Of an event ``emotion`` is what it became and ``from`` what it was.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, labels: Sequence[str] = LABELS) -> None:
         self._path = path
         try:
             self._file = path.open("w", newline="", encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             raise self._cannot(error) from error
-        self._writer = csv.DictWriter(self._file, COLUMNS)
+        # By place: a network's own label may be called as another column.
+        self._writer = csv.writer(self._file)
+        self._labels = tuple(labels)
 
     def __enter__(self) -> Table:
-        self._write(dict(zip(COLUMNS, COLUMNS, strict=True)))
+        self._row([*BEFORE, *self._labels, *AFTER])
         return self
 
     def __exit__(self, kind: type[BaseException] | None, _: object, __: TracebackType | None) -> None:
@@ -48,31 +48,24 @@ class Table:
         for track in tracks:
             label, confidence = track.shown
             box = track.face.box
-            self._write(
-                {
-                    "row": "face", "file": video, "time": f"{frame.taken:.3f}", "track": track.number,
-                    "x": f"{box.x:.1f}", "y": f"{box.y:.1f}",
-                    "width": f"{box.width:.1f}", "height": f"{box.height:.1f}",
-                    "emotion": label, "confidence": f"{confidence:.3f}",
-                    **{name: f"{score:.3f}" for name, score in zip(LABELS, track.scores, strict=True)},
-                }
-            )  # fmt: skip
+            self._row([
+                "face", video, f"{frame.taken:.3f}", track.number, f"{box.x:.1f}", f"{box.y:.1f}",
+                f"{box.width:.1f}", f"{box.height:.1f}", label, f"{confidence:.3f}",
+                *(f"{score:.3f}" for score in track.scores), "", "",
+            ])  # fmt: skip
         self.events(video, frame.taken, events)
 
     def events(self, video: Path, at: float, events: Sequence[Event]) -> None:
         """Transitions *at* that many seconds."""
         for event in events:
-            self._write(
-                {
-                    "row": "event", "file": video, "time": f"{at:.3f}", "track": event.track,
-                    "emotion": event.after, "confidence": f"{event.confidence:.3f}",
-                    "event": event.event_type, "from": event.before,
-                }
-            )  # fmt: skip
+            self._row([
+                "event", video, f"{at:.3f}", event.track, "", "", "", "", event.after,
+                f"{event.confidence:.3f}", *("" for _ in self._labels), event.event_type, event.before,
+            ])  # fmt: skip
 
-    def _write(self, row: dict[str, Any]) -> None:
+    def _row(self, cells: Sequence[Any]) -> None:
         try:
-            self._writer.writerow(row)
+            self._writer.writerow(cells)
         except OSError as error:
             raise self._cannot(error) from error
 

@@ -88,7 +88,7 @@ def check_plotting(path: Path) -> None:
         raise EdgeError(f"--plot {path}: needs matplotlib; run `pip install 'emotion-edge[plot]'`")
 
 
-def save_timeline(summaries: Sequence[Summary], path: Path) -> None:
+def save_timeline(summaries: Sequence[Summary], path: Path, labels: Sequence[str] = LABELS) -> None:
     """One row a face, coloured by emotion over time, one panel a video."""
     import matplotlib
 
@@ -110,7 +110,7 @@ def save_timeline(summaries: Sequence[Summary], path: Path) -> None:
                     span.end - span.start,
                     left=span.start,
                     height=0.8,
-                    color=_rgb(span.emotion),
+                    color=_rgb(span.emotion, labels),
                     linewidth=0,
                 )
         axes.set(
@@ -119,7 +119,7 @@ def save_timeline(summaries: Sequence[Summary], path: Path) -> None:
             title=summary.video.name,
         )  # fmt: skip
         axes.set_xlabel("seconds")
-    shown = [Patch(color=_rgb(label), label=label) for label in (*LABELS, UNCERTAIN)]
+    shown = [Patch(color=_rgb(label, labels), label=label) for label in (*labels, UNCERTAIN)]
     figure.legend(handles=shown, ncols=len(shown), loc="outside lower center", fontsize=8, frameon=False)
     try:
         figure.savefig(path, dpi=110)
@@ -132,7 +132,7 @@ def save_timeline(summaries: Sequence[Summary], path: Path) -> None:
 def _draw(image: Image, track: Track) -> None:
     """The box of *track*, its number and what it shows."""
     label, confidence = track.shown
-    colour = COLOURS.get(label, _GRAY)
+    colour = colour_of(label, track.labels)
     thick = max(1, round(max(image.shape[:2]) / 500))
     x, y, width, height = (round(side) for side in track.face.box)
     cv2.rectangle(image, (x, y), (x + width, y + height), colour, 2 * thick)
@@ -144,6 +144,13 @@ def _draw(image: Image, track: Track) -> None:
     cv2.putText(image, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5 * thick, (0, 0, 0), thick, cv2.LINE_AA)
 
 
-def _rgb(label: str) -> tuple[float, float, float]:
-    blue, green, red = COLOURS.get(label, _GRAY)
+def colour_of(label: str, labels: Sequence[str]) -> tuple[int, int, int]:
+    """BGR of *label*, UNCERTAIN or one of *labels*; a network's own take the seven's colours in turn."""
+    if label in COLOURS or label not in labels:
+        return COLOURS.get(label, _GRAY)
+    return COLOURS[LABELS[labels.index(label) % len(LABELS)]]
+
+
+def _rgb(label: str, labels: Sequence[str]) -> tuple[float, float, float]:
+    blue, green, red = colour_of(label, labels)
     return red / 255, green / 255, blue / 255

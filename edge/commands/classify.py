@@ -41,8 +41,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(options: argparse.Namespace) -> int:
     settings = settings_of(options)
     check_there(options.paths)
-    sorted_out = [sort_out(path, options.labels) for path in options.paths]
     engine = open_engine(settings)
+    names = engine.model.card.labels
+    if options.labels and names != LABELS:
+        raise EdgeError(
+            f"--labels {options.labels}: says where FER2013's labels are; the model tells "
+            f"{', '.join(names)} apart, and its folders are named so"
+        )
+    sorted_out = [sort_out(path, options.labels, names) for path in options.paths]
     labelled = [pair for some in sorted_out for pair in some.labelled]
     if labelled:
         report = measure(labelled, engine, [line for some in sorted_out for line in some.left_out])
@@ -81,6 +87,7 @@ def describe(path: Path, detector: Detector, engine: Engine) -> dict[str, Any]:
         return {"file": str(path), "error": str(error)}
     faces = detector.detect(image)
     framed = not faces and max(image.shape[:2]) <= FRAMED_FACE
+    names = engine.model.card.labels
     rows = [_whole(image, engine)] if framed else engine.classifier.classify(image, faces).tolist()
     boxes = [None] if framed else [[round(side, 1) for side in face.box] for face in faces]
     return {
@@ -88,9 +95,9 @@ def describe(path: Path, detector: Detector, engine: Engine) -> dict[str, Any]:
         "faces": [
             {
                 "box": box,
-                "emotion": LABELS[row.index(max(row))],
+                "emotion": names[row.index(max(row))],
                 "confidence": round(max(row), 3),
-                "scores": {label: round(score, 3) for label, score in zip(LABELS, row, strict=True)},
+                "scores": {label: round(score, 3) for label, score in zip(names, row, strict=True)},
             }
             for box, row in zip(boxes, rows, strict=True)
         ],
@@ -100,11 +107,12 @@ def describe(path: Path, detector: Detector, engine: Engine) -> dict[str, Any]:
 def measure(
     labelled: Sequence[tuple[int, Path]], engine: Engine, left_out: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Accuracy and the confusion matrix over (index into LABELS, file) pairs of framed faces.
+    """Accuracy and the confusion matrix over (index of its label, file) pairs of framed faces.
 
     *left_out* names what stands beside them and is not counted.
     """
-    confusion = [[0] * len(LABELS) for _ in LABELS]
+    names = engine.model.card.labels
+    confusion = [[0] * len(names) for _ in names]
     unreadable = []
     for label, path in labelled:
         try:
@@ -116,11 +124,11 @@ def measure(
     n = sum(map(sum, confusion))
     if n == 0:
         raise EdgeError(f"{unreadable[0]}; not one image could be read")
-    right = sum(confusion[i][i] for i in range(len(LABELS)))
+    right = sum(confusion[i][i] for i in range(len(names)))
     return {
         "n": n,
         "accuracy": round(right / n, 4),
-        "labels": list(LABELS),
+        "labels": list(names),
         "confusion": confusion,  # rows: what the folder says; columns: what the model says
         "unreadable": unreadable,
         "left_out": list(left_out),
@@ -135,19 +143,22 @@ def _whole(image: Image, engine: Engine) -> list[float]:
 class Sorted(NamedTuple):
     """What a PATH holds, where it is a folder of label-named folders; else all of it is left out."""
 
-    labelled: list[tuple[int, Path]]  # index into LABELS, picture
+    labelled: list[tuple[int, Path]]  # index into the model's labels, picture
     left_out: list[str]  # a line each
 
 
-def sort_out(path: Path, order: Order | None = None) -> Sorted:
+def sort_out(path: Path, order: Order | None = None, names: Sequence[str] = LABELS) -> Sorted:
     """The labelled pictures of *path*, and a line for each file or folder that is not counted with them.
 
-    EdgeError where its folders are numbers and no *order* says what they mean.
+    Folders are named for the seven labels in any spelling, or for the model's own *names* to the letter.
+    EdgeError where they are numbers and no *order* says what they mean.
     """
     inside = _shown(path.iterdir()) if path.is_dir() else []
     folders = [one for one in inside if one.is_dir()]
-    label = {folder: label_of(folder.name, order) for folder in folders}
-    numbers = [folder for folder in folders if is_number(folder.name)]
+    seven = tuple(names) == LABELS
+    own = {name: index for index, name in enumerate(names)}
+    label = {folder: label_of(folder.name, order) if seven else own.get(folder.name) for folder in folders}
+    numbers = [folder for folder in folders if seven and is_number(folder.name)]
     if order is None and len(numbers) > 1 and len(numbers) == len(folders):
         raise EdgeError(numbered(numbers[0]))
     if not any(found is not None for found in label.values()):
@@ -157,7 +168,7 @@ def sort_out(path: Path, order: Order | None = None) -> Sorted:
     for one in inside:
         found = label.get(one)
         if found is None:
-            kind = "a folder named for none of our labels" if one in label else "in no label's folder"
+            kind = "a folder named for none of the labels" if one in label else "in no label's folder"
             left_out.append(f"{one}: left out, {kind}")
             continue
         for file in _shown(child for child in one.rglob("*") if child.is_file()):
@@ -190,7 +201,9 @@ def _measure_text(report: dict[str, Any]) -> str:
     unused = [*report["unreadable"], *report["left_out"]]
     beside = f"; {len(unused)} left out, named above" if unused else ""
     lines = [*unused, f"accuracy {report['accuracy']:.1%} of {report['n']}{beside}", ""]
-    lines.append(f"{'is / said':>10}" + "".join(f"{label:>9}" for label in LABELS))
-    for label, row in zip(LABELS, report["confusion"], strict=True):
-        lines.append(f"{label:>10}" + "".join(f"{count:9}" for count in row))
+    names = report["labels"]
+    width = max(8, *map(len, names)) + 1
+    lines.append(f"{'is / said':>{width + 1}}" + "".join(f"{label:>{width}}" for label in names))
+    for label, row in zip(names, report["confusion"], strict=True):
+        lines.append(f"{label:>{width + 1}}" + "".join(f"{count:{width}}" for count in row))
     return "\n".join(lines)

@@ -18,7 +18,7 @@ from edge.mqtt.health import MqttHealth
 from edge.mqtt.inbox import CommandHealth
 from edge.mqtt.limits import LimitsHealth
 from edge.mqtt.outbox import EVENT_MAX_AGE_S
-from edge.types import LABELS, NONE, Box, Event, Frame, Message, Track
+from edge.types import NONE, Box, Event, Frame, Message, Track
 
 RESPONSE_MAX_AGE_S = 30.0  # nobody waits for an answer any longer
 
@@ -248,7 +248,7 @@ def _face(track: Track, frame: Frame) -> dict[str, Any]:
         "score": round(track.face.score, 3),
         "emotion": emotion,
         "confidence": round(confidence, 3),
-        "scores": {label: round(score, 3) for label, score in zip(LABELS, track.scores, strict=False)},
+        "scores": {label: round(score, 3) for label, score in zip(track.labels, track.scores, strict=False)},
         "age": round(frame.taken - track.since, 1),
     }
 

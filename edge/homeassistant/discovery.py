@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from edge.contract.messages import Topics
 from edge.homeassistant.entities import MAKER, Config, Device, camera_device, node_device
-from edge.types import Message
+from edge.types import LABELS, Message
 
 Format = Literal["device", "component"]
 
@@ -25,11 +25,21 @@ Fits = Callable[[Message], bool]  # whether a broker takes a message
 DEVICE = "device"  # in a config topic, where the other format has an entity's platform
 
 
-def devices(topics: Topics, cameras: Sequence[str], version: str, *, temperature: bool) -> list[Device]:
-    """The node and each of its *cameras*; *temperature* where the board has a sensor for it."""
+def devices(
+    topics: Topics,
+    cameras: Sequence[str],
+    version: str,
+    *,
+    temperature: bool,
+    labels: Sequence[str] = LABELS,
+) -> list[Device]:
+    """The node and each of its *cameras*; *temperature* where the board has a sensor for it.
+
+    *labels* are what its model tells apart.
+    """
     return [
         node_device(topics, version, temperature=temperature),
-        *(camera_device(topics, camera, version) for camera in cameras),
+        *(camera_device(topics, camera, version, labels) for camera in cameras),
     ]
 
 

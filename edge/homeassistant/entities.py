@@ -9,7 +9,7 @@ base (``~``) is not among them: Home Assistant refuses it at the root of a devic
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -73,8 +73,8 @@ def node_device(topics: Topics, version: str, *, temperature: bool) -> Device:
     return Device(place, about, {"avty": _node_online(topics)}, entities)
 
 
-def camera_device(topics: Topics, camera: str, version: str) -> Device:
-    """One camera of the node.
+def camera_device(topics: Topics, camera: str, version: str, labels: Sequence[str] = LABELS) -> Device:
+    """One camera of the node, whose model tells *labels* apart.
 
     What the camera shows is available while node and camera are online: of a picture that stands still
     (``stale``) nothing is known. What acts on it or tells how it fares depends on the node alone.
@@ -90,11 +90,11 @@ def camera_device(topics: Topics, camera: str, version: str) -> Device:
         "avty": [*node, {"t": topics.of(camera, "status"), "val_tpl": _ONLINE}],
         "avty_mode": "all",
     }
-    entities = _shown(topics, camera) | _controls(topics, camera, node) | _fares(topics, camera, node)
+    entities = _shown(topics, camera, labels) | _controls(topics, camera, node) | _fares(topics, camera, node)
     return Device(place, about, shared, entities)
 
 
-def _shown(topics: Topics, camera: str) -> dict[str, Config]:
+def _shown(topics: Topics, camera: str, labels: Sequence[str]) -> dict[str, Config]:
     state = topics.of(camera, "state")
     return {
         "face_present": {
@@ -102,7 +102,7 @@ def _shown(topics: Topics, camera: str) -> dict[str, Config]:
             "val_tpl": "{{ value_json.present }}",
         },
         "emotion": {
-            "p": "sensor", "name": "Emotion", "dev_cla": "enum", "ops": [NONE, UNCERTAIN, *LABELS],
+            "p": "sensor", "name": "Emotion", "dev_cla": "enum", "ops": [NONE, UNCERTAIN, *labels],
             "stat_t": state, "val_tpl": "{{ value_json.emotion }}",
         },
         "faces": {

@@ -156,11 +156,12 @@ class Live:
             return self._refused((f"unexpected {type(error).__name__}: {words}; see the log",))
         if engine is not self._engine and "model" not in changed:
             changed += ("model",)  # the file behind the same name
+        relabelled = engine.model.card.labels != self._engine.model.card.labels
         before, self._settings = self._settings, settings
         self._engine, self._detectors = engine, detectors
         self.health = ConfigHealth(restart=restart)
         self._apply(before)
-        if {"camera", "discovery"} & set(changed):
+        if relabelled or {"camera", "discovery"} & set(changed):
             self._announce()
         return Reloaded(changed=changed, restart=restart)
 
@@ -206,7 +207,13 @@ class Live:
     def _announce(self) -> None:
         """Have Home Assistant know the node and its cameras as they are now."""
         part, names = self._settings.discovery, list(self.cameras)
-        devices = discovery.devices(self.topics, names, __version__, temperature=temperature_c() is not None)
+        devices = discovery.devices(
+            self.topics,
+            names,
+            __version__,
+            temperature=temperature_c() is not None,
+            labels=self._engine.model.card.labels,
+        )
         kept = [topic for name in names for topic in retained_topics(self.topics, name)]
         self._keeper.announce(
             devices if part.enabled else [], part.prefix, part.format, kept, part.birth_topic

@@ -7,9 +7,11 @@ writes these topics, and the tests hold every message of the daemon to them.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
+
+from edge.types import LABELS
 
 # Levels below the prefix, + for any name -> schema. Of type "string": the payload is that text, not JSON.
 TOPICS: Mapping[str, str] = {
@@ -50,7 +52,24 @@ def name_for(topic: str, prefix: str) -> str | None:
     return TOPICS.get("/".join(("+" if node else "", *levels)))
 
 
-def schema(name: str) -> dict[str, Any]:
-    """The schema *name*, one of TOPICS' values."""
+def schema(name: str, labels: Sequence[str] = LABELS) -> dict[str, Any]:
+    """The schema *name*, one of TOPICS' values, of a node whose model tells *labels* apart (see its info)."""
     content: dict[str, Any] = json.loads(resources.files(__name__).joinpath(f"{name}.json").read_bytes())
+    if tuple(labels) != LABELS:
+        content = _relabelled(content, labels)
     return content
+
+
+def _relabelled(value: Any, labels: Sequence[str]) -> Any:
+    """*value* with *labels* wherever it lists the seven: as values, or as keys of an object."""
+    if isinstance(value, list):
+        found = [_relabelled(one, labels) for one in value]
+        if any(tuple(found[at : at + len(LABELS)]) == LABELS for at in range(len(found))):
+            at = found.index(LABELS[0])
+            found[at : at + len(LABELS)] = labels
+        return found
+    if isinstance(value, dict):
+        if tuple(value) == LABELS:
+            return dict.fromkeys(labels, next(iter(value.values())))
+        return {key: _relabelled(one, labels) for key, one in value.items()}
+    return value
