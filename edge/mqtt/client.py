@@ -25,7 +25,7 @@ from edge.mqtt.duplicate import Namesake
 from edge.mqtt.health import MqttHealth
 from edge.mqtt.limits import Limits, packet_bytes
 from edge.mqtt.outage import Outage
-from edge.mqtt.outbox import Outbox
+from edge.mqtt.outbox import GROUP_S, Outbox
 from edge.mqtt.queue import Due, Queue, Subscription
 from edge.types import Incoming, Message
 
@@ -242,7 +242,7 @@ class MqttSink:
                         return
                     self._receive(connection.turn(0.05))
                 else:
-                    self._receive(connection.turn(self._patience_s(connection)))
+                    self._receive(connection.turn(TICK_S if self._outbox.idle else GROUP_S))
                 self._namesake.tick()
                 self._limits.tick()
         finally:
@@ -329,11 +329,6 @@ class MqttSink:
     def _outbox_window(self, connection: Connection) -> int:
         """Half of what may be in flight at most, so that a backlog leaves room for what is live."""
         return min(max(1, connection.in_flight // 2), connection.in_flight - self._queue.in_flight)
-
-    def _patience_s(self, connection: Connection) -> float:
-        """How long a turn may wait: not beyond the moment at which the outbox may send again."""
-        pause = None if connection.congested else self._outbox.pause_s(self._outbox_window(connection))
-        return TICK_S if pause is None else min(pause, TICK_S)
 
     def _receive(self, came: list[Ack | Incoming]) -> None:
         for it in came:

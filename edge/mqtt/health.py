@@ -14,7 +14,7 @@ class OutboxHealth:
     depth: int = 0  # messages that wait to be sent or acknowledged
     bytes: int = 0  # of their topics and payloads
     dropped: int = 0  # given up: too many, too old or refused; counted across restarts
-    corrupt: int = 0  # files set aside; counted across restarts
+    corrupt: int = 0  # files set aside since the start; the last one counts for as long as it lies there
     storage: str = "memory only"  # "ok", or why nothing can be written while memory holds it
 
 

@@ -13,6 +13,7 @@ at once. It is true for what waited for a connection or a restart, came late or 
 from __future__ import annotations
 
 import logging
+import math
 import sqlite3
 import threading
 import time
@@ -23,7 +24,7 @@ from pathlib import Path
 
 from edge.host.disk import SILENT, DiskWatch
 from edge.mqtt.health import OutboxHealth
-from edge.mqtt.store import DamagedError, Row, Store, refusal, set_aside, space, times_set_aside
+from edge.mqtt.store import DamagedError, Row, Store, aside, refusal, set_aside, space
 from edge.types import Message
 
 log = logging.getLogger(__name__)
@@ -32,9 +33,9 @@ GROUP_S = 0.15  # from a message to its commit, so that one commit serves many
 RETRY_S = 2.0  # between two attempts to write where the last one failed
 OPEN_S = 2.0  # that a start waits for the file
 PROBE_S = 5.0  # between two looks at the disk's free space, when nothing is written
-WINDOW = 20  # sent messages that a restart might send again: not acknowledged, or not yet deleted
-RATE = 180.0  # messages a second at most, so that a backlog leaves room for what is live
-BURST = 10.0  # of them at once
+# Sent messages that a restart might send again: not acknowledged, or not yet deleted. Also replays each
+# GROUP_S, so that a backlog leaves room for what is live.
+WINDOW = 20
 EVENT_MAX_AGE_S = 10.0  # an older one must never fire an automation
 _LIVE, _REPLAYED = b'"replayed":false}', b'"replayed":true}'  # how a log's payload ends
 
@@ -101,8 +102,8 @@ class Outbox:
         self._storage = "ok"
         self._closing = False
 
-        self._tokens = BURST
-        self._counted = time.monotonic()  # when the tokens were
+        self._turn = -math.inf  # monotonic s: when the replays of this GROUP_S began
+        self._turns = 0  # how many there were
         self._wake: Callable[[], None] = lambda: None
         self._watch = DiskWatch(path)
         self._opened, self._begun = threading.Event(), threading.Event()
@@ -181,24 +182,24 @@ class Outbox:
         """
         with self._lock:
             self._expire()
-            if not self._may_send(window) or self._pause_s() > 0:
+            if not self._may_send(window):
                 return None
             entry = self._waiting[0]
             message = Message(entry.row.topic, entry.row.payload, qos=1, durable=True)
             late = self._clock() - entry.row.taken > EVENT_MAX_AGE_S
             if not late and entry.connection == self._connections:
                 return entry, message
-            return None if live else (entry, as_replayed(message))
+            return None if live or not self._may_replay() else (entry, as_replayed(message))
 
-    def pause_s(self, window: int) -> float | None:
-        """How long until next() gives something, if only the rate is in its way."""
-        with self._lock:
-            return self._pause_s() if self._may_send(window) else None
+    @property
+    def idle(self) -> bool:
+        """Nothing waits to be sent."""
+        return not self._waiting
 
     def sent(self, number: int, entry: Entry) -> None:
         """*entry* went out as the connection's *number* and will be acknowledged."""
         with self._lock:
-            self._tokens -= 1
+            self._turns += 1
             if not entry.gone:  # dropped this moment
                 self._waiting.remove(entry)  # the first, unless a file was opened this moment
                 self._in_flight[number] = entry
@@ -230,11 +231,11 @@ class Outbox:
         again = in_flight + len(self._deleting) + self._gone_while_writing
         return again < WINDOW or self.storage != "ok"
 
-    def _pause_s(self) -> float:
+    def _may_replay(self) -> bool:
         now = time.monotonic()
-        self._tokens = min(BURST, self._tokens + (now - self._counted) * RATE)
-        self._counted = now
-        return 0.0 if self._tokens >= 1 else (BURST / 2 - self._tokens) / RATE
+        if now - self._turn >= GROUP_S:
+            self._turn, self._turns = now, 0
+        return self._turns < WINDOW
 
     def _bound(self) -> None:
         while len(self._waiting) + len(self._in_flight) > self._max_rows or self._bytes > self._max_bytes:
@@ -257,16 +258,13 @@ class Outbox:
         self._bytes -= entry.size
         if entry.number is not None:
             self._deleting.append(entry.number)
-            if len(self._deleting) in (1, WINDOW // 2):
+            if len(self._deleting) == 1:
                 self._work.notify()
         elif entry.writing:
             self._gone_while_writing += 1
 
     def _has_work(self) -> bool:
         return bool(self._unsaved or self._deleting or self._closing)
-
-    def _is_urgent(self) -> bool:
-        return self._closing or len(self._deleting) >= WINDOW // 2
 
     # The writer's thread.
 
@@ -278,7 +276,7 @@ class Outbox:
             with self._work:
                 self._work.wait_for(self._has_work, PROBE_S)
                 if self._unsaved or self._deleting:
-                    self._work.wait_for(self._is_urgent, GROUP_S)
+                    self._work.wait_for(lambda: self._closing, GROUP_S)
             if not self._sync():
                 with self._work:
                     self._work.wait_for(lambda: self._closing, RETRY_S)
@@ -296,6 +294,8 @@ class Outbox:
     def _try(self) -> tuple[str, bool]:
         assert self._path is not None
         try:
+            if not self._loaded:
+                self._corrupt = int(aside(self._path).exists())
             try:
                 self._save()
             except DamagedError as error:
@@ -354,7 +354,6 @@ class Outbox:
                 self._deleting = [number for number, _ in stored]
                 return
             self._loaded = True
-            self._corrupt = times_set_aside(self._path)
             earlier = [Entry(row, -1, number) for number, row in stored]
             self._waiting.extendleft(reversed(earlier))
             self._bytes += sum(entry.size for entry in earlier)
@@ -376,11 +375,11 @@ class Outbox:
     def _set_aside(self, error: DamagedError) -> None:
         assert self._path is not None
         self._abandon()
-        count = set_aside(self._path)
-        log.warning("%s: damaged (%s); set aside as %s.%d.corrupt, a new one is begun",
-                    self._path, error, self._path.name, count)  # fmt: skip
+        set_aside(self._path)
+        log.warning("%s: damaged (%s); set aside as %s, a new one is begun",
+                    self._path, error, aside(self._path).name)  # fmt: skip
         with self._lock:
-            self._corrupt = count
+            self._corrupt += 1
 
     def _report(self, storage: str) -> None:
         with self._lock:

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-KEPT_ASIDE = 3  # damaged files; older ones are deleted
 MIN_FREE_BYTES = 256 * 1024  # on the disk; less is reported before a commit fails
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -144,32 +142,20 @@ class Store:
             raise
 
 
-def set_aside(path: Path) -> int:
-    """Rename the damaged file at *path* to ``NAME.<n>.corrupt``, with its log; how often that was done."""
-    count = times_set_aside(path) + 1
-    for suffix in ("-wal", ""):
+def aside(path: Path) -> Path:
+    """Where a damaged file at *path* goes."""
+    return path.with_name(f"{path.name}.corrupt")
+
+
+def set_aside(path: Path) -> None:
+    """Rename the damaged file at *path*, with its log, over an earlier one."""
+    for suffix in ("", "-wal"):
         with contextlib.suppress(FileNotFoundError):
-            os.replace(f"{path}{suffix}", _aside(path, count, suffix))
+            os.unlink(f"{aside(path)}{suffix}")
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(f"{path}{suffix}", f"{aside(path)}{suffix}")
     with contextlib.suppress(FileNotFoundError):
         os.unlink(f"{path}-shm")
-    for suffix in ("-wal", ""):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(_aside(path, count - KEPT_ASIDE, suffix))
-    return count
-
-
-def times_set_aside(path: Path) -> int:
-    """How many damaged files there were: the names of those that are left count them."""
-    pattern = re.compile(re.escape(path.name) + r"\.(\d+)\.corrupt")
-    try:
-        names = os.listdir(path.parent)
-    except OSError:
-        return 0
-    return max((int(match[1]) for name in names if (match := pattern.fullmatch(name))), default=0)
-
-
-def _aside(path: Path, count: int, suffix: str) -> str:
-    return f"{path}.{count}.corrupt{suffix}"
 
 
 def space(path: Path) -> str:
