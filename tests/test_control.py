@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from edge.analysis.engine import Engine
-from edge.contract.switches import Switches, read_switches
+from edge.contract.switches import Switches, switches_file
 from edge.homeassistant.keeper import Keeper
 from edge.host import disk
 from edge.host.disk import SILENT, StateFiles, write_whole
@@ -66,7 +66,7 @@ class Node:
         self.live = Live(first, engine, self.sink, keeper, lambda: self.load(), switches)
         self.now = 100.0
         inbox = Inbox(lambda: self.now)
-        self.control = Control(self.live, self.sink, inbox, self.file, self.files, lambda: 42)
+        self.control = Control(self.live, self.sink, inbox, switches_file(self.file), self.files, lambda: 42)
         self.live.start()
         self.control.start()
 
@@ -134,7 +134,7 @@ def test_a_switch_is_turned_told_and_remembered(node: Node, caplog: pytest.LogCa
     assert node.sink.payloads(f"{HALL}/hold/state") == ["0.6", "2.5"]
     node.send("hall/min_confidence/set", b"0.7")
     node.send("porch/enabled/set", b"ON")
-    assert read_switches(node.file) == {"hall": Switches(hold=2.5, min_confidence=0.7)}
+    assert switches_file(node.file).read() == {"hall": Switches(hold=2.5, min_confidence=0.7)}
     assert node.live.cameras["porch"].capture is not None
     assert node.counts == CommandHealth(3, 0)
     assert lines(caplog) == [
@@ -156,7 +156,7 @@ def test_a_switch_is_remembered_before_it_is_told(node: Node, monkeypatch: pytes
 
     def publish(message: Message) -> None:
         if message.topic == f"{HALL}/hold/state":
-            remembered.append(read_switches(node.file))
+            remembered.append(switches_file(node.file).read())
 
     monkeypatch.setattr(node.sink, "publish", publish)
     node.send("hall/hold/set", b"2")
@@ -221,7 +221,7 @@ def test_a_reload_brings_and_takes_topics_and_switches(node: Node) -> None:
         for camera in ("porch", "attic")
         for switch in ("enabled", "min_confidence", "hold")
     }
-    assert read_switches(node.file) == {"porch": Switches(enabled=False)}
+    assert switches_file(node.file).read() == {"porch": Switches(enabled=False)}
 
 
 def test_a_reload_says_what_needs_a_restart(node: Node) -> None:
@@ -338,5 +338,5 @@ def test_a_disk_that_hangs_delays_a_switch_for_a_second_and_nothing_else(
     assert not node.file.exists()
     node.may_write.set()
     assert node.files.flush(10)
-    assert read_switches(node.file)["hall"] == Switches(hold=3.0)
+    assert switches_file(node.file).read()["hall"] == Switches(hold=3.0)
     assert node.files.storage == "ok"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.contract.switches import read_switches
+from edge.contract.switches import switches_file
 from edge.host import disk
 from edge.host.disk import SILENT, StateFiles, read_whole, write_whole
 from edge.host.places import state_file
@@ -120,13 +120,13 @@ WRITER = """
 import sys
 from edge.host.disk import StateFiles
 from edge.host.places import state_file
-from edge.contract.switches import Switches, switches_text
+from edge.contract.switches import Switches, switches_file, texts
 path = state_file("switches.json", sys.argv[1])
 files = StateFiles(path.parent)
 turned = {}
 for number in range(150):
     turned[f"c{number}"] = Switches(hold=float(number % 60))
-    files.write(path, switches_text(turned))
+    files.write(path, switches_file(path).text(texts(turned)))
     assert files.flush(10) and files.storage == "ok", files.storage
 files.close()
 """
@@ -143,4 +143,4 @@ def test_two_nodes_in_one_folder_lose_nothing_of_each_other(
         "switches-kitchen-pi.json", "switches-kitchen.json",
     ]  # fmt: skip
     for node in nodes:
-        assert len(read_switches(state_file("switches.json", node))) == 150
+        assert len(switches_file(state_file("switches.json", node)).read()) == 150

@@ -14,8 +14,7 @@ import pytest
 from edge.contract import messages
 from edge.contract.messages import Topics
 from edge.homeassistant import discovery
-from edge.homeassistant.keeper import Keeper
-from edge.homeassistant.published import read_told, told_text
+from edge.homeassistant.keeper import Keeper, told_file
 from edge.host.disk import StateFiles
 from edge.mqtt.client import MqttSink
 from edge.types import Incoming, Message
@@ -354,10 +353,10 @@ def test_a_damaged_file_is_told_of_and_replaced(
 ) -> None:
     path = tmp_path / "discovery.json"
     path.write_bytes(content)
-    assert read_told(path) == {}
+    assert told_file(path).read() == {}
     assert f"{path}: damaged" in caplog.text
-    path.write_text(told_text({"a": {"b": "sensor"}}))
-    assert read_told(path) == {"a": {"b": "sensor"}}
+    path.write_text(told_file(path).text({"a": {"b": "sensor"}}))
+    assert told_file(path).read() == {"a": {"b": "sensor"}}
 
 
 def test_an_unchanged_configuration_writes_nothing(tmp_path: Path) -> None:
@@ -386,7 +385,7 @@ def test_old_topics_go_when_the_broker_has_the_new_ones(
         assert eventually(lambda: heard.payloads(old))
         memory = tmp_path / "state" / f"discovery-{node}.json"
         memory.parent.mkdir()
-        memory.write_text(told_text({old: {"emotion": "sensor"}}))
+        memory.write_text(told_file(memory).text({old: {"emotion": "sensor"}}))
         run(camera, node=node)
         assert eventually(lambda: heard.last(old) == "")
         story = [(topic, payload[:20]) for topic, payload, _ in heard.messages if topic in (old, new)][1:]

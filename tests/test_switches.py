@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edge.analysis.report import Rules
-from edge.contract.switches import Refused, Switches, parse, read_switches, switches_text, text
+from edge.contract.switches import Refused, Switches, parse, switches_file, text, texts
 
 CONFIGURED = Rules(min_confidence=0.5, hold_s=0.6)
 
@@ -94,19 +94,19 @@ def test_a_camera_is_on_until_it_is_switched_off() -> None:
 
 def test_switches_outlast_the_daemon(tmp_path: Path) -> None:
     kitchen = {"hall": Switches(enabled=False, hold=2.5), "porch": Switches(min_confidence=0.123)}
-    text = switches_text({**kitchen, "untouched": Switches()})
+    text = switches_file(tmp_path).text(texts({**kitchen, "untouched": Switches()}))
     assert json.loads(text) == {
         "v": 2,
         "cameras": {"hall": {"enabled": "OFF", "hold": "2.5"}, "porch": {"min_confidence": "0.123"}},
     }
     (tmp_path / "switches.json").write_text(text)
-    assert read_switches(tmp_path / "switches.json") == kitchen
+    assert switches_file(tmp_path / "switches.json").read() == kitchen
 
 
 def test_without_a_file_every_switch_is_as_configured(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert read_switches(tmp_path / "switches.json") == {}
+    assert switches_file(tmp_path / "switches.json").read() == {}
     assert caplog.records == []
 
 
@@ -129,7 +129,7 @@ def test_a_damaged_file_is_told_and_left_out(
 ) -> None:
     path = tmp_path / "switches.json"
     path.write_bytes(content)
-    assert read_switches(path) == {}
+    assert switches_file(path).read() == {}
     assert caplog.record_tuples == [
-        ("edge.contract.switches", logging.WARNING, f"{path}: damaged; every switch is as config.toml says")
+        ("edge.host.disk", logging.WARNING, f"{path}: damaged; every switch is as config.toml says")
     ]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from edge.contract.switches import Switches, read_switches, switches_text
-from edge.homeassistant.published import read_told
+from edge.contract.switches import Switches, switches_file, texts
+from edge.homeassistant.keeper import told_file
 from edge.host.places import state_file
 from edge.host.takeover import take_over
 from edge.mqtt.outbox import Outbox
@@ -50,11 +50,11 @@ def test_each_node_takes_its_own_and_the_last_takes_the_file_away(
     (state / "switches.json").write_text(json.dumps(SWITCHES))
     (state / "discovery.json").write_text(json.dumps(TOLD))
     take_over("attic")
-    assert read_switches(state_file("switches.json", "attic")) == {"hall": Switches(enabled=False)}
-    assert read_told(state_file("discovery.json", "attic")) == TOLD["nodes"]["attic"]  # type: ignore[index]
+    assert switches_file(state_file("switches.json", "attic")).read() == {"hall": Switches(enabled=False)}
+    assert told_file(state_file("discovery.json", "attic")).read() == TOLD["nodes"]["attic"]  # type: ignore[index]
     assert names(state) == {"switches.json", "switches-attic.json", "discovery-attic.json"}
     take_over("cellar")
-    assert read_switches(state_file("switches.json", "cellar")) == {"hall": Switches(hold=2.5)}
+    assert switches_file(state_file("switches.json", "cellar")).read() == {"hall": Switches(hold=2.5)}
     assert [record.getMessage() for record in caplog.records] == [
         f"{state}/switches-attic.json: taken over from switches.json",
         f"{state}/discovery-attic.json: taken over from discovery.json",
@@ -66,10 +66,11 @@ def test_a_file_of_its_own_goes_before(state: Path, caplog: pytest.LogCaptureFix
     (state / "switches.json").write_text(json.dumps(SWITCHES))
     lay_outbox(state, "emotion-edge/attic/hall/log")
     newer = {"hall": Switches(min_confidence=0.5)}
-    state_file("switches.json", "attic").write_text(switches_text(newer))
+    own = switches_file(state_file("switches.json", "attic"))
+    own.path.write_text(own.text(texts(newer)))
     state_file("outbox.sqlite3", "attic").write_bytes(b"newer")
     take_over("attic")
-    assert read_switches(state_file("switches.json", "attic")) == newer
+    assert own.read() == newer
     assert state_file("outbox.sqlite3", "attic").read_bytes() == b"newer"
     assert caplog.records == []
 

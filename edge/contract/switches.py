@@ -6,8 +6,6 @@ config.toml says: from then on the camera follows config.toml again.
 
 from __future__ import annotations
 
-import json
-import logging
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -15,16 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from edge.analysis.report import Rules
-from edge.host.disk import read_whole
-
-log = logging.getLogger(__name__)
+from edge.host.disk import StateFile
 
 NAMES = ("enabled", "min_confidence", "hold")
 LIMITS = {"min_confidence": 1.0, "hold": 60.0}  # the largest of each; the smallest is 0
 
 _PLAIN = re.compile(rb"\+?([0-9]{1,3}(\.[0-9]{0,20})?|\.[0-9]{1,20})")
 _DECIMALS = 3
-_MAX_FILE_BYTES = 1 << 20
 
 
 class Refused(ValueError):  # noqa: N818
@@ -96,41 +91,29 @@ def shown(payload: bytes) -> str:
     return start if len(payload) <= 24 else f"{start} and {len(payload) - 24} bytes more"
 
 
-def read_switches(path: Path) -> dict[str, Switches]:
-    """Camera -> its switches, from *path*; none, and a warning, where it is damaged or cannot be read."""
-    try:
-        return _cameras(json.loads(read_whole(path, _MAX_FILE_BYTES)))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, RecursionError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "damaged"
-        log.warning("%s: %s; every switch is as config.toml says", path, str(reason).lower())
-        return {}
+def switches_file(path: Path) -> StateFile[dict[str, Switches]]:
+    """Camera -> its switches; texts() gives what is written."""
+    return StateFile(path, "cameras", _cameras, "every switch is as config.toml says")
 
 
-def switches_text(cameras: Mapping[str, Switches]) -> str:
-    """What read_switches() reads: the switches of *cameras*."""
-    turned = {name: _texts(it) for name, it in cameras.items() if it != Switches()}
-    return json.dumps({"v": 2, "cameras": turned})
+def texts(cameras: Mapping[str, Switches]) -> dict[str, dict[str, str]]:
+    """The switches of *cameras* that do not follow config.toml."""
+    turned = {name: asdict(switches) for name, switches in cameras.items() if switches != Switches()}
+    return {
+        name: {switch: text(value) for switch, value in values.items() if value is not None}
+        for name, values in turned.items()
+    }
 
 
-def _texts(switches: Switches) -> dict[str, str]:
-    return {name: text(value) for name, value in asdict(switches).items() if value is not None}
+def _cameras(content: Mapping[str, Any]) -> dict[str, Switches]:
+    return {name: _switches(given) for name, given in content.items()}
 
 
-def _cameras(content: Any) -> dict[str, Switches]:
-    """ValueError where *content* is not what switches_text() gave."""
-    match content:
-        case {"v": 2, "cameras": dict() as cameras}:
-            return {name: _switches(texts) for name, texts in cameras.items()}
-    raise ValueError("not the switches of this version")
-
-
-def _switches(texts: Any) -> Switches:
-    if not isinstance(texts, dict) or not texts.keys() <= set(NAMES):
+def _switches(given: Any) -> Switches:
+    if not isinstance(given, dict) or not given.keys() <= set(NAMES):
         raise ValueError("not a camera's switches")
     # By the same door as over MQTT: what cannot be set cannot be read.
-    values: dict[str, Any] = {name: parse(name, str(value).encode()) for name, value in texts.items()}
+    values: dict[str, Any] = {name: parse(name, str(value).encode()) for name, value in given.items()}
     return Switches(**values)
 
 

@@ -10,14 +10,28 @@ from pathlib import Path
 from edge.homeassistant import discovery
 from edge.homeassistant.discovery import Format, Told
 from edge.homeassistant.entities import Device
-from edge.homeassistant.published import read_told, told_text
-from edge.host.disk import StateFiles
+from edge.host.disk import StateFile, StateFiles
 from edge.mqtt.client import MqttSink
 from edge.types import Incoming
 
 JITTER_S = 5.0  # a house full of nodes is not to answer Home Assistant at the same moment
 BIRTH_TOPIC = "homeassistant/status"  # Home Assistant's own default, whatever its discovery prefix
 INTERVAL_S = 10.0  # at least, between two answers
+
+
+def told_file(path: Path) -> StateFile[Told]:
+    """What the broker was given of this node, so that the next run can take it back."""
+    loss = "a camera that went while the daemon was off stays in Home Assistant"
+    return StateFile(path, "topics", _told, loss)
+
+
+def _told(content: Told) -> Told:
+    for topic, entities in content.items():
+        if not topic or set("+#\0") & set(topic) or not isinstance(entities, dict):
+            raise ValueError("not the entities of topics")
+        if not all(isinstance(platform, str) for platform in entities.values()):
+            raise ValueError("not the platforms of entities")
+    return content
 
 
 class Keeper:
@@ -36,10 +50,10 @@ class Keeper:
         jitter: Callable[[float], float] = lambda longest: random.uniform(0, longest),
     ) -> None:
         self._sink = sink
-        self._path = path
+        self._file = told_file(path)
         self._files = files
         self._jitter = jitter
-        self._told: Told = read_told(path)  # what the broker may still have
+        self._told: Told = self._file.read()  # what the broker may still have
         self._wanted: Told | None = None  # what it should have, until it acknowledged that
         self._moved: list[str] = []  # old topics of what is on new ones, until the broker has those
         # What announce() was given last, and what was known of the broker's limits then.
@@ -132,4 +146,4 @@ class Keeper:
         if told == self._told:
             return  # nothing to wear the card out for
         self._told = told
-        self._files.write(self._path, told_text(told))
+        self._files.write(self._file.path, self._file.text(told))

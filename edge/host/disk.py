@@ -8,18 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 HANG_S = 5.0  # without an answer; cards collect their garbage for a second or two
 READ_S = 3.0  # for a state file at the start
 SETTLE_S = 1.0  # after which nobody waits any more for a write
+MAX_STATE_BYTES = 1 << 20
 AGAIN_S = 10.0  # between two attempts to write what was refused
 SILENT = "disk does not answer; kept in memory"
 
@@ -141,6 +147,35 @@ class StateFiles:
             refused = self._refused.pop(path, None)
         if refused is not None:
             log.info("%s: written again", path)
+
+
+@dataclass(frozen=True)
+class StateFile(Generic[T]):
+    """A file that remembers one value, as {"v": 2, *key*: value} in JSON."""
+
+    path: Path
+    key: str
+    parse: Callable[[dict[str, Any]], T]  # of JSON's value; ValueError where it is none of ours
+    loss: str  # what it means that the file cannot be read
+
+    def read(self) -> T:
+        """The value; the empty one where there is no file or, with a warning, none that can be used."""
+        try:
+            content = json.loads(read_whole(self.path, MAX_STATE_BYTES))
+            value = content.get(self.key) if isinstance(content, dict) and content.get("v") == 2 else None
+            if isinstance(value, dict):
+                return self.parse(value)
+            raise ValueError("of another version")
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, RecursionError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "damaged"
+            log.warning("%s: %s; %s", self.path, str(reason).lower(), self.loss)
+        return self.parse({})
+
+    def text(self, value: Mapping[str, Any]) -> str:
+        """What read() reads."""
+        return json.dumps({"v": 2, self.key: value})
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -7,14 +7,13 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from edge.contract import messages
 from edge.contract.requests import COMMANDS, RefusedRequest, Request, parse_request
-from edge.contract.switches import NAMES, Refused, Switches, parse, switches_text, text
-from edge.host.disk import StateFiles
+from edge.contract.switches import NAMES, Refused, Switches, parse, text, texts
+from edge.host.disk import StateFile, StateFiles
 from edge.host.redaction import without_folders
 from edge.mqtt.inbox import Inbox
 from edge.node.reload import Live, Reloaded
@@ -48,7 +47,7 @@ class Control:
         live: Live,
         sink: Duplex,
         inbox: Inbox,
-        switches_file: Path,
+        switches_file: StateFile[dict[str, Switches]],
         files: StateFiles,
         clear_outbox: Callable[[], int],
     ) -> None:
@@ -123,7 +122,7 @@ class Control:
     def _save(self, turned: Mapping[str, Switches] = MappingProxyType({})) -> int:
         """Have the switches written down, *turned* among them; the number of the writing."""
         switches = {**{name: camera.switches for name, camera in self._cameras.items()}, **turned}
-        return self._files.write(self._switches_file, switches_text(switches))
+        return self._files.write(self._switches_file.path, self._switches_file.text(texts(switches)))
 
     def _request(self, command: str, topic: str, payload: bytes) -> None:
         body: dict[str, Any]

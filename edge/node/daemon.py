@@ -13,7 +13,7 @@ from collections.abc import Callable
 from edge.analysis.engine import Engine
 from edge.contract import messages
 from edge.contract.messages import Health, RateHealth, RuntimeHealth
-from edge.contract.switches import read_switches
+from edge.contract.switches import switches_file
 from edge.homeassistant.keeper import Keeper
 from edge.host import health
 from edge.host.disk import StateFiles
@@ -44,11 +44,10 @@ class Daemon:
         service: Service,
     ) -> None:
         node = settings.node.id
-        switches, discovery = (state_file(name, node) for name in ("switches.json", "discovery.json"))
-        self._files = StateFiles(switches.parent)
-        self._keeper = Keeper(sink, discovery, self._files)
-        begin_with = read_switches(switches)
-        self._live = Live(settings, engine, sink, self._keeper, load, begin_with, service)
+        switches = switches_file(state_file("switches.json", node))
+        self._files = StateFiles(switches.path.parent)
+        self._keeper = Keeper(sink, state_file("discovery.json", node), self._files)
+        self._live = Live(settings, engine, sink, self._keeper, load, switches.read(), service)
         inbox = Inbox(time.monotonic)
         self._control = Control(self._live, sink, inbox, switches, self._files, sink.clear_outbox)
         self._sink = sink
