@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from edge.analysis.detectors import FACES
+from edge.mqtt.broker import Broker
 from edge.node.build import build_info, client_id_of, open_configured_detector, open_engine
 from edge.settings import Settings
 from edge.settings.tables import Node, default_node_id
@@ -62,3 +63,12 @@ def test_client_ids_fit_every_broker_and_differ_between_nodes_and_machines(
     assert len(set(ids)) == 3 * len(NODES)
     assert [id_ for id_ in ids if not re.fullmatch("[0-9A-Za-z]{1,23}", id_)] == []
     assert ids[5].startswith("kitchenpi")
+
+
+def test_the_broker_is_as_the_table_says(tmp_path: Path) -> None:
+    (tmp_path / "ca").write_text("")
+    part = {"host": "nas", "port": 8883, "username": "u", "password": "p", "tls": True, "keepalive_s": 20}
+    other = {"ca_file": str(tmp_path / "ca"), "transport": "websockets", "path": "/m", "version": "3.1.1"}
+    settings = Settings.model_validate({"mqtt": part | other})
+    assert Broker.of(settings.mqtt, "n") == Broker(client_id="n", **part, **other)
+    assert Broker.of(Settings().mqtt, "n") == Broker("localhost", client_id="n")

@@ -138,7 +138,7 @@ def test_it_views_the_broker_of_the_demo() -> None:
     with DemoBroker() as demo:
         view = DemoView("127.0.0.1", demo.port, "p", out)
         view.start()
-        sink = idle_sink(demo.port, status_topic="p/demo/status", client_id="demo")
+        sink = idle_sink(demo.port, version="3.1.1", status_topic="p/demo/status", client_id="demo")
         sink.start()
         assert eventually(lambda: "online" in out.getvalue())
         sink.stop()

@@ -130,6 +130,7 @@ def test_all_mistakes_are_told_in_the_order_of_the_file() -> None:
          ":4: mqtt.insecure: set beside mqtt.ca_file, which would not be looked at; keep one of the two"),
         ('[mqtt]\ntls = true\nkey_file = "config.toml"',
          ":3: mqtt.key_file: set, but no mqtt.cert_file; set both"),
+        ("[mqtt]\nversion = 5", ':2: mqtt.version: found 5; expected "auto", "3.1.1" or "5"'),
         ('[mqtt]\ntransport = "wss"', ':2: mqtt.transport: found "wss"; expected "tcp" or "websockets"'),
         ('[mqtt]\npath = "/broker"',
          ':2: mqtt.path: is only for transport = "websockets"; leave it out'),

@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
         settings = Settings.model_validate(
             {
                 "node": {"id": "demo"},
-                "mqtt": {"host": "127.0.0.1", "port": port},
+                "mqtt": {"host": "127.0.0.1", "port": port, "version": "3.1.1"},
                 "outbox": {"persist": False},
                 "discovery": {"enabled": False},
                 "log": {"level": "warning"},

@@ -31,7 +31,7 @@ def measure() -> dict[str, Any]:
             # A node of its own each time: no retained message of the last one is mistaken for this one's.
             node = f"startup-{run}"
             config.write_text(
-                f'[node]\nid = "{node}"\n[mqtt]\nhost = "127.0.0.1"\nport = {port}\n'
+                f'[node]\nid = "{node}"\n[mqtt]\nhost = "127.0.0.1"\nport = {port}\nversion = "3.1.1"\n'
                 '[[camera]]\nname = "bench"\nsource = "portraits"\n[log]\nlevel = "warning"\n'
             )
             runs.append(_start(config, port, f"emotion-edge/{node}/"))

@@ -67,7 +67,7 @@ class Broker:
     insecure: bool = False  # with TLS: accept any certificate
     transport: Literal["tcp", "websockets"] = "tcp"
     path: str = "/mqtt"  # of a websocket
-    version: Literal["auto", "3.1.1", "5"] = "auto"  # of MQTT
+    version: Literal["auto", "3.1.1", "5"] = "auto"  # of MQTT; auto: 5, else 3.1.1
 
     @classmethod
     def of(cls, part: Mqtt, client_id: str) -> Broker:
@@ -86,6 +86,7 @@ class Broker:
             insecure=part.insecure,
             transport=part.transport,
             path=part.path,
+            version=part.version,
         )
 
     @property

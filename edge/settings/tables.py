@@ -120,6 +120,7 @@ class Mqtt(_Table):
         pattern=r"^/[^\x00-\x20\x7f-\U0010ffff]*$",
         description="a path that begins with / and has no spaces",
     )
+    version: Literal["auto", "3.1.1", "5"] = "auto"
     prefix: str = Field(
         default="emotion-edge",
         max_length=128,
