@@ -85,15 +85,19 @@ def _show(fleet: Fleet, broker: Broker, prefix: str, options: argparse.Namespace
 
 @contextmanager
 def _connected(broker: Broker) -> Iterator[Connection]:
-    from edge.mqtt.broker import MQTT_3_1_1, MQTT_5, UnansweredError
+    from edge.mqtt.broker import UnansweredError
     from edge.mqtt.connection import Connection
 
     wake, other = socket.socketpair()  # nobody wakes us
     with wake, other:
-        try:
-            connection = Connection(broker, MQTT_5, None, wake, threading.Event())
-        except UnansweredError:
-            connection = Connection(broker, MQTT_3_1_1, None, wake, threading.Event())
+        for protocol in broker.protocols:
+            try:
+                connection = Connection(broker, protocol, None, wake, threading.Event())
+                break
+            except UnansweredError as error:
+                unanswered = error
+        else:
+            raise unanswered
         try:
             yield connection
         finally:
