@@ -6,9 +6,6 @@ import argparse
 import contextlib
 import hashlib
 import http.client
-import os
-import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -17,6 +14,7 @@ from pathlib import Path
 
 from edge import __version__
 from edge.analysis.detectors.files import CATALOGUE, DetectorFile, models_directory, verify
+from edge.host.disk import write_whole
 from edge.host.redaction import masked
 from edge.types import EdgeError
 
@@ -73,8 +71,8 @@ def fetch(
 ) -> str:
     """Put file *name* of *catalogue* into *directory*, from *url* or its own; a line that says what was done.
 
-    Nothing but the pinned content ever stands under the file's name: it is checked in memory, written
-    beside it, synced and renamed. A file that is there and right is not fetched again.
+    The file's name never holds anything but the pinned content: it is checked in memory, written whole and
+    renamed. A file that is there and right is not fetched again.
     EdgeError for an unknown name, no network, an HTTP error, a cut connection, another content, or a
     directory that cannot be written.
     """
@@ -108,7 +106,6 @@ def _download(url: str, entry: DetectorFile) -> bytes:
             announced = int(length) if length.isdecimal() else None
             while chunk := response.read(CHUNK):
                 content += chunk
-                _progress(len(content), entry.size)
                 if len(content) > entry.size:
                     raise EdgeError(
                         f"{shown}: more than the {entry.size} bytes of {entry.file}; "
@@ -153,32 +150,12 @@ def _elsewhere(url: str | None, entry: DetectorFile) -> str:
 
 def _write(path: Path, content: bytes) -> None:
     """*content* as *path*, whole or not at all, also when the power goes."""
-    temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = Path(file.name)
-            file.write(content)
-            file.flush()
-            os.fchmod(file.fileno(), 0o644)  # root may fetch what the daemon's user reads
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        write_whole(path, content)
+        path.chmod(0o644)  # root may fetch what the daemon's user reads
     except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
         raise EdgeError(
             f"{path.parent}: {error.strerror or error}; run it as the directory's owner, "
             "or name another with --directory and in detector.file"
         ) from error
-
-
-def _progress(received: int, size: int) -> None:
-    """A line that overwrites itself, for a person at a terminal only."""
-    if sys.stderr.isatty():
-        end = "\n" if received >= size else ""
-        print(f"\r{received * 100 // size:3d} % of {size} bytes", end=end, file=sys.stderr, flush=True)

@@ -178,16 +178,16 @@ class StateFile(Generic[T]):
         return json.dumps({"v": 2, self.key: value})
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Put *text* (ASCII) in the place of what *path* holds; OSError, and the old file, where that fails.
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Put *content* (a text: ASCII) in the place of what *path* holds; OSError, and the old file, on failure.
 
     Whoever reads *path*, also after a power cut, finds the old or the new, never a part; after the return,
     the new. Its folder is made. For one writer a path.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.new")
-    with beside.open("w", encoding="ascii") as file:
-        file.write(text)
+    with beside.open("wb") as file:
+        file.write(content.encode("ascii") if isinstance(content, str) else content)
         file.flush()
         os.fsync(file.fileno())
     os.replace(beside, path)
