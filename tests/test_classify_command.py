@@ -116,7 +116,7 @@ def test_everything_beside_labelled_pictures_is_named_and_counted(
     assert lines[5].endswith(" of 3; 5 left out, named above")
     assert lines[:5] == [
         f"{tree}/happiness/phone.heic: HEIC, which is not read here; save it as JPEG (`heif-convert` does)",
-        f"{tree}/contempt: left out, a folder named for none of our labels",
+        f"{tree}/contempt: left out, a folder named for none of the labels",
         f"{tree}/happiness/clip.mp4: left out, no picture by its name",
         f"{tree}/read me.txt: left out, in no label's folder",
         f"{photo}: left out, in no label's folder",
