@@ -1,4 +1,4 @@
-"""``emotion-train``: the classifier's commands; the detector's are in training/detect/commands.py."""
+"""``emotion-train``: the classifier's commands; the others are in training/detect and training/micro."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from edge.host.quiet import quiet
 from edge.labels import order
 from edge.types import LABELS, EdgeError
 from training.detect import commands as detect
+from training.micro import commands as micro
 from training.options import add_data, add_run
 
 BACKENDS = ("tensorflow", "jax", "torch")  # of keras, to train on
@@ -299,6 +300,7 @@ def _parser() -> argparse.ArgumentParser:
     framing.add_argument("--count", type=whole(1), default=2000, metavar="N", help="pictures (default: 2000)")
     framing.set_defaults(run=_framing)
     detect.add_parser(commands)
+    micro.add_parser(commands)
     return parser
 
 

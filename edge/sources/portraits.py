@@ -66,7 +66,7 @@ class Portraits:
         self._faces = faces
         # A face and its soft edge fill most of its column; in few wide columns the height is the limit.
         self._side = round(min(0.5 * height, 0.8 * width / max(faces, 1)))
-        self._means = _sharpen(_load(file))
+        self._means = mean_faces(file)
         self._mask = _mask(self._side)
         self._wall = _wall(width, height)
         draw = np.random.default_rng(seed)
@@ -135,6 +135,11 @@ class Portraits:
         x = math.sin(2 * math.pi * now / (17 + which) + phase_x)
         y = math.sin(2 * math.pi * now / (13 + which) + phase_y)
         return round(room[0] * (0.5 + 0.5 * x)), round(room[1] * (0.5 + 0.5 * y))
+
+
+def mean_faces(file: Path = FILE) -> list[Image]:
+    """The faces of *file* as they are shown, (48, 48) uint8, in LABELS' order; EdgeError as of Portraits."""
+    return _sharpen(_load(file))
 
 
 def _load(file: Path) -> Image:

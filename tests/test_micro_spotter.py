@@ -1,0 +1,199 @@
+"""Spotting of brief movements, on made clips whose truth is known, and on hand-made signals."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.analysis.micro.align import Aligned
+from edge.analysis.micro.bumps import STEP_S, evenly, find_bumps
+from edge.analysis.micro.regions import REGIONS
+from edge.analysis.micro.spotter import Spotted, Spotter, find_blinks, spot
+from training.micro.faces import built_in
+from training.micro.render import Renderer
+from training.micro.script import Movement, Script, Span, ease, write_script
+
+FPS = 60.0
+
+
+def signal(seconds: float = 3.0) -> np.ndarray:
+    """Regions that do nothing, but for noise of the size that is measured."""
+    noise = np.random.default_rng(0).normal(0, 3e-4, (round(seconds / STEP_S), len(REGIONS), 2))
+    return noise.astype(np.float32)
+
+
+def moved(of: np.ndarray, region: str, onset: float, offset: float, size: float) -> np.ndarray:
+    """*of* with a bump in *region*'s y."""
+    at = np.arange(len(of)) * STEP_S
+    share = np.interp(at, (onset, (onset + offset) / 2, offset), (0, 1, 0), 0, 0)
+    of[:, list(REGIONS).index(region), 1] += size * share * share * (3 - 2 * share)
+    return of
+
+
+def clip(script: Script) -> list[Spotted]:
+    renderer = Renderer(built_in(script.seed), script)
+    spotter = Spotter(renderer.eyes(0.0))
+    found = []
+    for at, image in renderer.frames(FPS):
+        told = spotter.step(image, at)
+        assert told is not None
+        found += told
+    return found + spotter.finish()
+
+
+def overlap(one: Movement, other: Spotted) -> float:
+    both = min(one.offset, other.offset) - max(one.onset, other.onset)
+    return both / (max(one.offset, other.offset) - min(one.onset, other.onset))
+
+
+# Signals
+
+
+@pytest.mark.parametrize("length", [0.08, 0.2, 0.5])
+@pytest.mark.parametrize("region", ["brow_right", "nose", "chin"])
+def test_a_bump_is_found_where_and_when_it_is(region: str, length: float) -> None:
+    (found,) = spot(moved(signal(), region, 1.2, 1.2 + length, 0.006), [])
+    assert found.region == region
+    assert found.onset == pytest.approx(1.2, abs=0.15 * length + 0.02)
+    assert found.offset == pytest.approx(1.2 + length, abs=0.15 * length + 0.02)
+    assert found.amplitude == pytest.approx(0.006, rel=0.25)
+
+
+def test_what_goes_and_stays_is_no_movement() -> None:
+    of = signal()
+    of[:, 0, 0] += 0.02 * np.array([ease((at * STEP_S - 1.2) / 0.4) for at in range(len(of))])
+    assert spot(of, []) == []
+
+
+def test_what_lasts_longer_is_no_brief_movement() -> None:
+    assert spot(moved(signal(4.0), "brow_left", 1.0, 2.4, 0.02), []) == []
+
+
+def test_a_mouth_that_speaks_makes_no_movements() -> None:
+    of = signal()
+    for start in np.arange(0.8, 2.0, 0.25):
+        of = moved(of, "chin", start, start + 0.2, 0.012)
+    assert spot(of, []) == []
+    alone = spot(moved(signal(), "chin", 0.8, 1.0, 0.012), [])
+    assert [one.region for one in alone] == ["chin"]
+
+
+def test_all_that_moves_at_once_is_the_head() -> None:
+    of = signal()
+    for region in REGIONS:
+        of = moved(of, region, 1.0, 1.2, 0.006)
+    assert spot(of, []) == []
+
+
+def test_a_brow_that_goes_with_a_blink_is_none() -> None:
+    of = moved(signal(), "brow_left", 1.0, 1.2, 0.004)
+    assert len(spot(of, [])) == 1
+    assert spot(of, [(0.95, 1.2)]) == []
+
+
+def test_a_blink_is_both_eyes_and_counts_once() -> None:
+    times = np.arange(0, 2, 1 / FPS)
+    eyes = np.full((len(times), 2), 1.5, np.float32)
+    closing, opening = (times > 1.0) & (times < 1.06), (times > 1.1) & (times < 1.2)
+    eyes[closing | opening] = 25
+    ((start, end),) = find_blinks(times, eyes)
+    assert 0.9 < start < 1.0
+    assert 1.2 < end < 1.3
+    eyes[:, 0] = 1.5
+    assert find_blinks(times, eyes) == []
+
+
+def test_samples_do_not_depend_on_when_pictures_came() -> None:
+    rng = np.random.default_rng(1)
+    regular = np.arange(0, 2, 1 / FPS)
+    ragged = np.sort(regular + rng.uniform(-0.2, 0.2, len(regular)) / FPS)
+    one, other = (
+        evenly(at, np.sin(4 * at)[:, None].astype(np.float32), 0.1, 1.9) for at in (regular, ragged)
+    )
+    assert np.abs(one - other).max() < 0.03
+
+
+def test_two_bumps_of_a_region_are_two() -> None:
+    of = moved(moved(signal(), "nose", 0.8, 1.0, 0.006), "nose", 1.8, 2.1, 0.006)
+    assert [region for region, _ in find_bumps(of, 0.003, 0.7)] == [list(REGIONS).index("nose")] * 2
+
+
+# Pictures
+
+
+@pytest.mark.parametrize(("shift", "angle", "scale"), [((7, -5), 0, 1), ((2, 3), 4, 1.0), ((0, 0), 0, 1.05)])
+def test_the_crop_follows_the_head(shift: tuple[float, float], angle: float, scale: float) -> None:
+    script = Script(3, 1.0, 100.0, ())
+    renderer = Renderer(built_in(3), script)
+    image = renderer.frame(0.0)
+    eyes = renderer.eyes(0.0)
+    aligned = Aligned(eyes)
+    matrix = cv2.getRotationMatrix2D((160, 150), angle, scale)
+    matrix[:, 2] += shift
+    assert aligned.follow(image) is not None
+    for share in np.linspace(0, 1, 5)[1:]:
+        part = np.eye(2, 3) + share * (matrix - np.eye(2, 3))
+        assert aligned.follow(cv2.warpAffine(image, part, renderer.size, borderMode=1)) is not None
+    expected = (matrix @ np.column_stack([eyes, [1, 1]]).T).T
+    assert np.abs(np.array(aligned.eyes) - expected).max() < 0.5  # of 100 pixels
+
+
+def test_light_is_no_motion() -> None:
+    script = Script(4, 1.0, 100.0, ())
+    renderer = Renderer(built_in(4), script)
+    image = renderer.frame(0.0)
+    aligned = Aligned(renderer.eyes(0.0))
+    aligned.follow(image)
+    before = np.array(aligned.eyes)
+    aligned.follow(np.clip(image * np.linspace(0.9, 1.05, len(image))[:, None], 0, 255).astype(np.uint8))
+    assert np.abs(np.array(aligned.eyes) - before).max() < 0.3
+
+
+@pytest.mark.parametrize("region", ["brow_left", "mouth_right"])
+def test_a_movement_of_a_made_face_is_found(region: str) -> None:
+    movement = Movement(region, 1.0, 1.1, 1.25, 0.02, (0, -1))
+    script = replace(write_script(7, seconds=2.4, moving=False), movements=(movement,))
+    script = replace(script, speech=(), turns=(), nods=(), blinks=(Span(1.7, 1.9, 1.0),))
+    (found,) = clip(script)
+    assert found.region == region
+    assert overlap(movement, found) > 0.5
+
+
+def test_another_face_at_the_place_is_lost_or_elsewhere() -> None:
+    script = Script(5, 1.0, 80.0, ())
+    renderer = Renderer(built_in(5), script)
+    spotter = Spotter(renderer.eyes(0.0))
+    spotter.step(renderer.frame(0.0), 0.0)
+    assert not spotter.elsewhere(renderer.eyes(0.0))
+    (x0, y0), (x1, y1) = renderer.eyes(0.0)
+    assert spotter.elsewhere(((x0 + 60, y0), (x1 + 60, y1)))
+    noise = np.random.default_rng(0).integers(0, 255, (renderer.size[1], renderer.size[0]), np.uint8)
+    assert spotter.step(noise, 0.1) is None
+
+
+def test_a_face_that_leaves_the_picture_is_lost() -> None:
+    spotter = Spotter(((-50.0, 10.0), (10.0, 10.0)))
+    assert spotter.step(np.zeros((60, 60), np.uint8), 0.0) is None
+
+
+@pytest.mark.quiet_clock
+def test_a_picture_costs_at_most_2_ms() -> None:
+    script = replace(write_script(8, seconds=2.0, moving=False), eye_distance=160.0)
+    renderer = Renderer(built_in(8), script)
+    pictures = [cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) for _, image in renderer.frames(FPS)]
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        spotter = Spotter(renderer.eyes(0.0))
+        costs = []
+        for number, image in enumerate(pictures):
+            began = time.thread_time()
+            spotter.step(image, number / FPS)
+            costs.append(time.thread_time() - began)
+    finally:
+        cv2.setNumThreads(threads)
+    assert np.mean(costs[len(costs) // 2 :]) < 2e-3

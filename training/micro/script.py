@@ -1,0 +1,162 @@
+"""What happens in a made clip: the movements, which are its truth, and all that disturbs their spotting."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from edge.analysis.micro.regions import REGIONS
+
+BRIEF_S = 0.08, 0.5  # onset to offset
+AMPLITUDE = 0.005, 0.03  # of the eye distance, at a region's centre
+EYE_DISTANCE = 60.0, 160.0  # pixels
+MOUTH = frozenset({"mouth_left", "mouth_right", "chin"})  # what speaking moves, too
+APART_S = 0.45  # between speaking and a movement of what speaks; and between two movements
+
+# Directions (x, y) in which a region is moved; a right one's are a left one's mirror image.
+_WAYS = {
+    "brow_left": ((0, -1), (0, 1), (0.7, 0.7)),
+    "nose": ((0, -1),),
+    "mouth_left": ((-0.7, -0.7), (-0.3, 0.95), (-1, 0)),
+    "chin": ((0, -1),),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """A region's centre goes *amplitude* eye distances along *way* and comes back; times in s of the clip."""
+
+    region: str
+    onset: float
+    apex: float
+    offset: float
+    amplitude: float
+    way: tuple[float, float]
+
+    def size(self, at: float) -> float:
+        """How far it has gone at *at* s, 0..1 of its amplitude."""
+        if not self.onset < at < self.offset:
+            return 0.0
+        if at <= self.apex:
+            return ease((at - self.onset) / (self.apex - self.onset))
+        return ease((self.offset - at) / (self.offset - self.apex))
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A blink, or a head's turn, or speech; *size* in what it is measured in."""
+
+    start: float
+    end: float
+    size: float
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A clip. Sizes of motion in eye distances, angles in radians, light in shares, noise in grey levels."""
+
+    seed: int
+    seconds: float
+    eye_distance: float
+    movements: tuple[Movement, ...]
+    blinks: tuple[Span, ...] = ()
+    speech: tuple[Span, ...] = ()
+    turns: tuple[Span, ...] = ()  # sideways
+    nods: tuple[Span, ...] = ()
+    drift: float = 0.0
+    flicker: float = 0.0
+    noise: float = 0.0
+
+    def truth(self) -> dict[str, Any]:
+        """What the clip shows, for JSON."""
+        return asdict(self)
+
+
+def ease(share: float) -> float:
+    """0..1 to 0..1 without a jolt at either end."""
+    share = min(max(share, 0.0), 1.0)
+    return share * share * (3 - 2 * share)
+
+
+def write_script(
+    seed: int,
+    *,
+    seconds: float = 4.0,
+    moving: bool = True,
+    amplitude: tuple[float, float] = AMPLITUDE,
+    nuisances: bool = True,
+    region: str | None = None,
+) -> Script:
+    """A clip by *seed*: with one or two movements or none, *amplitude* (least, most) of the eye distance.
+
+    With *nuisances* all of them at once: drift, turns, nods, blinks, speech, flicker, noise; without, a
+    little noise.
+    """
+    rng = np.random.default_rng((seed, 2))
+    distance = float(rng.uniform(*EYE_DISTANCE))
+    speech = blinks = turns = nods = ()
+    if nuisances:
+        speech = _spans(rng, seconds, rng.integers(0, 2), (0.7, 1.6), (0.01, 0.04))
+        blinks = _spans(rng, seconds, rng.integers(0, 3), (0.12, 0.35), (0.8, 1.0))
+        turns = _spans(rng, seconds, rng.integers(0, 2), (0.5, 1.2), (0.03, 0.15), signed=True)
+        nods = _spans(rng, seconds, rng.integers(0, 2), (0.5, 1.2), (0.02, 0.08), signed=True)
+    movements: list[Movement] = []
+    for _ in range(int(rng.integers(1, 3)) if moving else 0):
+        movement = _movement(rng, seconds, amplitude, region)
+        if all(_fits(movement, other) for other in movements) and _is_seen(movement, speech):
+            movements.append(movement)
+    while moving and not movements:
+        movement = _movement(rng, seconds, amplitude, region)
+        if _is_seen(movement, speech):
+            movements.append(movement)
+    return Script(
+        seed, seconds, distance, tuple(sorted(movements, key=lambda it: it.onset)),
+        blinks, speech, turns, nods,
+        drift=float(rng.uniform(0.01, 0.05)) if nuisances else 0.0,
+        flicker=float(rng.uniform(0.0, 0.03)) if nuisances else 0.0,
+        noise=float(rng.uniform(1.0, 2.5)) if nuisances else 0.5,
+    )  # fmt: skip
+
+
+def _movement(
+    rng: np.random.Generator, seconds: float, amplitude: tuple[float, float], region: str | None
+) -> Movement:
+    name = region or str(rng.choice(list(REGIONS)))
+    length = float(math.exp(rng.uniform(*np.log(BRIEF_S))))
+    onset = float(rng.uniform(0.7, seconds - 0.7 - length))
+    apex = onset + length * float(rng.uniform(0.3, 0.6))
+    left = name.replace("right", "left")
+    x, y = _WAYS[left][int(rng.integers(len(_WAYS[left])))]
+    size = float(math.exp(rng.uniform(*np.log(amplitude))))
+    return Movement(name, onset, apex, onset + length, size, (-x if name.endswith("right") else x, y))
+
+
+def _is_seen(movement: Movement, speech: tuple[Span, ...]) -> bool:
+    """Whether it is a movement of its own: who speaks moves the mouth by much more, again and again."""
+    return movement.region not in MOUTH or all(
+        movement.offset + APART_S < span.start or span.end + APART_S < movement.onset for span in speech
+    )
+
+
+def _fits(movement: Movement, other: Movement) -> bool:
+    return movement.offset + APART_S < other.onset or other.offset + APART_S < movement.onset
+
+
+def _spans(
+    rng: np.random.Generator,
+    seconds: float,
+    count: int,
+    lengths: tuple[float, float],
+    sizes: tuple[float, float],
+    *,
+    signed: bool = False,
+) -> tuple[Span, ...]:
+    spans = []
+    for _ in range(count):
+        length, size = float(rng.uniform(*lengths)), float(rng.uniform(*sizes))
+        start = float(rng.uniform(0.0, max(seconds - length, 0.01)))
+        spans.append(Span(start, start + length, size * (float(rng.choice((-1, 1))) if signed else 1.0)))
+    return tuple(sorted(spans, key=lambda it: it.start))
