@@ -71,9 +71,8 @@ def test_another_size_is_movement() -> None:
     assert analysed([small, small, large, large[:40, :48], large[:1, :1]]) == [0, 2, 3, 4]
 
 
-def test_where_movement_never_ends_it_is_hardly_looked_for_and_the_end_is_seen_within_five_seconds(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def looks_of(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by one with each thumbnail that is made from now on."""
     looks: list[int] = []
     whole = motion.thumbnail
 
@@ -81,14 +80,34 @@ def test_where_movement_never_ends_it_is_hardly_looked_for_and_the_end_is_seen_w
         looks.append(0)
         return whole(image)
 
-    gate = MotionGate()
     monkeypatch.setattr("edge.analysis.motion.thumbnail", thumbnail)
+    return looks
+
+
+def test_where_movement_never_ends_it_is_hardly_looked_for_and_the_end_is_seen_within_twenty_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks = looks_of(monkeypatch)
+    gate = MotionGate()
     wide = np.hstack([scene(), scene()[:, ::-1]])
     moving = [noisy(wide[:, 80 * n : 80 * n + 640], n) for n in range(8)]
-    assert all(gate.moved(moving[n % 8], n / 10) for n in range(600))
-    assert len(looks) <= 0.05 * 600
-    still = [gate.moved(noisy(scene(), n), 60 + n / 10) for n in range(200)]
-    assert sum(still[:52]) >= sum(still) - 14  # from then on once in eleven frames
+    assert all(gate.moved(moving[n % 8], n / 10) for n in range(1200))
+    assert len(looks) <= 0.02 * 1200
+    still = [gate.moved(noisy(scene(), n), 120 + n / 10) for n in range(400)]
+    assert sum(still) <= 201 + 20  # from then on once in eleven frames
+
+
+@pytest.mark.parametrize("seldom", [False, True])
+def test_where_a_look_can_spare_nothing_it_is_hardly_taken(
+    seldom: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = looks_of(monkeypatch)
+    gate = MotionGate()
+    pictures = [noisy(scene(), n) for n in range(20)]
+    for n in range(1200):  # nothing moves, but each picture is late, or each second one settles nothing
+        taken, unsettled = (2.0 * n, False) if seldom else (n / 10, bool(n % 2))
+        assert gate.moved(pictures[n % 20], taken, unsettled=unsettled)
+    assert len(looks) <= 0.02 * 1200
 
 
 def test_what_is_compared_is_the_last_analysed_picture_and_nothing_while_all_are(
@@ -98,11 +117,12 @@ def test_what_is_compared_is_the_last_analysed_picture_and_nothing_while_all_are
     there[200:300, 300:400] = 160
     gate = MotionGate()
     assert gate.moved(empty, 0.0)
-    assert gate.moved(there, 0.1, unsettled=True)
-    assert gate.moved(empty, 0.2)  # as at first, but there was somebody meanwhile
-    assert not gate.moved(empty, 0.3)
+    assert not gate.moved(empty, 0.1)
+    assert gate.moved(there, 0.2, unsettled=True)
+    assert gate.moved(empty, 0.3)  # as at first, but there was somebody meanwhile
+    assert not gate.moved(empty, 0.4)
     monkeypatch.setattr("edge.analysis.motion.thumbnail", pytest.fail)
-    assert all(gate.moved(there, n / 10, unsettled=True) for n in range(4, 20))
+    assert all(gate.moved(there, n / 10, unsettled=True) for n in range(5, 20))
 
 
 class Counting:

@@ -11,9 +11,10 @@ from edge.types import Floats, Image
 # At 10 frames a second every eleventh is analysed whatever happens, which is 9 % of the calls: what moves
 # too little or too slowly to be seen here waits no longer.
 REFRESH_S = 1.05
-# After movement everything is analysed for so long without another look, doubled up to the second while each
-# look finds more of it: where movement never ends, looking must not cost what it can never save.
-LINGER_S = 0.5, 5.0
+# After a look that spared nothing so many frames are analysed without another, twice as many after each
+# further one, up to the second: a look costs up to a fifth of what ssd takes for an empty picture, and where
+# movement never ends (or frames come seldom, or faces never settle) it must not cost what it cannot save.
+LINGER = 5, 200
 
 # Cells on the longer side: the smallest face (detector.min_face = 0.08) covers about 4 x 4 of them.
 _CELLS = 48
@@ -31,8 +32,9 @@ class MotionGate:
     def __init__(self) -> None:
         self._reference: Floats | None = None  # None: there is none of the last analysed picture
         self._analysed = 0.0  # when the reference was taken, monotonic s
-        self._lingers_until = 0.0  # monotonic s
-        self._linger_s = LINGER_S[0]  # after the next movement
+        self._spared = False  # the reference, or one that it renewed, has spared a frame
+        self._lingers = 0  # frames still to be analysed without a look
+        self._linger = LINGER[0]  # the next time
 
     def moved(self, image: Image, taken: float, *, unsettled: bool = False) -> bool:
         """Whether *image* is to be analysed: something moved, the last time is long ago, or *unsettled*.
@@ -40,21 +42,35 @@ class MotionGate:
         *taken* in seconds, never falling. Whether True or False: the next ones are compared with the last
         one that was analysed.
         """
-        if unsettled or taken < self._lingers_until:
+        if self._lingers:
+            self._lingers -= 1
+            return True
+        before = self._reference
+        if unsettled:
+            if before is not None and not self._spared:
+                self._back_off()
             self._reference = None
             return True
-        before, cells = self._reference, thumbnail(image)
-        if before is not None and (before.shape != cells.shape or differs(before, cells)):
-            self._reference = None
-            self._lingers_until = taken + self._linger_s
-            self._linger_s = min(2 * self._linger_s, LINGER_S[1])
+        cells = thumbnail(image)
+        if before is None:
+            self._reference, self._analysed, self._spared = cells, taken, False
             return True
-        if before is not None:
-            self._linger_s = LINGER_S[0]
-            if taken - self._analysed < REFRESH_S:
-                return False
+        if before.shape != cells.shape or differs(before, cells):
+            self._back_off()
+            return True
+        if taken - self._analysed < REFRESH_S:
+            self._spared, self._linger = True, LINGER[0]
+            return False
+        if not self._spared:  # frames come further apart than that
+            self._back_off()
+            return True
         self._reference, self._analysed = cells, taken
         return True
+
+    def _back_off(self) -> None:
+        self._reference = None
+        self._lingers = self._linger
+        self._linger = min(2 * self._linger, LINGER[1])
 
 
 def thumbnail(image: Image) -> Floats:
