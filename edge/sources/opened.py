@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
+from functools import cached_property
 
 import av
 from av.packet import Packet
@@ -66,7 +67,7 @@ class Opened:
         duration = self._container.duration
         return duration / av.time_base if duration and duration > 0 else None
 
-    @property
+    @cached_property  # its fractions take longer than a small picture's luma
     def period(self) -> float:
         """Seconds from one picture to the next as the container says, 1/25 where it does not."""
         rate = self._rate or self._stream.guessed_rate

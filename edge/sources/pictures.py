@@ -9,6 +9,7 @@ import av
 import cv2
 import numpy as np
 from av.sidedata.sidedata import Type
+from av.video.plane import VideoPlane
 from av.video.reformatter import ColorRange
 
 from edge.types import Image
@@ -54,17 +55,16 @@ class Pictures:
 def _flat(frame: av.VideoFrame) -> Image:
     name = frame.format.name
     if name in _LUMA_FIRST or name in _FULL_RANGE:
-        plane = frame.planes[0]
-        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
-        luma = rows[: frame.height, : frame.width]
+        plane: Any = VideoPlane(frame, 0)  # frame.planes makes all of them, each time
+        luma: Image = np.ndarray((frame.height, frame.width), np.uint8, plane, 0, (plane.line_size, 1))
         full = frame.color_range == ColorRange.JPEG or (
             name in _FULL_RANGE and frame.color_range != ColorRange.MPEG
         )
         if full:
             return luma.copy()  # FFmpeg uses its buffers again
-        # At 1080p in half the time of a table; both steps clip.
-        light: Any = cv2.subtract(luma, _BLACK)  # type: ignore[call-overload]
-        return np.asarray(cv2.convertScaleAbs(light, light, _STRETCH), np.uint8)
+        # One pass, which clips: half of a table's time.
+        stretched: Any = cv2.addWeighted(luma, _STRETCH, luma, 0.0, -_BLACK * _STRETCH)
+        return np.asarray(stretched, np.uint8)
     if frame.format.is_rgb or name == "pal8":
         given = name if name in _TO_LUMA else "bgr24"
         return np.asarray(cv2.cvtColor(frame.to_ndarray(format=given), _TO_LUMA[given]), np.uint8)
