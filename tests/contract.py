@@ -20,6 +20,7 @@ from edge.node.reload import MAX_ERROR
 from edge.types import LABELS, Box, Event, Face, Message, Track
 from tests.fakes import frame
 from tests.home_assistant_rules import entities
+from tests.sink import node_status
 
 MAX_BYTES = 2048
 NOON = 1772366400.123
@@ -113,7 +114,7 @@ def extremes() -> Iterator[Message]:
     )
     for name, value in (("enabled", "OFF"), ("min_confidence", "0.123"), ("hold", "59.999")):
         yield messages.switch(TOPICS, CAMERA, name, value)
-    yield messages.node_status(TOPICS, True)
+    yield node_status(TOPICS, True)
     for command in COMMANDS:
         body = {"status": "error", "error": "e" * MAX_ERROR_BYTES, "transaction": "t" * 128}
         yield messages.response(TOPICS, command, body)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 
+from edge.contract.messages import Topics
 from edge.mqtt.broker import Broker
 from edge.mqtt.client import MqttSink
 from edge.types import Message
@@ -30,6 +31,11 @@ def sink(port: int, **keywords: object) -> Iterator[MqttSink]:
         yield publishing
     finally:
         publishing.stop()
+
+
+def node_status(topics: Topics, online: bool) -> Message:
+    """As a sink publishes it of itself."""
+    return Message(topics.of("status"), b"online" if online else b"offline", qos=1, retain=True)
 
 
 def state(payload: bytes, topic: str = "p/n/hall/state") -> Message:

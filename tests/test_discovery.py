@@ -19,6 +19,7 @@ from edge.homeassistant import discovery
 from edge.mqtt.limits import packet_bytes
 from edge.types import LABELS, Box, Event, Face, Frame, Message, Track
 from tests.home_assistant_rules import Config, entities
+from tests.sink import node_status
 
 TOPICS = Topics("emotion-edge", "kitchen-pi")
 CAMERAS = ("hall", "front-door")  # the second would be a difference in a template
@@ -54,7 +55,7 @@ def track(emotion: str, scores: tuple[float, ...]) -> Track:
 def sent() -> Iterator[Message]:
     """Every kind of message that the daemon sends, at its ends."""
     for online in (True, False):
-        yield messages.node_status(TOPICS, online)
+        yield node_status(TOPICS, online)
     yield messages.info(
         TOPICS,
         Info("0.1.0", "edge-s 1", "ab12", True, LABELS, "litert 2.3.0, cpu", "auto", "haar", "auto", CAMERAS),

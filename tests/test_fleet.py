@@ -25,6 +25,7 @@ from tests import chaos, many_nodes
 from tests.broker import Mosquitto, Subscriber, broker, eventually, free_port, server, subscriber  # noqa: F401
 from tests.passwords import password_file
 from tests.process import Process, environment
+from tests.sink import node_status
 
 NOON = 1772366400.0
 PREFIX = "emotion-edge"
@@ -278,7 +279,7 @@ def full(topics: Topics) -> list[Message]:
     )
     cameras, waiting = dict.fromkeys(about.cameras, camera), MqttHealth(queued=2, outbox=OutboxHealth(7))
     return [
-        messages.node_status(topics, True),
+        node_status(topics, True),
         messages.info(topics, about, NOON),
         messages.health(topics, Health(60, 100, 51.66, cameras=cameras, mqtt=waiting), NOON),
         messages.camera_status(topics, "hall", "online"),
@@ -287,7 +288,7 @@ def full(topics: Topics) -> list[Message]:
 
 
 def test_a_table_has_a_line_for_each_camera() -> None:
-    bare = messages.node_status(Topics(PREFIX, "attic"), False)
+    bare = node_status(Topics(PREFIX, "attic"), False)
     assert table(gathered(*full(Topics(PREFIX, "kitchen-pi")), bare).rows(NOON + 12)).splitlines() == [
         "NODE        STATUS   VERSION  MODEL    RUNTIME  CAMERAS              TEMP   QUEUE  HEALTH",
         "attic       offline                                                                never",
@@ -316,7 +317,7 @@ def test_a_node_whose_retained_messages_were_deleted_is_gone() -> None:
 )  # fmt: skip
 def test_nonsense_on_a_topic_harms_nobody(payload: bytes) -> None:
     topics = Topics(PREFIX, "attic")
-    status = messages.node_status(topics, True)
+    status = node_status(topics, True)
     found = gathered(status, *(Message(topics.of(it), payload) for it in ("info", "health")))
     (row,) = found.rows(NOON)
     assert (row.status, row.version, row.model, row.cameras, row.outbox) == ("online", None, None, (), None)

@@ -41,12 +41,6 @@ def test_a_timestamp_is_utc_with_milliseconds_and_an_offset() -> None:
     assert messages.timestamp(1772366400.0) == "2026-03-01T12:00:00.000+00:00"
 
 
-def test_node_status() -> None:
-    topic = "emotion-edge/kitchen-pi/status"
-    assert messages.node_status(TOPICS, True) == Message(topic, b"online", qos=1, retain=True)
-    assert messages.node_status(TOPICS, False) == Message(topic, b"offline", qos=1, retain=True)
-
-
 def test_camera_status() -> None:
     assert messages.camera_status(TOPICS, "hall", "stale") == Message(
         "emotion-edge/kitchen-pi/hall/status", b"stale", qos=1, retain=True

@@ -101,11 +101,6 @@ class Health:
     runtime: RuntimeHealth = RuntimeHealth()
 
 
-def node_status(topics: Topics, online: bool) -> Message:
-    """Whether the daemon runs; the offline one is also the last will."""
-    return Message(topics.of("status"), b"online" if online else b"offline", qos=1, retain=True)
-
-
 def camera_status(topics: Topics, camera: str, status: CameraStatus) -> Message:
     return Message(topics.of(camera, "status"), status.encode(), qos=1, retain=True)
 
