@@ -1,19 +1,14 @@
 """Faults, and what they cost: each function brings one about and gives what it measured.
 
 Rows of RELIABILITY's table. tests/test_chaos.py runs them in short, tests/soak.py with the full counts;
-the figures and their limits are the same. Brokers, sockets, processes and disks are real.
-"""
+the figures and their limits are the same. Brokers, sockets, processes and disks are real."""
 
 from __future__ import annotations
 
 import json
-import random
-import shutil
-import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
-from datetime import datetime
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +22,10 @@ from tests.publisher import FILE, Feeder, start_publisher
 from tests.sink import idle_sink
 
 LOG, EVENT = "p/n/hall/log", "p/n/hall/event"
+
+
 MIB = 2**20
+
 
 Id = tuple[str, int]  # boot, sequence
 
@@ -235,175 +233,3 @@ def replay(port: int, folder: Path) -> None:
     with publishing(port, folder, 0, retry_s=(0.1, 0.3)) as (sink, _):
         drained(sink, 120)
     time.sleep(1.0)  # from the broker to the recorder
-
-
-# Row 5: the daemon
-
-
-def killed(folder: Path, kills: int, seed: int = 1) -> list[Figure]:
-    """Row 5: SIGKILL at random moments, over a network that is cut or swallows everything half the time."""
-    chance = random.Random(seed)
-    missing = total = committed = most_again = 0
-    with (
-        running(folder) as mosquitto,
-        Proxy(mosquitto.port) as network,
-        subscriber(mosquitto.port, LOG) as listening,
-    ):
-        heard_before: set[Id] = set()
-        boots: dict[str, int] = {}  # boot -> the last number that was committed when it was killed
-        for _ in range(kills):
-            mark = len(listening.messages)
-            publisher = start_publisher(network.port, folder)
-            assert publisher.stdout is not None
-            boot = publisher.stdout.readline().decode().strip()
-            for _ in range(chance.randint(1, 3)):
-                match chance.choice(("flow", "swallow", "cut")):
-                    case "swallow":
-                        network.swallow()
-                    case "cut":
-                        network.flow()
-                        network.cut(reset=True)
-                    case _:
-                        network.flow()
-                time.sleep(chance.uniform(0.05, 0.8))
-            publisher.kill()
-            publisher.wait()
-            publisher.stdout.close()
-            kept = committed_in(folder)
-            committed = max(committed, len(kept))
-            boots[boot] = max((number for it, number in kept if it == boot), default=0)
-            network.flow()
-            time.sleep(0.05)
-            heard = ids(listening)
-            most_again = max(most_again, sum(it in heard_before for it in heard[mark:]))
-            heard_before |= set(heard)
-        mark = len(listening.messages)
-        replay(mosquitto.port, folder)
-        heard = ids(listening)
-        most_again = max(most_again, sum(it in heard_before for it in heard[mark:]))
-        for boot, last in boots.items():
-            told = {number for it, number in heard if it == boot}
-            last = max(last, *told, 0)
-            missing += last - len(told)
-            total += last
-    print(f"{kills} kills, {total} events, up to {committed} of them waiting, {duplicates(heard)} sent twice")
-    return [
-        Figure("5", f"lost of {total} events up to the last committed", missing, 0),
-        Figure("5", "most sent again after a kill", most_again, 20),
-        Figure("5", "order inversions", inversions(heard), 0),
-    ]
-
-
-def committed_in(folder: Path) -> list[Id]:
-    """What the files of a dead daemon hold; read from a copy, so that theirs stay as they were left."""
-    copy = folder / "copy"
-    shutil.rmtree(copy, ignore_errors=True)
-    copy.mkdir()
-    for path in folder.glob(f"{FILE}*"):
-        shutil.copy(path, copy)
-    with closing(sqlite3.connect(copy / FILE)) as connection:
-        try:
-            rows = connection.execute("SELECT payload FROM messages ORDER BY number").fetchall()
-        except sqlite3.OperationalError:  # killed before there was a table
-            return []
-    return [id_of(payload) for (payload,) in rows]
-
-
-# Rows 6 and 7: a backlog
-
-
-def backlog(folder: Path, rows: int, extra: int = 500) -> list[Figure]:
-    """Rows 6 and 7: *extra* events more than may wait happen offline; then all is sent beside live ones."""
-    port = free_port()
-    outbox = Outbox(folder / FILE, max_rows=rows)
-    with publishing(port, folder, 0, outbox=outbox, retry_s=(0.2, 0.5)) as (_, earlier):
-        for _ in range(rows + extra):
-            earlier.tell()
-    after_restart = Outbox(folder / FILE, max_rows=rows + 1000)  # so that no live event costs another one
-    dropped = after_restart.health().dropped
-    with (
-        running(folder) as mosquitto,
-        subscriber(mosquitto.port, "p/n/hall/+") as listening,
-        publishing(mosquitto.port, folder, 10, outbox=after_restart) as (sink, live),
-    ):
-        drained_by = time.monotonic() + 30 + rows / 100
-        assert eventually(lambda: len(set(ids(listening))) >= rows, drained_by - time.monotonic())
-        live.stop()
-        drained(sink, 30)
-        assert eventually(lambda: lost(ids(listening), live.boot, live.count) == 0)
-        heard, events = ids(listening), ids(listening, EVENT)
-        told = list(zip(listening.messages, listening.times, strict=False))
-        counted = sink.health().outbox.dropped
-    oldest = [number for boot, number in heard if boot == earlier.boot]
-    log_times = [when for (topic, _, _), when in told if topic == LOG]
-    ages = sorted(
-        when - datetime.fromisoformat(json.loads(payload)["ts"]).timestamp()
-        for (topic, payload, _), when in told
-        if topic == EVENT
-    )
-    replayed = [json.loads(payload)["replayed"] for (topic, payload, _), _ in told if topic == LOG][:rows]
-    return [
-        Figure("6", f"messages dropped beside the {extra} oldest", abs(dropped - extra), 0),
-        Figure("6", "of the count, lost by a restart", abs(counted - extra), 0),
-        Figure("6", "first one sent is not the oldest kept", abs(oldest[0] - (extra + 1)), 0),
-        Figure("6", f"lost of the {rows} kept", rows - len(set(oldest)), 0),
-        Figure("7", "most sent a second, of any three", busiest(log_times, 3.0), 200),
-        Figure("7", "p95 of a live event's age in s", ages[int(0.95 * len(ages))], 2),
-        Figure("7", "of the backlog on event", sum(boot == earlier.boot for boot, _ in events), 0),
-        Figure("7", "of the backlog not marked as replayed", replayed.count(False), 0),
-        Figure("7", "order inversions", inversions(heard), 0),
-        Figure("7", "sent twice", duplicates(heard), 0),
-    ]
-
-
-def busiest(times: Sequence[float], seconds: float) -> float:
-    """Most of *times* (sorted) a second, over any *seconds*: one that is too short counts what lagged."""
-    start = most = 0
-    for end, when in enumerate(times):
-        while when - times[start] > seconds:
-            start += 1
-        most = max(most, end - start + 1)
-    return most / seconds
-
-
-# Row 16: the clock
-
-
-def clock_jumps(folder: Path, events_s: float) -> list[Figure]:
-    """Row 16: the wall clock is 0, +10 and -10 years off in turn, offline, over a restart and online."""
-    rate = 50
-    with running(folder) as mosquitto, subscriber(mosquitto.port, LOG) as listening:
-        busy = 0.0
-        count: dict[str, int] = {}
-        for port in (free_port(), free_port(), mosquitto.port):
-            publisher = start_publisher(port, folder, "--jump", "--rate", str(rate))
-            assert publisher.stdout is not None
-            boot = publisher.stdout.readline().decode().strip()
-            try:
-                process = psutil.Process(publisher.pid)
-                began, before = time.monotonic(), process.cpu_times()
-                time.sleep(events_s)
-                after = process.cpu_times()
-                used = after.user + after.system - before.user - before.system
-                busy = max(busy, used / (time.monotonic() - began))
-                publisher.terminate()
-                publisher.wait(10)
-            finally:
-                publisher.kill()
-                publisher.wait()
-                publisher.stdout.close()
-            count[boot] = max((number for it, number in committed_in(folder) if it == boot), default=0)
-        replay(mosquitto.port, folder)
-        heard = ids(listening)
-        with closing(sqlite3.connect(folder / FILE)) as file:
-            ((dropped,),) = file.execute("SELECT value FROM facts WHERE name = 'dropped'").fetchall()
-    for boot, number in heard:
-        count[boot] = max(count[boot], number)
-    return [
-        Figure("16", "expired", dropped, 0),
-        Figure("16", f"lost of {sum(count.values())} events",
-               sum(lost(heard, boot, last) for boot, last in count.items()), 0),
-        Figure("16", "order inversions", inversions(heard), 0),
-        Figure("16", "boots out of order", [*dict.fromkeys(boot for boot, _ in heard)] != [*count], 0),
-        Figure("16", "share of a core", busy, 0.6),
-    ]  # fmt: skip

@@ -16,7 +16,17 @@ from pathlib import Path
 
 import pytest
 
-from tests import chaos, chaos_cameras, chaos_daemon, damaged_models, gate_cost, hostile, many_nodes, quota
+from tests import (
+    chaos,
+    chaos_cameras,
+    chaos_daemon,
+    chaos_outbox,
+    damaged_models,
+    gate_cost,
+    hostile,
+    many_nodes,
+    quota,
+)
 from tests.chaos import Figure
 
 Fault = Callable[[Path], list[Figure]]
@@ -27,8 +37,8 @@ SHORT: Mapping[str, Fault] = {
     "2": lambda folder: chaos.broker_frozen(folder, keepalive_s=5),
     "3": lambda folder: chaos_daemon.silent_broker(seconds=5),
     "4": lambda folder: chaos.bad_network(folder, bad_s=20),
-    "5": lambda folder: chaos.killed(folder, kills=20),
-    "6+7": lambda folder: chaos.backlog(folder, rows=2000),
+    "5": lambda folder: chaos_outbox.killed(folder, kills=20),
+    "6+7": lambda folder: chaos_outbox.backlog(folder, rows=2000),
     "8": lambda folder: chaos_daemon.disk_full(folder / "1") + chaos_daemon.disk_silent(folder / "2"),
     "9": chaos_daemon.corrupt_file,
     "10": lambda folder: (
@@ -37,7 +47,7 @@ SHORT: Mapping[str, Fault] = {
     "11": lambda folder: chaos_cameras.cut(100),
     "12": chaos_cameras.unplugged,
     "13": chaos_cameras.lying,
-    "16": lambda folder: chaos.clock_jumps(folder, events_s=5),
+    "16": lambda folder: chaos_outbox.clock_jumps(folder, events_s=5),
     "17": lambda folder: damaged_models.damaged(folder, mutants=200),
     "19": lambda folder: hostile.flooded(folder, 2_000),
     "22": lambda folder: chaos_daemon.soak(folder, frames=6000, broker_cycles=10, camera_cycles=10),
@@ -52,9 +62,9 @@ FULL: Mapping[str, Fault] = {
     "2": lambda folder: chaos.broker_frozen(folder, keepalive_s=15),
     "3": lambda folder: chaos_daemon.silent_broker(seconds=20),
     "4": lambda folder: chaos.bad_network(folder, bad_s=120),
-    "5": lambda folder: chaos.killed(folder, kills=200),
-    "6+7": lambda folder: chaos.backlog(folder, rows=10_000),
-    "16": lambda folder: chaos.clock_jumps(folder, events_s=30),
+    "5": lambda folder: chaos_outbox.killed(folder, kills=200),
+    "6+7": lambda folder: chaos_outbox.backlog(folder, rows=10_000),
+    "16": lambda folder: chaos_outbox.clock_jumps(folder, events_s=30),
     "17": lambda folder: damaged_models.damaged(folder, mutants=2_000),
     "19": lambda folder: hostile.flooded(folder, 10_000),
     "22": lambda folder: chaos_daemon.soak(folder, frames=100_000, broker_cycles=500, camera_cycles=500),

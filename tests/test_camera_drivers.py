@@ -17,8 +17,8 @@ from edge.sources import describe_cameras, open_source
 from edge.sources.capture import Capture, Slots
 from edge.sources.v4l2 import Camera, capture_devices, is_capture, picture
 from edge.types import EdgeError
+from tests.captures import Story, until
 from tests.fake_drivers import FakeDriver, FakePicamera2
-from tests.test_capture import Story, until
 
 
 def test_a_video_device_that_is_missing_is_told(tmp_path: Path) -> None:

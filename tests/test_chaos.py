@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import chaos, chaos_cameras, chaos_daemon, damaged_models, quota
+from tests import chaos, chaos_cameras, chaos_daemon, chaos_outbox, damaged_models, quota
 
 
 def test_a_broker_that_is_killed_costs_no_event(tmp_path: Path) -> None:
@@ -22,15 +22,15 @@ def test_a_slow_network_that_resets_connections_costs_no_event(tmp_path: Path) -
 
 
 def test_a_daemon_that_is_killed_again_and_again_loses_nothing_it_committed(tmp_path: Path) -> None:
-    chaos.check(chaos.killed(tmp_path, kills=6))
+    chaos.check(chaos_outbox.killed(tmp_path, kills=6))
 
 
 def test_a_backlog_drops_its_oldest_and_is_sent_beside_live_events(tmp_path: Path) -> None:
-    chaos.check(chaos.backlog(tmp_path, rows=700))
+    chaos.check(chaos_outbox.backlog(tmp_path, rows=700))
 
 
 def test_a_clock_that_jumps_ten_years_costs_no_event(tmp_path: Path) -> None:
-    chaos.check(chaos.clock_jumps(tmp_path, events_s=0.5))
+    chaos.check(chaos_outbox.clock_jumps(tmp_path, events_s=0.5))
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # paho leaves closing a failed handshake to Python

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import threading
 import time
@@ -16,40 +15,14 @@ import pytest
 
 from edge.sources import open_source, source_kind, v4l2
 from edge.sources.images import Images
-from edge.sources.pace import RateLimit
 from edge.sources.portraits import Portraits
 from edge.sources.video import open_file
 from edge.types import EdgeError, EndOfStreamError, Source
+from tests.clips import drawn, exhaust, keeps_pace, number, video
 from tests.fake_drivers import FakeDriver, FakePicamera2
 from tests.fakes import RtspCamera, StreamServer
 
-
-def drawn(n: int) -> np.ndarray:
-    """A picture that tells its number: n bright columns of 8 pixels."""
-    image = np.zeros((48, 64, 3), np.uint8)
-    image[:, : 8 * n] = 255
-    return image
-
-
-def number(image: np.ndarray) -> int:
-    row = image[24] if image.ndim == 2 else image[24].mean(axis=-1)
-    return round(float((row > 128).sum()) / 8)
-
-
-def exhaust(source: Source) -> None:
-    while True:
-        source.read()
-
-
-@pytest.fixture
-def video(tmp_path: Path) -> Path:
-    """Eight pictures, 20 a second."""
-    path = tmp_path / "clip:1.avi"  # a colon, which FFmpeg would take for a protocol
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 20, (64, 48))
-    for n in range(1, 9):
-        writer.write(drawn(n))
-    writer.release()
-    return path
+__all__ = ["video"]  # a fixture
 
 
 @pytest.fixture
@@ -179,109 +152,6 @@ def test_every_source_lets_its_reader_go_when_another_interrupts_it(opened: Call
     reader.join()
 
 
-def keeps_pace(play: Callable[[], None], seconds: float) -> None:
-    """*play* never takes much less than *seconds*, and at the best of five times not much more."""
-    for _ in range(5):
-        began = time.monotonic()
-        play()
-        took = time.monotonic() - began
-        assert took > seconds - 0.1
-        if took < seconds + 0.1:
-            return
-    pytest.fail(f"{took:.2f} s for what lasts {seconds} s")
-
-
-@pytest.mark.quiet_clock
-def test_a_video_plays_once_at_its_own_pace(video: Path) -> None:
-    def play() -> None:
-        source = open_file(video)
-        assert [number(source.read()) for _ in range(8)] == [1, 2, 3, 4, 5, 6, 7, 8]
-        with pytest.raises(EndOfStreamError):  # the last picture has its time too
-            source.read()
-        source.close()
-
-    keeps_pace(play, 0.4)
-
-
-@pytest.mark.quiet_clock
-def test_a_video_in_a_loop_begins_again_in_step(video: Path) -> None:
-    def play() -> None:
-        source = open_file(video, loop=True)
-        numbers = [number(source.read()) for _ in range(20)]
-        source.close()
-        assert numbers == [1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4]
-
-    keeps_pace(play, 0.95)
-
-
-@pytest.mark.quiet_clock
-def test_fps_leaves_out_pictures_and_keeps_the_pace(video: Path) -> None:
-    def play() -> None:
-        source = open_file(video, fps=10)
-        assert [number(source.read()) for _ in range(4)] == [1, 3, 5, 7]
-        source.close()
-
-    keeps_pace(play, 0.3)
-
-
-@pytest.mark.quiet_clock
-def test_unpaced_a_video_gives_each_picture_at_once(video: Path) -> None:
-    def play() -> None:
-        source = open_file(video, paced=False)
-        assert [number(source.read()) for _ in range(8)] == [1, 2, 3, 4, 5, 6, 7, 8]
-        source.close()
-
-    keeps_pace(play, 0.05)
-
-
-def test_a_slow_reader_misses_no_picture_of_a_video(video: Path) -> None:
-    source = open_file(video)
-    first = number(source.read())
-    time.sleep(0.3)
-    assert [first, *(number(source.read()) for _ in range(7))] == [1, 2, 3, 4, 5, 6, 7, 8]
-    source.close()
-
-
-def test_a_limit_of_ten_takes_ten_of_twentyfour_and_makes_up_for_no_gap() -> None:
-    limit = RateLimit(10)
-    assert sum(limit.passes(n / 24) for n in range(240)) == 100
-    assert limit.passes(20.0)
-    assert not limit.passes(20.05)
-    assert limit.passes(20.11)
-
-
-@pytest.mark.quiet_clock
-def test_an_animated_gif_is_a_video_with_its_own_timing(shared_data: Path) -> None:
-    def play() -> None:
-        source = open_source(str(shared_data / "videos/intel/face-demographics-walking-and-pause.gif"))
-        shapes = {source.read().shape for _ in range(13)}
-        source.close()
-        assert shapes == {(270, 480)}
-
-    keeps_pace(play, 1.0)  # 12 pictures at 80 to 90 ms
-
-
-def test_a_real_video_has_all_its_pictures(shared_data: Path) -> None:
-    source = open_source(str(shared_data / "videos/WolfgangLanger_Pexels.mp4"), paced=False)
-    shapes = {source.read().shape for _ in range(472)}
-    with pytest.raises(EndOfStreamError):
-        source.read()
-    source.close()
-    assert shapes == {(360, 640)}
-
-
-def test_a_file_that_is_no_video_is_told_in_one_line(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "cut.mp4"
-    path.write_bytes(b"\x00\x00\x00\x18ftypisom" + bytes(4000))
-    with pytest.raises(EdgeError, match=r"cut\.mp4: no video that FFmpeg can read$"):
-        open_source(str(path))
-    captured = capfd.readouterr()
-    assert captured.err == ""
-    assert captured.out == ""
-
-
 @pytest.mark.quiet_clock
 def test_a_folder_is_shown_by_name_and_ends(folder: Path) -> None:
     def show() -> None:
@@ -373,27 +243,6 @@ def test_a_stream_whose_sender_freezes_fails_within_five_seconds(server: StreamS
         exhaust(source)
     assert time.monotonic() - began < 15.0  # 5.2 measured; the machine may be busy
     source.close()
-
-
-def test_a_video_costs_little_memory_and_no_decoder_threads(tmp_path: Path) -> None:
-    path = tmp_path / "hd.mp4"
-    subprocess.run(
-        ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc=size=1920x1080:rate=24", "-t", "1",
-         "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", str(path)],
-        check=True,
-    )  # fmt: skip
-    program = (
-        "import sys, os, cv2; cv2.setNumThreads(1)\n"
-        "from edge.sources import open_source\n"
-        "threads = len(os.listdir('/proc/self/task'))\n"
-        "source = open_source(sys.argv[1], paced=False)\n"
-        "for _ in range(24): image = source.read()\n"
-        "assert len(os.listdir('/proc/self/task')) == threads\n"
-        "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))\n"
-    )
-    command = [sys.executable, "-c", program, str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert int(done.stdout) / 1024 < 120  # MiB, of them 50 Python with numpy and OpenCV
 
 
 def test_a_password_in_an_address_is_never_shown() -> None:

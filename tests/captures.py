@@ -1,0 +1,118 @@
+"""Sources that behave as a test scripts them, and what a capture reports of them."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+
+from edge.types import EdgeError, Image
+
+
+class Script:
+    """A source that gives what *picture* gives, every *period* seconds, until it is interrupted."""
+
+    still = False
+
+    def __init__(self, picture: Callable[[int], Image], period: float = 0.01) -> None:
+        self.picture = picture
+        self.period = period
+        self.count = 0
+        self.interrupted = threading.Event()
+        self.closed = threading.Event()
+        self.closed_by: str | None = None
+
+    def read(self) -> Image:
+        if self.interrupted.wait(self.period):
+            raise EdgeError("closed while it was read")
+        self.count += 1
+        return self.picture(self.count)
+
+    def interrupt(self) -> None:
+        self.interrupted.set()
+
+    def close(self) -> None:
+        self.interrupted.set()
+        self.closed.set()
+        self.closed_by = threading.current_thread().name
+
+
+class Hanging(Script):
+    """Hangs in its third read until the test is over, as a driver does: interrupt() does not wake it."""
+
+    over = threading.Event()
+
+    def read(self) -> Image:
+        if self.count == 2:
+            self.over.wait(60)
+        return super().read()
+
+
+class FailingAtThree(Script):
+    """Fails in its third read, as a camera that is unplugged."""
+
+    def read(self) -> Image:
+        if self.count == 2:
+            raise EdgeError("no picture came; unplugged?")
+        return super().read()
+
+
+class HangingInClose(FailingAtThree):
+    """Fails, and then hangs in close() until the test is over."""
+
+    def close(self) -> None:
+        Hanging.over.wait(60)
+        super().close()
+
+
+class RaisingInClose(FailingAtThree):
+    def close(self) -> None:
+        super().close()
+        raise RuntimeError("VIDIOC_STREAMOFF: no such device")
+
+
+@pytest.fixture(autouse=True)
+def no_reader_outlives_its_test() -> Iterator[None]:
+    Hanging.over.clear()
+    yield
+    Hanging.over.set()
+    for thread in threading.enumerate():
+        if thread.name.startswith(("capture ", "watch ")):
+            thread.join(10)
+            assert not thread.is_alive()
+
+
+class Story:
+    """What a capture tells, with the times."""
+
+    def __init__(self) -> None:
+        self.began = time.monotonic()
+        self.told: list[tuple[str, str]] = []
+        self.at: list[float] = []
+
+    def __call__(self, status: str, reason: str) -> None:
+        self.told.append((status, reason))
+        self.at.append(time.monotonic() - self.began)
+
+    @property
+    def statuses(self) -> list[str]:
+        return [status for status, _ in self.told]
+
+
+def moving(n: int) -> Image:
+    return np.full((48, 64), n % 256, np.uint8)
+
+
+def until(condition: Callable[[], object], timeout: float = 60.0) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.005)
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))

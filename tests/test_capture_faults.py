@@ -1,0 +1,306 @@
+"""Captures whose driver hangs, raises or freezes, and what they leave behind."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import threading
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.sources import open_source
+from edge.sources.capture import Capture, Slots
+from edge.types import EdgeError, Image
+from tests.captures import (
+    FailingAtThree,
+    Hanging,
+    HangingInClose,
+    RaisingInClose,
+    Script,
+    Story,
+    descriptors,
+    moving,
+    no_reader_outlives_its_test,
+    until,
+)
+from tests.fakes import CuttingServer, StreamServer
+
+__all__ = ["no_reader_outlives_its_test"]  # a fixture
+
+
+def test_a_read_that_hangs_is_stale_then_given_up_for_a_new_one() -> None:
+    sources: list[Script] = []
+
+    def open_next() -> Script:
+        sources.append(Hanging(moving) if not sources else Script(moving))
+        return sources[-1]
+
+    slots, story = Slots(), Story()
+    capture = Capture("hall", open_next, slots, story, stall_s=0.5, give_up_s=3.0)
+    capture.start()
+    until(lambda: len(story.told) == 4)
+    capture.stop()
+    assert story.statuses == ["online", "stale", "offline", "online"]
+    assert story.told[1][1].startswith("no picture for ")
+    assert 0.5 <= story.at[1] - story.at[0] < 3.0
+    assert sources[0].interrupted.is_set()
+    assert not sources[0].closed.is_set()  # its reader has it still
+    Hanging.over.set()
+    assert sources[0].closed.wait(5.0)
+    assert sources[0].closed_by == "capture hall"
+
+
+def test_a_driver_that_hangs_in_close_is_offline_with_the_cause_and_the_camera_is_opened_anew() -> None:
+    sources: list[Script] = []
+
+    def open_next() -> Script:
+        sources.append(HangingInClose(moving) if not sources else Script(moving))
+        return sources[-1]
+
+    story = Story()
+    capture = Capture("hall", open_next, Slots(), story, stall_s=0.2, give_up_s=0.5)
+    capture.start()
+    until(lambda: len(story.told) == 3)
+    capture.stop()
+    assert story.told == [("online", ""), ("offline", "no picture came; unplugged?"), ("online", "")]
+    assert len(sources) == 2
+    assert not sources[0].closed.is_set()
+
+
+@pytest.mark.quiet_clock
+def test_a_dismissed_reader_that_hangs_in_close_does_not_hold_up_who_stops_the_camera() -> None:
+    class Slow(Script):
+        def close(self) -> None:
+            Hanging.over.wait(60)
+
+    capture = Capture("hall", lambda: Slow(moving), Slots(), Story())
+    capture.start()
+    until(lambda: capture.frames >= 2)
+    began = time.monotonic()
+    capture.stop(0.2)
+    assert 0.15 < time.monotonic() - began < 1.0
+
+
+def test_a_driver_that_raises_in_close_is_reported_once_and_the_camera_goes_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.WARNING, "edge.sources.capture")
+    story = Story()
+    retry_s = 0.01, 0.02
+    capture = Capture("hall", lambda: RaisingInClose(moving), Slots(), story, retry_s=retry_s)
+    capture.start()
+    until(lambda: len(story.told) >= 6)
+    capture.stop()
+    assert story.statuses[:6] == ["online", "offline"] * 3
+    told = [record for record in caplog.records if "failed to close" in record.message]
+    assert [record.message for record in told] == ["camera hall: the driver failed to close it"]
+    assert told[0].exc_info is not None
+
+
+def test_the_watch_outlives_a_reader_that_hangs_and_raises_in_close_when_it_wakes() -> None:
+    class Both(Hanging):
+        def close(self) -> None:
+            raise RuntimeError("VIDIOC_STREAMOFF: no such device")
+
+    sources: list[Script] = []
+
+    def open_next() -> Script:
+        sources.append(Both(moving) if len(sources) < 2 else Script(moving))
+        return sources[-1]
+
+    story = Story()
+    capture = Capture("hall", open_next, Slots(), story, stall_s=0.2, give_up_s=0.5)
+    capture.start()
+    until(lambda: len(sources) == 3 and capture.status == "online")
+    capture.stop()
+    assert story.statuses.count("offline") == 2
+
+
+@pytest.mark.quiet_clock
+def test_cameras_that_hang_for_ever_do_not_pile_up_threads() -> None:
+    threads = threading.active_count()
+    capture = Capture("hall", lambda: Hanging(moving), Slots(), Story(), stall_s=0.1, give_up_s=0.2)
+    capture.start()
+    time.sleep(1.5)
+    assert threading.active_count() <= threads + 4  # three that hang, and the watch
+    began = time.monotonic()
+    capture.stop(0.2)
+    assert time.monotonic() - began < 1.0
+
+
+def test_a_picture_that_stands_still_is_stale_and_is_not_analysed() -> None:
+    still = threading.Event()
+    last = [0]
+
+    def picture(n: int) -> Image:
+        if not still.is_set():
+            last[0] = n
+        return 100 + moving(last[0] % 100)
+
+    slots, story = Slots(), Story()
+    capture = Capture("hall", lambda: Script(picture), slots, story, freeze_s=0.3)
+    capture.start()
+    until(lambda: capture.frames > 5)
+    still.set()
+    until(lambda: capture.status == "stale")
+    assert slots.take(0.1) is None
+    frames = capture.frames
+    until(lambda: capture.frames > frames + 3)  # it is read on
+    still.clear()
+    until(lambda: capture.status == "online")
+    assert slots.take(1.0) is not None
+    capture.stop()
+    assert story.told == [("online", ""), ("stale", "the picture stands still for 0.3 s"), ("online", "")]
+
+
+def test_a_covered_lens_is_dark_and_stays_online_and_a_lamp_in_the_night_is_not() -> None:
+    random = np.random.default_rng(0)
+    black = random.integers(14, 24, (48, 64)).astype(np.uint8)
+    lamp = black.copy()
+    lamp[10:30, 20:44] = 200
+    shown = [black]
+
+    def picture(n: int) -> Image:
+        return np.roll(shown[0], n, 1)
+
+    story = Story()
+    capture = Capture("hall", lambda: Script(picture), Slots(), story, dark_s=0.1, freeze_s=0.2)
+    capture.start()
+    until(lambda: capture.picture == "dark")
+    shown[0] = lamp
+    until(lambda: capture.picture == "ok")
+    shown[0] = np.repeat(black[..., None], 3, 2)  # in colour
+    until(lambda: capture.picture == "dark")
+    shown[0] = np.zeros_like(black)  # rolled, it is the same picture again and again
+    frames = capture.frames
+    until(lambda: capture.frames > frames + 30)
+    assert (capture.status, capture.picture) == ("online", "dark")
+    capture.stop()
+    assert story.told == [("online", "")]
+
+
+def test_nothing_is_said_of_the_picture_of_a_camera_that_gives_none() -> None:
+    camera = FailingAtThree(moving, 0.02)
+    told: list[tuple[str, str | None]] = []
+
+    def tell(status: str, reason: str) -> None:
+        told.append((status, capture.picture))
+
+    capture = Capture("hall", lambda: camera, Slots(), tell, retry_s=(60, 60))
+    assert capture.picture is None
+    capture.start()
+    until(lambda: capture.picture == "ok")
+    until(lambda: capture.status == "offline")
+    assert capture.picture is None
+    capture.stop()
+    assert told == [("online", None), ("offline", None)]
+
+
+def test_a_folder_of_images_may_stand_still() -> None:
+    source = Script(lambda n: moving(1))
+    source.still = True
+    story = Story()
+    capture = Capture("hall", lambda: source, Slots(), story, freeze_s=0.1, stall_s=0.1, give_up_s=0.2)
+    source.period = 0.3
+    capture.start()
+    until(lambda: capture.frames == 4)
+    capture.stop()
+    assert story.told == [("online", "")]
+
+
+def test_a_change_of_size_is_followed() -> None:
+    slots = Slots()
+    capture = Capture("hall", lambda: Script(lambda n: np.full((40 + n, 64), n, np.uint8)), slots, Story())
+    capture.start()
+    until(lambda: capture.frames > 3)
+    taken = slots.take(1.0)
+    capture.stop()
+    assert taken is not None
+    assert taken.size == (64, 40 + taken.seq)
+    assert capture.status == "online"
+
+
+@pytest.mark.parametrize("source", [Script, Hanging])
+@pytest.mark.quiet_clock
+def test_stopping_takes_no_longer_than_it_may_even_while_a_read_hangs(source: type[Script]) -> None:
+    capture = Capture("hall", lambda: source(moving, 0.005), Slots(), Story())
+    capture.start()
+    until(lambda: capture.frames >= 2)
+    time.sleep(0.05)
+    began = time.monotonic()
+    capture.stop(0.2)
+    assert time.monotonic() - began < 1.0
+    frames = capture.frames
+    time.sleep(0.05)
+    assert capture.frames == frames
+
+
+def test_a_hundred_cycles_of_failure_leave_no_thread_and_no_descriptor_behind() -> None:
+    opened = itertools.count()
+
+    class Holding(Script):
+        """Holds a descriptor while it is open, and fails in the middle of a picture."""
+
+        def __init__(self) -> None:
+            super().__init__(moving, 0.0)
+            next(opened)
+            self.descriptor = os.open(os.devnull, os.O_RDONLY)
+
+        def read(self) -> Image:
+            if self.count == 2:
+                raise EdgeError("killed in the middle of a picture")
+            return super().read()
+
+        def close(self) -> None:
+            if not self.closed.is_set():
+                os.close(self.descriptor)
+            super().close()
+
+    before = threading.active_count(), descriptors()
+    capture = Capture("hall", Holding, Slots(), Story(), retry_s=(0.001, 0.002))
+    capture.start()
+    until(lambda: capture.frames >= 200)
+    capture.stop()
+    assert next(opened) >= 100
+    assert threading.active_count() <= before[0]
+    assert descriptors() <= before[1]
+
+
+@pytest.mark.quiet_clock
+def test_a_stream_whose_sender_freezes_is_offline_and_back_within_ten_seconds() -> None:
+    with StreamServer() as server:
+        story = Story()
+        capture = Capture("door", lambda: open_source(server.address), Slots(), story)
+        capture.start()
+        until(lambda: story.statuses == ["online"])
+        server.freeze()
+        frozen = time.monotonic()
+        until(lambda: capture.status == "offline")
+        assert time.monotonic() - frozen < 10
+        server.thaw()  # it finds its client gone, and ends
+        server.kill()
+        server.start()
+        back = time.monotonic()
+        until(lambda: capture.status == "online")
+        assert time.monotonic() - back < 10
+        capture.stop()
+
+
+def test_a_hundred_streams_cut_in_the_middle_of_a_picture_leave_nothing_behind() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3)).astype(np.uint8)
+    _, jpeg = cv2.imencode(".jpg", noise)
+    with CuttingServer(jpeg.tobytes(), whole=30) as server:
+        retry_s = 0.001, 0.002
+        capture = Capture("door", lambda: open_source(server.address), Slots(), Story(), retry_s=retry_s)
+        capture.start()
+        until(lambda: server.served >= 10)
+        before = threading.active_count(), descriptors()
+        until(lambda: server.served >= 110)
+        assert capture.frames > 100
+        assert abs(threading.active_count() - before[0]) <= 1
+        assert abs(descriptors() - before[1]) <= 3
+        capture.stop()

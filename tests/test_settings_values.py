@@ -1,0 +1,271 @@
+"""What single settings accept: cameras, secrets, the broker, ids; and whatever a file may hold."""
+
+import os
+import random
+import re
+from pathlib import Path
+
+import pytest
+
+from edge.settings import load, resolve, tables
+from edge.sources import SCHEMES
+from edge.types import ConfigError
+from tests.configured import REFERENCE, alone, mistakes, write
+
+# RELIABILITY row 18 wants 5,000: FUZZ_CASES=5000 pytest tests/test_settings.py
+FUZZ_CASES = int(os.environ.get("FUZZ_CASES", "400"))
+
+__all__ = ["alone"]  # a fixture
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("auto", "auto"),
+        ("picamera", "picamera:0"),
+        ("/dev/video2", "/dev/../dev//video2"),
+        ("/dev/v4l/by-id/usb-cam", "v4l2src device=/dev/v4l/by-id/usb-cam ! a ! b"),
+        ("/dev/stdin", "/dev/fd/0"),  # two links to one
+    ],
+)
+def test_two_cameras_on_one_device_are_found(first: str, second: str) -> None:
+    (mistake,) = mistakes(
+        f'[[camera]]\nname = "a"\nsource = "{first}"\n[[camera]]\nname = "b"\nsource = "{second}"\n'
+    )
+    assert mistake.startswith(f'config.toml:6: camera[1].source: found "{os.path.normpath(second)[:40]}')
+    assert mistake.endswith(
+        ", the device of camera[0], which no second one can have; name another, or remove one of the two"
+    )
+
+
+@pytest.mark.parametrize("source", ["rtsp://cam/1", "portraits", "a ! b", "/dev/video3", "picamera:1"])
+def test_what_two_cameras_can_share_or_do_not_share_is_no_mistake(source: str) -> None:
+    other = {"/dev/video3": "/dev/video4", "picamera:1": "picamera"}.get(source, source)
+    text = f'[[camera]]\nname = "a"\nsource = "{source}"\n[[camera]]\nname = "b"\nsource = "{other}"\n'
+    assert [camera.source for camera in load(write(text)).camera] == [source, other]
+
+
+def password(text: str) -> str:
+    secret = load(write(text)).mqtt.password
+    assert secret is not None
+    return secret.get_secret_value()
+
+
+@pytest.mark.parametrize("content", ["hunter 2 \r\n", "\ufeffhunter 2 ", "\ufeffhunter 2 \n", "hunter 2 \r"])
+def test_a_password_is_taken_without_line_end_and_byte_order_mark(
+    content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("secret").write_bytes(content.encode())
+    assert password('[mqtt]\nusername = "u"\npassword_file = "secret"') == "hunter 2 "
+    with monkeypatch.context() as environment:
+        environment.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+        (tmp_path / "mqtt_password").write_bytes(content.encode())
+        assert password('[mqtt]\nusername = "u"') == "hunter 2 "
+    monkeypatch.setenv("EMOTION_EDGE_MQTT__PASSWORD", content)
+    monkeypatch.setenv("EMOTION_EDGE_MQTT__PORT", "8883\n")
+    monkeypatch.setenv("EMOTION_EDGE_MQTT__PREFIX", "\n")  # as an empty one
+    assert password('[mqtt]\nusername = "u"') == "hunter 2 "
+    assert (load().mqtt.port, load().mqtt.prefix) == (8883, "emotion-edge")
+
+
+def test_the_environments_password_wins_over_the_credential_and_that_over_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = '[mqtt]\nusername = "u"\npassword_file = "gone"'
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "credentials"))
+    (tmp_path / "credentials").mkdir()
+    assert "mqtt.password_file" in mistakes(text)[0]
+    (tmp_path / "credentials/mqtt_password").write_text("from systemd\n")
+    assert password(text) == "from systemd"
+    assert mistakes("") == ["credential: mqtt_password: set, but no mqtt.username; set both"]
+    (tmp_path / "credentials/mqtt_password").write_text("")
+    assert mistakes(text) == [f"credential: {tmp_path}/credentials/mqtt_password: empty"]
+    monkeypatch.setenv("EMOTION_EDGE_MQTT__PASSWORD", "from the environment")
+    assert password(text) == "from the environment"
+
+
+def test_a_user_name_from_systemd_wins_over_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    (tmp_path / "mqtt_username").write_text("from systemd\n")
+    (tmp_path / "mqtt_password").write_text("secret\n")
+    loaded = resolve(write('[mqtt]\nusername = "u"'))
+    assert loaded.settings.mqtt.username == "from systemd"
+    assert loaded.origins["mqtt", "username"] == "credential: mqtt_username"
+    assert password("") == "secret"
+    monkeypatch.setenv("EMOTION_EDGE_MQTT__USERNAME", "me")
+    assert load().mqtt.username == "me"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(b"", "empty"), (b"\n", "empty"), (b"hunter2\xff", "not UTF-8 text"),
+                          (b"hunter2" * 10_000, "larger than a password may be")],
+)  # fmt: skip
+def test_a_password_file_that_holds_none_is_told_without_its_content(
+    tmp_path: Path, content: bytes, said: str
+) -> None:
+    Path("secret").write_bytes(content)
+    assert mistakes('[mqtt]\nusername = "u"\npassword_file = "secret"') == [
+        f"config.toml:3: mqtt.password_file: {tmp_path}/secret: {said}"
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[mqtt]\nusername = "u"\npassword_file = "hunter2"',
+        '[mqtt]\nusername = "u"\npassword = ["hunter2"]',
+        '[mqtt]\npasword = "hunter2"',
+        "[mqtt]\npassword = hunter2",
+        '[mqtt]\nhost = "mqtt://me:hunter2@broker"',
+        '[mqtt]\nhost = """a\npassword = "hunter2"\n"""',
+        'mqtt = [{password = "hunter2"}]',
+        '[[camera]]\nsource = "ftp://me:hunter2@cam/"',
+        '[[camera]]\nsource = "rtsp://cam/?user=me&password=hunter2\\u0000"',
+    ],
+)
+def test_a_secret_is_never_shown(text: str) -> None:
+    assert "hunter2" not in "\n".join(mistakes(text))
+
+
+@pytest.mark.parametrize(
+    ("host", "taken"),
+    [("[::1]", "::1"), ("[fe80::1%eth0]", "fe80::1%eth0"), ("2001:db8::7", "2001:db8::7"), ("nas_2", "nas_2"),
+     ("broker.fritz.box.", "broker.fritz.box."), ("192.168.1.2", "192.168.1.2"), ("bücherei", "bücherei")],
+)  # fmt: skip
+def test_the_broker_is_a_name_or_an_address_also_in_brackets(host: str, taken: str) -> None:
+    assert load(write(f"[mqtt]\nhost = '{host}'")).mqtt.host == taken
+
+
+@pytest.mark.parametrize(
+    ("host", "instead"),
+    [
+        ("broker:1884", 'host = "broker", port = 1884'),
+        ("[::1]:1884", 'host = "::1", port = 1884'),
+        ("mqtt://broker", 'host = "broker"'),
+        ("MQTT://10.0.0.2:1884/", 'host = "10.0.0.2", port = 1884'),
+        ("mqtts://b.example:8883", 'host = "b.example", port = 8883, tls = true'),
+        ("ssl://[2001:db8::7]", 'host = "2001:db8::7", tls = true'),
+        ("ws://nas:9001", 'host = "nas", port = 9001, transport = "websockets"'),
+        ("wss://b.example/mqtt",
+         'host = "b.example", transport = "websockets", tls = true, path = the part from / on'),
+        ("mqtt://me:hunter2@broker",
+         'host = "broker", username = the user name, password_file = a file with the password'),
+        ("nas/", 'host = "nas"'),
+    ],
+)  # fmt: skip
+def test_more_than_a_host_is_refused_with_what_to_write(host: str, instead: str) -> None:
+    said = f"config.toml:2: mqtt.host: expected the host alone; write {instead}"
+    assert mistakes(f"[mqtt]\nhost = '{host}'") == [said]
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["", " ", "a b", "broker:", ":1883", "broker:mqtt", "a:1:2", "[::1", "::1]", "[1.2.3.4]", "[broker]",
+     "ftp://broker", "mqtt://", "mqtt:broker", "x" * 254, "me:hun/ter2@broker", "a\\u0000b"],
+)  # fmt: skip
+def test_what_is_no_host_at_all_is_refused(host: str) -> None:
+    (said,) = mistakes(f'[mqtt]\nhost = "{host}"')
+    assert said.startswith("config.toml:2: mqtt.host: expected ")
+    assert "ter2" not in said
+
+
+def test_settings_do_not_show_the_password() -> None:
+    read = load(write('[mqtt]\nusername = "u"\npassword = "hunter2"'))
+    assert "hunter2" not in f"{read!r} {read} {read.model_dump()}"
+
+
+def test_the_default_id_tells_machines_apart_without_telling_the_machine_id(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda path: "0123456789abcdef0123456789abcdef\n")
+    # printf 0123456789abcdef0123456789abcdef | sha256sum
+    assert tables.default_node_id() == "emotion-3eb1bd"
+
+
+@pytest.mark.parametrize("content", ["", "\n", "uninitialized\n", "0" * 32, "0123456789abcdef"])
+def test_without_a_machine_id_the_hosts_name_is_the_default_id(
+    content: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda path: content)
+    monkeypatch.setattr("socket.gethostname", lambda: "pi.küche.lan")
+    assert tables.default_node_id() == "pi-k-che-lan"
+
+
+def test_the_schemes_that_are_accepted_are_those_that_sources_read() -> None:
+    assert tables.SOURCE_SCHEMES == SCHEMES
+
+
+VALUES = ("true", "-1", "1e9", "nan", '"x"', "''", "[]", "[[[[1]]]]", "{}", "{a = {b = 1}}", "1979-05-27",
+          "0x" + "f" * 30, '"""a\nb"""', "'\\'", '"\\u0000"', "[1, {}]", '"status"', "")  # fmt: skip
+
+
+LINES = ("[mqtt]", "[[camera]]", "[camera]", "[mqtt.host]", "[[mqtt]]", "x = 1", "mqtt.port = 2", "[a.b.c]",
+         'name = "cam"', "faces = 3", "]", "= 1", '"', "'''", '"""', "[[camera.source]]", "\u00a0",
+         "\x00")  # fmt: skip
+
+
+def mutated(text: str, chance: random.Random) -> bytes:
+    lines = text.split("\n")
+    for _ in range(chance.randint(1, 4)):
+        index = chance.randrange(len(lines))
+        match chance.randrange(8):
+            case 0:
+                lines[index] = re.sub(r"= .*", lambda _: f"= {chance.choice(VALUES)}", lines[index])
+            case 1:
+                lines[index] = lines[index].removeprefix("# ")
+            case 2:
+                lines.insert(index, chance.choice(LINES))
+            case 3:
+                lines.insert(index, lines[chance.randrange(len(lines))])
+            case 4:
+                lines[index] = ""
+            case 5:
+                pairs = [place for place, line in enumerate(lines) if " = " in line]
+                place = chance.choice(pairs or [0])  # none: cut off before the first
+                letters = list(lines[place] or " ")
+                letters[chance.randrange(len(letters))] = chance.choice("abx=_.[]'\" ")
+                lines[place] = "".join(letters)
+            case 6:
+                lines[index] += chance.choice(("[" * 50, "{a=" * 50, "a." * 50 + "a = 1"))
+            case 7:
+                lines = lines[:index] if chance.random() < 0.2 and index else lines
+    content = bytearray("\n".join(lines).encode())
+    if chance.random() < 0.3 and content:
+        content[chance.randrange(len(content))] = chance.randrange(256)
+    return bytes(content)
+
+
+def test_whatever_becomes_of_the_file_it_is_valid_or_told_in_lines_without_the_secret() -> None:
+    reference = REFERENCE.read_text()
+    reference = reference.replace('# username = "emotion-edge"', 'username = "u"')
+    reference = reference.replace('# password = "..."', 'password = "hunter2"')
+    assert "hunter2" in reference
+    # Most of the file is comment, which nothing can happen to.
+    reference = "\n".join(line for line in reference.split("\n") if "=" in line or line.startswith("["))
+    chance = random.Random(18)
+    valid = 0
+    path = Path("config.toml")
+    for case in range(FUZZ_CASES):
+        path.write_bytes(mutated(reference, chance))
+        try:
+            load(path)
+            valid += 1
+        except ConfigError as error:
+            for line in str(error).split("\n"):
+                assert re.match(r"config\.toml(:[1-9]\d*)?: \S", line), (case, line)
+                assert len(line) < 300, (case, line)
+                assert line.isprintable(), (case, line)
+                assert "hunter2" not in line, case
+    # Neither is everything refused nor everything taken.
+    assert 0.05 < valid / FUZZ_CASES < 0.6
+
+
+def test_a_shipped_model_is_set_by_its_name_from_any_folder(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text('[model]\nfile = "emotion"\n')
+    assert load(config).model.file == tables.MODEL_FILE
+    config.write_text('[model]\nfile = "emotio"\n')
+    with pytest.raises(ConfigError, match=f'found "{tmp_path}/emotio"'):
+        load(config)
