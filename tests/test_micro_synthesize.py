@@ -125,4 +125,4 @@ def test_most_of_what_moves_is_found_and_little_else() -> None:
     assert figures.large.clips == figures.small.clips == 2
     assert figures.large.found + figures.small.found >= 1
     assert figures.still.false <= 1
-    assert figures.text().count("\n") == 5
+    assert figures.text().count("\n") == 6

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -54,17 +54,25 @@ class Tally:
 
 @dataclass(slots=True)
 class Figures:
-    """Clips with large and with small movements, each with as many that have none; and those with none."""
+    """Clips with large and with small movements, each with as many that have none; those with none; and of
+    these some again in which nobody speaks or turns: blinks, drift, flicker and noise alone.
+    """
 
     large: Tally = field(default_factory=Tally)
     small: Tally = field(default_factory=Tally)
     still: Tally = field(default_factory=Tally)
+    calm: Tally = field(default_factory=Tally)
 
     def text(self) -> str:
-        rows = [("1.5 to 3 %", self.large), ("1 %", self.small), ("none", self.still)]
+        rows = [
+            ("1.5 to 3 %", self.large),
+            ("1 %", self.small),
+            ("none", self.still),
+            ("none, calm", self.calm),
+        ]
         lines = ["amplitude   clips  found  missed  false  F1    false a minute"]
         for name, tally in rows:
-            f1 = "    " if tally is self.still else f"{tally.f1:.2f}"
+            f1 = "    " if name.startswith("none") else f"{tally.f1:.2f}"
             lines.append(
                 f"{name:<10}  {tally.clips:>5}  {tally.found:>5}  {tally.missed:>6}  {tally.false:>5}  {f1}  "
                 f"{tally.false_a_minute:.2f}"
@@ -90,6 +98,9 @@ def measure(seeds: Sequence[int], fps: float, people: Sequence[Person] = (), *, 
         renderer = Renderer(person, script)
         tally = (figures.large, figures.small)[number % 4 // 2]
         _clip(renderer, fps, [tally] if number % 2 == 0 else [tally, figures.still])
+        if number % 4 == 1:
+            calm = replace(script, speech=(), turns=(), nods=())
+            _clip(Renderer(person, calm), fps, [figures.calm])
         if (number + 1) % 20 == 0:
             show(f"{number + 1} of {len(seeds)} clips")
     return figures

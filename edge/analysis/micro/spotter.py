@@ -15,7 +15,7 @@ from edge.analysis.micro.regions import REGIONS
 from edge.types import Floats, Image, Point
 
 # All sizes are of the motion as it is measured: a region's mean, in eye distances, about half its centre's.
-LEAST = 0.003  # that a region must go
+LEAST = 0.0035  # that a region must go
 ALONE = 0.7  # of all that the region does around it
 SPEECH_S = 0.5  # around a movement of the mouth: who speaks moves it again and again
 LOOK_S = 0.25  # from one look at the signal to the next
@@ -28,7 +28,7 @@ _NAMES = tuple(REGIONS)
 _MOUTH = frozenset({"mouth_left", "mouth_right", "chin"})
 _MOUTHS = [number for number, name in enumerate(_NAMES) if name in _MOUTH]
 _BROWS = frozenset({"brow_left", "brow_right"})
-_SPOKEN, _QUIET = 0.6, 0.004  # of a movement's size, and at least: what else a mouth does that does not speak
+_SPOKEN, _QUIET = 0.4, 0.004  # of a movement's size, and at least: what else a mouth does that does not speak
 _DRAWN = 1.5  # times a nose's movement: a mouth's that moves the nose along
 _BLINK_BROW = 0.0045  # that a brow may go with a blink
 _BLINK = 6.0, 4.0  # grey levels, and times the usual, by which both eyes change
