@@ -136,6 +136,20 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class Movement:
+    """A brief movement of a region of one track's face; times in Unix s, *amplitude* in eye distances."""
+
+    camera: str
+    track: int
+    region: str
+    onset: float
+    apex: float
+    offset: float
+    amplitude: float
+    wall: float  # when it was spotted, Unix s
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """What goes to the broker."""
 

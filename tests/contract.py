@@ -10,20 +10,21 @@ from typing import Any
 from jsonschema import Draft202012Validator
 
 from edge.contract import messages, schemas
-from edge.contract.messages import CameraHealth, ConfigHealth, Health, Info, RateHealth, Topics
+from edge.contract.messages import CameraHealth, ConfigHealth, Health, Info, MicroHealth, RateHealth, Topics
 from edge.contract.requests import COMMANDS
 from edge.mqtt.health import MqttHealth, OutboxHealth
 from edge.mqtt.limits import LimitsHealth, Terms
 from edge.node.announce import Announcer, EventIds
 from edge.node.control import MAX_ERROR_BYTES
 from edge.node.reload import MAX_ERROR
-from edge.types import LABELS, Box, Event, Face, Message, Track
+from edge.types import LABELS, Box, Event, Face, Message, Movement, Track
 from tests.fakes import frame
 from tests.home_assistant_rules import entities
 from tests.sink import node_status
 
 MAX_BYTES = 2048
 NOON = 1772366400.123
+MICRO = MicroHealth("measuring", None, None, 0, 8, 10**9, 10**6, 10**9)
 TOPICS = Topics("emotion-edge", "n" * 64)
 CAMERA = "c" * 64
 WORDS = "the reason in as many words as there may be of it, and not one of them more than that"
@@ -110,10 +111,15 @@ def extremes() -> Iterator[Message]:
     )  # fmt: skip
     limited = MqttHealth(limits=LimitsHealth(Terms(2048, False, 0), ("t" * 200,) * 3, 10**4))
     yield messages.health(
-        TOPICS, Health(0.0, 0.0, cameras={CAMERA: CameraHealth(0, None, {}, 0)}, mqtt=limited), NOON
+        TOPICS,
+        Health(0.0, 0.0, cameras={CAMERA: CameraHealth(0, None, {}, 0, micro=MICRO)}, mqtt=limited),
+        NOON,
     )
     for name, value in (("enabled", "OFF"), ("min_confidence", "0.123"), ("hold", "59.999")):
         yield messages.switch(TOPICS, CAMERA, name, value)
+    yield messages.movement(
+        TOPICS, Movement(CAMERA, 100_000, "mouth_right", NOON, NOON, NOON, 0.0123456, NOON)
+    )
     yield node_status(TOPICS, True)
     for command in COMMANDS:
         body = {"status": "error", "error": "e" * MAX_ERROR_BYTES, "transaction": "t" * 128}

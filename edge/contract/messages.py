@@ -18,7 +18,7 @@ from edge.mqtt.health import MqttHealth
 from edge.mqtt.inbox import CommandHealth
 from edge.mqtt.limits import LimitsHealth
 from edge.mqtt.outbox import EVENT_MAX_AGE_S
-from edge.types import NONE, Box, Event, Frame, Message, Track
+from edge.types import NONE, Box, Event, Frame, Message, Movement, Track
 
 RESPONSE_MAX_AGE_S = 30.0  # nobody waits for an answer any longer
 
@@ -53,6 +53,23 @@ class Info:
     cameras: Sequence[str]  # their names
 
 
+MicroState = Literal["measuring", "spotting", "refused", "paused"]
+
+
+@dataclass(frozen=True, slots=True)
+class MicroHealth:
+    """How the spotting of brief movements fares. Counts since the start."""
+
+    state: MicroState
+    fps: float | None  # as the camera gives them; None before it is measured
+    jitter: float | None  # standard deviation of the intervals, as a share of their mean
+    faces: int  # that are watched
+    left_out: int  # faces in view whose eyes are too close together
+    dropped: int  # pictures that came too fast to be looked at
+    movements: int
+    blinks: int
+
+
 @dataclass(frozen=True, slots=True)
 class CameraHealth:
     fps: float  # analysed frames per second
@@ -64,6 +81,7 @@ class CameraHealth:
     damaged: int = 0  # pictures that could not be decoded; they were left out
     picture: str | None = "ok"  # or "dark", "frozen"; None while none comes
     skipped: int = 0  # frames without detection, because nothing had moved; since the start
+    micro: MicroHealth | None = None  # None: not enabled, and the key is absent
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +229,21 @@ def log(topics: Topics, transition: Event, boot: str, seq: int) -> Message:
     return Message(topics.of(transition.camera, "log"), payload, qos=1, durable=True)
 
 
+def movement(topics: Topics, moved: Movement) -> Message:
+    """A brief movement: what moved, when, how far. Nothing is said of why."""
+    payload = {
+        "v": 1,
+        "ts": timestamp(moved.wall),
+        "track": moved.track,
+        "region": moved.region,
+        "onset": timestamp(moved.onset),
+        "apex": timestamp(moved.apex),
+        "offset": timestamp(moved.offset),
+        "amplitude": round(moved.amplitude, 4),
+    }
+    return Message(topics.of(moved.camera, "movement"), _json(payload), max_age_s=EVENT_MAX_AGE_S)
+
+
 def timestamp(wall: float) -> str:
     """Unix s as ``2026-03-01T12:00:00.123+00:00``."""
     return datetime.fromtimestamp(wall, timezone.utc).isoformat(timespec="milliseconds")
@@ -256,7 +289,7 @@ def _fractions(box: Box, width: int, height: int) -> list[float]:
 
 
 def _camera_health(camera: CameraHealth) -> dict[str, Any]:
-    return {
+    told: dict[str, Any] = {
         "fps": round(camera.fps, 1),
         "frame_age_s": None if camera.frame_age_s is None else round(camera.frame_age_s, 2),
         "stage_ms": {stage: _percentiles(ms, 2) for stage, ms in camera.stage_ms.items()},
@@ -266,6 +299,17 @@ def _camera_health(camera: CameraHealth) -> dict[str, Any]:
         "damaged": camera.damaged,
         "picture": camera.picture,
         "skipped": camera.skipped,
+    }
+    if camera.micro is not None:
+        told["micro"] = _micro_health(camera.micro)
+    return told
+
+
+def _micro_health(micro: MicroHealth) -> dict[str, Any]:
+    return {
+        **asdict(micro),
+        "fps": None if micro.fps is None else round(micro.fps, 1),
+        "jitter": None if micro.jitter is None else round(micro.jitter, 2),
     }
 
 

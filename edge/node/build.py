@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 import cv2
 
@@ -31,9 +32,16 @@ from edge.node.rate import Rate
 from edge.settings import Settings
 from edge.settings.tables import Camera as CameraSettings
 from edge.settings.tables import default_node_id
-from edge.sources import open_source
+from edge.sources import open_source, source_kind
 from edge.sources.capture import CameraStatus, Capture, Slots
 from edge.types import Classifier, Detector, Sink
+
+if TYPE_CHECKING:  # not imported where it is not enabled
+    from edge.node.micro import Watch
+
+
+# Asked of a camera for brief movements. Over 60: a limit at a camera's own rate drops what comes late.
+WATCHED_FPS = 66.0
 
 
 def open_engine(settings: Settings, waiting: Waiting = no_wait) -> Engine:
@@ -95,13 +103,21 @@ def rules_of(settings: Settings) -> Rules:
 
 
 def capture_opener(
-    part: CameraSettings, slots: Slots, sink: Sink, topics: Topics, heartbeats: Heartbeats
+    part: CameraSettings,
+    slots: Slots,
+    sink: Sink,
+    topics: Topics,
+    heartbeats: Heartbeats,
+    watch: Watch | None = None,
 ) -> Callable[[], Capture]:
-    """Gives a new capture of the camera that *part* describes, at each call; its status goes to *sink*."""
+    """Gives a new capture of the camera that *part* describes, at each call; its status goes to *sink*.
+
+    With *watch*, the source gives what it can, and the capture thins it to the configured rate.
+    """
     open_camera = partial(
         open_source,
         part.source,
-        fps=part.fps,
+        fps=part.fps if watch is None else _fastest(part),
         width=part.width,
         height=part.height,
         loop=part.loop,
@@ -109,7 +125,28 @@ def capture_opener(
         faces=part.faces,
     )
     tell = partial(_tell_status, sink, topics, part.name)
-    return partial(Capture, part.name, open_camera, slots, tell, heartbeats=heartbeats)
+    if watch is None:
+        return partial(Capture, part.name, open_camera, slots, tell, heartbeats=heartbeats)
+    every = watch.offer
+    return partial(
+        Capture, part.name, open_camera, slots, tell, heartbeats=heartbeats, fps=part.fps, every=every
+    )
+
+
+def build_watch(camera: str, settings: Settings) -> Watch | None:
+    """What spots brief movements in every picture of *camera*, if the configuration wants it."""
+    if not settings.micro.enabled:
+        return None
+    from edge.node.micro import Watch
+
+    return Watch(camera)
+
+
+def _fastest(part: CameraSettings) -> float | None:
+    """The rate to ask a source for where every picture counts; None: all there is."""
+    if source_kind(part.source) in ("video", "network", "gstreamer"):
+        return None
+    return max(part.fps, WATCHED_FPS)
 
 
 def build_info(settings: Settings, engine: Engine, detector: FaceDetector) -> Info:

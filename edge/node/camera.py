@@ -10,6 +10,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from edge.contract.switches import NAMES, Switches
 from edge.node.announce import Announcer
 from edge.sources.capture import Capture, Slots
 from edge.types import Duplex, Event, Frame, Message
+
+if TYPE_CHECKING:  # not imported where it is not enabled
+    from edge.node.micro import Watch
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +68,7 @@ class Camera:
         self.failures = 0  # of these, the last ones in a row
         self.failure = ""  # why the camera was closed; empty while it is served
         self.pause_s = FAILED_S[0]  # the next time it is closed for its failures
+        self.watch: Watch | None = None  # for brief movements; None: not enabled
         self._sink = sink
         self._topics = topics
         self._slots = slots
@@ -79,7 +84,8 @@ class Camera:
     @property
     def story(self) -> str:
         """How it fares, in words for people."""
-        return f"camera {self.name} {self._trouble or 'online'}"
+        watch = self.watch.story if self.watch is not None else ""
+        return f"camera {self.name} {self._trouble or 'online'}" + (f", {watch}" if watch else "")
 
     def start(self) -> None:
         self._log_switches()
@@ -132,11 +138,16 @@ class Camera:
         for stage, ms in analysis.timings_ms.items():
             self.stages.setdefault(stage, deque(maxlen=RECENT)).append(ms)
         self._publish(due, analysis.events)
+        if self.watch is not None:
+            self.watch.faces(analysis.tracks)
         self.latencies.append((time.monotonic() - frame.taken) * 1e3)
 
     def tick(self) -> None:
         """Do what is due without a frame."""
         now = time.monotonic()
+        if self.watch is not None:
+            for moved in self.watch.take():
+                self._sink.publish(messages.movement(self._topics, moved))
         if self.capture is None and self.switches.on and now >= self._failed_until:
             self._open()
         # While frames come, they are the clock: a camera slower than forget_s must not lose its faces
@@ -163,6 +174,7 @@ class Camera:
             picture=self.capture.picture if self.capture else None,
             skipped=self.pipeline.skipped,
             latency_ms=_median_and_p95(self.latencies) if self.latencies else None,
+            micro=self.watch.health() if self.watch is not None else None,
         )
 
     def _skip(self, frame: Frame, error: Exception) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from edge.analysis.engine import Engine
 from edge.contract import messages
@@ -27,6 +28,14 @@ from edge.settings import Settings
 
 TICK_S = 0.1  # how often what is due without a frame (a state held back, a face that left) is looked for
 HEALTH_S = 30.0
+
+
+class _Urgent(NamedTuple):
+    outbox: str
+    files: str
+    runtime: RuntimeHealth
+    reloads: int
+    watching: tuple[str, ...]
 
 
 class Daemon:
@@ -89,9 +98,10 @@ class Daemon:
             self._live.close()
             self._files.close()
 
-    def _urgent(self) -> tuple[str, str, RuntimeHealth, int]:
-        """What makes health due at once when it changes: disks, chips, a reload."""
-        return self._sink.storage, self._files.storage, self._live.runtime, self._live.reloads
+    def _urgent(self) -> _Urgent:
+        """What makes health due at once when it changes: disks, chips, a reload, movements' spotting."""
+        live = self._live
+        return _Urgent(self._sink.storage, self._files.storage, live.runtime, live.reloads, live.watching)
 
     def _tick_service(self) -> None:
         self._service.analysis.beat()
@@ -110,8 +120,7 @@ class Daemon:
         now = time.monotonic()
         elapsed, self._health_since = now - self._health_since, now
         mqtt = self._sink.health()
-        self._reported = mqtt.outbox.storage, self._files.storage, self._live.runtime, self._live.reloads
-        _, storage, runtime, _ = self._reported
+        self._reported = self._urgent()._replace(outbox=mqtt.outbox.storage)
         rate = self._live.rate
         report = Health(
             uptime_s=now - self._started,
@@ -122,8 +131,8 @@ class Daemon:
             mqtt=mqtt,
             commands=self._control.inbox.counts,
             config=self._live.health,
-            storage=storage,
-            runtime=runtime,
+            storage=self._reported.files,
+            runtime=self._reported.runtime,
             rate=RateHealth(rate.share, rate.reason) if rate is not None else RateHealth(),
         )
         self._sink.publish(messages.health(self._live.topics, report, time.time()))

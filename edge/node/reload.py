@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edge import __version__
 from edge.analysis.card import read_detector, read_model
@@ -30,6 +30,7 @@ from edge.node.build import (
     build_info,
     build_pipeline,
     build_rate,
+    build_watch,
     capture_opener,
     open_configured_detector,
     open_engine,
@@ -42,11 +43,16 @@ from edge.settings.tables import Camera as CameraSettings
 from edge.sources.capture import Capture, Slots
 from edge.types import Duplex, EdgeError, Frame
 
+if TYPE_CHECKING:  # not imported where it is not enabled
+    from edge.node.micro import Watch
+
 log = logging.getLogger(__name__)
 
 MAX_ERROR = 256  # characters of a mistake in health
 # Tables, and keys of others, that a reload changes in the running daemon. The rest needs a restart.
-LIVE = frozenset({"analysis", "camera", "detector", "discovery", "log", "model", "mqtt.faces_hz", "report"})
+LIVE = frozenset(
+    {"analysis", "camera", "detector", "discovery", "log", "micro", "model", "mqtt.faces_hz", "report"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +117,18 @@ class Live:
         """Close the cameras and publish that."""
         for camera in self.cameras.values():
             camera.close()
+            if camera.watch is not None:
+                camera.watch.stop()
 
     def analyse(self, frame: Frame) -> None:
         """Have its camera analyse *frame*, if the rate allows it."""
         if self.rate is None or self.rate.takes(frame.camera, frame.taken):
             self.cameras[frame.camera].analyse(frame)
+
+    @property
+    def watching(self) -> tuple[str, ...]:
+        """How the spotting of brief movements fares, of each camera that has it."""
+        return tuple(camera.watch.state for camera in self.cameras.values() if camera.watch is not None)
 
     @property
     def info(self) -> Info:
@@ -177,13 +190,17 @@ class Live:
             self.rate = build_rate(self._settings)
         old, new = ({part.name: part for part in settings.camera} for settings in (before, self._settings))
         for name in [name for name in self.cameras if name not in new]:
-            self.cameras.pop(name).remove()
+            gone = self.cameras.pop(name)
+            gone.remove()
+            if gone.watch is not None:
+                gone.watch.stop()
         for name, part in new.items():
             if name not in self.cameras:
                 self.cameras[name] = self._build(part)
                 self.cameras[name].start()
             else:
-                self._update(self.cameras[name], part, moved=part != old[name])
+                watched = self._settings.micro != before.micro
+                self._update(self.cameras[name], part, moved=part != old[name] or watched)
         self._publish_info()
 
     def tick(self) -> None:
@@ -191,6 +208,8 @@ class Live:
         if self.rate is not None:
             self.rate.tick(time.monotonic())
         for camera in self.cameras.values():
+            if camera.watch is not None:
+                camera.watch.pressed = self.rate is not None and self.rate.share < 1
             camera.tick()
         if self._reasons() != self._told_reasons:
             self._publish_info()
@@ -221,20 +240,23 @@ class Live:
 
     def _build(self, part: CameraSettings) -> Camera:
         settings, started = self._settings, time.monotonic()
-        return Camera(
+        watch = build_watch(part.name, settings)
+        camera = Camera(
             part.name,
             self._sink,
             self.topics,
             self.slots,
-            self._opener(part),
+            self._opener(part, watch),
             build_pipeline(part.name, settings, self._detectors[part.name], self._engine.classifier),
             Announcer(part.name, self.topics, settings.mqtt.faces_hz, self._ids, started),
             rules_of(settings),
             self._switches.pop(part.name, Switches()),
         )
+        camera.watch = watch
+        return camera
 
-    def _opener(self, part: CameraSettings) -> Callable[[], Capture]:
-        return capture_opener(part, self.slots, self._sink, self.topics, self._service.heartbeats)
+    def _opener(self, part: CameraSettings, watch: Watch | None) -> Callable[[], Capture]:
+        return capture_opener(part, self.slots, self._sink, self.topics, self._service.heartbeats, watch)
 
     def _update(self, camera: Camera, part: CameraSettings, *, moved: bool) -> None:
         camera.pipeline.detector = self._detectors[camera.name]
@@ -245,7 +267,10 @@ class Live:
         camera.announcer.faces_hz = self._settings.mqtt.faces_hz
         camera.configure(rules_of(self._settings))
         if moved:
-            camera.open_capture = self._opener(part)
+            if camera.watch is not None:
+                camera.watch.stop()
+            camera.watch = build_watch(camera.name, self._settings)
+            camera.open_capture = self._opener(part, camera.watch)
             camera.restart()
 
 

@@ -29,6 +29,7 @@ from edge.settings.tables import (
     Detector,
     Discovery,
     Log,
+    Micro,
     Model,
     Mqtt,
     Node,
@@ -75,6 +76,7 @@ class Settings(BaseSettings):
     model: Model = Model()
     detector: Detector = Detector()
     analysis: Analysis = Analysis()
+    micro: Micro = Micro()
     report: Report = Report()
     camera: Annotated[tuple[Camera, ...], Field(strict=False)] = (Camera(),)
     discovery: Discovery = Discovery()

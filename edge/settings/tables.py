@@ -216,6 +216,10 @@ class Analysis(_Table):
     adaptive_rate: bool = True
 
 
+class Micro(_Table):
+    enabled: bool = False
+
+
 class Report(_Table):
     min_confidence: float = Field(default=0.5, ge=0, le=1)
     margin: float = Field(default=0.08, ge=0, le=0.5)
@@ -321,6 +325,7 @@ TABLES: dict[str, type[BaseModel]] = {
     "model": Model,
     "detector": Detector,
     "analysis": Analysis,
+    "micro": Micro,
     "report": Report,
     "camera": Camera,
     "discovery": Discovery,

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from edge.host.heartbeats import FRESH_S, Heartbeats
+from edge.sources.pace import RateLimit
 from edge.sources.sight import DARK_S, FREEZE_S, Picture, Sight
 from edge.types import EdgeError, EndOfStreamError, Frame, Image, Source
 
@@ -71,7 +72,8 @@ class Capture:
 
     *on_status* is called on each change of status with the reason in words ("" for online), from one of
     the camera's threads and one at a time; it must neither block nor raise. ``stale`` is a camera whose
-    pictures stopped or stand still; of a picture that stands still nothing is handed on.
+    pictures stopped or stand still; of a picture that stands still nothing is handed on. *slots* get at most
+    *fps* pictures a second (None: all); *every* is called with each of them, and must not block.
     """
 
     def __init__(
@@ -87,6 +89,8 @@ class Capture:
         dark_s: float = DARK_S,
         retry_s: tuple[float, float] = RETRY_S,
         heartbeats: Heartbeats | None = None,
+        fps: float | None = None,
+        every: Callable[[Frame], None] | None = None,
     ) -> None:
         self.name = name
         self.status: CameraStatus = "offline"
@@ -109,6 +113,8 @@ class Capture:
         self._give_up_s = give_up_s
         self._heartbeats = heartbeats or Heartbeats()
         self.stage = self._heartbeats.stage(f"camera {name}")
+        self._limit = RateLimit(fps)
+        self._every = every
         self._close_failed = False
         self._slow = False  # its pictures come SLOW_S apart or more
         self._unforeseen = ""  # the last error of which the log has the traceback
@@ -162,7 +168,11 @@ class Capture:
                 news = "dark: night, or a covered lens" if self.dark else "light"
                 log.info("camera %s: %s", self.name, news)
             if shows != "frozen":
-                self.dropped += self._slots.put(Frame(image, taken, time.time(), self.frames, self.name))
+                frame = Frame(image, taken, time.time(), self.frames, self.name)
+                if self._every is not None:
+                    self._every(frame)
+                if self._limit.passes(taken):
+                    self.dropped += self._slots.put(frame)
 
     def failed(self, reader: _Reader, error: Exception) -> None:
         """*reader*'s source failed, or came to its regular end, as *error* says."""

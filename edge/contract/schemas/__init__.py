@@ -23,6 +23,7 @@ TOPICS: Mapping[str, str] = {
     "+/+/faces": "faces",
     "+/+/event": "event",
     "+/+/log": "log",
+    "+/+/movement": "movement",
     "+/+/enabled/state": "switch-enabled",
     "+/+/min_confidence/state": "switch-min_confidence",
     "+/+/hold/state": "switch-hold",
