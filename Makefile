@@ -64,6 +64,7 @@ tools:
 	@command -v ffmpeg >/dev/null || $(call apt,ffmpeg)
 	@command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] || $(call apt,mosquitto)
 	@command -v strace >/dev/null || $(call apt,strace)
+	@command -v chromium-headless-shell >/dev/null || command -v chromium >/dev/null || $(call apt,chromium-headless-shell)
 
 # One file serves every platform and Python; hashes, and no index addresses.
 COMPILE = $(BIN)/uv pip compile pyproject.toml -q --generate-hashes \
@@ -74,12 +75,12 @@ LOCK = $(COMPILE) --universal --python-version 3.10
 LOCK_DEBIAN = $(COMPILE) --python-platform aarch64-manylinux_2_28
 lock: | $(VENV)/bin/python
 	$(BIN)/python -m pip install -q uv
-	$(LOCK) --extra demo --extra train --extra quantize --extra dev -o requirements/test.txt
+	$(LOCK) --extra demo --extra web --extra train --extra quantize --extra dev -o requirements/test.txt
 	$(LOCK) --extra demo -c requirements/test.txt -o requirements/demo.txt
-	$(LOCK) -c requirements/test.txt -o requirements/device.txt
-	$(LOCK_DEBIAN) --python-version 3.13 -c requirements/device.txt -o requirements/trixie.txt
+	$(LOCK) --extra web -c requirements/test.txt -o requirements/device.txt
+	$(LOCK_DEBIAN) --extra web --python-version 3.13 -c requirements/device.txt -o requirements/trixie.txt
 	cp requirements/trixie.txt requirements/bookworm.txt
-	$(LOCK_DEBIAN) --python-version 3.11 requirements/bookworm.in -o requirements/bookworm.txt
+	$(LOCK_DEBIAN) --extra web --python-version 3.11 requirements/bookworm.in -o requirements/bookworm.txt
 
 # The Debian package, installed in a Debian that systemd-nspawn boots; as root. SUITE=trixie make boot-test: the
 # other. The tree is built once in BOOT (1 minute, 350 MB), then 5 minutes a run. BOOT_PACKAGE=F: not a new one.

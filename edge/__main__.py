@@ -8,7 +8,7 @@ import sys
 
 from edge import __version__
 from edge.cli import ended, open_standard_streams
-from edge.commands import analyze, bench, check, classify, demo, detect, fleet, models, probe, run
+from edge.commands import analyze, bench, check, classify, demo, detect, fleet, models, probe, run, web
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -20,7 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"emotion-edge {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (run, demo, check, classify, detect, analyze, bench, probe, models, fleet):
+    for command in (run, demo, check, classify, detect, analyze, bench, probe, models, fleet, web):
         command.add_parser(subparsers)
     options = parser.parse_args(arguments)
     return ended(functools.partial(options.run, options))

@@ -121,6 +121,7 @@ def extremes() -> Iterator[Message]:
         TOPICS, Movement(CAMERA, 100_000, "mouth_right", NOON, NOON, NOON, 0.0123456, NOON)
     )
     yield node_status(TOPICS, True)
+    yield messages.preview(TOPICS, False)
     for command in COMMANDS:
         body = {"status": "error", "error": "e" * MAX_ERROR_BYTES, "transaction": "t" * 128}
         yield messages.response(TOPICS, command, body)

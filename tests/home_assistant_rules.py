@@ -39,7 +39,13 @@ ABBREVIATIONS = {
     "unit_of_meas": "unit_of_measurement",
     "val_tpl": "value_template",
 }
-DEVICE_ABBREVIATIONS = {"ids": "identifiers", "mf": "manufacturer", "mdl": "model", "sw": "sw_version"}
+DEVICE_ABBREVIATIONS = {
+    "cu": "configuration_url",
+    "ids": "identifiers",
+    "mf": "manufacturer",
+    "mdl": "model",
+    "sw": "sw_version",
+}
 ORIGIN_ABBREVIATIONS = {"sw": "sw_version", "url": "support_url"}
 
 DEVICE_KEYS = {

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from edge.analysis.detectors import FACES
-from edge.commands.check import toml
+from edge.settings.shown import toml
 from edge.settings.tables import MODEL_FILE
 from edge.settings.toml_lines import tomllib
 from tests.gpu_stub import leave_onnx

@@ -47,7 +47,8 @@ def test_what_is_in_force_is_what_has_a_default_of_its_own() -> None:
     assert off == {
         "mqtt.username", "mqtt.password", "mqtt.password_file", "mqtt.ca_file", "mqtt.cert_file",
         "mqtt.key_file", "node.id", "model.file", "model.mirror", "detector.file", "detector.min_face",
-        "detector.min_score", "camera.width", "camera.height", "camera.faces",
+        "detector.min_score", "camera.width", "camera.height", "camera.faces", "web.url", "web.cert_file",
+        "web.key_file",
     }  # fmt: skip
     given = resolve(REFERENCE).origins
     assert ("mqtt", "port") in given
@@ -73,7 +74,8 @@ def test_every_range_and_choice_is_told_above_its_key() -> None:
 
 def test_every_line_that_is_off_can_be_switched_on(tmp_path: Path) -> None:
     network = "face_detection_yunet_2023mar.onnx"
-    for name in ("mqtt_password", "ca.crt", "client.crt", "client.key", "emotion.tflite", network):
+    files = ("mqtt_password", "ca.crt", "client.crt", "client.key", "web.crt", "web.key", "emotion.tflite")
+    for name in (*files, network):
         (tmp_path / name).write_text("x")
     lines = REFERENCE.read_text().split("\n")
     text = "\n".join(line.removeprefix("# ") if PAIR.match(line) else line for line in lines)

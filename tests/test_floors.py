@@ -14,7 +14,7 @@ FLOORS = (
     {"host", "cli"},
     {"settings", "analysis", "sources", "mqtt"},
     {"contract"},
-    {"homeassistant"},
+    {"homeassistant", "web"},
     {"node"},
     {"commands"},
     {"__main__"},

@@ -17,7 +17,7 @@ from edge.contract import schemas
 from edge.contract.requests import COMMANDS, parse_request
 from edge.contract.switches import NAMES, Refused, parse
 from edge.settings.tables import TOPIC_WORDS
-from tests.broker import Mosquitto, Subscriber, broker, eventually, subscriber  # noqa: F401
+from tests.broker import Mosquitto, Subscriber, broker, eventually, free_port, subscriber  # noqa: F401
 from tests.contract import MAX_BYTES, breach, breaches, extremes
 from tests.process import Start, start  # noqa: F401
 
@@ -64,7 +64,8 @@ def test_everything_the_daemon_says_in_a_day_keeps_to_the_contract(
     start: Start,
 ) -> None:
     with subscriber(broker.port) as heard:
-        daemon = start(configuration(broker.port, ATTIC))
+        page = f'[web]\nenabled = true\nlisten = "127.0.0.1:{free_port()}"\n'
+        daemon = start(configuration(broker.port, ATTIC) + page)
         assert eventually(lambda: {"face_appeared", "emotion_changed"} <= kinds(heard))
         ask(heard, "info", b'{"transaction":"one"}', "ok")
         ask(heard, "info", b"[", "error")
@@ -80,7 +81,8 @@ def test_everything_the_daemon_says_in_a_day_keeps_to_the_contract(
         daemon.config.write_text("[mqtt]\nprot = 1\n")
         ask(heard, "reload", b"{}", "error")
         # The attic goes; another keepalive waits for the next start.
-        daemon.config.write_text(configuration(broker.port).replace("[mqtt]", "[mqtt]\nkeepalive_s = 20"))
+        later = configuration(broker.port).replace("[mqtt]", "[mqtt]\nkeepalive_s = 20")
+        daemon.config.write_text(later + page)
         ask(heard, "reload", b'{"transaction":"again"}', "ok")
         assert eventually(lambda: heard.last(f"{NODE}/attic/state") == "")
         assert daemon.stop()[0] == 0

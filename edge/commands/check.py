@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, SecretStr
-
 from edge.commands.options import add_config
-from edge.host.redaction import SECRET, masked, masked_path
 from edge.settings import Settings
-from edge.settings.toml_lines import KeyPath
 from edge.types import ConfigError, EdgeError, Runtime
 
 if TYPE_CHECKING:
@@ -42,6 +37,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(options: argparse.Namespace) -> int:
     from edge.analysis.detectors import first_of
     from edge.settings import SEARCHED, resolve
+    from edge.settings.shown import tables_of
 
     settings, file, origins = resolve(options.config)
     if options.model is not None:
@@ -51,16 +47,10 @@ def run(options: argparse.Namespace) -> int:
     else:
         print(f"# no file ({' nor '.join(map(str, SEARCHED))}): defaults")
     print("".join(f"# {line}\n" for line in _missing_chips(settings)), end="")
-    for name in type(settings).model_fields:
-        tables = getattr(settings, name)
-        if isinstance(tables, tuple):
-            for index, table in enumerate(tables):
-                print(f"\n[[{name}]]")
-                print("\n".join(_lines(table, (name, index), origins)))
-        else:
-            print(f"\n[{name}]")
-            print("\n".join(_lines(tables, (name,), origins)))
-        if name == "detector":
+    for title, lines in tables_of(settings, origins):
+        print(f"\n{title}")
+        print("\n".join(lines))
+        if title == "[detector]":
             print(f"# which tries first: {first_of(settings.detector.kind, settings.detector.file)}")
     return 0
 
@@ -134,29 +124,3 @@ def _told(path: Path, runtime: Runtime, golden: Golden, answers: Answers) -> Non
     found = deviations(golden, answers)
     told = f"{path}: {runtime.name}: {len(found)} golden pictures, {what(golden)} differ "
     print(f"{told}by at most {max(found):.4f}, {golden.tolerance:.4f} is allowed")
-
-
-def _lines(table: BaseModel, place: KeyPath, origins: dict[KeyPath, str]) -> Iterator[str]:
-    for key in type(table).model_fields:
-        value = getattr(table, key)
-        if (*place, key) == ("mqtt", "path"):
-            value = masked_path(value)
-        origin = origins.get((*place, key))
-        if value is None:  # perhaps named in the file, and replaced by a credential
-            yield f"# {key} is not set"
-        else:
-            yield f"{key} = {toml(value)}".ljust(40) + f"  # {origin}" if origin else f"{key} = {toml(value)}"
-
-
-def toml(value: str | int | float | bool | Path | SecretStr) -> str:
-    """*value* as TOML writes it; a secret, and a password within an address, as asterisks."""
-    match value:
-        case bool():
-            return "true" if value else "false"
-        case int() | float():
-            return repr(value)
-        case SecretStr():
-            return f'"{SECRET}"'
-        case _:
-            # JSON's escapes are TOML's; only DEL, which JSON lets stand, is not allowed there.
-            return json.dumps(masked(str(value)), ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -123,6 +123,11 @@ def camera_status(topics: Topics, camera: str, status: CameraStatus) -> Message:
     return Message(topics.of(camera, "status"), status.encode(), qos=1, retain=True)
 
 
+def preview(topics: Topics, on: bool) -> Message:
+    """Whether somebody may see pictures on the node's page now."""
+    return Message(topics.of("preview"), b"ON" if on else b"OFF", qos=1, retain=True)
+
+
 def info(topics: Topics, about: Info, wall: float) -> Message:
     return Message(topics.of("info"), _json(info_body(about, wall)), qos=1, retain=True)
 
@@ -208,7 +213,7 @@ def state(
 
 def faces(topics: Topics, frame: Frame, tracks: Sequence[Track]) -> Message:
     """Every face of *tracks* as of *frame*; an empty list tells that the last one left."""
-    found = [_face(track, frame) for track in tracks]
+    found = [face_body(track, frame.size, frame.taken) for track in tracks]
     return _faces(topics, frame.camera, frame.seq, frame.size, frame.wall, found)
 
 
@@ -268,16 +273,17 @@ def _faces(
     return Message(topics.of(camera, "faces"), _json(payload))
 
 
-def _face(track: Track, frame: Frame) -> dict[str, Any]:
+def face_body(track: Track, size: tuple[int, int], taken: float) -> dict[str, Any]:
+    """One face of a frame of *size* (width, height) that was *taken* then, monotonic s."""
     emotion, confidence = track.shown
     return {
         "track": track.number,
-        "box": _fractions(track.face.box, *frame.size),
+        "box": _fractions(track.face.box, *size),
         "score": round(track.face.score, 3),
         "emotion": emotion,
         "confidence": round(confidence, 3),
         "scores": {label: round(score, 3) for label, score in zip(track.labels, track.scores, strict=False)},
-        "age": round(frame.taken - track.since, 1),
+        "age": round(taken - track.since, 1),
     }
 
 

@@ -32,13 +32,16 @@ def devices(
     *,
     temperature: bool,
     labels: Sequence[str] = LABELS,
+    page: bool = False,
+    url: str | None = None,
 ) -> list[Device]:
     """The node and each of its *cameras*; *temperature* where the board has a sensor for it.
 
-    *labels* are what its model tells apart.
+    *labels* are what its model tells apart; *page* where the node has one, *url* where Home Assistant's users
+    can reach it.
     """
     return [
-        node_device(topics, version, temperature=temperature),
+        node_device(topics, version, temperature=temperature, page=page, url=url),
         *(camera_device(topics, camera, version, labels) for camera in cameras),
     ]
 

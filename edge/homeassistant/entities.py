@@ -2,8 +2,9 @@
 
 Keys are the abbreviations that https://www.home-assistant.io/integrations/mqtt/ lists: ``t`` topic,
 ``avty`` availability, ``stat_t`` state_topic, ``cmd_t`` command_topic, ``val_tpl`` value_template,
-``dev_cla`` device_class, ``ent_cat`` entity_category, ``stat_cla`` state_class, ``p`` platform. A topic
-base (``~``) is not among them: Home Assistant refuses it at the root of a device's payload.
+``dev_cla`` device_class, ``ent_cat`` entity_category, ``stat_cla`` state_class, ``p`` platform, ``cu``
+configuration_url. A topic base (``~``) is not among them: Home Assistant refuses it at the root of a
+device's payload.
 """
 
 from __future__ import annotations
@@ -51,8 +52,10 @@ def identity(*place: str) -> str:
     return "_".join(name.replace("_", ".") for name in place)
 
 
-def node_device(topics: Topics, version: str, *, temperature: bool) -> Device:
-    """The node; *temperature* where its board has a sensor for it."""
+def node_device(
+    topics: Topics, version: str, *, temperature: bool, page: bool = False, url: str | None = None
+) -> Device:
+    """The node; *temperature* where its board has a sensor for it, *page* where it has one, at *url*."""
     health, info = topics.of("health"), topics.of("info")
     entities = {
         # Without availability: it is what tells that the node is gone.
@@ -68,8 +71,12 @@ def node_device(topics: Topics, version: str, *, temperature: bool) -> Device:
             "sensor", "Temperature", health, val_tpl="{{ value_json.temperature_c }}",
             dev_cla="temperature", unit_of_meas="°C", stat_cla="measurement",
         )  # fmt: skip
+    if page:
+        entities["preview"] = _diagnostic("binary_sensor", "Preview", topics.of("preview"))
     place = (topics.node,)
-    about = {"ids": identity(*place), "name": topics.node, "mf": MAKER, "mdl": "node", "sw": version}
+    about: Config = {"ids": identity(*place), "name": topics.node, "mf": MAKER, "mdl": "node", "sw": version}
+    if url:
+        about["cu"] = url
     return Device(place, about, {"avty": _node_online(topics)}, entities)
 
 

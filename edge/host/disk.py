@@ -178,15 +178,16 @@ class StateFile(Generic[T]):
         return json.dumps({"v": 2, self.key: value})
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
+def write_whole(path: Path, content: str | bytes, mode: int = 0o666) -> None:
     """Put *content* (a text: ASCII) in the place of what *path* holds; OSError, and the old file, on failure.
 
     Whoever reads *path*, also after a power cut, finds the old or the new, never a part; after the return,
-    the new. Its folder is made. For one writer a path.
+    the new. Its folder is made; its *mode* is as the umask has it. For one writer a path.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.new")
-    with beside.open("wb") as file:
+    beside.unlink(missing_ok=True)  # it would keep its mode
+    with open(beside, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
         file.write(content.encode("ascii") if isinstance(content, str) else content)
         file.flush()
         os.fsync(file.fileno())

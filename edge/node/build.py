@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 import time
 from collections.abc import Callable
@@ -34,7 +35,12 @@ from edge.settings.tables import Camera as CameraSettings
 from edge.settings.tables import default_node_id
 from edge.sources import open_source, source_kind
 from edge.sources.capture import CameraStatus, Capture, Slots
-from edge.types import Classifier, Detector, Sink
+from edge.types import Classifier, Detector, Duplex, EdgeError, Incoming, Sink
+
+if TYPE_CHECKING:
+    from edge.node.page import PageFeed
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:  # not imported where it is not enabled
     from edge.node.micro import Watch
@@ -185,6 +191,37 @@ def build_outbox(settings: Settings) -> Outbox:
         max_bytes=round(part.max_mib * 1024 * 1024),
         max_age_s=part.max_age_h * 3600,
     )
+
+
+def open_page(settings: Settings, sink: Duplex, ask: Callable[[Incoming], None]) -> PageFeed | None:
+    """The page as [web] wants it; *ask* takes what it asks of switches. None where it is off.
+
+    Also None, with an error in the log, where it cannot be had: the analysis goes on without.
+    """
+    if not settings.web.enabled:
+        return None
+    try:
+        from edge.node.page import PageFeed
+
+        return PageFeed(settings, sink, ask)
+    except ImportError as error:
+        log.error("web.enabled: %s; install the extra: pip install 'emotion-edge[web]'", error)
+    except EdgeError as error:
+        log.error("%s", error)
+    return None
+
+
+def page_url(settings: Settings) -> str | None:
+    """The page's address for others in the house; None where that is not known, or where it is off."""
+    part = settings.web
+    if not part.enabled or part.url or part.socket:
+        return part.url if part.enabled else None
+    host, port = part.address
+    if host in ("0.0.0.0", "::"):
+        host = part.hosts[0] if part.hosts else "localhost"
+    if host == "localhost" or host.startswith("127.") or host == "::1":
+        return None
+    return f"http{'s' if part.cert_file else ''}://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
 def client_id_of(settings: Settings) -> str:

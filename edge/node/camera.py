@@ -9,7 +9,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +21,7 @@ from edge.contract.messages import CameraHealth, Topics
 from edge.contract.switches import NAMES, Switches
 from edge.node.announce import Announcer
 from edge.sources.capture import Capture, Slots
-from edge.types import Duplex, Event, Frame, Message
+from edge.types import Duplex, Event, Frame, Message, Track
 
 if TYPE_CHECKING:  # not imported where it is not enabled
     from edge.node.micro import Watch
@@ -61,7 +61,7 @@ class Camera:
         self.configured = configured
         self.switches = switches
         self.capture: Capture | None = None  # None while it is disabled, or waits to be opened again
-        self.analysed = 0  # frames since the last health message
+        self.analysed = 0  # frames since the start
         self.stages: dict[str, deque[float]] = {}  # ms
         self.latencies: deque[float] = deque(maxlen=RECENT)  # ms
         self.failed = 0  # frames whose analysis failed, since the start
@@ -74,18 +74,20 @@ class Camera:
         self._slots = slots
         self._published: dict[str, str] = {}  # switch -> state
         self._opened = self._failed_until = -math.inf  # monotonic s: last opening; when it may open again
-        self._last_taken: float | None = None  # monotonic s
+        self.taken: float | None = None  # when the last analysed frame was, monotonic s
+        self.size = 0, 0  # its width and height in pixels
+        self.tracks: tuple[Track, ...] = ()  # in view and announced, largest face first
 
     @property
     def settled(self) -> bool:
         """A frame was analysed, or it is known why there is none."""
-        return self._last_taken is not None or bool(self._trouble)
+        return self.taken is not None or bool(self.trouble)
 
     @property
     def story(self) -> str:
         """How it fares, in words for people."""
         watch = self.watch.story if self.watch is not None else ""
-        return f"camera {self.name} {self._trouble or 'online'}" + (f", {watch}" if watch else "")
+        return f"camera {self.name} {self.trouble or 'online'}" + (f", {watch}" if watch else "")
 
     def start(self) -> None:
         self._log_switches()
@@ -134,7 +136,7 @@ class Camera:
             log.info("camera %s: analysed again after %d failed frames", self.name, self.failures)
             self.failures, self.pause_s = 0, FAILED_S[0]
         self.analysed += 1
-        self._last_taken = frame.taken
+        self.taken, self.size, self.tracks = frame.taken, frame.size, analysis.tracks
         for stage, ms in analysis.timings_ms.items():
             self.stages.setdefault(stage, deque(maxlen=RECENT)).append(ms)
         self._publish(due, analysis.events)
@@ -161,12 +163,11 @@ class Camera:
             self._close()
             self._publish_status("offline")
 
-    def health(self, elapsed: float) -> CameraHealth:
-        """How it fares; *elapsed* s have passed since the last call."""
-        analysed, self.analysed = self.analysed, 0
+    def health(self, fps: float) -> CameraHealth:
+        """How it fares; *fps* as FrameRates has it."""
         return CameraHealth(
-            fps=analysed / elapsed if elapsed > 0 else 0.0,
-            frame_age_s=None if self._last_taken is None else time.monotonic() - self._last_taken,
+            fps=fps,
+            frame_age_s=None if self.taken is None else time.monotonic() - self.taken,
             stage_ms={stage: _median_and_p95(ms) for stage, ms in self.stages.items()},
             dropped=self.capture.dropped if self.capture else 0,
             failed=self.failed,
@@ -232,6 +233,7 @@ class Camera:
     def _expire(self, forget_at: float) -> None:
         now, wall = time.monotonic(), time.time()
         analysis = self.pipeline.expire(forget_at, wall)
+        self.tracks = analysis.tracks
         self._publish(self.announcer.state(analysis.tracks, analysis.events, now, wall), analysis.events)
 
     def _publish(self, due: Sequence[Message], events: Sequence[Event]) -> None:
@@ -247,7 +249,13 @@ class Camera:
         self._sink.publish(messages.camera_status(self._topics, self.name, status))
 
     @property
-    def _trouble(self) -> str:
+    def status(self) -> messages.CameraStatus:
+        if not self.switches.on:
+            return "disabled"
+        return self.capture.status if self.capture else "offline"
+
+    @property
+    def trouble(self) -> str:
         """Why the camera gives no pictures now; empty while it does, or has only begun."""
         if not self.switches.on:
             return "disabled"
@@ -266,6 +274,23 @@ class Camera:
         if others:
             states = ", ".join(f"{switch} {state}" for switch, state in sorted(others.items()))
             log.info("camera %s: %s, by switches that were set over MQTT", self.name, states)
+
+
+class FrameRates:
+    """Frames analysed a second, of each camera, from one of_all() to the next."""
+
+    def __init__(self) -> None:
+        self._since = time.monotonic()
+        self._counted: dict[str, int] = {}
+
+    def of_all(self, cameras: Mapping[str, Camera]) -> dict[str, float]:
+        now = time.monotonic()
+        elapsed, self._since = now - self._since, now
+        before, self._counted = self._counted, {name: camera.analysed for name, camera in cameras.items()}
+        return {
+            name: (count - before.get(name, 0)) / elapsed if elapsed > 0 else 0.0
+            for name, count in self._counted.items()
+        }
 
 
 def retained_topics(topics: Topics, camera: str) -> list[str]:

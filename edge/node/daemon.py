@@ -22,6 +22,8 @@ from edge.host.places import state_file
 from edge.host.service import Service
 from edge.mqtt.client import MqttSink
 from edge.mqtt.inbox import Inbox
+from edge.node.build import open_page
+from edge.node.camera import FrameRates
 from edge.node.control import Control
 from edge.node.reload import Live
 from edge.settings import Settings
@@ -52,18 +54,20 @@ class Daemon:
         load: Callable[[], Settings] | None,
         service: Service,
     ) -> None:
+        inbox = Inbox(time.monotonic)
+        self._page = open_page(settings, sink, inbox.put)
         node = settings.node.id
         switches = switches_file(state_file("switches.json", node))
         self._files = StateFiles(switches.path.parent)
         self._keeper = Keeper(sink, state_file("discovery.json", node), self._files)
-        self._live = Live(settings, engine, sink, self._keeper, load, switches.read(), service)
-        inbox = Inbox(time.monotonic)
+        heard = sink if self._page is None else self._page.sink
+        self._live = Live(settings, engine, heard, self._keeper, load, switches.read(), service)
         self._control = Control(self._live, sink, inbox, switches, self._files, sink.clear_outbox)
         self._sink = sink
         self._service = service
         self._stopping = threading.Event()
-        self._started = time.monotonic()
-        self._health_since = self._started
+        self._started = self._health_since = time.monotonic()
+        self._rates = FrameRates()
         self._reported = self._urgent()  # as last published
         self._tickers = (
             self._live.tick,
@@ -71,6 +75,7 @@ class Daemon:
             self._control.tick,
             self._tick_health,
             self._tick_service,
+            self._tick_page,
         )
 
     def stop(self) -> None:
@@ -86,15 +91,21 @@ class Daemon:
         try:
             self._live.start()
             self._control.start()
+            if self._page is not None:
+                self._page.start()
             self._publish_health()
             while not self._stopping.is_set():
                 frame = self._live.slots.take(TICK_S)
                 if frame is not None:
                     self._live.analyse(frame)
+                    if self._page is not None:
+                        self._page.seen(self._live.cameras[frame.camera], frame)
                 for tick in self._tickers:
                     tick()
         finally:
             self._service.stop()
+            if self._page is not None:
+                self._page.stop()
             self._live.close()
             self._files.close()
 
@@ -116,23 +127,32 @@ class Daemon:
         if self._urgent() != self._reported or time.monotonic() - self._health_since >= HEALTH_S:
             self._publish_health()
 
+    def _tick_page(self) -> None:
+        if self._page is not None:
+            self._page.tick(self._live, self._sink.connected, self._health)
+
     def _publish_health(self) -> None:
-        now = time.monotonic()
-        elapsed, self._health_since = now - self._health_since, now
-        mqtt = self._sink.health()
-        self._reported = self._urgent()._replace(outbox=mqtt.outbox.storage)
+        self._health_since = time.monotonic()
+        report = self._health(self._rates)
+        self._reported = self._urgent()._replace(
+            outbox=report.mqtt.outbox.storage, files=report.storage, runtime=report.runtime
+        )
+        self._sink.publish(messages.health(self._live.topics, report, time.time()))
+
+    def _health(self, rates: FrameRates) -> Health:
+        """How the node fares; its cameras' frame rates since *rates* were last asked."""
+        fps = rates.of_all(self._live.cameras)
         rate = self._live.rate
-        report = Health(
-            uptime_s=now - self._started,
+        return Health(
+            uptime_s=time.monotonic() - self._started,
             rss_mib=health.rss_mib(),
             temperature_c=health.temperature_c(),
             throttled=health.throttled(),
-            cameras={name: camera.health(elapsed) for name, camera in self._live.cameras.items()},
-            mqtt=mqtt,
+            cameras={name: camera.health(fps[name]) for name, camera in self._live.cameras.items()},
+            mqtt=self._sink.health(),
             commands=self._control.inbox.counts,
             config=self._live.health,
-            storage=self._reported.files,
-            runtime=self._reported.runtime,
+            storage=self._files.storage,
+            runtime=self._live.runtime,
             rate=RateHealth(rate.share, rate.reason) if rate is not None else RateHealth(),
         )
-        self._sink.publish(messages.health(self._live.topics, report, time.time()))

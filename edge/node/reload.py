@@ -34,6 +34,7 @@ from edge.node.build import (
     capture_opener,
     open_configured_detector,
     open_engine,
+    page_url,
     rules_of,
     topics_of,
 )
@@ -124,6 +125,11 @@ class Live:
         """Have its camera analyse *frame*, if the rate allows it."""
         if self.rate is None or self.rate.takes(frame.camera, frame.taken):
             self.cameras[frame.camera].analyse(frame)
+
+    @property
+    def settings(self) -> Settings:
+        """What is in force."""
+        return self._settings
 
     @property
     def watching(self) -> tuple[str, ...]:
@@ -225,15 +231,13 @@ class Live:
 
     def _announce(self) -> None:
         """Have Home Assistant know the node and its cameras as they are now."""
-        part, names = self._settings.discovery, list(self.cameras)
+        part, web, names = self._settings.discovery, self._settings.web, list(self.cameras)
         devices = discovery.devices(
-            self.topics,
-            names,
-            __version__,
-            temperature=temperature_c() is not None,
-            labels=self._engine.model.card.labels,
-        )
+            self.topics, names, __version__, temperature=temperature_c() is not None,
+            labels=self._engine.model.card.labels, page=web.enabled, url=page_url(self._settings),
+        )  # fmt: skip
         kept = [topic for name in names for topic in retained_topics(self.topics, name)]
+        kept += [self.topics.of("preview")] if web.enabled else []
         self._keeper.announce(
             devices if part.enabled else [], part.prefix, part.format, kept, part.birth_topic
         )

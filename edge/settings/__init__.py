@@ -35,6 +35,7 @@ from edge.settings.tables import (
     Node,
     Outbox,
     Report,
+    Web,
     read_secret,
     rule,
     without_line_end,
@@ -55,6 +56,8 @@ FILE_KEYS = (
     ("mqtt", "key_file"),
     ("model", "file"),
     ("detector", "file"),
+    ("web", "cert_file"),
+    ("web", "key_file"),
 )
 
 
@@ -81,6 +84,7 @@ class Settings(BaseSettings):
     camera: Annotated[tuple[Camera, ...], Field(strict=False)] = (Camera(),)
     discovery: Discovery = Discovery()
     outbox: Outbox = Outbox()
+    web: Web = Web()
     log: Log = Log()
 
     @classmethod

@@ -25,7 +25,7 @@ MODEL_FILE = Path(__file__).parents[1] / "models" / "emotion.tflite"
 SHIPPED = {file.stem: file for file in sorted(MODEL_FILE.parent.glob("emotion*.tflite"))}
 SOURCE_NAMES = ("auto", "picamera", "portraits")
 SOURCE_SCHEMES = ("rtsp", "rtsps", "http", "https")
-TOPIC_WORDS = ("status", "info", "health", "request", "response")  # levels beside the cameras'
+TOPIC_WORDS = ("status", "info", "health", "request", "response", "preview")  # levels beside the cameras'
 MAX_SECRET_BYTES = 65_535  # MQTT's limit for a password
 
 _NAME = r"^[a-zA-Z0-9_-]{1,64}$"
@@ -315,6 +315,61 @@ class Outbox(_Table):
     max_age_h: float = Field(default=24, ge=1, le=720)
 
 
+class Web(_Table):
+    enabled: bool = False
+    listen: str = Field(
+        default="127.0.0.1:8321", description="an address and a port, or unix: and the full name of a socket"
+    )
+    preview: bool = False
+    blur_faces: bool = False
+    hosts: tuple[str, ...] = Field(default=(), description="names in quotes and brackets")
+    url: str | None = Field(
+        default=None,
+        max_length=256,
+        pattern=r"^https?://[a-zA-Z0-9.-]+(:[0-9]+)?(/[a-zA-Z0-9./_~-]*)?$",
+        description="an address that begins with http:// or https://",
+    )
+    cert_file: ExistingFile | None = Field(default=None, description="the name of a file in quotes")
+    key_file: ExistingFile | None = Field(default=None, description="the name of a file in quotes")
+
+    @property
+    def socket(self) -> Path | None:
+        """The unix socket that is listened on; None where it is a port."""
+        return Path(self.listen.removeprefix("unix:")) if self.listen.startswith("unix:") else None
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """(host, port) of what is listened on; not for a unix socket."""
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+    @field_validator("listen")
+    @classmethod
+    def _can_be_listened_on(cls, listen: str) -> str:
+        port = re.fullmatch(r"(?:\[[0-9a-fA-F:.]+\]|[\w.-]{1,253}):(\d{1,5})", listen)
+        if not re.fullmatch(r"unix:/[^\x00]{1,100}", listen) and not (port and 0 < int(port[1]) < 65536):
+            known = cls.model_fields["listen"].description
+            raise rule(f"found {found(listen)}; expected {known}, as 127.0.0.1:8321")
+        return listen
+
+    @field_validator("hosts", mode="before")
+    @classmethod
+    def _are_names(cls, hosts: object) -> object:
+        given = hosts if isinstance(hosts, list | tuple) else (None,)
+        for name in given:
+            if not isinstance(name, str) or not re.fullmatch(r"[\w.-]{1,253}|\[[0-9a-fA-F:.]+\]", name):
+                shown = "something else" if name is None else found(name)
+                raise rule(f'found {shown}; expected names without a port, as ["kitchen-pi.local"]')
+        return tuple(str(name).lower() for name in given)
+
+    @field_validator("key_file")
+    @classmethod
+    def _belongs_to_a_certificate(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is not None and info.data.get("cert_file", "") is None:
+            raise rule("set, but no web.cert_file; set both")
+        return value
+
+
 class Log(_Table):
     level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -330,5 +385,6 @@ TABLES: dict[str, type[BaseModel]] = {
     "camera": Camera,
     "discovery": Discovery,
     "outbox": Outbox,
+    "web": Web,
     "log": Log,
 }

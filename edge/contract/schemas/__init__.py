@@ -18,6 +18,7 @@ TOPICS: Mapping[str, str] = {
     "+/status": "node-status",
     "+/info": "info",
     "+/health": "health",
+    "+/preview": "preview",
     "+/+/status": "camera-status",
     "+/+/state": "state",
     "+/+/faces": "faces",

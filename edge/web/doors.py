@@ -1,0 +1,194 @@
+"""Who comes in: every request passes here before anything is done for it.
+
+Refusals are one line of text, and one in the log a minute and kind.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import time
+from collections.abc import Callable, Iterable
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from edge.web.token import Token
+
+log = logging.getLogger(__name__)
+
+MAX_HEADERS = 16 * 1024  # bytes of a request's headers
+MAX_BODY = 4096  # bytes of a request
+MAX_TARGET = 1024  # characters of path and query
+LOG_S = 60.0
+OPEN = ("/login", "/page.css")  # what whoever has no token yet needs
+READS = ("GET", "HEAD")
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
+        "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+class Allowance:
+    """*rate* a second, after a pause *burst* at once."""
+
+    def __init__(self, rate: float, burst: float, clock: Callable[[], float]) -> None:
+        self._rate = rate
+        self._burst = self._left = burst
+        self._clock = clock
+        self._at = clock()
+
+    def take(self) -> bool:
+        now = self._clock()
+        self._left = min(self._burst, self._left + (now - self._at) * self._rate)
+        self._at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
+class Refusal(Exception):  # noqa: N818
+    """A request that is not served: status and reason, in one line."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+class Doors:
+    """Serves with *app* what may be served.
+
+    *token* None: a unix socket, which its file mode guards. *hosts*: names by which browsers may come beside
+    localhost and the address that they came to. *login*: the page for a browser without a token.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        token: Token | None,
+        cookie: str,
+        hosts: Iterable[str],
+        login: Callable[[], Response],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._app = app
+        self._token = token
+        self._cookie = cookie
+        self._hosts = {"localhost", "127.0.0.1", "[::1]", *hosts}
+        self._login = login
+        self._clock = clock
+        self._logged: dict[str, float] = {}  # kind of refusal -> when it was logged last
+        # Of people who are in, and of all others together: these must not keep those out.
+        self._known, self._unknown = Allowance(100, 200, clock), Allowance(10, 40, clock)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        headers = Headers(scope=scope)
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
+
+        response: ASGIApp
+        try:
+            response = self._admit(scope, headers)
+        except Refusal as refusal:
+            self._log(refusal, scope)
+            response = PlainTextResponse(f"{refusal.reason}\n", refusal.status)
+        await response(scope, receive, with_headers)
+
+    def _admit(self, scope: Scope, headers: Headers) -> ASGIApp:
+        """What answers the request; Refusal."""
+        known = self._token is None or self._is_known(headers, self._token)
+        if not (self._known if known else self._unknown).take():
+            raise Refusal(429, "too many requests; wait a second")
+        if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_TARGET:
+            raise Refusal(414, f"address longer than {MAX_TARGET} characters")
+        # h11 bounds only what comes in more than one piece.
+        if sum(len(name) + len(value) for name, value in headers.raw) > MAX_HEADERS:
+            raise Refusal(431, f"headers larger than {MAX_HEADERS} bytes")
+        self._check_host(scope, headers)
+        self._check_origin(scope, headers)
+        length = headers.get("content-length", "0")
+        if not length.isascii() or not length.isdigit() or int(length[:9]) > MAX_BODY or len(length) > 9:
+            raise Refusal(413, f"body larger than {MAX_BODY} bytes")
+        if known or scope["path"] in OPEN:
+            return self._app
+        if scope["path"] == "/" and scope["method"] in READS and "authorization" not in headers:
+            return self._login()
+        raise Refusal(401, "no token, or a wrong one; see `emotion-edge web token`")
+
+    def _is_known(self, headers: Headers, token: Token) -> bool:
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        if given:
+            return scheme.lower() == "bearer" and token.matches(given.strip())
+        return token.opens(_cookie(headers, self._cookie))
+
+    def _check_host(self, scope: Scope, headers: Headers) -> None:
+        """A page of somebody else's whose name was made to lead here has that name in its requests."""
+        host = headers.getlist("host")
+        name = _name(host[0]) if len(host) == 1 else ""
+        # The address that the connection came to is no name, so nobody could have bent it.
+        if name not in self._hosts and not (name and name == _literal(scope["server"])):
+            raise Refusal(421, f"Host {_shown(', '.join(host))} is not known here; add its name to web.hosts")
+
+    def _check_origin(self, scope: Scope, headers: Headers) -> None:
+        """Other pages may neither ask nor, above all, change anything."""
+        origin, site = headers.get("origin"), headers.get("sec-fetch-site")
+        if origin is not None and origin.partition("://")[2].lower() != headers["host"].lower():
+            raise Refusal(403, f"Origin {_shown(origin)} is another page")
+        if scope["method"] not in READS and origin is None and site is None:
+            raise Refusal(403, "neither Origin nor Sec-Fetch-Site; only the page itself changes anything")
+        if scope["method"] not in READS and site not in (None, "same-origin"):
+            raise Refusal(403, f"Sec-Fetch-Site {_shown(site)}; expected same-origin")
+
+    def _log(self, refusal: Refusal, scope: Scope) -> None:
+        kind, now = f"{refusal.status}", self._clock()
+        if now - self._logged.get(kind, now - LOG_S) >= LOG_S:
+            self._logged[kind] = now
+            client = scope["client"][0] if scope["client"] else "the socket"
+            log.warning("web: refused from %s: %s", client, refusal.reason)
+
+
+def _cookie(headers: Headers, name: str) -> str:
+    try:
+        found = SimpleCookie(headers.get("cookie", "")).get(name)
+    except CookieError:
+        return ""
+    return found.value if found else ""
+
+
+def _name(host: str) -> str:
+    """A Host header's name, without its port."""
+    name, _, port = host.lower().rpartition(":")
+    return name if name and port.isdigit() else host.lower()
+
+
+def _literal(server: tuple[str, Any] | None) -> str:
+    """The address of *server* as a Host header has it; empty for a unix socket."""
+    if not server or server[1] is None:
+        return ""
+    try:
+        address = ipaddress.ip_address(server[0].partition("%")[0])
+    except ValueError:
+        return ""
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    return f"[{mapped}]" if mapped.version == 6 else f"{mapped}"
+
+
+def _shown(text: str | None) -> str:
+    return ascii((text or "")[:80])

@@ -1,0 +1,255 @@
+"""What the page and its visitors ask for, once the doors let them in."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from importlib import resources
+from typing import Any
+from urllib.parse import parse_qs
+from weakref import WeakKeyDictionary
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
+from starlette.routing import Route, Router
+
+from edge.contract.messages import Topics
+from edge.contract.switches import NAMES, Refused, parse
+from edge.settings.shown import settings_text
+from edge.types import Incoming
+from edge.web.board import Board
+from edge.web.doors import MAX_BODY, Allowance
+from edge.web.metrics import CONTENT_TYPE, metrics
+from edge.web.preview import Picture, jpeg
+from edge.web.snapshot import CameraView, Snapshot
+from edge.web.timeline import SPANS
+from edge.web.token import Token
+
+EVERY_S = 0.25  # between two states to a viewer
+BODY_S = 5.0  # in which a request's body must come
+BEGIN_S = 3.0  # in which the analysis must have begun the preview
+FILES = {
+    "page.css": "text/css; charset=utf-8",
+    "page.js": "text/javascript; charset=utf-8",
+    "page.html": "text/html; charset=utf-8",
+    "login.html": "text/html; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+}
+YEAR_S = 365 * 86400
+
+
+class Refusal(Exception):  # noqa: N818
+    """A request that cannot be carried out: why, in one line."""
+
+
+class Routes:
+    """The handlers. *ask* takes what a browser asks of a switch, as if it had come over MQTT."""
+
+    def __init__(
+        self,
+        board: Board,
+        topics: Topics,
+        ask: Callable[[Incoming], None],
+        token: Token | None,
+        cookie: str,
+        clock: Callable[[], float],
+        *,
+        preview: bool,
+        blur: bool,
+        secure: bool,
+    ) -> None:
+        self._board = board
+        self._topics = topics
+        self._ask = ask
+        self._token = token
+        self._cookie = cookie
+        self._preview = preview
+        self._blur = blur
+        self._secure = secure
+        self._guesses = Allowance(1, 10, clock)
+        self._changes = Allowance(5, 10, clock)
+        # For every viewer; gone with the picture.
+        self._encoded: WeakKeyDictionary[Picture, bytes] = WeakKeyDictionary()
+        # Read once: no request names a file.
+        folder = resources.files(__package__).joinpath("static")
+        self._files = {name: folder.joinpath(name).read_bytes() for name in FILES}
+        self._state: tuple[Snapshot | None, float, bytes] = None, 0.0, b""
+        self._clock = clock
+
+    def app(self) -> Router:
+        reads: dict[str, Callable[[Request], Any]] = {
+            "/": self._file("page.html"),
+            "/page.css": self._file("page.css"),
+            "/page.js": self._file("page.js"),
+            "/icon.svg": self._file("icon.svg"),
+            "/events": self._events,
+            "/timelines": self._timelines,
+            "/settings": self._settings,
+            "/metrics": self._metrics,
+            "/preview/{camera}": self._picture,
+        }
+        writes = {"/login": self._login, "/switch": self._switch, "/preview": self._turn_preview}
+        return Router(
+            [
+                *(Route(path, handler, methods=["GET"]) for path, handler in reads.items()),
+                *(Route(path, handler, methods=["POST"]) for path, handler in writes.items()),
+            ],
+            redirect_slashes=False,
+        )
+
+    def login_page(self, status: int = 401) -> Response:
+        return Response(self._files["login.html"], status, media_type=FILES["login.html"])
+
+    def _file(self, name: str) -> Callable[[Request], Any]:
+        async def handler(request: Request) -> Response:
+            return Response(self._files[name], media_type=FILES[name])
+
+        return handler
+
+    async def _login(self, request: Request) -> Response:
+        if self._token is None:
+            return RedirectResponse("./", 303)
+        if not self._guesses.take():
+            return PlainTextResponse("too many guesses; wait a second\n", 429)
+        try:
+            fields = parse_qs((await _body(request)).decode(), max_num_fields=4)
+        except (Refusal, ValueError) as refusal:
+            return PlainTextResponse(f"{refusal}\n", 400)
+        if not self._token.matches(fields.get("token", [""])[0].strip()):
+            return self.login_page(403)
+        response = RedirectResponse("./", 303)
+        response.set_cookie(
+            self._cookie, self._token.session(), max_age=YEAR_S, httponly=True, samesite="strict",
+            secure=self._secure,
+        )  # fmt: skip
+        return response
+
+    async def _events(self, request: Request) -> Response:
+        return StreamingResponse(self._states(), media_type="text/event-stream")
+
+    async def _states(self) -> AsyncIterator[bytes]:
+        """The newest state again and again; who reads slowly gets fewer, none is kept for him."""
+        session = self._token.session() if self._token else ""
+        yield b"retry: 1000\n\n"
+        while self._token is None or self._token.session() == session:
+            yield self._encoded_state()
+            await asyncio.sleep(EVERY_S)
+
+    def _encoded_state(self) -> bytes:
+        """One for all viewers."""
+        snapshot, now = self._board.snapshot, self._clock()
+        if self._state[0] is not snapshot or now - self._state[1] >= EVERY_S or not self._state[2]:
+            state = self._board.state()
+            state["preview"]["allowed"] = self._preview
+            state["preview"]["blurred"] = self._blur
+            text = json.dumps(state, separators=(",", ":"), ensure_ascii=False)
+            self._state = snapshot, now, f"data: {text}\n\n".encode()
+        return self._state[2]
+
+    async def _timelines(self, request: Request) -> Response:
+        span = request.query_params.get("span", "10min")
+        if span not in SPANS:
+            return PlainTextResponse(f"span: expected {' or '.join(SPANS)}\n", 400)
+        return JSONResponse(self._board.timelines(span))
+
+    async def _settings(self, request: Request) -> Response:
+        snapshot = self._board.snapshot
+        if snapshot is None:
+            return _starting()
+        return PlainTextResponse(settings_text(snapshot.settings))
+
+    async def _metrics(self, request: Request) -> Response:
+        snapshot = self._board.snapshot
+        if snapshot is None:
+            return _starting()
+        return Response(metrics(snapshot, self._board.events()), media_type=CONTENT_TYPE)
+
+    async def _switch(self, request: Request) -> Response:
+        """Turn a camera's switch: {"camera": …, "switch": …, "value": …}, all texts."""
+        try:
+            asked = await self._change(request)
+            camera, switch, value = (asked.get(key) for key in ("camera", "switch", "value"))
+            if not (isinstance(camera, str) and isinstance(switch, str) and isinstance(value, str)):
+                raise Refusal("expected the texts camera, switch and value")
+            if camera not in {view.name for view in self._views()}:
+                raise Refusal(f"no camera {camera[:64]!a}")
+            if switch not in NAMES:
+                raise Refusal(f"switch: expected {', '.join(NAMES)}")
+            parse(switch, value.encode(errors="replace"))
+        except (Refusal, Refused) as refusal:
+            return PlainTextResponse(f"{refusal}\n", 400)
+        topic = self._topics.of(camera, switch, "set")
+        self._ask(Incoming(topic, value.encode(errors="replace"), retained=False))
+        return Response(status_code=202)
+
+    async def _turn_preview(self, request: Request) -> Response:
+        """Begin or end the preview: {"on": true} or {"on": false}."""
+        try:
+            asked = await self._change(request)
+            if not isinstance(asked.get("on"), bool):
+                raise Refusal("on: expected true or false")
+        except Refusal as refusal:
+            return PlainTextResponse(f"{refusal}\n", 400)
+        if not self._preview:
+            return PlainTextResponse("web.preview is false in config.toml\n", 403)
+        preview = self._board.preview
+        if not asked["on"]:
+            preview.end("ended on the page")
+            return Response(status_code=204)
+        preview.ask()
+        until = self._clock() + BEGIN_S
+        while not preview.on and self._clock() < until:
+            await asyncio.sleep(0.02)
+        if preview.on:
+            return Response(status_code=204)
+        preview.end("the analysis did not answer")
+        return _starting()
+
+    async def _picture(self, request: Request) -> Response:
+        camera = request.path_params["camera"]
+        if not self._board.preview.on:
+            return PlainTextResponse("the preview is off\n", 409)
+        picture = self._board.preview.look(camera)
+        if picture is None:
+            return Response(status_code=204)
+        if picture not in self._encoded:
+            self._encoded[picture] = jpeg(picture, blur=self._blur)
+        return Response(self._encoded[picture], media_type="image/jpeg")
+
+    async def _change(self, request: Request) -> dict[str, Any]:
+        """The JSON object that *request* brings; Refusal."""
+        if not self._changes.take():
+            raise Refusal("too many changes; wait a second")
+        try:
+            asked = json.loads(await _body(request))
+        except (ValueError, RecursionError):
+            raise Refusal("not JSON") from None
+        if not isinstance(asked, dict):
+            raise Refusal("not a JSON object")
+        return asked
+
+    def _views(self) -> tuple[CameraView, ...]:
+        snapshot = self._board.snapshot
+        return snapshot.cameras if snapshot else ()
+
+
+async def _body(request: Request) -> bytes:
+    """All of it, at most MAX_BODY bytes within BODY_S; Refusal."""
+
+    async def read() -> bytes:
+        found = b""
+        async for piece in request.stream():
+            found += piece
+            if len(found) > MAX_BODY:
+                raise Refusal(f"body larger than {MAX_BODY} bytes")
+        return found
+
+    try:
+        return await asyncio.wait_for(read(), BODY_S)
+    except asyncio.TimeoutError:
+        raise Refusal(f"no whole body within {BODY_S:g} s") from None
+
+
+def _starting() -> Response:
+    return PlainTextResponse("the analysis has not begun yet, or does not answer\n", 503)

@@ -1,0 +1,105 @@
+"""A daemon with its page on: fixtures and what tests ask it. Import the fixtures ``house`` and ``broker``."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.broker import Mosquitto, eventually, free_port
+from tests.process import Process
+
+CAMERA = '[[camera]]\nname = "hall"\nsource = "portraits"\nfaces = 2\n'
+
+
+class House:
+    """The daemon, its page's port, and its token."""
+
+    def __init__(
+        self, folder: Path, broker: Mosquitto, web: str = "", more: str = CAMERA, listen: str = ""
+    ) -> None:
+        self.broker = broker
+        self.port = free_port()
+        place = listen or f"127.0.0.1:{self.port}"
+        self.state = folder / "state"
+        self.daemon = Process(
+            folder,
+            f'[node]\nid = "pi"\n[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\npassword = "hush-hush"\n'
+            f'username = "pi"\n[web]\nenabled = true\nlisten = "{place}"\n{web}\n{more}',
+        )
+        try:
+            assert eventually(lambda: "web: page at" in self.daemon.log_so_far()), self.daemon.log_so_far()
+            plain = not listen and "cert_file" not in web
+            assert not plain or eventually(lambda: self.ask("GET", "/metrics")[0] == 200)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def token(self) -> str:
+        return (self.state / "web_token-pi").read_text().strip()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/"
+
+    def ask(
+        self, method: str, path: str, body: object = None, **headers: str
+    ) -> tuple[int, str, http.client.HTTPMessage]:
+        """(status, body, headers) of one request; with the token unless ``authorization`` is given."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        if "authorization" not in named:
+            named["authorization"] = f"Bearer {self.token}"
+        sent = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+        connection.request(method, path, sent, {name: value for name, value in named.items() if value})
+        answer = connection.getresponse()
+        told = answer.status, answer.read().decode(), answer.headers
+        connection.close()
+        return told
+
+    def own(self, method: str, path: str, body: object = None, **headers: str) -> tuple[int, str]:
+        """As ask(), as the page itself does."""
+        status, text, _ = self.ask(method, path, body, **{"origin": self.url.rstrip("/"), **headers})
+        return status, text
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), 20)
+
+    def close(self) -> None:
+        self.daemon.close()
+
+
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """One for all tests of a file that leave it as it was; its broker is ``broker``."""
+    folder = tmp_path_factory.mktemp("house")
+    mosquitto = Mosquitto(folder)
+    mosquitto.start()
+    running = House(folder, mosquitto, "preview = true")
+    yield running
+    running.close()
+    mosquitto.kill()
+
+
+@pytest.fixture
+def house(tmp_path: Path, broker: Mosquitto) -> Iterator[House]:
+    """One with the preview allowed."""
+    running = House(tmp_path, broker, "preview = true")
+    yield running
+    running.close()
+
+
+def read_all(connection: socket.socket) -> bytes:
+    """What comes until the other side hangs up."""
+    found = b""
+    try:
+        while piece := connection.recv(65536):
+            found += piece
+    except ConnectionError:
+        pass
+    return found

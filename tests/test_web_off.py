@@ -1,0 +1,87 @@
+"""What the page costs where it is off, and that it comes and goes with its setting."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.broker import Mosquitto, broker, eventually, subscriber  # noqa: F401
+from tests.page import House
+from tests.process import REPOSITORY, Start, environment, start  # noqa: F401
+from tests.test_end_to_end import PORTRAITS, configuration
+
+PREVIEW = "emotion-edge/pi/preview"
+
+LOADED = """
+import signal, sys, threading
+from edge.__main__ import main
+
+def look():
+    web = ("starlette", "uvicorn", "h11", "anyio", "edge.web")
+    print(*sorted(name for name in sys.modules if name.startswith(web)))
+    signal.raise_signal(signal.SIGTERM)
+
+threading.Timer(3, look).start()
+main(["run", "--config", sys.argv[1]])
+"""
+
+
+def listening(pid: int) -> set[str]:
+    """Addresses of the TCP sockets on which the process *pid* listens, as the kernel has them."""
+    sockets = {link.readlink().name for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink()}
+    rows = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
+    return {row[1] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets}
+
+
+def test_without_it_no_port_is_open_and_nothing_of_it_is_loaded(
+    broker: Mosquitto, start: Start, tmp_path: Path
+) -> None:
+    with subscriber(broker.port) as heard:
+        daemon = start(configuration(broker.port, PORTRAITS))
+        assert eventually(lambda: heard.payloads("emotion-edge/pi/hall/event"))
+        assert listening(daemon.process.pid) == set()
+        assert daemon.stop()[0] == 0
+        assert heard.payloads(PREVIEW) == []
+        done = subprocess.run(
+            [sys.executable, "-c", LOADED, str(daemon.config)],
+            capture_output=True, text=True, timeout=60, cwd=REPOSITORY,
+            env={**environment(), "STATE_DIRECTORY": str(tmp_path / "state")},
+        )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "\n"), done.stderr
+
+
+def test_the_topic_goes_with_the_page(broker: Mosquitto, start: Start, tmp_path: Path) -> None:
+    with subscriber(broker.port) as heard:
+        house = House(tmp_path, broker)
+        assert len(listening(house.daemon.process.pid)) == 1
+        assert eventually(lambda: heard.last(PREVIEW) == "OFF")
+        assert '"name":"Preview"' in str(heard.last("homeassistant/device/pi/config"))
+        # Its keeper remembers what the broker has once that has acknowledged it.
+        assert eventually(lambda: PREVIEW in (house.state / "discovery-pi.json").read_text())
+        assert house.daemon.stop()[0] == 0
+        daemon = start(configuration(broker.port, PORTRAITS))
+        assert eventually(lambda: heard.last(PREVIEW) == "")
+        assert eventually(lambda: '"name":"Preview"' not in str(heard.last("homeassistant/device/pi/config")))
+        assert daemon.stop()[0] == 0
+
+
+def test_a_missing_package_costs_the_page_alone(broker: Mosquitto, tmp_path: Path) -> None:
+    (tmp_path / "uvicorn.py").write_text("raise ImportError('No module named uvicorn')\n")
+    with subscriber(broker.port) as heard:
+        text = configuration(broker.port, PORTRAITS) + "[web]\nenabled = true\n"
+        (tmp_path / "config.toml").write_text(text)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "edge", "run", "--config", str(tmp_path / "config.toml")],
+            stderr=subprocess.PIPE, text=True, cwd=REPOSITORY,
+            env={
+                **environment(), "STATE_DIRECTORY": str(tmp_path / "state"),
+                "PYTHONPATH": f"{tmp_path}:{REPOSITORY}",
+            },
+        )  # fmt: skip
+        try:
+            assert eventually(lambda: heard.payloads("emotion-edge/pi/hall/event"))
+        finally:
+            process.terminate()
+            _, log = process.communicate(timeout=30)
+    assert "web.enabled: No module named uvicorn; install the extra: pip install 'emotion-edge[web]'" in log

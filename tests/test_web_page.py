@@ -1,0 +1,159 @@
+"""The page in a real browser, in front of the daemon."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.broker import Mosquitto, broker, eventually, subscriber  # noqa: F401
+from tests.browser import Browser, Tab, browser  # noqa: F401
+from tests.page import House, house, lasting  # noqa: F401
+
+
+def enter(tab: Tab, house: House) -> None:
+    """Come in with the token, and wait for the first face."""
+    tab.go(house.url)
+    tab.run(f"document.querySelector('#token').value = {house.token!r}")
+    tab.click("button")
+    assert eventually(lambda: tab.text("#link") == "live")
+    assert eventually(lambda: tab.run("document.querySelectorAll('.face').length") == 2)
+
+
+def test_what_a_camera_shows_is_on_its_tile_within_a_second(lasting: House, browser: Browser) -> None:
+    tab = browser.tab
+    with subscriber(lasting.broker.port) as heard:
+        enter(tab, lasting)
+        assert tab.text("article h2") == "hall"
+        assert tab.text("article .status") == "online"
+        assert tab.run("document.querySelectorAll('.face progress').length") == 14
+        # The page's own clock is beside the broker's: from a transition's message to its words on the tile.
+        tab.run(
+            "window.seen = []; new MutationObserver(() => seen.push([Date.now() / 1000, "
+            "document.querySelector('.faces').textContent])).observe(document.querySelector('.faces'), "
+            "{subtree: true, childList: true, characterData: true})"
+        )
+        topic = "emotion-edge/pi/hall/event"
+        before = len(heard.payloads(topic))
+        assert eventually(lambda: len(heard.payloads(topic)) >= before + 4)
+        time.sleep(1.5)
+        changes = [
+            (when, payload)
+            for when, (name, payload, _) in zip(heard.times, heard.messages, strict=True)
+            if name == topic
+        ][before : before + 4]
+        seen = tab.run("seen")
+        assert seen
+        for when, payload in changes:
+            label = payload.split('"to":"')[1].split('"')[0]
+            track = payload.split('"track":')[1].split(",")[0]
+            delays = [
+                at - when
+                for at, text in seen
+                if at >= when - 0.3 and f"% face {track}," in text and label in text
+            ]
+            assert delays, payload
+            assert min(delays) <= 1.0, payload
+    assert [problem for problem in tab.problems if "401" not in problem] == []
+
+
+def test_the_timeline_grows_and_the_day_has_its_own(lasting: House, browser: Browser) -> None:
+    tab = browser.tab
+    enter(tab, lasting)
+    seconds = "Number(document.querySelector('.timeline svg').dataset.seconds ?? 0)"
+    assert eventually(lambda: tab.run(seconds) > 1)
+    before = tab.run(seconds)
+    assert eventually(lambda: tab.run(seconds) > before + 2)
+    assert "%" in tab.text("figcaption")
+    tab.click("[data-span='24h']")
+    assert eventually(lambda: tab.text(".from") == "24 h ago")
+    assert tab.run(seconds) > before
+
+
+def test_a_switch_set_on_the_page_acts_and_comes_back_over_mqtt(
+    house: House, broker: Mosquitto, browser: Browser
+) -> None:
+    tab = browser.tab
+    with subscriber(broker.port) as heard:
+        enter(tab, house)
+        hold = "document.querySelector('[name=hold]')"
+        tab.run(f"{hold}.value = '1.5'; {hold}.dispatchEvent(new Event('change', {{bubbles: true}}))")
+        assert eventually(lambda: heard.last("emotion-edge/pi/hall/hold/state") == "1.5")
+        tab.click("[name=enabled]")
+        assert eventually(lambda: heard.last("emotion-edge/pi/hall/status") == "disabled")
+        assert eventually(lambda: heard.last("emotion-edge/pi/hall/enabled/state") == "OFF")
+        assert eventually(lambda: tab.text(".summary") == "Nobody in view")
+        # And what another sets comes to the page.
+        heard.publish("emotion-edge/pi/hall/enabled/set", b"ON")
+        assert eventually(lambda: tab.run("document.querySelector('[name=enabled]').checked"))
+        tab.run(f"{hold}.value = '600'; {hold}.dispatchEvent(new Event('change', {{bubbles: true}}))")
+        assert eventually(lambda: "expected a number" in tab.text("output"))
+
+
+def test_the_preview_starts_says_so_and_shows_moving_pictures_in_boxes(
+    house: House, broker: Mosquitto, browser: Browser
+) -> None:
+    tab = browser.tab
+    with subscriber(broker.port) as heard:
+        enter(tab, house)
+        assert eventually(lambda: heard.last("emotion-edge/pi/preview") == "OFF")
+        assert tab.run("document.querySelector('.picture').checkVisibility()") is False
+        tab.click("#preview")
+        assert eventually(lambda: heard.last("emotion-edge/pi/preview") == "ON")
+        assert eventually(lambda: "Preview is on" in tab.text("#notice"))
+        image = "document.querySelector('.picture img')"
+        assert eventually(lambda: tab.run(f"{image}.naturalWidth") == 640)
+        first = tab.run(f"{image}.src")
+        assert eventually(lambda: tab.run(f"{image}.src") != first)
+        assert eventually(lambda: tab.run("document.querySelectorAll('.picture rect').length") == 2)
+        tab.click("#preview")
+        assert eventually(lambda: heard.last("emotion-edge/pi/preview") == "OFF")
+        assert eventually(lambda: tab.run("document.querySelector('.picture').checkVisibility()") is False)
+        assert heard.payloads("emotion-edge/pi/preview") == ["OFF", "ON", "OFF"]
+    assert "web: preview begins" in house.daemon.log_so_far()
+    assert [problem for problem in tab.problems if "401" not in problem] == []
+
+
+def test_it_can_be_used_by_keyboard_and_everything_has_a_name(lasting: House, browser: Browser) -> None:
+    tab = browser.tab
+    enter(tab, lasting)
+    tab.run("document.activeElement.blur()")
+    reached = []
+    for _ in range(8):
+        tab.press("Tab", 9)
+        reached.append(tab.run("document.activeElement.name || document.activeElement.textContent.trim()"))
+    assert [*reached[:6]] == ["Show pictures", "10 min", "24 h", "enabled", "min_confidence", "hold"]
+    nodes = tab.ask("Accessibility.getFullAXTree")["nodes"]
+    roles = {"button", "checkbox", "spinbutton", "image", "textbox"}
+    shown = [it for it in nodes if not it.get("ignored") and it.get("role", {}).get("value") in roles]
+    assert len(shown) >= 6
+    assert [it for it in shown if not it.get("name", {}).get("value")] == []
+
+
+@pytest.mark.parametrize(("width", "dark"), [(360, False), (360, True), (1200, True)])
+def test_it_fits_a_phone_and_the_dark(lasting: House, browser: Browser, width: int, dark: bool) -> None:
+    tab = browser.tab
+    tab.look(width, 800, dark=dark)
+    enter(tab, lasting)
+    assert tab.run("document.documentElement.scrollWidth") <= width
+    colours = tab.run(
+        "[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"
+        ".map(it => it.match(/\\d+/g).slice(0, 3).reduce((a, b) => a + Number(b), 0))"
+    )
+    assert (colours[0] > colours[1]) == dark
+    assert abs(colours[0] - colours[1]) > 400
+
+
+def test_a_wrong_token_gets_the_form_again_and_a_rotation_asks_everybody(
+    house: House, browser: Browser
+) -> None:
+    tab = browser.tab
+    tab.go(house.url)
+    tab.run("document.querySelector('#token').value = 'guessed'")
+    tab.click("button")
+    assert eventually(lambda: tab.run("location.pathname") == "/login")
+    assert tab.text("label") == "Token"
+    enter(tab, house)
+    path = house.state / "web_token-pi"
+    path.write_text("x" * 32 + "\n")
+    assert eventually(lambda: tab.text("label") == "Token")
