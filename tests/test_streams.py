@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.server
 import itertools
 import subprocess
 import time
@@ -19,7 +20,7 @@ from edge.types import EdgeError, Image
 from tests.fakes import RtspCamera
 from tests.films import SECOND, ffmpeg, films, pictures  # noqa: F401
 from tests.test_capture import Story, until
-from tests.web_camera import WebCamera, folder, mjpeg, whole
+from tests.web_camera import WebCamera, begin_mjpeg, folder, mjpeg, send_part, whole
 
 
 def of_file(path: Path) -> list[Image]:
@@ -235,6 +236,58 @@ def test_a_slow_camera_stays_online_and_says_its_rate(caplog: pytest.LogCaptureF
         capture.stop()
     assert story.told == [("online", "")]
     assert "camera door: slow: a picture every 2.2 s" in caplog.text
+
+
+def mute_after(parts: list[bytes], first: int) -> Callable[..., None]:
+    """Of *parts* in a row so many, on the *first* connection alone; then nothing, as under SIGSTOP."""
+    given = iter(parts[:first])
+
+    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
+        mjpeg(given)(request)
+        request.connection.settimeout(30.0)
+        request.connection.recv(1)  # until the client leaves
+
+    return answer
+
+
+@pytest.mark.parametrize("first", [1, 2, 3])
+def test_a_camera_that_stops_after_its_first_pictures_is_given_up_within_ten_seconds(first: int) -> None:
+    with WebCamera({"/a": mute_after(jpegs(4), first)}) as camera:
+        source = open_source(f"{camera.address}/a")
+        for n in range(first):
+            assert number(source.read()) == n
+        began = time.monotonic()
+        with pytest.raises(EdgeError, match=r"no picture came for [49] s"):
+            source.read()
+        source.close()
+    assert time.monotonic() - began < 9.9
+
+
+@pytest.mark.parametrize("doubled", [False, True])
+def test_a_camera_of_one_picture_in_many_seconds_is_never_given_up(
+    doubled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second here stands for twenty."""
+    monkeypatch.setattr("edge.sources.network._FIRST_S", 0.3)
+    monkeypatch.setattr("edge.sources.pace.Silence.LEAST_S", 0.3)
+    shots = jpegs(9)
+
+    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
+        """The picture of now at once, by many a server twice, and then each second's."""
+        now = len(camera.asked) - 1
+        begin_mjpeg(request)
+        for _ in range(1 + doubled):
+            send_part(request, shots[now])
+        for _ in range(4):
+            time.sleep(1.0)
+            send_part(request, shots[now + 1])
+
+    with WebCamera({"/a": answer}) as camera:
+        source = open_source(f"{camera.address}/a")
+        for _ in range(5):
+            source.read()
+        source.close()
+    assert len(camera.asked) in (2, 3)
 
 
 def test_silence_is_judged_by_the_streams_own_interval() -> None:

@@ -82,16 +82,24 @@ def mjpeg(parts: Iterable[bytes], interval_s: float = 0.0) -> Callable[..., None
     kept = list(parts)
 
     def answer(request: http.server.BaseHTTPRequestHandler) -> None:
-        request.send_response(200)
-        request.send_header("Content-Type", "multipart/x-mixed-replace; boundary=part")
-        request.send_header("Connection", "close")
-        request.end_headers()
+        begin_mjpeg(request)
         for part in kept:
-            head = b"\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(part)
-            request.wfile.write(BOUNDARY + head + part + b"\r\n")
+            send_part(request, part)
             time.sleep(interval_s)
 
     return answer
+
+
+def begin_mjpeg(request: http.server.BaseHTTPRequestHandler) -> None:
+    request.send_response(200)
+    request.send_header("Content-Type", "multipart/x-mixed-replace; boundary=part")
+    request.send_header("Connection", "close")
+    request.end_headers()
+
+
+def send_part(request: http.server.BaseHTTPRequestHandler, part: bytes) -> None:
+    head = b"\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(part)
+    request.wfile.write(BOUNDARY + head + part + b"\r\n")
 
 
 def folder(path: Path, prefix: str = "/") -> dict[str, Callable[..., None]]:

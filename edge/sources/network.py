@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import deque
 from collections.abc import Iterable
 from typing import Literal
@@ -23,10 +24,13 @@ Transport = Literal["tcp", "udp"]
 # what it wraps is held to the list as well.
 _WEB = "http,https,tcp,tls,crypto"
 _RTSP = "rtsp,rtsps,rtp,srtp,rtcp,udp,tcp,tls"
-_FIRST_S = 30.0  # from the first picture to the second, where the stream does not say how fast they come
+# From the first picture to the second, where the stream does not say how fast they come: before a new
+# connection is asked whether the camera lives; and where that proves nothing, as who connects must wait.
+_FIRST_S, _KEPT_WAITING_S = 6.0, 30.0
+_PROMPT_S = 1.0  # to connect and get a picture
 _OPEN_S = 30.0  # until the first picture: a camera of one in 10 s is waited for; to connect takes 5 s at most
-# Addresses that fell silent after one picture though they declare a rate: perhaps they are only slow, and
-# are given time from then on.
+# Addresses that fell silent after their first pictures: perhaps they are only slow, and are given time, until
+# they are seen to be quick.
 _mistrusted: set[str] = set()
 
 # FFmpeg takes an address for the pattern of many pictures, numbered or alike, when its end looks like a
@@ -66,6 +70,7 @@ class Network:
         self._options = {"rtsp_transport": transport} if self._rtsp else {"extension_picky": "0"}
         self._leash = Leash(masked(address))
         self._source: Player | Live | Polled | None = None
+        self._prompt = True  # it gave its first picture at once
 
     @property
     def still(self) -> bool:
@@ -87,8 +92,8 @@ class Network:
         try:
             return self._source.read()
         except EdgeError:
-            if isinstance(self._source, Live) and not self._source.interval_known:
-                _mistrusted.add(self._address)
+            if isinstance(self._source, Live):
+                (_mistrusted.add if self._source.slow else _mistrusted.discard)(self._address)
             raise
 
     def interrupt(self) -> None:
@@ -108,7 +113,9 @@ class Network:
 
     def _begin(self) -> Player | Live | Polled:
         """Open the address and see what it gives."""
+        began = time.monotonic()
         opened = self._open()
+        self._prompt = time.monotonic() - began < _PROMPT_S
         if self._rtsp:
             return self._live(opened)
         if opened.format.endswith("_pipe") or opened.format == "image2":
@@ -123,14 +130,20 @@ class Network:
         return self._live(opened)
 
     def _live(self, opened: Opened, begun: Iterable[av.VideoFrame] = ()) -> Live:
-        trusted = opened.declares_rate and self._address not in _mistrusted
+        trusted = self._address not in _mistrusted
+        spread = opened.format == "hls" and self._paced
+        if trusted and opened.declares_rate:
+            first_s = Silence.LEAST_S
+        else:
+            first_s = _FIRST_S if trusted and self._prompt else _KEPT_WAITING_S
         return Live(
             opened,
             self._leash,
             fps=self._fps,
-            spread=opened.format == "hls" and self._paced,
-            first_s=Silence.LEAST_S if trusted else _FIRST_S,
+            spread=spread,
+            first_s=first_s,
             begun=begun,
+            open_again=self._open if first_s == _FIRST_S and not spread else None,
         )
 
     def _one_or_many(self, opened: Opened) -> Live | Polled:

@@ -104,10 +104,10 @@ class Silence:
     LEAST_S, MOST_S = 4.0, 120.0
 
     def __init__(self, *, first_s: float, least_s: float = LEAST_S) -> None:
-        self._first_s = first_s  # until two pictures have come
+        self._first_s = first_s  # until three pictures have come
         self._least_s = least_s
         self._last: float | None = None  # when the last picture came, monotonic s
-        self._known = False
+        self._gaps = 0  # counted up to 2: many a server sends its first picture twice
         self._recent = self._before = 0.0  # s, the longest gap of the last 30 s and of those before
         self._turned = 0.0  # when the two were last shifted, monotonic s
 
@@ -115,20 +115,23 @@ class Silence:
         """A picture came at *now*, monotonic s."""
         if self._last is not None:
             gap = now - self._last
-            self._known = True
+            self._gaps = min(self._gaps + 1, 2)
             if now - self._turned >= 30.0:
                 self._before, self._recent, self._turned = self._recent, 0.0, now
             self._recent = max(self._recent, gap)
         self._last = now
 
+    def begin_again(self) -> None:
+        """The next picture comes on a new connection: until three have come there, nothing is known."""
+        self._gaps = -1
+
     @property
     def known(self) -> bool:
-        """Two pictures have come."""
-        return self._known
+        """Three pictures have come."""
+        return self._gaps == 2
 
     @property
     def patience(self) -> float:
         """Seconds without a picture after which the stream counts as stalled."""
-        if not self._known:
-            return max(self._first_s, self._least_s)
-        return min(max(2.5 * max(self._recent, self._before), self._least_s), self.MOST_S)
+        least_s = self._least_s if self.known else max(self._first_s, self._least_s)
+        return min(max(2.5 * max(self._recent, self._before), least_s), self.MOST_S)

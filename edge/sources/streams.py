@@ -16,6 +16,10 @@ from edge.types import EdgeError, Image
 # HLS comes segment by segment. Up to three of them wait with the server, so that a late one is no stall.
 _SEGMENTS_S = 30.0
 _LONGEST_GAP_S = 20.0  # of a spread stream; beyond, its stamps leap
+# What falls silent before its interval is known may be slow, or dead: a camera that lives gives a new
+# connection a picture within so many seconds. Asked twice at most: pictures may then lie half a minute apart.
+PROBE_S, _PROBES = 3.0, 2
+_SLOW_S = 15.0  # of patience, which is 2.5 times what lies between two pictures
 
 
 class Live:
@@ -23,7 +27,7 @@ class Live:
 
     At most *fps* a second; *first_s* is what the second one may take; *begun* are those read before. It never
     ends regularly: when the sender stops, or is silent for longer than its own interval explains, read()
-    raises EdgeError.
+    raises EdgeError. While the interval is not known, *open_again* (limit in s) is asked before.
     """
 
     still = False
@@ -37,8 +41,12 @@ class Live:
         spread: bool = False,
         first_s: float = Silence.LEAST_S,
         begun: Iterable[av.VideoFrame] = (),
+        open_again: Callable[[float], Opened] | None = None,
     ) -> None:
         self._opened = opened
+        self._open_again = open_again
+        self._probes = _PROBES if open_again else 0
+        self._damaged = 0  # on the connections before
         self._leash = leash
         self._limit = RateLimit(fps)
         self._begun = deque(begun)
@@ -49,20 +57,25 @@ class Live:
 
     @property
     def patience(self) -> float:
-        return self._silence.patience
+        return self._silence.patience + PROBE_S * self._may_probe
 
     @property
-    def interval_known(self) -> bool:
-        return self._silence.known
+    def slow(self) -> bool:
+        """Its pictures lie further apart than a new stream is given time for, or may do so."""
+        return not self._silence.known or self._silence.patience > _SLOW_S
 
     @property
     def damaged(self) -> int:
-        return self._opened.damaged
+        return self._damaged + self._opened.damaged
+
+    @property
+    def _may_probe(self) -> bool:
+        return self._probes > 0 and not self._silence.known
 
     def read(self) -> Image:
         while True:
             self._leash.check()
-            frame = self._begun.popleft() if self._begun else self._opened.next(self.patience)
+            frame = self._begun.popleft() if self._begun else self._next()
             if frame is None:
                 raise EdgeError(f"{self._leash.name}: no picture came; the sender ended the stream")
             due = time.monotonic()
@@ -82,6 +95,26 @@ class Live:
     def close(self) -> None:
         self.interrupt()
         self._opened.close()
+
+    def _next(self) -> av.VideoFrame | None:
+        try:
+            return self._opened.next(self._silence.patience)
+        except EdgeError:
+            if not (self._open_again and self._may_probe and self._leash.expired):
+                raise
+        self._probes -= 1
+        silent_s = self._silence.patience + PROBE_S
+        self._damaged += self._opened.damaged
+        self._opened.close()  # before: many cameras serve one at a time
+        try:
+            self._opened = self._open_again(0.8 * PROBE_S)
+            self._silence.begin_again()
+            return self._opened.next(0.2 * PROBE_S)
+        except EdgeError as error:
+            self._leash.check()
+            if not self._leash.expired:
+                raise
+            raise EdgeError(f"{self._leash.name}: no picture came for {silent_s:.0f} s") from error
 
 
 class Polled:
