@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import av
 
@@ -23,6 +23,9 @@ from edge.sources.leash import Leash
 from edge.sources.opened import Opened
 from edge.sources.pace import Timeline
 from edge.types import EdgeError, EndOfStreamError, Event, Frame
+
+if TYPE_CHECKING:  # imported with --movements alone
+    from edge.commands.analyze_movements import Movements
 
 READ_S = 15.0  # what the next picture may take: a disk that wakes
 LONGEST_GAP_S = 60.0  # pictures further apart: the stamps jump, and nothing stands still
@@ -50,6 +53,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--annotate", type=Path, metavar="OUT.mp4", help="the video with faces and emotions drawn in"
     )
     parser.add_argument("--plot", type=Path, metavar="F.png", help="a timeline of each face's emotions")
+    parser.add_argument(
+        "--movements", action="store_true",
+        help="also brief movements of parts of a face; the video needs 58 pictures a second",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="one JSON object a line and video")
     add_engine(parser)
     parser.set_defaults(run=run)
@@ -72,7 +79,8 @@ def run(options: argparse.Namespace) -> int:
                 video.name, settings, open_configured_detector(settings), engine.classifier
             )
             try:
-                summary = _analyse(video, pipeline, settings, table, options.annotate)
+                movements = _movements(video) if options.movements else None
+                summary = _analyse(video, pipeline, settings, table, options.annotate, movements)
             except EdgeError as error:
                 if len(options.videos) == 1:
                     raise
@@ -80,10 +88,21 @@ def run(options: argparse.Namespace) -> int:
                 print(json.dumps({"file": str(video), "error": str(error)}) if options.json else error)
                 continue
             summaries.append(summary)
-            print(json.dumps(summary.values()) if options.json else summary.text(), flush=True)
+            if options.json:
+                more = movements.values() if movements is not None else {}
+                print(json.dumps({**summary.values(), **more}), flush=True)
+            else:
+                lines = movements.lines() if movements is not None else []
+                print("\n".join([summary.text(), *lines]), flush=True)
     if options.plot and summaries:
         save_timeline(summaries, options.plot, labels)
     return 1 if failed else 0
+
+
+def _movements(video: Path) -> Movements:
+    from edge.commands.analyze_movements import Movements
+
+    return Movements(video)
 
 
 def steps(video: Path, pipeline: Pipeline) -> Iterator[tuple[Opened, Step]]:
@@ -107,7 +126,12 @@ def steps(video: Path, pipeline: Pipeline) -> Iterator[tuple[Opened, Step]]:
 
 
 def _analyse(
-    video: Path, pipeline: Pipeline, settings: Settings, table: Table | None, annotate: Path | None
+    video: Path,
+    pipeline: Pipeline,
+    settings: Settings,
+    table: Table | None,
+    annotate: Path | None,
+    movements: Movements | None,
 ) -> Summary:
     summary = Summary(video)
     progress = _Progress(video)
@@ -117,6 +141,8 @@ def _analyse(
             at = step.frame.taken
             tracks = [track for track in pipeline.tracker.tracks if track.seen == at]
             summary.add(step.frame, tracks, step.events)
+            if movements is not None:
+                movements.add(step.frame, tracks, opened.period)
             if table:
                 table.add(video, step.frame, tracks, step.events)
             if drawn:
@@ -128,6 +154,11 @@ def _analyse(
     summary.close(left, opened.damaged, opened.period)
     if table:
         table.events(video, at, left)
+    if movements is not None:
+        movements.close()
+        if table:
+            for one in movements.seen:
+                table.movement(video, one.what.onset, one.track, one.what.region)
     progress.end()
     return summary
 

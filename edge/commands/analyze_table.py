@@ -16,7 +16,8 @@ AFTER = ("event", "from")  # the columns after a probability a label
 
 
 class Table:
-    """A CSV with a ``face`` row a face a picture and an ``event`` row a transition, by time.
+    """A CSV with a ``face`` row a face a picture and an ``event`` row a transition, by time; then a
+    ``movement`` row a brief movement.
 
     ``time`` is in seconds from the first picture, boxes in pixels of the picture, probabilities blended over
     time as the daemon blends them. Of an event ``emotion`` is what it became and ``from`` what it was.
@@ -62,6 +63,11 @@ class Table:
                 "event", video, f"{at:.3f}", event.track, "", "", "", "", event.after,
                 f"{event.confidence:.3f}", *("" for _ in self._labels), event.event_type, event.before,
             ])  # fmt: skip
+
+    def movement(self, video: Path, at: float, track: int, region: str) -> None:
+        """A brief movement of *region* that began *at* that many seconds."""
+        unused = len(BEFORE) - 4 + len(self._labels)
+        self._row(["movement", video, f"{at:.3f}", track, *[""] * unused, region, ""])
 
     def _row(self, cells: Sequence[Any]) -> None:
         try:

@@ -1,0 +1,65 @@
+"""`emotion-edge analyze --movements`: what moved in a video, and a slow one refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from edge.__main__ import main
+from edge.sources.portraits import Portraits
+from training.micro.faces import of_folder
+from training.micro.render import Renderer
+from training.micro.script import Movement, write_script
+
+TRUTH = Movement("mouth_left", 1.0, 1.1, 1.25, 0.03, (-0.7, -0.7))
+
+
+def film(path: Path, fps: int) -> Path:
+    """A portrait whose mouth moves once, small in a larger picture, as a detector expects it."""
+    import cv2
+
+    folder = path.parent / "face"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "portrait.png"), Portraits(faces=1).render(0)[0])
+    (person,) = of_folder(folder)
+    script = write_script(1, seconds=2.6, moving=False, nuisances=False)
+    script = replace(script, movements=(TRUTH,), eye_distance=90.0)
+    renderer = Renderer(person, script)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=Fraction(fps))
+        stream.width, stream.height, stream.pix_fmt = 480, 400, "gray"
+        for _, image in renderer.frames(fps):
+            picture = np.full((400, 480), 110, np.uint8)
+            picture[40 : 40 + image.shape[0], 90 : 90 + image.shape[1]] = image
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="gray")))
+        container.mux(stream.encode(None))
+    return path
+
+
+def test_a_movement_is_told_with_its_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    video, table = film(tmp_path / "moves.mkv", 60), tmp_path / "table.csv"
+    assert main(["analyze", "--movements", "--json", "--csv", str(table), str(video)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    (moved,) = found["movements"]
+    assert moved["region"] == "mouth_left"
+    assert moved["onset"] == pytest.approx(TRUTH.onset, abs=0.06)
+    assert moved["offset"] == pytest.approx(TRUTH.offset, abs=0.06)
+    assert found["blinks"] == 0
+    assert found["faces_too_small"] == []
+    lines = table.read_text().splitlines()
+    rows = [row for row in csv.DictReader(lines) if row["row"] == "movement"]
+    assert [(row["event"], float(row["time"])) for row in rows] == [("mouth_left", moved["onset"])]
+
+
+def test_a_slow_video_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    video = film(tmp_path / "slow.mkv", 30)
+    assert main(["analyze", "--movements", str(video)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("slow.mkv: --movements: 30.0 pictures a second; at least 58 are needed")
