@@ -66,6 +66,11 @@ tools:
 	@command -v strace >/dev/null || $(call apt,strace)
 	@command -v chromium-headless-shell >/dev/null || command -v chromium >/dev/null || $(call apt,chromium-headless-shell)
 
+# docs/page.png, which the README shows: two minutes.
+.PHONY: screenshot
+screenshot: $(VENV)/.test tools
+	@$(BIN)/python -m tests.screenshot
+
 # One file serves every platform and Python; hashes, and no index addresses.
 COMPILE = $(BIN)/uv pip compile pyproject.toml -q --generate-hashes \
 	--no-emit-index-url --no-annotate --custom-compile-command "make lock"

@@ -54,6 +54,10 @@ class Browser:
         self._process.wait()
 
 
+class NavigatedError(Exception):
+    """The page went while it was asked something."""
+
+
 class Tab:
     """A page: where it goes, what its JavaScript says, how it looks."""
 
@@ -75,6 +79,8 @@ class Tab:
         while True:
             answer = json.loads(self._socket.recv(60))
             if answer.get("id") == self._number:
+                if "navigated" in str(answer.get("error")):
+                    raise NavigatedError
                 assert "error" not in answer, answer["error"]
                 result: dict[str, Any] = answer["result"]
                 return result
@@ -93,7 +99,10 @@ class Tab:
 
     def run(self, script: str) -> Any:
         """The value of *script*, a JavaScript expression; a promise is waited for."""
-        done = self.ask("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+        try:
+            done = self.ask("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+        except NavigatedError:  # now there is another page
+            return self.run(script)
         assert "exceptionDetails" not in done, done["exceptionDetails"]
         return done["result"].get("value")
 

@@ -20,16 +20,24 @@ class House:
     """The daemon, its page's port, and its token."""
 
     def __init__(
-        self, folder: Path, broker: Mosquitto, web: str = "", more: str = CAMERA, listen: str = ""
+        self,
+        folder: Path,
+        broker: Mosquitto,
+        web: str = "",
+        more: str = CAMERA,
+        listen: str = "",
+        node: str = "pi",
     ) -> None:
+        self.node = node
         self.broker = broker
         self.port = free_port()
         place = listen or f"127.0.0.1:{self.port}"
         self.state = folder / "state"
         self.daemon = Process(
             folder,
-            f'[node]\nid = "pi"\n[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\npassword = "hush-hush"\n'
-            f'username = "pi"\n[web]\nenabled = true\nlisten = "{place}"\n{web}\n{more}',
+            f'[node]\nid = "{node}"\n[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\n'
+            'username = "pi"\npassword = "hush-hush"\n'
+            f'[web]\nenabled = true\nlisten = "{place}"\n{web}\n{more}',
         )
         try:
             assert eventually(lambda: "web: page at" in self.daemon.log_so_far()), self.daemon.log_so_far()
@@ -41,7 +49,7 @@ class House:
 
     @property
     def token(self) -> str:
-        return (self.state / "web_token-pi").read_text().strip()
+        return (self.state / f"web_token-{self.node}").read_text().strip()
 
     @property
     def url(self) -> str:

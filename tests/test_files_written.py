@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 import shutil
 import signal
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +17,7 @@ import pytest
 
 from edge.sources.portraits import Portraits
 from edge.types import Image
-from tests.broker import Mosquitto, broker, eventually, subscriber  # noqa: F401
+from tests.broker import Mosquitto, Subscriber, broker, eventually, free_port, subscriber  # noqa: F401
 from tests.process import Process
 from tests.test_end_to_end import configuration
 
@@ -26,7 +28,9 @@ CALLS = (
 UNLIMITED = ("sh", "-c", 'ulimit -c unlimited; exec "$@"', "sh")  # as a machine may be set up
 TRACE = ("strace", "-D", "-f", "-y", "-xx", "-s", "1000000", "--seccomp-bpf", "-e", f"trace={CALLS}", "-o")
 # Of the state folder.
-MAY_BE_WRITTEN = re.compile(r"outbox-pi\.sqlite3(-wal|-shm|-journal)?|(switches|discovery)-pi\.json(\.new)?")
+MAY_BE_WRITTEN = re.compile(
+    r"outbox-pi\.sqlite3(-wal|-shm|-journal)?|((switches|discovery)-pi\.json|web_token-pi)(\.new)?"
+)
 MARKS = {"JPEG": b"\xff\xd8\xff", "PNG": b"\x89PNG", "WebP": b"WEBPVP8", "NumPy": b"\x93NUMPY"}
 PIECE = 16  # bytes in a row that are a picture's
 
@@ -103,18 +107,60 @@ def test_no_byte_of_a_picture_reaches_a_file_in_a_whole_run_or_a_crash(
     trace = tmp_path / "trace"
     with subscriber(broker.port) as heard:
         daemon = Process(tmp_path, configuration(broker.port, camera), under=(*UNLIMITED, *TRACE, str(trace)))
-        assert eventually(lambda: len(heard.payloads("emotion-edge/pi/hall/event")) >= 2, 60)
-        heard.publish("emotion-edge/pi/hall/hold/set", b"0.5")
-        assert eventually(lambda: heard.last("emotion-edge/pi/hall/hold/state") == "0.5")
-        seen = len(heard.payloads("emotion-edge/pi/hall/faces"))
-        assert eventually(lambda: len(heard.payloads("emotion-edge/pi/hall/faces")) > seen + 10)
-        daemon.process.send_signal(end)
-        assert daemon.process.wait(20) == (0 if end == signal.SIGTERM else -end)
-        daemon.close()
-        assert eventually(lambda: re.search(rf"^{daemon.process.pid} +\+\+\+ ", trace.read_text(), re.M))
+        use(heard)
+        end_it(daemon, end, trace)
     traced = list(calls(trace.read_text()))
     state, log = tmp_path / "state", tmp_path / "stderr.txt"
     assert breaches(traced, state, log, image) == []
     assert {call.path for call in traced} >= {str(state / "outbox-pi.sqlite3"), str(log)}  # it was looked at
     assert sum(len(call.data) for call in traced if call.path.startswith("/")) < image[..., 0].size
     assert not list(tmp_path.glob("core*"))
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_the_preview_sends_pictures_and_writes_none(broker: Mosquitto, tmp_path: Path) -> None:
+    image = noisy_portraits()
+    cv2.imwrite(str(tmp_path / "seen.png"), image)
+    port, trace, token = free_port(), tmp_path / "trace", tmp_path / "state" / "web_token-pi"
+    text = configuration(broker.port, f'name = "hall"\nsource = "{tmp_path / "seen.png"}"\n')
+    text += f'[web]\nenabled = true\npreview = true\nlisten = "127.0.0.1:{port}"\n'
+
+    def ask(method: str, path: str, body: str | None = None) -> bytes:
+        bearer = {"Authorization": f"Bearer {token.read_text().strip()}", "Sec-Fetch-Site": "same-origin"}
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+            connection.request(method, path, body, bearer)
+            with connection.getresponse() as answer:
+                return answer.read()
+
+    with subscriber(broker.port) as heard:
+        daemon = Process(tmp_path, text, under=(*UNLIMITED, *TRACE, str(trace)))
+        use(heard)
+        ask("POST", "/preview", '{"on": true}')
+        assert eventually(lambda: heard.last("emotion-edge/pi/preview") == "ON")
+        for _ in range(5):
+            assert eventually(lambda: ask("GET", "/preview/hall").startswith(MARKS["JPEG"]))
+        end_it(daemon, signal.SIGTERM, trace)
+    traced = list(calls(trace.read_text()))
+    sent = [call for call in traced if call.path.startswith("socket:")]
+    assert any(MARKS["JPEG"] in call.data for call in sent)  # what is looked for would be seen
+    files = [call for call in traced if call not in sent]
+    state, log = tmp_path / "state", tmp_path / "stderr.txt"
+    assert breaches(files, state, log, image) == []
+    assert {call.path for call in files} >= {str(state / "web_token-pi.new"), str(log)}
+    assert sum(len(call.data) for call in files if call.path.startswith("/")) < image[..., 0].size
+
+
+def use(heard: Subscriber) -> None:
+    """Have the daemon see faces, remember a switch, and publish."""
+    assert eventually(lambda: len(heard.payloads("emotion-edge/pi/hall/event")) >= 2, 60)
+    heard.publish("emotion-edge/pi/hall/hold/set", b"0.5")
+    assert eventually(lambda: heard.last("emotion-edge/pi/hall/hold/state") == "0.5")
+    seen = len(heard.payloads("emotion-edge/pi/hall/faces"))
+    assert eventually(lambda: len(heard.payloads("emotion-edge/pi/hall/faces")) > seen + 10)
+
+
+def end_it(daemon: Process, end: signal.Signals, trace: Path) -> None:
+    daemon.process.send_signal(end)
+    assert daemon.process.wait(20) == (0 if end == signal.SIGTERM else -end)
+    daemon.close()
+    assert eventually(lambda: re.search(rf"^{daemon.process.pid} +\+\+\+ ", trace.read_text(), re.M))

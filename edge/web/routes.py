@@ -207,10 +207,8 @@ class Routes:
         return _starting()
 
     async def _picture(self, request: Request) -> Response:
-        camera = request.path_params["camera"]
-        if not self._board.preview.on:
-            return PlainTextResponse("the preview is off\n", 409)
-        picture = self._board.preview.look(camera)
+        """The camera's newest picture; none where it has none, or the preview is off."""
+        picture = self._board.preview.look(request.path_params["camera"])
         if picture is None:
             return Response(status_code=204)
         if picture not in self._encoded:
