@@ -11,10 +11,19 @@ from pathlib import Path
 
 import pytest
 
+from edge.mqtt.guess import Guess
 from edge.mqtt.limits import Limits, LimitsHealth, Terms, packet_bytes
 from edge.types import Message
 from tests.broker import Mosquitto, Subscriber, eventually, server, subscriber
 from tests.sink import STATUS, event, idle_sink, sink, state
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
 
 Serve = Callable[[socket.socket], None]
 BIG = "homeassistant/device/n/hall/config"
@@ -101,6 +110,83 @@ def test_a_3_1_1_broker_that_cuts_over_a_size_in_silence_is_recognized(
         assert publishing.health().reconnects == reconnects <= 5
     assert len(said(caplog, f"{BIG} left out from now on")) == 1
     assert said(caplog, "another") == []
+
+
+@pytest.mark.parametrize(
+    ("lines", "terms"),
+    [(["retain_available false"], Terms(retain=False)), (["max_qos 0"], Terms(qos=0)),
+     (["max_qos 0", "retain_available false"], Terms(retain=False, qos=0))],
+    ids=["retain", "qos", "both"],
+)  # fmt: skip
+def test_a_3_1_1_broker_that_hangs_up_over_retain_or_qos_is_served_without(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, lines: list[str], terms: Terms
+) -> None:
+    with (
+        mosquitto(tmp_path, *lines) as broker,
+        subscriber(broker.port) as heard,
+        sink(broker.port, version="3.1.1") as publishing,
+    ):
+        publishing.publish(state(b"early"))
+        assert eventually(lambda: publishing.health().limits == LimitsHealth(terms, (), 0), 30)
+        assert eventually(lambda: heard.last("p/n/hall/state") == "early", 30)
+        assert eventually(lambda: said(caplog, "allow "), 30)
+        reconnects = publishing.health().reconnects
+        publishing.publish(event(b"on"))
+        assert eventually(lambda: heard.last("p/n/hall/event") == "on")
+        assert publishing.health().reconnects == reconnects
+        assert publishing.health().limits == LimitsHealth(terms, (), 0)
+    assert len(said(caplog, "allow retained messages there")) == (not terms.retain)
+    assert len(said(caplog, "allow QoS 1 there")) == (not terms.qos)
+
+
+@pytest.mark.parametrize("ends", [2, 4])
+def test_a_door_that_hangs_up_while_the_broker_behind_it_starts_convicts_nobody(ends: int) -> None:
+    guess = Guess("broker", clock := Clock())
+    for _ in range(ends):
+        guess.ended()
+    assert guess.terms != Terms()
+    assert not guess.sure
+    assert guess.came_through()  # with less: to be proven
+    assert guess.terms == Terms()
+    assert not guess.came_through()  # with everything
+    clock.now += 1e6
+    guess.ended()
+    assert (guess.terms, guess.sure) == (Terms(), True)
+
+
+def test_what_a_broker_was_believed_not_to_take_is_tried_again_after_an_hour() -> None:
+    guess = Guess("broker", clock := Clock())
+    for _ in range(2):
+        guess.ended()
+    assert guess.came_through()
+    guess.ended()
+    assert (guess.terms, guess.sure) == (Terms(retain=False), True)
+    assert not guess.came_through()
+    clock.now += 3599
+    assert guess.terms == Terms(retain=False)
+    clock.now += 2
+    assert guess.terms == Terms()
+    guess.ended()  # once more is enough
+    assert (guess.terms, guess.sure) == (Terms(retain=False), True)
+
+
+@pytest.mark.parametrize(("wait_s", "terms"), [(3601.0, Terms()), (1.0, Terms(9000))])
+def test_what_was_left_out_for_silence_is_tried_again_after_an_hour_or_with_other_terms(
+    wait_s: float, terms: Terms
+) -> None:
+    judge = Limits("broker", STATUS, clock := Clock())
+    for number in range(3):
+        judge.begin(Terms())
+        judge.sent(number, BIG, 3000)
+        judge.ended(True, False, 1.0)
+    assert not judge.fits(BIG, 3000)
+    judge.begin(Terms())
+    assert not judge.fits(BIG, 3000)
+    version = judge.version
+    clock.now += wait_s
+    judge.begin(terms)
+    assert judge.fits(BIG, 3000)
+    assert judge.version > version
 
 
 # A broker of our own, which has something against a topic.

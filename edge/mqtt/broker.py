@@ -28,6 +28,10 @@ class UnansweredError(BrokerError):
     """The broker refused this version of MQTT, hung up on it or stayed silent."""
 
 
+class UnheardError(UnansweredError):
+    """The broker hung up before its CONNACK."""
+
+
 class HungUpError(BrokerError):
     """The broker ended a connection that it had accepted, without a reason."""
 

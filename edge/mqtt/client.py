@@ -13,15 +13,18 @@ from dataclasses import replace
 
 from edge.host.heartbeats import FRESH_S, Stage
 from edge.mqtt.broker import (
+    MQTT_5,
     Broker,
     HungUpError,
     OverMessageError,
     TooLargeError,
     UnansweredError,
+    UnheardError,
     WillError,
 )
 from edge.mqtt.connection import TICK_S, Ack, Connection
 from edge.mqtt.duplicate import Namesake
+from edge.mqtt.guess import Guess
 from edge.mqtt.health import MqttHealth
 from edge.mqtt.limits import Limits, packet_bytes
 from edge.mqtt.outage import Outage
@@ -63,12 +66,13 @@ class MqttSink:
     ) -> None:
         self._broker = broker
         self._order = broker.protocols
-        self._order = self._broker.protocols
         self._retry_s = retry_s or (random.uniform(1, 3), random.uniform(20, 30))
         self._online = Message(status_topic, b"online", qos=1, retain=True)
         self._offline = Message(status_topic, b"offline", qos=1, retain=True)
         self._will = self._offline  # as far as the broker takes it
         self._limits = Limits(self._broker, status_topic)
+        self._guess = Guess(self._broker)
+        self._mute = True  # nothing is known of this connection's broker, and it cannot say
         self._queue = Queue(self._online, self._offline, queue)
         self._outbox = outbox or Outbox(None)
         self._stage = stage or Stage()
@@ -214,7 +218,11 @@ class MqttSink:
                 if not self._stopping.is_set():
                     self._outage.failed(error)
                 ends = isinstance(error, HungUpError | OverMessageError)
-                if self._limits.ended(ends, isinstance(error, TooLargeError), lasted):
+                mute = self._mute and isinstance(error, HungUpError | UnheardError)
+                if mute:
+                    self._guess.ended()
+                convict = not mute or self._guess.exhausted
+                if self._limits.ended(ends, isinstance(error, TooLargeError), lasted, convict=convict):
                     wait = first  # what it was is soon known
                 else:
                     self._namesake.ended(error, lasted)
@@ -224,12 +232,17 @@ class MqttSink:
         self._close_wake()
 
     def _serve(self) -> None:
-        """One connection, until stop() or the exception that ended it."""
+        """One connection, until stop(), a guess that is to be proven, or the exception that ended it."""
+        self._mute = True
         connection = self._open()
         goodbye = False
         try:
-            self._limits.begin(connection.terms)
-            self._will = connection.terms.fit(self._offline)
+            if connection.version == "5":
+                self._mute = False  # it says what it does not take
+                self._limits.begin(connection.terms)
+                self._will = connection.terms.fit(self._offline)
+            else:
+                self._limits.begin(self._guess.terms, sure=self._guess.sure)
             self._queue.begin()
             self._outbox.begin()
             self._outage.ended(connection.version)
@@ -245,6 +258,10 @@ class MqttSink:
                     self._receive(connection.turn(TICK_S if self._outbox.idle else GROUP_S))
                 self._namesake.tick()
                 self._limits.tick()
+                if self._mute and self._limits.heard:
+                    self._mute = False
+                    if self._guess.came_through():
+                        return
         finally:
             self._queue.end()
             connection.close(goodbye)
@@ -266,7 +283,8 @@ class MqttSink:
 
     def _connect(self, broker: Broker, protocol: int) -> Connection:
         """A connection with as much of the will as the broker takes."""
-        wills = (self._will, replace(self._will, retain=False), replace(self._will, qos=0, retain=False))
+        first = self._will if protocol == MQTT_5 else self._guess.fit(self._offline)
+        wills = (first, replace(first, retain=False), replace(first, qos=0, retain=False))
         for will in wills:
             try:
                 return Connection(broker, protocol, will, self._wake_reader, self._stopping)

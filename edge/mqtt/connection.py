@@ -30,6 +30,7 @@ from edge.mqtt.broker import (
     TakenOverError,
     TooLargeError,
     UnansweredError,
+    UnheardError,
     WillError,
 )
 from edge.mqtt.limits import Terms, packet_bytes
@@ -248,7 +249,7 @@ class Connection:
         if alert is not None:  # with TLS 1.3 a client's certificate is looked at after the handshake
             raise BrokerError(alert)
         if self._connack is None:
-            raise UnansweredError(f"hung up without an MQTT answer; is this an MQTT broker{self._maybe_tls}?")
+            raise UnheardError(f"hung up without an MQTT answer; is this an MQTT broker{self._maybe_tls}?")
         reason = "hung up" if self._end is None else str(self._end)
         if reason in ("hung up", "Normal disconnection", "Unspecified error"):  # paho's words for no reason
             raise HungUpError("connection lost (hung up)")

@@ -11,6 +11,7 @@ is down convicts nobody.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 ENDS = 2  # over one message that went alone, before it is left out
 SOON_S = 60.0  # a connection that lasted longer ended for another reason
 PASSED_S = 2.0  # a message without acknowledgement came through when the connection outlived it by so much
+RETRY_S = 3600.0  # what was left out so long ago is tried again at the next connection
 UNANSWERED_S = 10.0  # that a message which goes alone may take to be acknowledged
 NAMED = 3  # topics in health
 
@@ -84,22 +86,31 @@ class Limits:
         self._clock = clock
         self._lock = threading.Lock()  # guards the next three
         self.terms = Terms()
-        self._banned: dict[str, int] = {}  # topic -> size from which it ends the connection
+        self._banned: dict[str, tuple[int, float]] = {}  # topic -> size that ends the connection, since when
         self._left_out: dict[str, int] = {}  # topic -> size
         self._passed: dict[str, int] = {}  # topic -> the largest size that came through
         self._flying: dict[int, _Flight] = {}  # in the order of sending; by number, unnumbered below 0
         self._unnumbered = 0  # so far
+        self._said = Terms()  # those that the log tells of
+        self.heard = False  # something came through on this connection
         self.careful = False  # one message at a time, each acknowledged
         self._counts: dict[str, int] = {}  # ends over this topic alone, since it came through
 
-    def begin(self, terms: Terms) -> None:
-        """A connection begins, on these *terms*."""
+    def begin(self, terms: Terms, *, sure: bool = True) -> None:
+        """A connection begins, on these *terms*; where they are not *sure*, the log does not tell of them."""
         self._flying.clear()
+        self.heard = False
         with self._lock:
             before, self.terms = self.terms, terms
-        if terms == before:
+            # Another broker, or the same with another configuration, may take what this one did not.
+            since = self._clock() - RETRY_S if terms.packet == before.packet else math.inf
+            lifted = [topic for topic, (_, at) in self._banned.items() if at < since]
+            for topic in lifted:
+                del self._banned[topic]
+        self.version += bool(lifted) or terms.packet != before.packet
+        if not sure or terms == self._said:
             return
-        self.version += terms.packet != before.packet
+        self._said = terms
         if not terms.retain:
             log.warning("mqtt %s: broker retains nothing: who subscribes later hears only what changes then; "
                         "allow retained messages there", self._broker)  # fmt: skip
@@ -116,7 +127,7 @@ class Limits:
         """Whether the broker takes a packet of *size* bytes on *topic*, as far as is known."""
         with self._lock:
             packet = self.terms.packet
-            return (packet is None or size <= packet) and size < self._banned.get(topic, size + 1)
+            return (packet is None or size <= packet) and size < self._banned.get(topic, (size + 1, 0.0))[0]
 
     def transmit(
         self, connection: _Sends, wanted: Message, seconds_left: float | None
@@ -185,8 +196,8 @@ class Limits:
             elif self.careful and now - flight.at > UNANSWERED_S:
                 del self._flying[key]  # of what is never acknowledged the others need not wait
 
-    def ended(self, hung_up: bool, too_large: bool, lasted_s: float) -> bool:
-        """Judge the end of a connection; whether it was over a message."""
+    def ended(self, hung_up: bool, too_large: bool, lasted_s: float, *, convict: bool = True) -> bool:
+        """Judge the end of a connection; whether it was over a message, which *convict* has left out."""
         suspects = self._suspects()
         self._flying.clear()
         if too_large and suspects:
@@ -194,10 +205,10 @@ class Limits:
         elif not (hung_up and suspects and lasted_s < SOON_S):
             self.careful = False
             return False
-        elif self.careful and len(suspects) == 1:
+        elif self.careful and convict and len(suspects) == 1:
             (suspect,) = suspects
             self._counts[suspect.topic] = self._counts.get(suspect.topic, 0) + 1
-            known = any(suspect.size >= size for size in self._banned.values())
+            known = any(suspect.size >= size for size, _ in self._banned.values())
             if known or self._counts[suspect.topic] >= ENDS:
                 self._ban(suspect)
         self.careful = True
@@ -220,6 +231,7 @@ class Limits:
 
     def _pass(self, key: int) -> None:
         topic, size, _ = self._flying.pop(key)
+        self.heard = True
         self._passed[topic] = max(size, self._passed.get(topic, 0))
         self._counts.pop(topic, None)
 
@@ -227,7 +239,7 @@ class Limits:
         topic, size, _ = flight
         self._counts.pop(topic, None)
         with self._lock:
-            self._banned[topic] = min(size, self._banned.get(topic, size))
+            self._banned[topic] = min(size, self._banned.get(topic, (size, 0.0))[0]), self._clock()
             self._left_out[topic] = size
         self.version += 1
         log.warning("mqtt %s: %s left out from now on: the broker ends the connection over its %d bytes; "
