@@ -16,7 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
     open_standard_streams()  # --help prints, too
     parser = argparse.ArgumentParser(
         prog="emotion-edge",
-        description="Sees faces, classifies their expressions here, tells the smart home over MQTT.",
+        description="Sees faces, classifies their expressions here, publishes them over MQTT.",
     )
     parser.add_argument("--version", action="version", version=f"emotion-edge {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -1,4 +1,4 @@
-"""What the three command lines share: how they end, and the numbers that an option takes."""
+"""Shared by the three command lines: exit codes, and options that are numbers."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 
 
 def ended(work: Callable[[], int], interrupted: str = "") -> int:
-    """The exit code of *work*, which an error ends with one line on stderr and its own code.
+    """Run *work*; its exit code, or that of its error, which is one line on stderr.
 
-    *interrupted* is said after Ctrl-C. What nobody foresaw shows its traceback with PYTHONDEVMODE=1; the
-    daemon's is in its log as well.
+    *interrupted* is printed after Ctrl-C. An unexpected error shows its traceback with PYTHONDEVMODE=1; the
+    daemon logs it as well.
     """
     open_standard_streams()
     try:
@@ -39,9 +39,9 @@ def ended(work: Callable[[], int], interrupted: str = "") -> int:
     except Exception as error:
         if sys.flags.dev_mode:
             raise
-        told = " ".join(masked(str(error)).split())
+        words = " ".join(masked(str(error)).split())
         print(
-            f"unexpected {type(error).__name__}: {told}; this is a bug, please report it with the log",
+            f"unexpected {type(error).__name__}: {words}; this is a bug, please report it with the log",
             file=sys.stderr,
         )
         return 1
@@ -49,11 +49,10 @@ def ended(work: Callable[[], int], interrupted: str = "") -> int:
 
 
 def open_standard_streams() -> None:
-    """Let what was started without a standard stream (``>&-``) print into nothing.
+    """Open /dev/null for a standard stream that is closed (``>&-``).
 
-    Else what is opened next, a socket or a camera, would take its descriptor and be printed into. What a
-    terminal's encoding lacks, also a file name that is no text, comes out as its number: output never ends
-    over a character.
+    Otherwise the next socket or camera gets its descriptor and is printed into. Characters that the
+    terminal's encoding lacks, and bytes of file names that are no text, are escaped.
     """
     for number in range(3):
         try:

@@ -76,7 +76,7 @@ def order(text: str) -> Order:
 def wrong_names(names: Sequence[str]) -> str:
     """What is wrong with *names* as a network's own labels; empty if nothing is.
 
-    They are published as they are, beside UNCERTAIN and NONE.
+    They are published as they are, next to UNCERTAIN and NONE.
     """
     if not 2 <= len(names) <= _MOST:
         return f"{len(names)} labels; expected 2 to {_MOST}"
@@ -98,7 +98,7 @@ def ours(numbers: npt.NDArray[np.integer[Any]], order: Order) -> npt.NDArray[np.
 
 
 def numbered(place: object) -> str:
-    """The line about *place*, named by a number whose meaning nobody has told."""
+    """The error for *place*, named by a number without a known meaning."""
     return (
         f"{place}: a number names no label; expected --labels with the names in the order of the numbers, as "
         f"--labels {','.join(LABELS)}"

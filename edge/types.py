@@ -23,7 +23,7 @@ Point = tuple[float, float]
 
 
 class EdgeError(Exception):
-    """What the user can mend: one line that says place, what is wrong and what was expected."""
+    """An error that the user can fix, in one line: place, what is wrong, what was expected."""
 
     exit_code = 1
 
@@ -86,14 +86,14 @@ class Face:
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """A face over time. Values: whoever changes one makes a new one (dataclasses.replace)."""
+    """A face over time; immutable, changed by dataclasses.replace."""
 
     number: int
     face: Face
     since: float  # first seen, monotonic s
     seen: float  # last seen, monotonic s
     sightings: int = 1
-    announced: bool = False  # face_appeared has been told
+    announced: bool = False  # face_appeared was published
     labels: tuple[str, ...] = LABELS  # of the classifier that gave the scores
     scores: tuple[float, ...] = ()  # blended probabilities in the labels' order; empty before the first
     emotion: str = UNCERTAIN  # what is reported
@@ -109,7 +109,7 @@ class Track:
 
     @property
     def shown(self) -> tuple[str, float]:
-        """What can be said of the face now, with its probability: never a label below the floor."""
+        """What is shown of the face now, with its probability: never a label below the floor."""
         label = UNCERTAIN if self.doubted else self.emotion
         return label, self._probability(label)
 
@@ -151,7 +151,7 @@ class Movement:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What goes to the broker."""
+    """A message to the broker."""
 
     topic: str
     payload: bytes
@@ -163,7 +163,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """What came from the broker."""
+    """A message from the broker."""
 
     topic: str
     payload: bytes
@@ -181,7 +181,7 @@ class TensorSpec(NamedTuple):
 
 
 class EndOfStreamError(EdgeError):
-    """The source has nothing more to give, and that is no fault (a file played to its end)."""
+    """The source ended regularly: a file was played to its end."""
 
 
 class Source(Protocol):
@@ -193,7 +193,7 @@ class Source(Protocol):
 
     @property
     def still(self) -> bool:
-        """Equal pictures one after the other are no fault: it shows images, not a scene."""
+        """Equal consecutive pictures are normal: it shows images, not a scene."""
         ...
 
     def read(self) -> Image:
@@ -201,11 +201,11 @@ class Source(Protocol):
         ...
 
     def interrupt(self) -> None:
-        """Have the read under way, and each later one, fail soon; from any thread, never blocks or raises."""
+        """Make the read under way, and each later one, fail soon; from any thread, never blocks or raises."""
         ...
 
     def close(self) -> None:
-        """Give the device back; harmless twice. Only for the thread that reads: a driver may take long."""
+        """Release the device; harmless twice. Only for the thread that reads: a driver may take long."""
         ...
 
 
@@ -235,7 +235,7 @@ class Runtime(Protocol):
 class Classifier(Protocol):
     @property
     def labels(self) -> tuple[str, ...]:
-        """What it tells apart; LABELS, or a network's own."""
+        """What it distinguishes: LABELS, or a network's own."""
         ...
 
     def classify(self, image: Image, faces: Sequence[Face]) -> Floats:
@@ -244,22 +244,22 @@ class Classifier(Protocol):
 
 
 class Sink(Protocol):
-    """Where messages go. Never blocks and never raises: the daemon does not depend on a broker."""
+    """Where messages go. Never blocks, never raises: the daemon runs without a broker."""
 
     def publish(self, message: Message) -> None: ...
 
 
 class Duplex(Sink, Protocol):
-    """A sink that also brings what others publish, and takes back what it retained."""
+    """A sink that also subscribes, and can clear retained topics."""
 
     def subscribe(self, topic: str, handler: Callable[[Incoming], None]) -> None:
-        """Have *handler* called, in the sink's own thread, with what comes on the exact *topic*."""
+        """Call *handler*, in the sink's thread, with each message on the exact *topic*."""
         ...
 
     def unsubscribe(self, topic: str) -> None: ...
 
     def forget(self, topic: str) -> None:
-        """Retain nothing on *topic* any longer."""
+        """Clear what is retained on *topic*."""
         ...
 
 

@@ -1,6 +1,6 @@
 """Faults, and what they cost: each function brings one about and gives what it measured.
 
-Rows of RELIABILITY's table. tests/test_chaos.py runs them in short, tests/soak.py with the full counts;
+Faults are numbered by row. tests/test_chaos.py runs them in short, tests/soak.py with the full counts;
 the figures and their limits are the same. Brokers, sockets, processes and disks are real."""
 
 from __future__ import annotations

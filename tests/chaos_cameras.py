@@ -1,4 +1,4 @@
-"""Cameras that lie, leave and come back, under the whole daemon (RELIABILITY's rows 10 to 13)."""
+"""Cameras that lie, leave and come back, under the whole daemon (rows 10 to 13)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Model files that a card or a download damaged, and what the daemon makes of them (RELIABILITY's row 17)."""
+"""Model files that a card or a download damaged, and what the daemon makes of them (row 17)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A share of the processor for the daemon, and how old its frames become with it (RELIABILITY's row 23)."""
+"""A share of the processor for the daemon, and how old its frames become with it (row 23)."""
 
 from __future__ import annotations
 

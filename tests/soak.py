@@ -1,4 +1,4 @@
-"""`make soak`: the faults of tests/test_chaos.py for longer; with SOAK=full, RELIABILITY's full counts.
+"""`make soak`: the faults of tests/test_chaos.py for longer; with SOAK=full, the full counts.
 
 Prints a table of what was measured and ends with 1 where a limit was passed. `python -m tests.soak ROW…`
 brings about these rows only. Row 8 needs the right to mount a small disk, row 23 to make a cgroup (root).
@@ -55,7 +55,7 @@ SHORT: Mapping[str, Fault] = {
     "fleet": lambda folder: many_nodes.crowd(folder, nodes=20, seconds=15),
     "gate": lambda folder: gate_cost.costs("ssd", 2000) + gate_cost.costs("haar", 600),
 }
-# What RELIABILITY's table asks for; some hours, nearly all of them row 22's.
+# The full counts; some hours, nearly all of them row 22's.
 FULL: Mapping[str, Fault] = {
     **SHORT,
     "1": lambda folder: chaos.broker_killed(folder, outage_s=60),

@@ -154,7 +154,7 @@ def test_a_picture_that_stands_still_is_stale_and_is_not_analysed() -> None:
     until(lambda: capture.status == "online")
     assert slots.take(1.0) is not None
     capture.stop()
-    assert story.told == [("online", ""), ("stale", "the picture stands still for 0.3 s"), ("online", "")]
+    assert story.told == [("online", ""), ("stale", "the picture is frozen for 0.3 s"), ("online", "")]
 
 
 def test_a_covered_lens_is_dark_and_stays_online_and_a_lamp_in_the_night_is_not() -> None:

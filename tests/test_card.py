@@ -87,7 +87,7 @@ def test_a_huge_file_is_refused_without_being_read(model: Path) -> None:
 
 def test_a_model_without_a_card_is_refused_with_advice(tmp_path: Path) -> None:
     (tmp_path / "other.tflite").write_bytes(CONTENT)
-    with pytest.raises(EdgeError, match=r"other\.json: No such file.*needs its card beside it"):
+    with pytest.raises(EdgeError, match=r"other\.json: No such file.*needs its card next to it"):
         read_model(tmp_path / "other.tflite")
 
 
@@ -123,7 +123,7 @@ def test_a_card_lists_files_beside_it_only(model: Path, name: str) -> None:
     path.write_text(json.dumps(card(files={**card()["files"], name: entry})))
     with pytest.raises(EdgeError) as caught:
         read_model(model)
-    said = f"Value error, {name!r}; expected the name of a file beside the card"
+    said = f"Value error, {name!r}; expected the name of a file next to the card"
     assert str(caught.value) == f"{path}: not a model card: files: {said}"
 
 

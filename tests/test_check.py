@@ -74,8 +74,8 @@ def test_an_accelerator_that_is_asked_for_and_missing_is_named_and_no_mistake(tm
     assert (done.returncode, done.stderr) == (0, "")
     step = "install onnxruntime-gpu (on a Jetson the wheel that NVIDIA makes for its JetPack)"
     assert [line for line in done.stdout.split("\n") if line.startswith("# model: ")] == [
-        f"# model: {kind}: the ONNX Runtime here was built without it; {step}; without it the next "
-        "runtime or the CPU goes on"
+        f"# model: {kind}: the ONNX Runtime here was built without it; {step}; the next "
+        "runtime or the CPU is used instead"
         for kind in ("tensorrt", "cuda")
     ]
     assert tomllib.loads(done.stdout)["model"]["provider"] == "tensorrt"
@@ -88,7 +88,7 @@ def test_a_runtime_without_its_file_is_a_mistake(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text('[model]\nruntime = "edgetpu"\n')
     done = check(tmp_path, "--config", "c.toml")
     assert done.returncode == 78
-    assert "emotion.tflite: no .edgetpu.tflite file of its card beside it; `quantize" in done.stderr
+    assert "emotion.tflite: no .edgetpu.tflite file in its card; `quantize" in done.stderr
 
 
 def test_a_wrong_configuration_ends_with_78_and_a_line_for_each_mistake(tmp_path: Path) -> None:

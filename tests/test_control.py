@@ -275,7 +275,7 @@ def test_mistakes_after_a_signal_are_in_the_log(node: Node, caplog: pytest.LogCa
     assert lines(caplog) == [
         "config.toml:3: first",
         "config.toml:9: second",
-        "the configuration has mistakes; everything stays as it was",
+        "the configuration has mistakes; nothing was changed",
     ]
 
 

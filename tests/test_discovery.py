@@ -219,7 +219,7 @@ def test_a_board_without_a_temperature_sensor_announces_none() -> None:
 
 
 def test_an_entity_that_a_device_no_longer_has_is_named_once_more_without_anything() -> None:
-    before = discovery.told(devices(), "homeassistant", "device", {})
+    before = discovery.announced(devices(), "homeassistant", "device", {})
     (node, *_) = discovery.messages(devices(temperature=False), "homeassistant", "device", before)
     assert json.loads(node.payload)["cmps"]["temperature"] == {"p": "sensor"}
     assert "kitchen-pi_temperature" not in node.payload.decode()
@@ -273,7 +273,7 @@ def test_a_device_that_is_too_large_for_the_broker_comes_by_component(limit: int
     assert sorted(names) == sorted(announced("device"))
     whole = [message.topic for message in found if "/device/" in message.topic]
     assert whole == (["homeassistant/device/kitchen-pi/config"] if limit >= 1200 else [])
-    wanted = discovery.told(devices(), "homeassistant", "device", {}, fits)
+    wanted = discovery.announced(devices(), "homeassistant", "device", {}, fits)
     assert wanted.keys() == {message.topic for message in found}
 
 

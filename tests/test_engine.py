@@ -74,7 +74,7 @@ def test_an_edge_tpu_without_a_compiled_file_is_one_line_with_the_way_to_one() -
     with pytest.raises(EdgeError) as caught:
         open_chain(MODEL_FILE, runtime="edgetpu")
     assert str(caught.value) == (
-        f"{MODEL_FILE}: no .edgetpu.tflite file of its card beside it; `quantize --target coral` makes one, "
+        f"{MODEL_FILE}: no .edgetpu.tflite file in its card; `quantize --target coral` makes one, "
         'or set model.runtime = "auto"'
     )
 

@@ -1,4 +1,4 @@
-"""A flood of commands as nobody should send them (RELIABILITY.md, row 19); `make soak` sends all 10,000."""
+"""A flood of commands as nobody should send them (row 19); `make soak` sends all 10,000."""
 
 from __future__ import annotations
 

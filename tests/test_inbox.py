@@ -68,7 +68,7 @@ def test_of_a_flood_32_wait_and_the_rest_is_refused_and_counted(caplog: pytest.L
     for number in range(10_000):
         inbox.put(command(number))
     assert inbox.counts == CommandHealth(0, 9968)
-    inbox.tell()
+    inbox.flush_log()
     assert lines(caplog) == [
         (logging.WARNING, f"{RELOAD}: refused: too many commands; 5 a second are the most (and 9967 more)")
     ]
@@ -80,7 +80,7 @@ def test_a_command_has_at_most_4_kib(size: int, refused: int, caplog: pytest.Log
     inbox.put(Incoming(RELOAD, b" " * size, False))
     assert inbox.counts == CommandHealth(0, refused)
     assert len(taken(inbox)) == 1 - refused
-    inbox.tell()
+    inbox.flush_log()
     said = [(logging.WARNING, f"{RELOAD}: refused: {size} bytes; 4096 are the most")]
     assert lines(caplog) == said * refused
 
@@ -110,10 +110,10 @@ def test_the_log_hears_one_line_a_second_and_none_is_lost_at_the_end(
             inbox.accept(f"camera hall: hold {number}, by command")
         else:
             inbox.refuse(RELOAD, f"reason {number}")
-        inbox.tell()
+        inbox.flush_log()
         clock.now += 0.125
     for _ in range(20):
-        inbox.tell()
+        inbox.flush_log()
         clock.now += 0.125
     assert lines(caplog) == [
         (logging.WARNING, f"{RELOAD}: refused: reason 0"),

@@ -13,7 +13,7 @@ import pytest
 from edge.contract import messages
 from edge.contract.messages import Topics
 from edge.homeassistant import discovery
-from edge.homeassistant.keeper import Keeper, told_file
+from edge.homeassistant.keeper import Keeper, announced_file
 from edge.host.disk import StateFiles
 from edge.mqtt.client import MqttSink
 from tests.broker import Mosquitto, broker, eventually, subscriber  # noqa: F401
@@ -97,7 +97,7 @@ def device_topics(*cameras: str, node: str = "kitchen-pi") -> set[str]:
 def component_topics(*cameras: str) -> set[str]:
     found = devices(*cameras)
     own = {f"emotion-edge/kitchen-pi/{camera}/status" for camera in cameras}
-    return set(discovery.told(found, "homeassistant", "component", {})) | own
+    return set(discovery.announced(found, "homeassistant", "component", {})) | own
 
 
 def test_a_camera_renamed_while_the_daemon_was_off_is_taken_back(
@@ -224,7 +224,7 @@ def test_old_topics_go_when_the_broker_has_the_new_ones(
         assert eventually(lambda: heard.payloads(old))
         memory = tmp_path / "state" / f"discovery-{node}.json"
         memory.parent.mkdir()
-        memory.write_text(told_file(memory).text({old: {"emotion": "sensor"}}))
+        memory.write_text(announced_file(memory).text({old: {"emotion": "sensor"}}))
         run(camera, node=node)
         assert eventually(lambda: heard.last(old) == "")
         story = [(topic, payload[:20]) for topic, payload, _ in heard.messages if topic in (old, new)][1:]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from edge.homeassistant.keeper import Keeper, told_file
+from edge.homeassistant.keeper import Keeper, announced_file
 from edge.types import Incoming, Message
 from tests.broker import Mosquitto, broker, eventually, subscriber  # noqa: F401
 from tests.test_keeper import AtOnce, devices
@@ -38,7 +38,7 @@ class Teller:
         assert topic == "homeassistant/status"
         self.hear = handler
 
-    def tell_again(self) -> None:
+    def republish(self) -> None:
         self.again += 1
 
 
@@ -156,10 +156,10 @@ def test_a_damaged_file_is_told_of_and_replaced(
 ) -> None:
     path = tmp_path / "discovery.json"
     path.write_bytes(content)
-    assert told_file(path).read() == {}
+    assert announced_file(path).read() == {}
     assert f"{path}: damaged" in caplog.text
-    path.write_text(told_file(path).text({"a": {"b": "sensor"}}))
-    assert told_file(path).read() == {"a": {"b": "sensor"}}
+    path.write_text(announced_file(path).text({"a": {"b": "sensor"}}))
+    assert announced_file(path).read() == {"a": {"b": "sensor"}}
 
 
 def test_an_unchanged_configuration_writes_nothing(tmp_path: Path) -> None:

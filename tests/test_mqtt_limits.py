@@ -277,7 +277,7 @@ def test_a_broker_without_retain_gets_all_unretained_and_what_is_lost_is_said(
             assert publishing.health().limits == LimitsHealth(Terms(retain=False), (), 0)
             wanted = {STATUS: "online", "p/n/hall/state": "1", "p/n/hall/event": "2"}
             assert eventually(lambda: {topic: heard.last(topic) for topic in wanted} == wanted)
-            publishing.tell_again()
+            publishing.republish()
             assert eventually(lambda: heard.payloads("p/n/hall/state") == ["1", "1"])
         assert eventually(lambda: heard.last(STATUS) == "offline")
     assert len(said(caplog, "retains nothing")) == 1

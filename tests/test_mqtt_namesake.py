@@ -20,7 +20,7 @@ from tests.sink import STATUS, sink
 __all__ = ["broker"]  # a fixture
 
 HUNG_UP = HungUpError("connection lost (hung up)")
-BY_VOICE = "another daemon runs as node n: it speaks on p/n/{}"
+BY_VOICE = "another daemon runs as node n: it publishes on p/n/{}"
 
 
 def health(payload: bytes) -> Message:
@@ -84,8 +84,8 @@ def test_an_alarm_is_told_once_and_ends_two_minutes_after_the_last_sign(
     namesake.tick()
     assert not namesake.alarmed
     assert [record.getMessage() for record in caplog.records] == [
-        f"mqtt h:1883: {BY_VOICE.format('health')}; give each its own node.id, also where a card was copied",
-        "mqtt h:1883: no sign any more of another daemon as node n",
+        f"mqtt h:1883: {BY_VOICE.format('health')}; give each its own node.id, also on copied cards",
+        "mqtt h:1883: no more sign of another daemon as node n",
     ]
 
 
@@ -143,7 +143,7 @@ def test_a_daemon_on_another_machine_is_noticed_by_what_it_says(
             assert eventually(lambda: here.health().duplicate_id and there.idle)
             here.publish(health(b"of here"))
             assert eventually(lambda: there.health().duplicate_id)
-    end = "; give each its own node.id, also where a card was copied"
+    end = "; give each its own node.id, also on copied cards"
     place = f"mqtt 127.0.0.1:{broker.port}: "
     assert errors(caplog) == [
         f"{place}{BY_VOICE.format('info')}{end}",
@@ -158,7 +158,7 @@ def test_one_daemon_alone_gives_no_alarm(broker: Mosquitto, version: str) -> Non
         for number in range(20):
             alone.publish(health(b"%d" % number))
             assert eventually(lambda last=str(number): listening.last("p/n/health") == last)
-        alone.tell_again()
+        alone.republish()
         assert eventually(lambda: len(listening.payloads("p/n/info")) == 2)
         broker.restart()
         assert eventually(lambda: alone.health().reconnects == 1)
@@ -198,7 +198,7 @@ def test_mqtt_5_brokers_that_say_so_are_believed_at_once(caplog: pytest.LogCaptu
         assert eventually(lambda: pushed.health().duplicate_id)
     assert errors(caplog) == [
         f"mqtt 127.0.0.1:{port}: another daemon runs as node n: it connects with our client id n; "
-        "give each its own node.id, also where a card was copied"
+        "give each its own node.id, also on copied cards"
     ]
 
 

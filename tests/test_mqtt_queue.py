@@ -157,7 +157,7 @@ def test_offline_is_the_last_word_and_nothing_is_taken_after_it(queue: Queue) ->
     assert queue.close()
     assert not queue.close()
     assert not queue.put(state(b"late"))
-    queue.tell_again()
+    queue.republish()
     assert sent(queue) == ["event", "offline"]
     queue.end()
     queue.begin()

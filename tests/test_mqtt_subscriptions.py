@@ -101,7 +101,7 @@ def test_a_handler_that_raises_is_told_once_and_harms_nobody(
         assert eventually(lambda: heard == [b"0", b"1", b"2"])
         assert listening.health() == MqttHealth()
     assert [record.getMessage() for record in caplog.records] == [
-        f"mqtt 127.0.0.1:{broker.port}: what came on {SET} could not be used"
+        f"mqtt 127.0.0.1:{broker.port}: the handler of {SET} failed"
     ]
 
 
@@ -189,7 +189,7 @@ def test_all_retained_is_told_again_when_asked(broker: Mosquitto) -> None:
         publishing.publish(state(b"{}", topic=CONFIG))
         publishing.publish(event(b"once"))
         assert eventually(lambda: len(house.messages) == 4)
-        publishing.tell_again()
+        publishing.republish()
         assert eventually(lambda: len(house.messages) == 7)
         assert [(topic, payload) for topic, payload, _ in house.messages[4:]] == [
             (STATUS, "online"),
@@ -202,7 +202,7 @@ def test_to_tell_again_while_there_is_no_broker_changes_nothing(tmp_path: Path) 
     late = Mosquitto(tmp_path)
     with sink(late.port, retry_s=CALM) as publishing:
         publishing.publish(state(b"1"))
-        publishing.tell_again()
+        publishing.republish()
         late.start()
         with subscriber(late.port) as house:
             assert eventually(lambda: publishing.idle)
@@ -218,7 +218,7 @@ def test_a_forgotten_topic_is_cleared_on_the_broker_and_never_told_again(broker:
         publishing.forget(CONFIG)
         assert eventually(lambda: house.last(CONFIG) == "")
         assert eventually(lambda: publishing.idle)
-        publishing.tell_again()
+        publishing.republish()
         assert eventually(lambda: house.payloads(STATUS) == ["online", "online"])
         assert eventually(lambda: publishing.idle)
         assert house.payloads(CONFIG) == ["{}", ""]
@@ -253,5 +253,5 @@ def test_a_topic_that_is_told_anew_after_it_was_forgotten_stays(broker: Mosquitt
         publishing.publish(state(b"2", topic=CONFIG))
         assert eventually(lambda: house.last(CONFIG) == "2")
         assert eventually(lambda: publishing.idle)
-        publishing.tell_again()
+        publishing.republish()
         assert eventually(lambda: house.payloads(CONFIG)[-2:] == ["2", "2"])

@@ -41,7 +41,7 @@ TRANSACTION = "transaction: expected a string of at most 128 characters or a num
         (b'{"transaction": "\xed\xa0\x80"}', "not UTF-8 text"),
         (b"[]", 'not a JSON object; expected {"transaction": "1"}'),
         (b"7", 'not a JSON object; expected {"transaction": "1"}'),
-        (b'{"transaction": 1, "transaction": 2}', "a key stands twice"),
+        (b'{"transaction": 1, "transaction": 2}', "a key is given twice"),
         (b'{"transaction": NaN}', "NaN is no JSON number"),
         (b'{"transaction": -Infinity}', "-Infinity is no JSON number"),
         (b'{"transaction": 1e999}', TRANSACTION),

@@ -257,7 +257,7 @@ def test_what_nobody_foresaw_while_loading_leaves_its_traceback_in_the_journal(p
     daemon = run(configuration(free_port(), PORTRAITS), fault=fault)
     assert daemon.process.wait(60) == 1
     daemon.close()
-    assert "CRITICAL the daemon ends by an error nobody foresaw" in daemon.log
+    assert "CRITICAL unexpected error; the daemon ends" in daemon.log
     assert "in half_installed" in daemon.log
     assert (
         "unexpected KeyError: 'half installed'; this is a bug, please report it with the log\n" in daemon.log

@@ -94,11 +94,11 @@ def test_all_mistakes_are_told_in_the_order_of_the_file() -> None:
          ":2: camera[0].source: rtsp://…: unclear where its host is; write @ : / ? # % and space in a user "
          "name or password as %40 %3A %2F %3F %23 %25 %20, and an @ after the host as %40"),
         ('[mqtt]\nca_file = "config.toml"',
-         ":2: mqtt.ca_file: set, but mqtt.tls is false, so nothing would be encrypted; set tls = true"),
+         ":2: mqtt.ca_file: set, but mqtt.tls is false, so nothing is encrypted; set tls = true"),
         ("[mqtt]\ninsecure = true",
-         ":2: mqtt.insecure: set, but mqtt.tls is false, so nothing would be encrypted; set tls = true"),
+         ":2: mqtt.insecure: set, but mqtt.tls is false, so nothing is encrypted; set tls = true"),
         ('[mqtt]\ntls = true\nca_file = "config.toml"\ninsecure = true',
-         ":4: mqtt.insecure: set beside mqtt.ca_file, which would not be looked at; keep one of the two"),
+         ":4: mqtt.insecure: set, and so is mqtt.ca_file, which is then ignored; keep one of the two"),
         ('[mqtt]\ntls = true\nkey_file = "config.toml"',
          ":3: mqtt.key_file: set, but no mqtt.cert_file; set both"),
         ("[mqtt]\nversion = 5", ':2: mqtt.version: found 5; expected "auto", "3.1.1" or "5"'),
@@ -153,8 +153,7 @@ def test_the_tilde_is_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_file_that_is_not_there_is_a_mistake(tmp_path: Path) -> None:
     assert mistakes('[model]\nfile = "a.tflite"') == [
-        f'config.toml:2: model.file: found "{tmp_path}/a.tflite"; '
-        "expected the name of a file that is there and can be read"
+        f'config.toml:2: model.file: found "{tmp_path}/a.tflite"; expected the name of a readable file'
     ]
 
 
@@ -223,7 +222,7 @@ def test_a_variable_that_only_begins_like_ours_is_ignored_with_a_warning(
 ) -> None:
     monkeypatch.setenv(name, "tcp://10.0.0.1:8321")
     assert load(write("[mqtt]\nport = 8883\n")).mqtt.port == 8883
-    assert caplog.messages == [f"environment: {name}: ignored; no setting of ours{hint}"]
+    assert caplog.messages == [f"environment: {name}: ignored; not a setting{hint}"]
 
 
 def test_a_variable_named_as_a_table_or_with_a_key_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:

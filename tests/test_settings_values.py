@@ -12,7 +12,7 @@ from edge.sources import SCHEMES
 from edge.types import ConfigError
 from tests.configured import REFERENCE, alone, mistakes, write
 
-# RELIABILITY row 18 wants 5,000: FUZZ_CASES=5000 pytest tests/test_settings.py
+# Row 18 in full: FUZZ_CASES=5000 pytest tests/test_settings.py
 FUZZ_CASES = int(os.environ.get("FUZZ_CASES", "400"))
 
 __all__ = ["alone"]  # a fixture

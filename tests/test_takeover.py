@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edge.contract.switches import Switches, switches_file, texts
-from edge.homeassistant.keeper import told_file
+from edge.homeassistant.keeper import announced_file
 from edge.host.places import state_file
 from edge.host.takeover import take_over
 from edge.mqtt.outbox import Outbox
@@ -51,7 +51,7 @@ def test_each_node_takes_its_own_and_the_last_takes_the_file_away(
     (state / "discovery.json").write_text(json.dumps(TOLD))
     take_over("attic")
     assert switches_file(state_file("switches.json", "attic")).read() == {"hall": Switches(enabled=False)}
-    assert told_file(state_file("discovery.json", "attic")).read() == TOLD["nodes"]["attic"]  # type: ignore[index]
+    assert announced_file(state_file("discovery.json", "attic")).read() == TOLD["nodes"]["attic"]  # type: ignore[index]
     assert names(state) == {"switches.json", "switches-attic.json", "discovery-attic.json"}
     take_over("cellar")
     assert switches_file(state_file("switches.json", "cellar")).read() == {"hall": Switches(hold=2.5)}
@@ -89,7 +89,7 @@ def test_what_waited_for_the_broker_still_goes_there(state: Path) -> None:
     ("name", "content", "reason"),
     [
         ("switches.json", b'{"v": 1, "nodes": {"at', "unterminated string"),
-        ("switches.json", b'{"v": 9}', "of no known version"),
+        ("switches.json", b'{"v": 9}', "unknown version"),
         ("discovery.json", b"\xff\xfe\xfd", "can't decode"),
         (
             "outbox.sqlite3",

@@ -1,7 +1,7 @@
-"""The model card: what stands beside a model file, and the check that file and card belong together.
+"""The model card: a JSON file next to a model file, and the check that the two belong together.
 
 A TFLite parser is no integrity check (single-bit flips in weights load and run), so size and sha256
-are compared before any byte reaches an interpreter, and those same bytes are handed on.
+are compared before any byte reaches an interpreter, and the same bytes are passed on.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_CARD_BYTES = 1024 * 1024
 
 
 class _Part(BaseModel):
-    # A newer quantize may say more than this daemon reads.
+    # A newer quantize may write keys that this daemon does not know.
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
@@ -75,12 +75,12 @@ class _AnyCard(_Part):
     def _are_beside_it(cls, files: dict[str, FileEntry]) -> dict[str, FileEntry]:
         for name in files:
             if "/" in name or "\0" in name or name in ("", ".", ".."):
-                raise ValueError(f"{name!r}; expected the name of a file beside the card")
+                raise ValueError(f"{name!r}; expected the name of a file next to the card")
         return files
 
 
 class Card(_AnyCard):
-    """What the daemon and a reader need to know of a classifier; docs: DESIGN section 4."""
+    """What the daemon and a reader need to know of a classifier."""
 
     kind: Literal["classifier"] = "classifier"
     labels: tuple[str, ...]
@@ -164,7 +164,7 @@ _PLACES: dict[type[_AnyCard], str] = {
 
 
 class Model(NamedTuple):
-    """A verified classifier: the bytes whose sha256 stands in the card."""
+    """A verified classifier: the bytes whose sha256 is in the card."""
 
     path: Path
     content: bytes
@@ -189,17 +189,17 @@ def read_card(path: Path) -> Card:
 def is_detector(path: Path) -> bool:
     """Whether the card of the model file *path* is a face detector's; of none, no."""
     try:
-        told = json.loads(_read(card_path(path), MAX_CARD_BYTES))
+        content = json.loads(_read(card_path(path), MAX_CARD_BYTES))
     except (EdgeError, ValueError, RecursionError):
         return False
-    return isinstance(told, dict) and told.get("kind") == "detector"
+    return isinstance(content, dict) and content.get("kind") == "detector"
 
 
 def _read_card(path: Path, kind: type[AnyCard]) -> AnyCard:
     try:
         text = _read(path, MAX_CARD_BYTES)
     except EdgeError as error:
-        raise EdgeError(f"{error}; a model needs its card beside it (quantize writes both)") from error
+        raise EdgeError(f"{error}; a model needs its card next to it (quantize writes both)") from error
     try:
         return kind.model_validate_json(text)
     except ValidationError as error:
@@ -231,7 +231,7 @@ def read_detector(path: Path) -> DetectorModel:
 
 
 def card_path(path: Path) -> Path:
-    """Where the card of the model file *path* stands: X.json for X.tflite and X.onnx.
+    """Where the card of the model file *path* is: X.json for X.tflite and X.onnx.
 
     X.json is also the card of X.int8.onnx and the like, unless that has an X.int8.json of its own.
     """

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class FaceClassifier:
-    """Probabilities for each face, by a model whose tensors were held against its card.
+    """Probabilities for each face, by a model whose tensors agree with its card.
 
     Faces go through one at a time: batching gains nothing in LiteRT (0.62 to 0.77 ms a face either way).
     """
@@ -49,7 +49,7 @@ class FaceClassifier:
         self._height, self._width = card.input.height, card.input.width
         # A pixel has 256 values: each one's place in the network's range and number format is looked up.
         self._encoded = levels(card.input.range, runtime.input)
-        # As tensors.dequantise does: but so few numbers are quicker in plain Python than in a call of numpy.
+        # As tensors.dequantise, but for so few numbers plain Python is faster than numpy.
         self._scale, self._zero_point = given.scale or 1.0, given.zero_point
 
     def classify(self, image: Image, faces: Sequence[Face]) -> Floats:
@@ -71,7 +71,7 @@ class FaceClassifier:
         tensor = self._encoded.take(pixels).reshape(self._runtime.input.shape)
         steps = self._runtime.run(tensor)[0].ravel().tolist()
         output = [(step - self._zero_point) * self._scale for step in steps]
-        # Eight-bit steps leave a sum a little off one; a network that gives nonsense must not be passed on.
+        # Eight-bit steps leave the sum a little off one; nonsense must not be passed on.
         total = sum(output)
         if not math.isfinite(total) or total <= 0:
             return [1 / len(self.labels)] * len(self.labels)

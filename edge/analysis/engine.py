@@ -1,4 +1,4 @@
-"""The classifier in the runtime that the configuration and this machine's chips come to."""
+"""The classifier in the runtime chosen for it."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def open_chain(
     mirror: bool | None = None,
     waiting: Waiting = no_wait,
 ) -> Engine:
-    """The model of *file* in the first runtime that is there and right; see edge.analysis.runtimes.chain.
+    """The model of *file* in the first runtime that is present and right; see edge.analysis.runtimes.chain.
 
     *mirror* None averages each face with its mirror image on the CPU only: an accelerator's calls cost a
-    transfer. EdgeError where file and card are not right, or no runtime is.
+    transfer. EdgeError where file or card is wrong, or no runtime is right.
     """
     chosen = Chain("model", read_model, _classifier, runtime, provider, threads, waiting).open(file)
     twice = not isinstance(chosen.runtime, OnChip) if mirror is None else mirror

@@ -1,6 +1,6 @@
-"""Golden vectors: pictures with what a model made of them when it was made, to be made of them again.
+"""Golden vectors: pictures and a model's outputs for them when it was made, to be reproduced.
 
-A device's chip, delegate or driver may compute otherwise than the machine that the model was measured on.
+A device's chip, delegate or driver may compute other values than the machine that the model was measured on.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SUFFIX = ".golden.npz"
 
 
 class Golden(NamedTuple):
-    """What one model file makes of some pictures."""
+    """A model file's outputs for some pictures."""
 
     pictures: Image  # (n, height, width) uint8: framed faces, or of a detector what its input takes
     scores: Floats  # (n, values) probabilities, or a detector's outputs
@@ -29,7 +29,7 @@ class Golden(NamedTuple):
 
 
 class Answers(Protocol):
-    """A model in a runtime, asked for all that it says."""
+    """All outputs of a model in a runtime."""
 
     def scores(self, pixels: Image) -> Sequence[float] | Floats:
         """(values,) for one of the golden pictures."""
@@ -82,11 +82,11 @@ def read_golden(model: Model | DetectorModel) -> Golden:
 
 
 def mismatch(golden: Golden, answers: Answers) -> str:
-    """Why what *answers* makes of the pictures is wrong, in one line; empty where it is right."""
+    """Why the outputs of *answers* are wrong, in one line; empty where they are right."""
     found = deviations(golden, answers)
     picture = int(np.argmax(found))  # of a runtime that gives no numbers at all, one of those
     worst = found[picture]
-    # Asked so that such a runtime fails as well.
+    # In this form NaN fails as well.
     if worst <= golden.tolerance:
         return ""
     return (
@@ -102,7 +102,7 @@ def what(golden: Golden) -> str:
 
 
 def deviations(golden: Golden, answers: Answers) -> list[float]:
-    """For each picture, the largest difference of a value from what it should be, in parts of its span."""
+    """For each picture, the largest difference of a value from the golden one, in parts of its span."""
     found = np.array([answers.scores(picture) for picture in golden.pictures], np.float32)
     if found.shape != golden.scores.shape:  # files of another detector, whose card lists these vectors
         return [float("inf")] * len(golden.pictures)

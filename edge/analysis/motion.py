@@ -1,4 +1,4 @@
-"""Whether a picture still shows what the last analysed one showed: what spares detection on a still scene."""
+"""Whether a picture still shows what the last analysed one showed: skips detection on a still scene."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CELLS = 48
 # does not grow with the picture.
 _SAMPLES = 4
 # Grey levels by which a cell must differ: at least, in standard deviations of the others (5 are passed by
-# noise once in 10^6, and a picture has 1,700 cells), and at most, lest a panning camera pass for noise.
+# noise once in 10^6, and a picture has 1,700 cells), and at most, or a panning camera counts as noise.
 _FLOOR, _SIGMAS, _CEILING = 3.0, 7.0, 12.0
 
 

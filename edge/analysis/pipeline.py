@@ -16,12 +16,12 @@ LEAD = 1.3
 
 
 class Pipeline:
-    """Detect, track, classify, report: everything injected, so values in a test drive it.
+    """Detect, track, classify, report; every part is injected.
 
-    *stopwatch* gives seconds and is only used to tell how long each stage took. Between two frames the
+    *stopwatch* gives seconds and only times the stages. Between two frames the
     rules, the detector, the classifier and the gate may be replaced: the faces keep their numbers and
     scores. With a *gate*, a frame that shows what the last analysed one showed gets that one's faces and
-    probabilities again, without detector and classifier; tracking and reporting go on as ever.
+    probabilities again, without detector and classifier; tracking and reporting go on.
     """
 
     def __init__(
@@ -40,10 +40,10 @@ class Pipeline:
         self.classifier = classifier
         self.tracker = tracker
         self.gate = gate
-        self.skipped = 0  # frames that detector and classifier were spared
+        self.skipped = 0  # frames without detector and classifier
         self._stopwatch = stopwatch
         self._leader: int | None = None  # number of the track that came first last time
-        self._complete = False  # the last analysis came to its end, so that it may be repeated
+        self._complete = False  # the last analysis succeeded, so that it may be repeated
         self._faces: Sequence[Face] = ()  # of the last analysed frame
         self._scores: Sequence[Sequence[float]] = ()  # theirs
 

@@ -1,7 +1,7 @@
 """From a face in a picture to the network's input: the only code that does this.
 
-Training data of any size, the calibration of quantize and the daemon all pass here, so that what
-the network was trained on is what it sees.
+Training, the calibration of quantize and the daemon all use it, so that the network sees what it was
+trained on.
 """
 
 from __future__ import annotations
@@ -60,16 +60,16 @@ def crop(image: Image, face: Face, height: int, width: int) -> Image:
     y1 = max(min(bottom + (y0 - bottom) % shrink, rows), y0 + 1)
     patch = luma(image[y0:y1, x0:x1])
     if shrink > 1:
-        below, beside = -patch.shape[0] % shrink, -patch.shape[1] % shrink
-        if below or beside:  # at the frame's edge
-            patch = np.asarray(cv2.copyMakeBorder(patch, 0, below, 0, beside, cv2.BORDER_REPLICATE), np.uint8)
+        below, right = -patch.shape[0] % shrink, -patch.shape[1] % shrink
+        if below or right:  # at the frame's edge
+            patch = np.asarray(cv2.copyMakeBorder(patch, 0, below, 0, right, cv2.BORDER_REPLICATE), np.uint8)
         # Halving has a path of its own, eight times faster than other factors: it goes first.
         for factor in (2, shrink // 2) if shrink % 2 == 0 else (shrink,):
             if factor > 1:
                 size = (patch.shape[1] // factor, patch.shape[0] // factor)
                 patch = np.asarray(cv2.resize(patch, size, interpolation=cv2.INTER_AREA), np.uint8)
     # Output pixel (u, v) samples the patch at center + R(angle) (u - width/2, v - height/2) side/size, in
-    # pixels of the averaged patch. An index i stands for the pixel's middle, i + 1/2: hence the halves.
+    # pixels of the averaged patch. An index i is the pixel's middle, i + 1/2: hence the halves.
     step_x, step_y = side / width / shrink, side / height / shrink
     cos, sin = math.cos(angle), math.sin(angle)
     half_x, half_y = (width - 1) / 2, (height - 1) / 2

@@ -2,7 +2,7 @@
 
 A raw label flips many times a minute. Scores are blended per track over *blend_s* (never between
 people), a label is left only for one that leads by *margin* (hysteresis), and a new label must have
-lasted *hold_s* (minimum dwell) before it is told.
+lasted *hold_s* (minimum dwell) before it is reported.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from edge.types import LABELS, NONE, UNCERTAIN, Event, Track
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What makes a label worth telling; the [report] table of the configuration."""
+    """When a label is reported: the [report] table of the configuration."""
 
     min_confidence: float = 0.5  # probability below which a label is not reported
     margin: float = 0.08  # probability by which a new label must lead the reported one
     hold_s: float = 0.6  # s that a new label must last
-    appear_s: float = 0.3  # s that a face must have been seen, so that one false detection tells nothing
+    appear_s: float = 0.3  # s that a face must have been seen, so that one false detection reports nothing
     blend_s: float = 0.5  # s, time constant of the exponential average
 
 
@@ -44,7 +44,7 @@ def blend(
 
 
 def verdict(track: Track, rules: Rules) -> str:
-    """The label that the blended scores speak for, given the one that is reported now."""
+    """The label that the blended scores favour, given the reported one."""
     labels = track.labels
     best = max(range(len(labels)), key=track.scores.__getitem__)
     floor = rules.min_confidence
@@ -60,7 +60,7 @@ def verdict(track: Track, rules: Rules) -> str:
 
 
 def settle(track: Track, camera: str, now: float, wall: float, rules: Rules) -> tuple[Track, Event | None]:
-    """*track* with its reported emotion brought up to date, and the transition to tell, if any.
+    """*track* with its reported emotion brought up to date, and the transition to publish, if any.
 
     *now* is monotonic and decides; *wall* is what the event carries.
     """
@@ -85,7 +85,7 @@ def settle(track: Track, camera: str, now: float, wall: float, rules: Rules) -> 
 
 
 def depart(track: Track, camera: str, wall: float) -> Event | None:
-    """The transition to tell of a track that was forgotten; None for one that was never announced."""
+    """The transition to publish for a forgotten track; None for one that was never announced."""
     if not track.announced:
         return None
     return Event("face_left", camera, track.number, track.emotion, NONE, track.confidence, wall)

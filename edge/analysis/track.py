@@ -17,7 +17,7 @@ MOTION_S = 0.3  # time constant of the speed's average; prediction fades out ove
 
 
 class Tracker:
-    """Numbers the faces of one camera; the only part of the analysis that remembers.
+    """Numbers the faces of one camera; the only stateful part of the analysis.
 
     Time is counted in seconds, so that ids survive whatever frame rate the board manages: a face that
     is missed (a blink of the detector, a hand before it) keeps its number for *forget_s*. Matching is
@@ -58,7 +58,7 @@ class Tracker:
         self._tracks[track.number] = track
 
     def forget(self, now: float) -> list[Track]:
-        """Drop and give the tracks that were not seen for longer than *forget_s*."""
+        """Drop and return the tracks not seen for longer than *forget_s*."""
         gone = [track for track in self._tracks.values() if now - track.seen > self.forget_s]
         for track in gone:
             del self._tracks[track.number], self._motion[track.number]
@@ -84,7 +84,7 @@ class Tracker:
 
     def _predict(self, track: Track, now: float) -> Box:
         speed_x, speed_y = self._motion[track.number]
-        # A speed is believed for a moment only: after MOTION_S the face is expected to have stopped.
+        # The prediction fades: after MOTION_S the face is expected to have stopped.
         ahead = MOTION_S * (1 - math.exp(-(now - track.seen) / MOTION_S))
         box = track.face.box
         return box._replace(x=box.x + speed_x * ahead, y=box.y + speed_y * ahead)

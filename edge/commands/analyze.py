@@ -1,4 +1,4 @@
-"""`emotion-edge analyze`: the daemon's own analysis over video files, as fast as it goes."""
+"""`emotion-edge analyze`: the daemon's analysis over video files, unpaced."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # imported with --movements alone
     from edge.commands.analyze_movements import Movements
 
 READ_S = 15.0  # what the next picture may take: a disk that wakes
-LONGEST_GAP_S = 60.0  # pictures further apart: the stamps jump, and nothing stands still
+LONGEST_GAP_S = 60.0  # pictures further apart: the stamps jump; the scene does not pause
 SHOW_EVERY_S = 0.5  # of the progress line
 
 
@@ -65,7 +65,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(options: argparse.Namespace) -> int:
     _check(options)
     settings = settings_of(options)
-    # A gate that repeats answers is for saving power on a device, not for a table of every picture.
+    # The gate repeats answers to save power; a table of every picture needs them all.
     still = settings.analysis.model_copy(update={"skip_still": False})
     settings = settings.model_copy(update={"analysis": still})
     engine = open_engine(settings)
@@ -148,7 +148,7 @@ def _analyse(
             if drawn:
                 drawn.add(opened.colour(step.picture), at, opened.period, tracks)
             progress.show(at, opened.seconds)
-    # Whoever is in the last picture leaves, as when a camera goes.
+    # Whoever is in the last picture leaves, as when a camera goes offline.
     at = summary.seconds + settings.report.forget_s
     left = pipeline.expire(at + 0.001, at).events
     summary.close(left, opened.damaged, opened.period)

@@ -17,7 +17,7 @@ from edge.host.redaction import masked
 from edge.types import EdgeError, EndOfStreamError, Frame, Image, Message
 
 CAMERA = "bench"
-# The frames' own clock: tracking and reporting count seconds, and are to do what they do at a camera's pace.
+# Frame times: tracking and reporting count seconds, and must see a camera's pace.
 FRAMES_PER_S = 25.0
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "bench",
         help="stage times, frames/s, CPU per frame, memory",
-        description="Runs the daemon's own analysis over a source as fast as it goes. Times are medians "
+        description="Runs the daemon's own analysis over a source, unpaced. Times are medians "
         "and 95th percentiles in ms a frame.",
     )
     what = parser.add_mutually_exclusive_group(required=True)
@@ -46,8 +46,8 @@ def run(options: argparse.Namespace) -> int:
     if options.startup:
         from edge.commands import startup
 
-        told = startup.measure()
-        print(json.dumps(told) if options.json else "\n".join(f"{key:<16}{told[key]:>6}" for key in told))
+        times = startup.measure()
+        print(json.dumps(times) if options.json else "\n".join(f"{key:<16}{times[key]:>6}" for key in times))
         return 0
     report = measure(options)
     print(json.dumps(report) if options.json else as_table(report))
@@ -64,7 +64,7 @@ class Stopwatch:
         self.ms.setdefault(stage, []).append(ms)
 
     def timed(self, stage: str, call: Callable[..., T]) -> Callable[..., T]:
-        """*call*, with what it takes counted under *stage*."""
+        """*call*, timed under *stage*."""
 
         def wrapped(*arguments: Any) -> T:
             start = time.perf_counter()
@@ -88,7 +88,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     watch = Stopwatch()
     engine = open_engine(settings)
     detector = open_configured_detector(settings)
-    # The bare calls: what remains when everything that is ours is taken away.
+    # The bare inference, without any code of ours around it.
     engine.runtime.run = watch.timed("bare classify", engine.runtime.run)  # type: ignore[method-assign]
     detector.finder.find = watch.timed("bare detect", detector.finder.find)  # type: ignore[method-assign]
     pipeline = build_pipeline(CAMERA, settings, detector, engine.classifier)
@@ -152,7 +152,7 @@ def _frame(image: Image, seq: int) -> Frame:
 
 
 def as_table(report: dict[str, Any]) -> str:
-    """The report as a person reads it."""
+    """The report for people."""
     width, height = report["size"]
     around = report["around_bare_calls"]
     lines = [

@@ -1,4 +1,4 @@
-"""`emotion-edge check`: is the configuration right, what does it come to, and is the model computed right?"""
+"""`emotion-edge check`: validate and print the configuration; replay golden vectors"""
 
 from __future__ import annotations
 
@@ -28,8 +28,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--model", type=Path, nargs="?", const=CONFIGURED, metavar="F",
         help="instead: run the golden vectors of the configured model and detector, or of the classifier's or"
-        " detector's file F, as the daemon runs them; exit code 1 where they come out otherwise than when it"
-        " was made",
+        " detector's file F, as the daemon runs them; exit code 1 where the outputs differ",
     )  # fmt: skip
     parser.set_defaults(run=run)
 
@@ -56,13 +55,13 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _missing_chips(settings: Settings) -> Iterator[str]:
-    """What would be said of accelerators that are asked for and not here; ConfigError as the daemon's."""
+    """A line for each accelerator that is configured and missing; ConfigError as the daemon's."""
     from edge.commands.chips import asked
 
     try:
         for one in asked(settings):
             if one.lacks:
-                yield f"{one.table}: {one.kind}: {one.lacks}; without it the next runtime or the CPU goes on"
+                yield f"{one.table}: {one.kind}: {one.lacks}; the next runtime or the CPU is used instead"
     except ConfigError:
         raise
     except EdgeError as error:
@@ -70,9 +69,9 @@ def _missing_chips(settings: Settings) -> Iterator[str]:
 
 
 def _replay(settings: Settings, file: Path | None) -> int:
-    """Hold what a runtime makes of golden pictures against what it should make of them.
+    """Compare a runtime's outputs on the golden pictures with the golden vectors.
 
-    Of *file*, a classifier's or a detector's; without one, of the configured model and detector.
+    Of *file*, a classifier or a detector; without one, of the configured model and detector.
     """
     from edge.analysis.card import is_detector
     from edge.analysis.detectors import file_of
@@ -90,13 +89,13 @@ def _replay(settings: Settings, file: Path | None) -> int:
 
 
 def _has_vectors(detector: Path) -> bool:
-    """Other people's detectors come without."""
+    """Third-party detectors have none."""
     from edge.analysis.card import read_detector
     from edge.analysis.golden import SUFFIX
 
     there = any(name.endswith(SUFFIX) for name in read_detector(detector).card.files)
     if not there:
-        print(f"{detector}: its card lists no golden vectors; nothing to hold it against")
+        print(f"{detector}: its card lists no golden vectors; nothing to compare")
     return there
 
 
@@ -105,7 +104,7 @@ def _classifier(settings: Settings) -> None:
     from edge.node.build import open_engine
 
     engine = open_engine(settings)
-    _told(engine.model.path, engine.runtime, read_golden(engine.model), engine.classifier)
+    _compare(engine.model.path, engine.runtime, read_golden(engine.model), engine.classifier)
 
 
 def _detector(file: Path, settings: Settings) -> None:
@@ -115,12 +114,12 @@ def _detector(file: Path, settings: Settings) -> None:
     part, threads = settings.detector, settings.model.threads
     chosen = Ssd(file, threads=threads, runtime=part.runtime, provider=part.provider).chosen
     answers = Outputs(chosen.runtime, chosen.model.card.input.range)
-    _told(chosen.model.path, chosen.runtime, read_golden(chosen.model), answers)
+    _compare(chosen.model.path, chosen.runtime, read_golden(chosen.model), answers)
 
 
-def _told(path: Path, runtime: Runtime, golden: Golden, answers: Answers) -> None:
+def _compare(path: Path, runtime: Runtime, golden: Golden, answers: Answers) -> None:
     from edge.analysis.golden import deviations, what
 
     found = deviations(golden, answers)
-    told = f"{path}: {runtime.name}: {len(found)} golden pictures, {what(golden)} differ "
-    print(f"{told}by at most {max(found):.4f}, {golden.tolerance:.4f} is allowed")
+    differ = f"{path}: {runtime.name}: {len(found)} golden pictures, {what(golden)} differ "
+    print(f"{differ}by at most {max(found):.4f}, {golden.tolerance:.4f} is allowed")

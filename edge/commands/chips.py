@@ -1,4 +1,4 @@
-"""What the accelerators that a configuration asks for lack here, found without opening one."""
+"""Configured accelerators and what they lack here, found without opening one."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Asked(NamedTuple):
 
     table: str  # "model" or "detector"
     kind: str  # "edgetpu", "tensorrt" or "cuda"
-    lacks: str  # what, with the next step; empty where nothing is seen to be missing
+    lacks: str  # what, with the next step; empty where nothing is missing
 
 
 def asked(settings: Settings) -> Iterator[Asked]:
     """Every accelerator that is tried for model and detector, the first choice first.
 
-    A daemon that holds the chip is not disturbed. ConfigError where a runtime is set that has no file.
+    A daemon that uses the chip is not disturbed. ConfigError where a runtime is set that has no file.
     """
     from edge.analysis.detectors import file_of
 
@@ -43,7 +43,7 @@ def asked(settings: Settings) -> Iterator[Asked]:
 
 def library_failure() -> str:
     """Why libedgetpu does not load, in one line; empty where it does."""
-    # One that was built for another TFLite may crash what loads it: a child tries.
+    # A build for another TFLite may crash the process: a child tries it.
     failure = failure_of(f"import ctypes; ctypes.CDLL({LIBRARY!r})")
     return "not found" if "cannot open shared object" in failure else failure
 

@@ -1,4 +1,4 @@
-"""`emotion-edge classify`: expressions in pictures, and how often they are right where labels are known."""
+"""`emotion-edge classify`: expressions in pictures; accuracy where labels are known."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _name_others(paths: Sequence[Path]) -> None:
 
 
 def describe(path: Path, detector: Detector, engine: Engine) -> dict[str, Any]:
-    """Every face of one picture with its scores; an unreadable picture is told in ``error``."""
+    """Every face of one picture with its scores; an unreadable picture gives ``error``."""
     try:
         image = read_image(path)
     except EdgeError as error:
@@ -109,7 +109,7 @@ def measure(
 ) -> dict[str, Any]:
     """Accuracy and the confusion matrix over (index of its label, file) pairs of framed faces.
 
-    *left_out* names what stands beside them and is not counted.
+    *left_out* names the other folders, which are not counted.
     """
     names = engine.model.card.labels
     confusion = [[0] * len(names) for _ in names]
@@ -141,7 +141,7 @@ def _whole(image: Image, engine: Engine) -> list[float]:
 
 
 class Sorted(NamedTuple):
-    """What a PATH holds, where it is a folder of label-named folders; else all of it is left out."""
+    """A folder of label-named folders; empty where it is none."""
 
     labelled: list[tuple[int, Path]]  # index into the model's labels, picture
     left_out: list[str]  # a line each
@@ -189,8 +189,8 @@ def _picture_text(result: dict[str, Any]) -> str:
         return str(result["error"])
     if not result["faces"]:
         return f"{result['file']}: no face"
-    told = (f"{face['emotion']} {face['confidence']:.2f}{_place(face['box'])}" for face in result["faces"])
-    return f"{result['file']}: {', '.join(told)}"
+    faces = (f"{face['emotion']} {face['confidence']:.2f}{_place(face['box'])}" for face in result["faces"])
+    return f"{result['file']}: {', '.join(faces)}"
 
 
 def _place(box: list[float] | None) -> str:
@@ -199,8 +199,8 @@ def _place(box: list[float] | None) -> str:
 
 def _measure_text(report: dict[str, Any]) -> str:
     unused = [*report["unreadable"], *report["left_out"]]
-    beside = f"; {len(unused)} left out, named above" if unused else ""
-    lines = [*unused, f"accuracy {report['accuracy']:.1%} of {report['n']}{beside}", ""]
+    rest = f"; {len(unused)} left out, named above" if unused else ""
+    lines = [*unused, f"accuracy {report['accuracy']:.1%} of {report['n']}{rest}", ""]
     names = report["labels"]
     width = max(8, *map(len, names)) + 1
     lines.append(f"{'is / said':>{width + 1}}" + "".join(f"{label:>{width}}" for label in names))

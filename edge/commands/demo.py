@@ -1,7 +1,6 @@
-"""`emotion-edge demo`: the whole chain with nothing but this machine.
+"""`emotion-edge demo`: the whole chain on this machine alone.
 
-The daemon as it runs on a device, towards a broker that is started here, on the built-in camera; what
-is printed is what a subscriber of that broker receives.
+Starts a broker and the daemon on the built-in camera, and prints what a subscriber receives.
 """
 
 from __future__ import annotations

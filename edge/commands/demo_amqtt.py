@@ -1,6 +1,6 @@
 """An MQTT 3.1.1 broker inside this process, by amqtt: loopback only, anyone may connect, nothing is stored.
 
-A client that comes with MQTT 5 is left waiting: amqtt does not know it.
+A client of MQTT 5 hangs: amqtt does not support it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from edge.types import EdgeError
 
 SHUTDOWN_S = 0.2
 CONFIG = {
-    "listeners": {"default": {"type": "external"}},  # that is: served by us
+    "listeners": {"default": {"type": "external"}},  # we accept the connections
     "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
 }
 
@@ -32,7 +32,7 @@ class DemoBroker:
         self._thread = threading.Thread(target=self._run, name="broker", daemon=True)
 
     def __enter__(self) -> DemoBroker:
-        for name in ("amqtt", "transitions"):  # they tell of every packet and of every state
+        for name in ("amqtt", "transitions"):  # they log every packet and every state
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)
         self._thread.start()
         try:

@@ -22,7 +22,7 @@ START_S = 10.0
 
 @contextmanager
 def demo_broker() -> Iterator[int]:
-    """A broker listens meanwhile on the loopback port that is given; EdgeError where there is none."""
+    """Run a broker; its loopback port. EdgeError where there is none to run."""
     if importlib.util.find_spec("amqtt") is not None:
         from edge.commands.demo_amqtt import DemoBroker
 
@@ -39,17 +39,17 @@ def demo_broker() -> Iterator[int]:
 
 @contextmanager
 def mosquitto(program: str) -> Iterator[int]:
-    """*program* listens meanwhile on the loopback port that is given, and stores nothing."""
+    """Run *program*, storing nothing; its loopback port."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = int(taken.getsockname()[1])
     with tempfile.TemporaryDirectory(prefix="emotion-edge-demo-") as folder:
         config, said = Path(folder, "mosquitto.conf"), Path(folder, "said")
-        # Started by root it would else become user mosquitto, who may not look into this folder.
+        # Started by root, it switches to user mosquitto, who may not read this folder.
         config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\nuser root\n")
         with said.open("wb") as out:
             process = subprocess.Popen(
                 [program, "-c", str(config)], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                start_new_session=True,  # Ctrl-C is the demo's, which ends it last
+                start_new_session=True,  # Ctrl-C is for the demo, which ends it last
                 preexec_fn=partial(die_with, os.getpid()),
             )  # fmt: skip
         try:
@@ -61,11 +61,11 @@ def mosquitto(program: str) -> Iterator[int]:
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes], said: Path) -> None:
-    """Return once *process* listens on *port*; EdgeError, with the last that it *said*, where it does not."""
+    """Return once *process* listens on *port*; otherwise EdgeError with the last line it *said*."""
     deadline = time.monotonic() + START_S
     while process.poll() is None and time.monotonic() < deadline:
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return
         time.sleep(0.02)
     last = said.read_text(errors="replace").strip().rpartition("\n")[2]
-    raise EdgeError(f"mosquitto: does not listen on port {port}: {last or 'no word of it'}")
+    raise EdgeError(f"mosquitto: does not listen on port {port}: {last or 'it printed nothing'}")

@@ -1,4 +1,4 @@
-"""What a subscriber sees, one line for each event, state and status, its topic at the line's end."""
+"""What a subscriber sees: a line for each event, state and status, with its topic."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TextIO
 from edge.types import NONE, UNCERTAIN, EdgeError
 
 BAR = 10  # characters
-WIDTH = 48  # of what stands between a line's source and its topic
+WIDTH = 48  # of the text between a line's source and its topic
 COLOURS = {  # ANSI
     "angry": 31, "disgust": 32, "fear": 35, "happy": 33, "sad": 34, "surprise": 36, "neutral": 37,
     UNCERTAIN: 90, NONE: 90,
@@ -50,10 +50,10 @@ def style_of(out: TextIO) -> Style:
 
 
 def line(parts: Sequence[str], payload: bytes, style: Style, clock: str) -> str | None:
-    """What to print of one message, without its topic; None for what is not shown.
+    """The line for one message, without its topic; None for what is not shown.
 
     *parts* are the topic's below the prefix: node, then perhaps a camera, and the kind (faces and health
-    come too often to be shown). *clock*, HH:MM:SS, stands where a payload has no time of its own.
+    come too often to be shown). *clock*, HH:MM:SS, is shown where a payload has no time of its own.
     """
     match parts:
         case [_, "status"] | [_, _, "status"]:
@@ -62,30 +62,30 @@ def line(parts: Sequence[str], payload: bytes, style: Style, clock: str) -> str 
         case [_, "info"]:
             text = _info(json.loads(payload)).ljust(WIDTH)
         case [_, _, "event"]:
-            told = json.loads(payload)
-            clock, text = _clock(told), _event(told, style)
+            body = json.loads(payload)
+            clock, text = _clock(body), _event(body, style)
         case [_, _, "state"]:
-            told = json.loads(payload)
-            clock, text = _clock(told), _state(told, style)
+            body = json.loads(payload)
+            clock, text = _clock(body), _state(body, style)
         case _:
             return None
     source = parts[1] if len(parts) == 3 else "node"
     return f"{clock}  {source:<10} {text}"
 
 
-def _event(told: Mapping[str, Any], style: Style) -> str:
-    before = style.paint(f"{told['from']:>9}", COLOURS.get(told["from"], DIM))
-    after = style.paint(f"{told['to']:<9}", COLOURS.get(told["to"], DIM))
-    text = f"face {told['track']:<4} {before} {style.arrow:<2} {after}"
-    return f"{text} {_share(told['to'], told['confidence'], style)}"
+def _event(body: Mapping[str, Any], style: Style) -> str:
+    before = style.paint(f"{body['from']:>9}", COLOURS.get(body["from"], DIM))
+    after = style.paint(f"{body['to']:<9}", COLOURS.get(body["to"], DIM))
+    text = f"face {body['track']:<4} {before} {style.arrow:<2} {after}"
+    return f"{text} {_share(body['to'], body['confidence'], style)}"
 
 
-def _state(told: Mapping[str, Any], style: Style) -> str:
-    count = told["faces"]
+def _state(body: Mapping[str, Any], style: Style) -> str:
+    count = body["faces"]
     faces = f"{count} face" + ("s" if count != 1 else " ")
-    emotion = style.paint(f"{told['emotion']:<9}", COLOURS.get(told["emotion"], DIM))
+    emotion = style.paint(f"{body['emotion']:<9}", COLOURS.get(body["emotion"], DIM))
     text = f"{faces:<9} {'largest' if count else 'nobody':>9}    {emotion}"
-    return f"{text} {_share(told['emotion'], told['confidence'], style)}"
+    return f"{text} {_share(body['emotion'], body['confidence'], style)}"
 
 
 def _share(emotion: str, confidence: float, style: Style) -> str:
@@ -94,12 +94,12 @@ def _share(emotion: str, confidence: float, style: Style) -> str:
     return f"{style.paint(style.bar(confidence), COLOURS.get(emotion, DIM))} {confidence:.2f}"
 
 
-def _info(told: Mapping[str, Any]) -> str:
-    return f"{told['model']['name']}, {told['detector']['name']}, {told['runtime']['name']}"
+def _info(body: Mapping[str, Any]) -> str:
+    return f"{body['model']['name']}, {body['detector']['name']}, {body['runtime']['name']}"
 
 
-def _clock(told: Mapping[str, Any]) -> str:
-    return datetime.fromisoformat(told["ts"]).astimezone().strftime("%H:%M:%S")
+def _clock(body: Mapping[str, Any]) -> str:
+    return datetime.fromisoformat(body["ts"]).astimezone().strftime("%H:%M:%S")
 
 
 class DemoView:
@@ -111,7 +111,7 @@ class DemoView:
         self._out = out
         self._style = style_of(out)
         self._shown: dict[str, str] = {}  # topic -> what the last line of it said
-        self._gone = threading.Event()  # the node said goodbye
+        self._gone = threading.Event()  # the node went offline
         self._client: Any = None
 
     def start(self) -> None:
@@ -139,7 +139,7 @@ class DemoView:
             raise EdgeError(f"demo: the broker at {host}:{port} does not take a subscription")
 
     def show(self, topic: str, payload: bytes) -> None:
-        """Write the line for a message, unless it says what the last one on its topic said."""
+        """Write the line for a message, unless it equals the last one on its topic."""
         parts = topic.removeprefix(f"{self._prefix}/").split("/")
         if parts[1:] == ["status"]:
             (self._gone.set if payload == b"offline" else self._gone.clear)()
@@ -152,15 +152,15 @@ class DemoView:
             print(f"{text}  {self._style.paint(topic, DIM)}", file=self._out, flush=True)
 
     def stop(self, patience_s: float = 1.0) -> None:
-        """Hang up, once the node's goodbye has been shown or *patience_s* have passed."""
+        """Disconnect, once the node's ``offline`` was shown or *patience_s* have passed."""
         self._gone.wait(patience_s)
         self._client.disconnect()
         self._client.loop_stop()
 
 
 def _news(kind: str, payload: bytes) -> str:
-    """What counts as new: of a state neither its time nor its confidence, of the rest the whole payload."""
+    """What counts as new: of a state all but time and confidence, otherwise the whole payload."""
     if kind != "state":
         return payload.decode()
-    told = json.loads(payload)
-    return f"{told['faces']} {told['emotion']}"
+    body = json.loads(payload)
+    return f"{body['faces']} {body['emotion']}"

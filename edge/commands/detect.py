@@ -1,4 +1,4 @@
-"""`emotion-edge detect`: faces in pictures as the detector itself draws them."""
+"""`emotion-edge detect`: faces in pictures, as the detector finds them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
     check_there(options.paths)
     pictures = pictures_of(options.paths)
     copies = _copies(pictures, options.annotate) if options.annotate else {}
-    # What is smaller is dropped here, by the detector's own box; Haar would not even look.
+    # Smaller boxes are dropped here, by the detector's own box; Haar would not search for them.
     least = settings.detector.model_copy(update={"min_face": options.min_face})
     detector = open_configured_detector(settings.model_copy(update={"detector": least}))
     read = 0
@@ -153,5 +153,5 @@ def _part(text: str) -> float:
 
 def _text(report: dict[str, Any]) -> str:
     form = "{:.2f} at {:.0f},{:.0f} {:.0f}x{:.0f}"
-    told = (form.format(face["score"], *face["box"]) for face in report["faces"])
-    return f"{report['file']}: {', '.join(told) or 'no face'}"
+    faces = (form.format(face["score"], *face["box"]) for face in report["faces"])
+    return f"{report['file']}: {', '.join(faces) or 'no face'}"

@@ -1,4 +1,4 @@
-"""`emotion-edge fleet`: the nodes on a broker, as their retained messages tell of them."""
+"""`emotion-edge fleet`: the nodes on a broker, from their retained messages."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from edge.mqtt.connection import Ack, Connection
 
 TOPICS = ("+/status", "+/info", "+/health", "+/+/status")  # below the prefix
-QUIET_S = 1.0  # without anything retained: then the broker has told all
+QUIET_S = 1.0  # without anything retained: then the broker has sent all
 PATIENCE_S = 10.0  # at most until then
 REFRESH_S = 2.0  # with --watch
 CLEAR = "\x1b[H\x1b[2J"
@@ -34,14 +34,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "fleet",
         help="list the nodes on a broker",
-        description="Shows what the nodes on the broker of the [mqtt] table tell of themselves. It only"
-        " listens, and comes under a name of its own.",
+        description="Shows the nodes on the broker of the [mqtt] table by what they publish. Only listens,"
+        " under a client id of its own.",
     )
     add_config(parser)
     parser.add_argument("--host", metavar="H", help="another broker than the configured one")
     parser.add_argument("--port", type=whole(1, 65535), metavar="N", help="another port")
     parser.add_argument("--json", action="store_true", help="for programs; with --watch a line each time")
-    parser.add_argument("--watch", action="store_true", help=f"show it anew each {REFRESH_S:g} s")
+    parser.add_argument("--watch", action="store_true", help=f"refresh every {REFRESH_S:g} s")
     parser.set_defaults(run=run)
 
 
@@ -76,11 +76,11 @@ def run(options: argparse.Namespace) -> int:
 def _show(fleet: Fleet, broker: Broker, prefix: str, options: argparse.Namespace) -> None:
     rows = fleet.rows(time.time())
     if options.json:
-        told = json.dumps([asdict(row) for row in rows], indent=None if options.watch else 2)
+        text = json.dumps([asdict(row) for row in rows], indent=None if options.watch else 2)
     else:
-        told = table(rows) if rows else f"mqtt {broker}: no nodes below {prefix}/"
+        text = table(rows) if rows else f"mqtt {broker}: no nodes below {prefix}/"
     clear = CLEAR if options.watch and not options.json and sys.stdout.isatty() else ""
-    print(clear + told, flush=True)
+    print(clear + text, flush=True)
 
 
 @contextmanager
@@ -112,7 +112,7 @@ def _gather(connection: Connection, fleet: Fleet, prefix: str) -> None:
         if time.monotonic() > began + PATIENCE_S:
             if unanswered:
                 raise EdgeError(f"does not answer within {PATIENCE_S:g} s")
-            return  # it told of more nodes than it can in that time
+            return  # more nodes than it can send in that time
         for it in _take(connection, fleet):
             if not isinstance(it, Incoming):
                 unanswered.discard(it.number)
@@ -127,11 +127,11 @@ def _listen(connection: Connection, fleet: Fleet, seconds: float) -> None:
 
 
 def _take(connection: Connection, fleet: Fleet) -> list[Ack | Incoming]:
-    """What comes next, if anything does soon, told to *fleet*."""
+    """Feed *fleet* what comes within 0.2 s, and return it."""
     came = connection.turn(0.2)
     for it in came:
         if isinstance(it, Incoming):
             fleet.hear(it)
         elif it.refusal is not None:
-            raise EdgeError(f"refuses to tell of the nodes ({it.refusal}); allow it in its access list")
+            raise EdgeError(f"refuses the subscription ({it.refusal}); allow it in its access list")
     return came

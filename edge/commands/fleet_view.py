@@ -23,7 +23,7 @@ class CameraRow:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What is known of one node; None where it does not tell."""
+    """What is known of one node; None where it does not say."""
 
     node: str
     status: str | None
@@ -46,7 +46,7 @@ class _Node:
 
 
 class Fleet:
-    """The nodes below *prefix*, gathered from what hear() is given; what it does not understand it leaves."""
+    """The nodes below *prefix*, from what hear() is given; unknown messages are ignored."""
 
     def __init__(self, prefix: str) -> None:
         self._prefix = f"{prefix}/"
@@ -65,7 +65,7 @@ class Fleet:
             case [camera, "status"]:
                 if (status := _word(message.payload)) is not None:
                     node.cameras[camera] = status
-                else:  # taken back: the node has that camera no longer
+                else:  # cleared: the node no longer has that camera
                     node.cameras.pop(camera, None)
         if node == _Node():
             del self._nodes[levels[0]]
@@ -99,7 +99,7 @@ def _camera(camera: CameraRow) -> str:
 
 
 def _camera_row(name: str, status: str | None, rates: Any) -> CameraRow:
-    # The rate is from the last health, which may be of before it went.
+    # The rate is from the last health, perhaps from before it went offline.
     return CameraRow(_plain(name), status, _number(rates, name, "fps") if status == "online" else None)
 
 
@@ -121,7 +121,7 @@ def _row(name: str, node: _Node, wall: float) -> Row:
     )
 
 
-# What stands in a payload is a stranger's word: of any type, and with what moves a terminal's cursor in it.
+# A payload is untrusted: of any type, perhaps with escape sequences for the terminal.
 
 
 def _plain(text: str) -> str:
@@ -129,7 +129,7 @@ def _plain(text: str) -> str:
 
 
 def _word(payload: bytes) -> str | None:
-    """A payload that is a plain word; None where it is empty: nothing is retained any longer."""
+    """A payload that is a plain word; None where it is empty: the topic was cleared."""
     return _plain(payload.decode(errors="replace")) or None
 
 

@@ -1,4 +1,4 @@
-"""`emotion-edge models`: fetch the detector files that are not ours to ship, and say which are here."""
+"""`emotion-edge models`: fetch detector files that cannot be shipped, and list them."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def listed(directory: Path, catalogue: Mapping[str, DetectorFile] = CATALOGUE) -
 def fetch(
     name: str, directory: Path, url: str | None = None, catalogue: Mapping[str, DetectorFile] = CATALOGUE
 ) -> str:
-    """Put file *name* of *catalogue* into *directory*, from *url* or its own; a line that says what was done.
+    """Put file *name* of *catalogue* into *directory*, from *url* or its own; the line to print.
 
     The file's name never holds anything but the pinned content: it is checked in memory, written whole and
     renamed. A file that is there and right is not fetched again.
@@ -139,17 +139,17 @@ def _cut(url: str, received: int, expected: int) -> EdgeError:
 
 
 def _shown(url: str, entry: DetectorFile) -> str:
-    """*url* as it may be printed: what the user named may have a token in it."""
+    """*url* for printing: one from the user may hold a token."""
     return url if url in (entry.url, entry.mirror) else masked(url)
 
 
 def _elsewhere(url: str | None, entry: DetectorFile) -> str:
-    """The end of a line that failed: the mirror, unless it was asked already."""
+    """The end of an error: the mirror, unless it was tried."""
     return "" if url == entry.mirror else f"; or try --url {entry.mirror}"
 
 
 def _write(path: Path, content: bytes) -> None:
-    """*content* as *path*, whole or not at all, also when the power goes."""
+    """*content* as *path*, whole or not at all, even across a power cut."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, content)

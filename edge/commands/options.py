@@ -40,7 +40,7 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
-    """--config, and what a tool may want to try without changing it."""
+    """--config, and options that override it."""
     add_config(parser)
     add_model(parser)
     add_detector(parser)
@@ -49,13 +49,13 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
 def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", type=shipped, metavar="F",
-        help="a .tflite or .onnx file, its card beside it, or emotion or emotion-xs",
+        help="a .tflite or .onnx file with its card next to it, or emotion or emotion-xs",
     )  # fmt: skip
     add_threads(parser)
 
 
 def shipped(text: str) -> Path:
-    """The file that *text* names, as model.file does: one that comes with us by its name, or a path."""
+    """The file that *text* names, as model.file does: a shipped one by its name, or a path."""
     return SHIPPED.get(text) or Path(text)
 
 
@@ -69,7 +69,7 @@ def add_detector(parser: argparse.ArgumentParser) -> None:
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
-    """The configuration with the command line's choices over it; ConfigError where it is wrong."""
+    """The configuration, overridden by the command line; ConfigError where it is wrong."""
     settings = load(options.config)
     given = vars(options)
     model = {"file": given.get("model"), "threads": given.get("threads")}

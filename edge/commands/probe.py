@@ -1,4 +1,4 @@
-"""`emotion-edge probe`: what this machine has for each part of the chain, and what would be taken."""
+"""`emotion-edge probe`: what this machine has for each part of the chain, and what would be used."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ GPU_WAY = (
 
 
 class Finding(NamedTuple):
-    """One thing that was looked for."""
+    """One thing looked for."""
 
     part: str  # "camera", "model", ...
     name: str
@@ -72,7 +72,7 @@ def configured(file: Path | None) -> Iterator[Finding]:
 
     try:
         for one in asked(load(file)):
-            detail = one.lacks or "nothing is seen to be missing"
+            detail = one.lacks or "nothing is missing"
             yield Finding("configured", f"{one.table}: {one.kind}", not one.lacks, detail)
     except EdgeError as error:
         yield Finding("configured", "configuration", False, str(error).partition("\n")[0])
@@ -160,7 +160,7 @@ def _cameras() -> Iterator[Finding]:
 
 
 def codecs(root: Path = Path("/")) -> Iterator[Finding]:
-    """The nodes of a Raspberry Pi that look like cameras and are none."""
+    """A Raspberry Pi's nodes that look like cameras but are codecs."""
     from edge.sources.v4l2 import FIRST_CODEC, is_raspberry_pi
 
     if not is_raspberry_pi(root / "proc/device-tree/model"):
@@ -173,7 +173,7 @@ def codecs(root: Path = Path("/")) -> Iterator[Finding]:
 
 
 def service(root: Path = Path("/")) -> Iterator[Finding]:
-    """What of the systemd unit's limits this machine's kernel does not enforce."""
+    """Limits of the systemd unit that this kernel does not enforce."""
     controllers = _text(root / "sys/fs/cgroup/cgroup.controllers").split()
     # Version 1 lists each controller in its own line: name, hierarchy, cgroups, enabled.
     first = [(row[0], row[-1]) for row in map(str.split, _text(root / "proc/cgroups").splitlines()) if row]
@@ -243,7 +243,7 @@ def _compiled() -> Iterator[Finding]:
 
 
 def _gpu_way() -> str:
-    """What is left to do for NVIDIA's chip to be used."""
+    """The next step for NVIDIA's chip to be used."""
     from edge.commands.chips import PROVIDER_STEP
 
     failure = failure_of("import onnxruntime")

@@ -39,13 +39,13 @@ def run(options: argparse.Namespace) -> int:
     from edge.settings import load
 
     # The watchdog's SIGABRT leaves every thread's stack in the journal; on a descriptor of its own, because
-    # the standard error may be turned away while a library is made to be quiet.
+    # stderr may be redirected while a library is silenced.
     faulthandler.enable(os.dup(2))
-    # Until there is a daemon that can read its configuration again, the request waits. Blocking the signal
-    # would not do: a thread that a library started at its import would take it.
+    # Until the daemon can reload, the request waits. Blocking the signal is not enough: a thread that a
+    # library starts at import would get it.
     asked = threading.Event()
     signal.signal(signal.SIGHUP, lambda *_: asked.set())
-    with surprises_logged():
+    with unexpected_logged():
         settings = load(options.config)
         configure_logging(settings.log.level)
         take_over(settings.node.id)
@@ -54,14 +54,14 @@ def run(options: argparse.Namespace) -> int:
 
 
 @contextmanager
-def surprises_logged() -> Iterator[None]:
-    """Leave the traceback of what nobody foresaw in the log before it ends the daemon."""
+def unexpected_logged() -> Iterator[None]:
+    """Log the traceback of an unexpected error before it ends the daemon."""
     try:
         yield
     except EdgeError:
         raise
     except Exception:
-        log.critical("the daemon ends by an error nobody foresaw", exc_info=True)
+        log.critical("unexpected error; the daemon ends", exc_info=True)
         raise
 
 
@@ -74,10 +74,9 @@ def serve(
 ) -> None:
     """Run the daemon until SIGTERM or SIGINT, or for *seconds*; EdgeError when it cannot begin.
 
-    With SIGHUP it takes over what *load* gives, at once if it was *asked* for before; without *load*, SIGHUP
-    ends it like any other program.
+    SIGHUP reloads from *load*, at once if it was *asked* for before; without *load*, SIGHUP ends it.
     """
-    with surprises_logged():
+    with unexpected_logged():
         _serve(settings, load, asked or threading.Event(), seconds)
 
 
@@ -89,7 +88,7 @@ def _serve(
     from edge.node.build import build_sink, open_engine
     from edge.node.daemon import Daemon
 
-    # A core would hold frames; children inherit the limit.
+    # A core dump would hold frames; children inherit the limit.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     service = Service(Notifier.of())
     service.start()

@@ -1,4 +1,4 @@
-"""How long from starting the daemon's process until a subscriber hears of it (`bench --startup`)."""
+"""Time from starting the daemon to its first messages (`bench --startup`)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def measure() -> dict[str, Any]:
     with demo_broker() as port, tempfile.TemporaryDirectory() as folder:
         config = Path(folder, "config.toml")
         for run in range(RUNS):
-            # A node of its own each time: no retained message of the last one is mistaken for this one's.
+            # A new node each time, so that no retained message of the last run counts.
             node = f"startup-{run}"
             config.write_text(
                 f'[node]\nid = "{node}"\n[mqtt]\nhost = "127.0.0.1"\nport = {port}\nversion = "3.1.1"\n'

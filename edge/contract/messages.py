@@ -1,8 +1,8 @@
-"""From values to what the broker gets: topics and payloads of the MQTT contract (DESIGN section 5).
+"""Topics and payloads of the MQTT contract (docs/mqtt.md), from values.
 
 Pure functions. Payloads are compact JSON with the keys in the contract's order, or one plain word.
 ``ts`` and ``since`` are ISO 8601 in UTC with milliseconds and ``+00:00``, which Home Assistant's
-timestamp class reads as it stands. Probabilities have 3 decimals; boxes 4, as fractions of the frame
+timestamp class reads as it is. Probabilities have 3 decimals; boxes 4, as fractions of the frame
 and clipped to it. Eight faces stay under 2 KiB.
 """
 
@@ -20,7 +20,7 @@ from edge.mqtt.limits import LimitsHealth
 from edge.mqtt.outbox import EVENT_MAX_AGE_S
 from edge.types import NONE, Box, Event, Frame, Message, Movement, Track
 
-RESPONSE_MAX_AGE_S = 30.0  # nobody waits for an answer any longer
+RESPONSE_MAX_AGE_S = 30.0  # nobody waits longer for an answer
 
 
 CameraStatus = Literal["online", "offline", "stale", "disabled"]
@@ -28,7 +28,7 @@ CameraStatus = Literal["online", "offline", "stale", "disabled"]
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """Names below ``prefix/node``; both are fit for a topic (the settings see to that)."""
+    """Names below ``prefix/node``; both are valid in topics (the settings ensure it)."""
 
     prefix: str
     node: str
@@ -47,7 +47,7 @@ class Info:
     mirror: bool  # each face is averaged with its mirror image
     labels: Sequence[str]
     runtime: str  # Runtime.name
-    runtime_reason: str  # why this one
+    runtime_reason: str  # what was asked for ("auto"), and why each better one is not used
     detector: str
     detector_reason: str
     cameras: Sequence[str]  # their names
@@ -79,14 +79,14 @@ class CameraHealth:
     latency_ms: tuple[float, float] | None = None  # (p50, p95), from a frame's arrival to its messages'
     failed: int = 0  # frames whose analysis failed; they were skipped
     damaged: int = 0  # pictures that could not be decoded; they were left out
-    picture: str | None = "ok"  # or "dark", "frozen"; None while none comes
+    picture: str | None = "ok"  # or "dark", "frozen"; None without pictures
     skipped: int = 0  # frames without detection, because nothing had moved; since the start
     micro: MicroHealth | None = None  # None: not enabled, and the key is absent
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigHealth:
-    error: str | None = None  # why the configuration file as it stands now is not in force; one line
+    error: str | None = None  # why the present configuration file was refused; one line
     restart: Sequence[str] = ()  # keys changed in it that take effect with the next start
 
 
@@ -109,12 +109,12 @@ class Health:
     uptime_s: float
     rss_mib: float
     temperature_c: float | None = None  # None where the board has no such sensor: the key is then absent
-    throttled: Sequence[str] | None = None  # why the board runs slower now; None where it cannot tell
+    throttled: Sequence[str] | None = None  # why the board runs slower now; None where it cannot say
     cameras: Mapping[str, CameraHealth] = field(default_factory=dict)
     mqtt: MqttHealth = field(default_factory=MqttHealth)
     commands: CommandHealth = field(default_factory=CommandHealth)
     config: ConfigHealth = ConfigHealth()
-    storage: str = "ok"  # of the state files beside the outbox: or why they cannot be written
+    storage: str = "ok"  # of the state files, without the outbox: or why they cannot be written
     rate: RateHealth = RateHealth()
     runtime: RuntimeHealth = RuntimeHealth()
 
@@ -176,7 +176,7 @@ def health(topics: Topics, now: Health, wall: float) -> Message:
 
 
 def switch(topics: Topics, camera: str, name: str, value: str) -> Message:
-    """What is in force of a camera's ``enabled``, ``min_confidence`` or ``hold``."""
+    """The value in force of a camera's ``enabled``, ``min_confidence`` or ``hold``."""
     return Message(topics.of(camera, name, "state"), value.encode(), qos=1, retain=True)
 
 
@@ -212,13 +212,13 @@ def state(
 
 
 def faces(topics: Topics, frame: Frame, tracks: Sequence[Track]) -> Message:
-    """Every face of *tracks* as of *frame*; an empty list tells that the last one left."""
+    """Every face of *tracks* as of *frame*; an empty list: the last one left."""
     found = [face_body(track, frame.size, frame.taken) for track in tracks]
     return _faces(topics, frame.camera, frame.seq, frame.size, frame.wall, found)
 
 
 def no_faces(topics: Topics, camera: str, seq: int, size: tuple[int, int], wall: float) -> Message:
-    """That the last one left while no frame came; *seq* and *size* (width, height) of the last frame."""
+    """No faces, where the last left without a frame; *seq* and *size* (width, height) of the last frame."""
     return _faces(topics, camera, seq, size, wall, [])
 
 
@@ -229,7 +229,7 @@ def event(topics: Topics, transition: Event, boot: str, seq: int) -> Message:
 
 
 def log(topics: Topics, transition: Event, boot: str, seq: int) -> Message:
-    """The same for recorders: with the same id, through the outbox, whatever its age."""
+    """The same event for recorders: same id, through the outbox, of any age."""
     payload = _json({**_transition(transition, boot, seq), "replayed": False})
     return Message(topics.of(transition.camera, "log"), payload, qos=1, durable=True)
 
@@ -295,7 +295,7 @@ def _fractions(box: Box, width: int, height: int) -> list[float]:
 
 
 def _camera_health(camera: CameraHealth) -> dict[str, Any]:
-    told: dict[str, Any] = {
+    body: dict[str, Any] = {
         "fps": round(camera.fps, 1),
         "frame_age_s": None if camera.frame_age_s is None else round(camera.frame_age_s, 2),
         "stage_ms": {stage: _percentiles(ms, 2) for stage, ms in camera.stage_ms.items()},
@@ -307,8 +307,8 @@ def _camera_health(camera: CameraHealth) -> dict[str, Any]:
         "skipped": camera.skipped,
     }
     if camera.micro is not None:
-        told["micro"] = _micro_health(camera.micro)
-    return told
+        body["micro"] = _micro_health(camera.micro)
+    return body
 
 
 def _micro_health(micro: MicroHealth) -> dict[str, Any]:
@@ -330,12 +330,12 @@ def _limits_health(limits: LimitsHealth) -> dict[str, Any]:
 
 
 def _config_health(config: ConfigHealth) -> dict[str, Any]:
-    told: dict[str, Any] = {"ok": config.error is None}
+    body: dict[str, Any] = {"ok": config.error is None}
     if config.error is not None:
-        told["error"] = config.error
+        body["error"] = config.error
     if config.restart:
-        told["restart"] = list(config.restart)
-    return told
+        body["restart"] = list(config.restart)
+    return body
 
 
 def _percentiles(ms: tuple[float, float] | None, digits: int) -> dict[str, float | None]:

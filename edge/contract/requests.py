@@ -1,4 +1,4 @@
-"""What may be asked of a node over MQTT: a closed list, and the strict reading of what is asked.
+"""The requests a node takes over MQTT: a closed list, strictly parsed.
 
 Nothing in a request names a file, an address or code; a camera is named by its name in config.toml.
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 from edge.contract.switches import Refused, shown
 
-# Command -> the keys it takes beside "transaction"; all of them must be given.
+# Command -> the keys it requires, besides "transaction".
 COMMANDS: Mapping[str, tuple[str, ...]] = {
     "restart_camera": ("camera",),
     "reload": (),
@@ -20,13 +20,13 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "info": (),
 }
 MAX_TEXT = 128  # characters of a transaction or a name
-MAX_BRACKETS = 256  # within the nesting that Python's reader bears; a request needs one, a transaction 128
+MAX_BRACKETS = 256  # within what Python's parser nests; a request needs one, a transaction 128
 
 Transaction = str | int | float | bool | None
 
 
 class RefusedRequest(Refused):
-    """A request that is not carried out, with its transaction where that much of it could be read."""
+    """A request that is refused, with its transaction where that could be parsed."""
 
     def __init__(self, reason: str, transaction: Transaction = None) -> None:
         super().__init__(reason)
@@ -41,7 +41,7 @@ class Request:
 
 
 def parse_request(command: str, payload: bytes) -> Request:
-    """The request for *command* (one of COMMANDS) that *payload* makes; RefusedRequest where it makes none.
+    """Parse *payload* as a request for *command* (one of COMMANDS); RefusedRequest.
 
     One flat JSON object: the command's own keys and, optionally, ``transaction``, a printable string of at
     most MAX_TEXT characters, a number, true, false or null.
@@ -51,8 +51,8 @@ def parse_request(command: str, payload: bytes) -> Request:
     takes = COMMANDS[command]
     for key in body:
         if key != "transaction" and key not in takes:
-            told = ", ".join((*takes, "transaction"))
-            raise RefusedRequest(f"unknown key {shown(key.encode())}; {command} takes {told}", transaction)
+            known = ", ".join((*takes, "transaction"))
+            raise RefusedRequest(f"unknown key {shown(key.encode())}; {command} takes {known}", transaction)
     for key in takes:
         if not isinstance(body.get(key), str) or not _fit(body[key]):
             raise RefusedRequest(f"{key}: expected a name in quotes", transaction)
@@ -78,7 +78,7 @@ def _read(payload: bytes) -> dict[str, Any]:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     body = dict(pairs)
     if len(body) < len(pairs):
-        raise RefusedRequest("a key stands twice")
+        raise RefusedRequest("a key is given twice")
     return body
 
 

@@ -1,4 +1,4 @@
-"""What a smart home may change of a camera while it runs, and the file that remembers it.
+"""What a smart home may change on a running camera, and the file that remembers it.
 
 A switch wins over config.toml, also over a config.toml that is changed later, until it is set to what
 config.toml says: from then on the camera follows config.toml again.
@@ -23,7 +23,7 @@ _DECIMALS = 3
 
 
 class Refused(ValueError):  # noqa: N818
-    """A command that is not carried out: the reason in one short line, fit for a log and an answer."""
+    """A refused command: the reason in one short line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Switches:
         return rules if self.hold is None else replace(rules, hold_s=self.hold)
 
     def states(self, configured: Rules) -> dict[str, str]:
-        """Name of each switch -> what is in force, as its state topic tells it."""
+        """Name of each switch -> the value in force, as published."""
         rules = self.over(configured)
         return {"enabled": text(self.on), "min_confidence": text(rules.min_confidence),
                 "hold": text(rules.hold_s)}  # fmt: skip
@@ -112,7 +112,7 @@ def _cameras(content: Mapping[str, Any]) -> dict[str, Switches]:
 def _switches(given: Any) -> Switches:
     if not isinstance(given, dict) or not given.keys() <= set(NAMES):
         raise ValueError("not a camera's switches")
-    # By the same door as over MQTT: what cannot be set cannot be read.
+    # Parsed as over MQTT: what cannot be set cannot be read.
     values: dict[str, Any] = {name: parse(name, str(value).encode()) for name, value in given.items()}
     return Switches(**values)
 

@@ -17,8 +17,8 @@ from edge.types import LABELS, Message
 
 Format = Literal["device", "component"]
 
-# Config topic -> entity -> platform: what of a topic Home Assistant was told, and must be told is gone.
-Told = dict[str, dict[str, str]]
+# Config topic -> entity -> platform: what was announced there, and must be withdrawn when it goes.
+Announced = dict[str, dict[str, str]]
 
 Fits = Callable[[Message], bool]  # whether a broker takes a message
 
@@ -51,9 +51,11 @@ def takes_all(message: Message) -> bool:
     return True
 
 
-def told(devices: Sequence[Device], prefix: str, form: Format, before: Told, fits: Fits = takes_all) -> Told:
+def announced(
+    devices: Sequence[Device], prefix: str, form: Format, before: Announced, fits: Fits = takes_all
+) -> Announced:
     """The config topics that messages() of the same arguments has, and the entities in each."""
-    topics: Told = {}
+    topics: Announced = {}
     for device in devices:
         used = _form(device, prefix, form, before, fits)
         for entity, config in device.entities.items():
@@ -62,14 +64,14 @@ def told(devices: Sequence[Device], prefix: str, form: Format, before: Told, fit
 
 
 def messages(
-    devices: Sequence[Device], prefix: str, form: Format, before: Told, fits: Fits = takes_all
+    devices: Sequence[Device], prefix: str, form: Format, before: Announced, fits: Fits = takes_all
 ) -> list[Message]:
     """The retained messages that announce *devices*, below *prefix*.
 
-    *before*: what Home Assistant was told last. Entities that a device had then and has no longer are
-    named once more with nothing but their platform, which is how it is told that they are gone.
-    A device whose message does not fit is announced by component, an entity that does not without what
-    the others say of the device.
+    *before*: what was announced last. Entities that a device had then and has no longer are named once more
+    with nothing but their platform, which removes them.
+    A device whose message does not fit is announced by component, an entity whose message does not
+    fit without the device's details.
     """
     found = []
     for device in devices:
@@ -83,7 +85,7 @@ def messages(
 
 
 def migrating(topic: str) -> Message:
-    """What has Home Assistant (2024.11) let go of what came on *topic* without forgetting its settings."""
+    """Makes Home Assistant (2024.11) release what *topic* announced, keeping its settings."""
     return _message(topic, {"migrate_discovery": True})
 
 
@@ -102,13 +104,13 @@ def former_topics(devices: Sequence[Device], prefix: str) -> set[str]:
     return found
 
 
-def _form(device: Device, prefix: str, form: Format, before: Told, fits: Fits) -> Format:
+def _form(device: Device, prefix: str, form: Format, before: Announced, fits: Fits) -> Format:
     if form == "device" and not fits(_device_message(device, prefix, before)):
         return "component"
     return form
 
 
-def _device_message(device: Device, prefix: str, before: Told) -> Message:
+def _device_message(device: Device, prefix: str, before: Announced) -> Message:
     topic = _topic(device, "", prefix, "device")
     gone = {
         entity: {"p": platform}

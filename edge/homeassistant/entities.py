@@ -1,4 +1,4 @@
-"""What Home Assistant is told of a node and of each camera: values in the words of its discovery schema.
+"""What Home Assistant shows of a node and of each camera, in the keys of its discovery schema.
 
 Keys are the abbreviations that https://www.home-assistant.io/integrations/mqtt/ lists: ``t`` topic,
 ``avty`` availability, ``stat_t`` state_topic, ``cmd_t`` command_topic, ``val_tpl`` value_template,
@@ -23,8 +23,8 @@ TRANSACTION = "ha"  # of the requests that Home Assistant's buttons make
 
 Config = dict[str, Any]
 
-# Home Assistant takes a payload that is neither of an availability's two for no news at all: a camera
-# that went stale would stay available. So any other word than online is turned into the second one.
+# Home Assistant ignores a payload that is neither of an availability's two: a stale camera would stay
+# available. So any word but online becomes the second one.
 _ONLINE = "{{ 'online' if value == 'online' else 'offline' }}"
 
 
@@ -47,7 +47,7 @@ class Device:
 def identity(*place: str) -> str:
     """One text for *place*, another for each other place: camera c of node a_b is not camera b_c of node a.
 
-    Names without _ are joined as they always were: a unique id that changes costs an entity's settings.
+    Names without _ are joined as before: a changed unique id costs an entity's settings.
     """
     return "_".join(name.replace("_", ".") for name in place)
 
@@ -58,7 +58,7 @@ def node_device(
     """The node; *temperature* where its board has a sensor for it, *page* where it has one, at *url*."""
     health, info = topics.of("health"), topics.of("info")
     entities = {
-        # Without availability: it is what tells that the node is gone.
+        # Without availability: it shows that the node is gone.
         "connectivity": _diagnostic(
             "binary_sensor", "Connection", topics.of("status"),
             dev_cla="connectivity", pl_on="online", pl_off="offline", avty=[],
@@ -83,8 +83,8 @@ def node_device(
 def camera_device(topics: Topics, camera: str, version: str, labels: Sequence[str] = LABELS) -> Device:
     """One camera of the node, whose model tells *labels* apart.
 
-    What the camera shows is available while node and camera are online: of a picture that stands still
-    (``stale``) nothing is known. What acts on it or tells how it fares depends on the node alone.
+    What the camera shows is available while node and camera are online: of a frozen picture
+    (``stale``) nothing is known. Controls and diagnostics depend on the node alone.
     """
     node = _node_online(topics)
     name = f"{topics.node} {camera}"
@@ -116,7 +116,7 @@ def _shown(topics: Topics, camera: str, labels: Sequence[str]) -> dict[str, Conf
             "p": "sensor", "name": "Faces", "stat_cla": "measurement", "stat_t": state,
             "val_tpl": "{{ value_json.faces }}",
         },
-        # Off until somebody wants it: it changes far more often than all others together.
+        # Disabled by default: it changes far more often than all others together.
         "confidence": {
             "p": "sensor", "name": "Confidence", "en": False, "unit_of_meas": "%", "stat_cla": "measurement",
             "stat_t": state, "val_tpl": "{{ (value_json.confidence * 100) | round(1) }}",

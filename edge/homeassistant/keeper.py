@@ -1,4 +1,4 @@
-"""Keeps Home Assistant told: at the start, when the configuration changes, and when it was away itself."""
+"""Keeps Home Assistant up to date: at the start, on a reload, and when it was away itself."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from edge.homeassistant import discovery
-from edge.homeassistant.discovery import Format, Told
+from edge.homeassistant.discovery import Announced, Format
 from edge.homeassistant.entities import Device
 from edge.host.disk import StateFile, StateFiles
 from edge.mqtt.client import MqttSink
 from edge.types import Incoming
 
-JITTER_S = 5.0  # a house full of nodes is not to answer Home Assistant at the same moment
+JITTER_S = 5.0  # many nodes must not answer Home Assistant at the same moment
 BIRTH_TOPIC = "homeassistant/status"  # Home Assistant's own default, whatever its discovery prefix
 INTERVAL_S = 10.0  # at least, between two answers
 
 
-def told_file(path: Path) -> StateFile[Told]:
-    """What the broker was given of this node, so that the next run can take it back."""
+def announced_file(path: Path) -> StateFile[Announced]:
+    """The topics that were announced, so that the next run can clear them."""
     loss = "a camera that went while the daemon was off stays in Home Assistant"
-    return StateFile(path, "topics", _told, loss)
+    return StateFile(path, "topics", _checked, loss)
 
 
-def _told(content: Told) -> Told:
+def _checked(content: Announced) -> Announced:
     for topic, entities in content.items():
         if not topic or set("+#\0") & set(topic) or not isinstance(entities, dict):
             raise ValueError("not the entities of topics")
@@ -35,10 +35,10 @@ def _told(content: Told) -> Told:
 
 
 class Keeper:
-    """Announces devices through *sink*, takes back what is there no longer, and answers births.
+    """Announces devices through *sink*, clears what is gone, and republishes on births.
 
-    What was told is remembered in *path* by *files*, so that a camera that was renamed while the daemon was
-    off is also taken back. *jitter* gives a number of seconds from 0 to the one it is called with.
+    What was announced is kept in *path* by *files*, so that a camera that was renamed while the daemon was
+    off is cleared too. *jitter* gives a number of seconds from 0 to the one it is called with.
     """
 
     def __init__(
@@ -50,18 +50,18 @@ class Keeper:
         jitter: Callable[[float], float] = lambda longest: random.uniform(0, longest),
     ) -> None:
         self._sink = sink
-        self._file = told_file(path)
+        self._file = announced_file(path)
         self._files = files
         self._jitter = jitter
-        self._told: Told = self._file.read()  # what the broker may still have
-        self._wanted: Told | None = None  # what it should have, until it acknowledged that
+        self._known: Announced = self._file.read()  # what the broker may still have
+        self._wanted: Announced | None = None  # what it should have, until it acknowledged that
         self._moved: list[str] = []  # old topics of what is on new ones, until the broker has those
         # What announce() was given last, and what was known of the broker's limits then.
         self._announced: tuple[Sequence[Device], str, Format, Collection[str], str] | None = None
         self._limits_version = 0
         self._birth_topic = ""
         self._born = threading.Event()
-        self._due: float | None = None  # when to tell again, monotonic s
+        self._due: float | None = None  # when to publish again, monotonic s
         self._not_before = 0.0  # monotonic s
 
     def announce(
@@ -72,19 +72,18 @@ class Keeper:
         others: Collection[str] = (),
         birth_topic: str = BIRTH_TOPIC,
     ) -> None:
-        """Make *devices* all that Home Assistant knows of the node; none: it is to know nothing.
+        """Announce *devices*, and clear everything else of the node.
 
-        *birth_topic*: where it says that it has started.
-        *others*: the cameras' own retained topics; the broker also drops those that were among them and are
-        no longer.
+        *birth_topic*: where Home Assistant says that it has started.
+        *others*: the cameras' retained topics; those of earlier calls that are gone are cleared too.
         """
         self._announced = devices, prefix, form, others, birth_topic
         self._limits_version = self._sink.limits_version
-        about = devices, prefix, form, self._told, self._sink.fits
-        wanted = discovery.told(*about) | {topic: {} for topic in others}
+        about = devices, prefix, form, self._known, self._sink.fits
+        wanted = discovery.announced(*about) | {topic: {} for topic in others}
         # First what goes: its name is free then. Where the same entities come on other topics, Home Assistant
         # lets go of them and keeps what it knows, and the old topics go when the broker has the new ones.
-        gone = {topic: entities for topic, entities in self._told.items() if topic not in wanted}
+        gone = {topic: entities for topic, entities in self._known.items() if topic not in wanted}
         self._moved = sorted(gone.keys() & discovery.former_topics(devices, prefix))
         for topic in gone:
             if topic in self._moved:
@@ -94,17 +93,17 @@ class Keeper:
         for message in discovery.messages(*about):
             self._sink.publish(message)
         self._listen(birth_topic if devices else "")
-        merged = {topic: self._told.get(topic, {}) | entities for topic, entities in wanted.items()}
+        merged = {topic: self._known.get(topic, {}) | entities for topic, entities in wanted.items()}
         self._remember(gone | merged)
         self._wanted = wanted
 
     @property
     def settled(self) -> bool:
-        """The broker has what it should have, and nothing else of ours."""
+        """The broker has everything wanted, and nothing else of ours."""
         return self._wanted is None and not self._moved
 
     def tick(self, now: float) -> None:
-        """Do what is due at *now* (monotonic s); called every now and then from one thread."""
+        """Do what is due at *now* (monotonic s); call it regularly, from one thread."""
         if self._announced is not None and self._sink.limits_version != self._limits_version:
             self.announce(*self._announced)  # in another form, where it did not fit
         if self._moved and self._sink.idle:
@@ -112,19 +111,19 @@ class Keeper:
                 self._sink.forget(topic)
             self._moved = []
         elif self._wanted is not None and self._sink.idle:
-            if self._told != self._wanted:
+            if self._known != self._wanted:
                 self._remember(self._wanted)
-                # Of entities that it is still removing, Home Assistant does not take any news.
-                self._tell_in(JITTER_S, now)
+                # Home Assistant ignores states of entities that it is still removing.
+                self._republish_in(JITTER_S, now)
             self._wanted = None
         if self._born.is_set():
             self._born.clear()
-            self._tell_in(self._jitter(JITTER_S), now)
+            self._republish_in(self._jitter(JITTER_S), now)
         if self._due is not None and now >= self._due:
             self._due, self._not_before = None, now + INTERVAL_S
-            self._sink.tell_again()
+            self._sink.republish()
 
-    def _tell_in(self, seconds: float, now: float) -> None:
+    def _republish_in(self, seconds: float, now: float) -> None:
         if self._due is None:
             self._due = max(now + seconds, self._not_before)
 
@@ -138,12 +137,12 @@ class Keeper:
             self._sink.subscribe(topic, self._hear)
 
     def _hear(self, message: Incoming) -> None:
-        # A retained one counts, too: it may be all that is left of a birth while we had no connection.
+        # A retained one counts, too: the birth may have come while we had no connection.
         if message.payload == b"online":
             self._born.set()
 
-    def _remember(self, told: Told) -> None:
-        if told == self._told:
-            return  # nothing to wear the card out for
-        self._told = told
-        self._files.write(self._file.path, self._file.text(told))
+    def _remember(self, known: Announced) -> None:
+        if known == self._known:
+            return  # spares the card
+        self._known = known
+        self._files.write(self._file.path, self._file.text(known))

@@ -1,1 +1,1 @@
-"""What the machine offers: sensors, folders, processes of its own, and silence."""
+"""The machine: sensors, folders, child processes, quiet libraries."""

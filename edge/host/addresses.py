@@ -1,8 +1,8 @@
-"""Addresses as people write them, passwords raw: taken apart, and put together as the standard has them.
+"""Addresses as people write them, passwords unescaped: parsed, and rebuilt as RFC 3986 wants them.
 
 RFC 3986 ends the host at the first ``/``, ``?`` or ``#`` and wants these percent-encoded in a password.
 People paste the password as it is. Which ``@`` ends it is clear in most addresses; where it is not, that is
-said, and no guess made.
+an error, not a guess.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Processes of their own for foreign libraries: what they do there cannot end or stop this one."""
+"""Child processes for native libraries, whose crashes and hangs stay there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 TIMEOUT_S = 60
-# All that a child gets of the environment: passwords and systemd's credentials are not among it.
+# A child's environment: no passwords, none of systemd's credentials.
 _PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "LANG", "LC_ALL", "TZ")
 _PR_SET_PDEATHSIG = 1
 
@@ -19,7 +19,7 @@ _PR_SET_PDEATHSIG = 1
 def failure_of(statement: str, given: bytes = b"") -> str:
     """Why the Python *statement* fails in a process of its own, in one line; empty when it does not.
 
-    It finds *given* on its standard input.
+    *given* is its standard input.
     """
     try:
         child = subprocess.run(
@@ -32,7 +32,7 @@ def failure_of(statement: str, given: bytes = b"") -> str:
 
 
 def why_ended(code: int, stderr: bytes) -> str:
-    """In one line why a child ended with *code* (negative: the signal), with the last that it printed."""
+    """Why a child ended with *code* (negative: the signal), and its last output, in one line."""
     last_line = stderr.decode(errors="replace").strip().rpartition("\n")[2][-200:]
     if code < 0:
         crash = f"crashes ({signal.Signals(-code).name})"
@@ -41,7 +41,7 @@ def why_ended(code: int, stderr: bytes) -> str:
 
 
 def clean_environment() -> dict[str, str]:
-    """What a child needs to find Python, our modules and libraries, and nothing secret."""
+    """The environment for a child: paths of Python, our modules and libraries; nothing secret."""
     kept = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     return kept | {"PYTHONPATH": os.pathsep.join(os.path.abspath(place) for place in sys.path)}
 
@@ -53,5 +53,5 @@ def die_with(parent: int) -> None:
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it ended before the kernel was asked
+    if os.getppid() != parent:  # it had ended already
         os._exit(1)

@@ -1,7 +1,7 @@
 """Files that outlast the daemon, on a disk that may refuse, or hang without an error.
 
 A card that dies often stops answering: a system call on it then never returns, and no deadline helps the
-thread that made it. So whatever must not stop leaves the disk to another thread and looks at the clock.
+thread that made it. So what must not stop leaves the disk to another thread and watches the clock.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-HANG_S = 5.0  # without an answer; cards collect their garbage for a second or two
+HANG_S = 5.0  # without an answer; cards collect garbage for a second or two
 READ_S = 3.0  # for a state file at the start
-SETTLE_S = 1.0  # after which nobody waits any more for a write
+SETTLE_S = 1.0  # longest wait for a write
 MAX_STATE_BYTES = 1 << 20
 AGAIN_S = 10.0  # between two attempts to write what was refused
 SILENT = "disk does not answer; kept in memory"
 
 
 class DiskWatch:
-    """Tells how long one thread has waited for the disk: waiting() is for that thread, the rest for others.
+    """How long one thread has waited for the disk: waiting() is for that thread, the rest for others.
 
     *what* is the file, as the log names it.
     """
@@ -58,7 +58,7 @@ class DiskWatch:
         return 0.0 if since is None else time.monotonic() - since
 
     def hangs(self) -> bool:
-        """Whether the disk has not answered for HANG_S; the first time that is seen it is logged."""
+        """Whether the disk has not answered for HANG_S; logged once."""
         if self.waited_s < HANG_S:
             return False
         if not self._logged:
@@ -68,7 +68,7 @@ class DiskWatch:
 
 
 class StateFiles:
-    """Writes small files whole, in a thread of its own; of several texts for one path the last.
+    """Writes small files whole, in its own thread; of several texts for one path only the last.
 
     What the disk refuses is logged once and tried again each AGAIN_S, for ever. No method blocks but
     flush() and close(). *write* puts a text in a path's place and raises OSError.
@@ -94,12 +94,12 @@ class StateFiles:
             return self._asked
 
     def settled(self, number: int) -> bool:
-        """Whether nothing is to be waited for: it is on the disk, was refused, or the disk takes too long."""
+        """Whether the wait is over: written, refused, or the disk takes too long."""
         return self._done >= number or self._watch.waited_s > SETTLE_S
 
     @property
     def storage(self) -> str:
-        """``ok``, or what keeps a file from being written, for now."""
+        """``ok``, or why a file cannot be written for now."""
         if self._watch.hangs():
             return SILENT
         with self._work:
@@ -111,7 +111,7 @@ class StateFiles:
             return self._work.wait_for(lambda: self._done == self._asked, timeout_s)
 
     def close(self, timeout_s: float = 2.0) -> None:
-        """Write what is not written; a disk that hangs for longer than *timeout_s* is left to itself."""
+        """Write what is not written; a disk that hangs is given up after *timeout_s*."""
         with self._work:
             self._closing = True
             self._work.notify_all()
@@ -156,7 +156,7 @@ class StateFile(Generic[T]):
     path: Path
     key: str
     parse: Callable[[dict[str, Any]], T]  # of JSON's value; ValueError where it is none of ours
-    loss: str  # what it means that the file cannot be read
+    loss: str  # what an unreadable file means
 
     def read(self) -> T:
         """The value; the empty one where there is no file or, with a warning, none that can be used."""
@@ -185,13 +185,13 @@ def write_whole(path: Path, content: str | bytes, mode: int = 0o666) -> None:
     the new. Its folder is made; its *mode* is as the umask has it. For one writer a path.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.new")
-    beside.unlink(missing_ok=True)  # it would keep its mode
-    with open(beside, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+    new_path = path.with_name(f"{path.name}.new")
+    new_path.unlink(missing_ok=True)  # it would keep its mode
+    with open(new_path, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
         file.write(content.encode("ascii") if isinstance(content, str) else content)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(beside, path)
+    os.replace(new_path, path)
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)  # the rename is the folder's content

@@ -1,4 +1,4 @@
-"""How the board fares: memory, temperature and throttling as Linux tells them, nothing else needed."""
+"""How the board fares: memory, temperature and throttling from /proc and /sys alone."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-# Bits of the Raspberry Pi firmware's get_throttled that tell of now (the upper half tells of the past).
+# Bits of the Raspberry Pi firmware's get_throttled for the present (the upper half is for the past).
 THROTTLED = ("under-voltage", "frequency capped", "throttled", "soft temperature limit")
 
 
 def rss_mib(proc: Path = Path("/proc")) -> float:
-    """Resident memory of this process in MiB; 0 where /proc does not tell."""
+    """Resident memory of this process in MiB; 0 without /proc."""
     with suppress(OSError, ValueError, IndexError):
         pages = int((proc / "self" / "statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
@@ -20,7 +20,7 @@ def rss_mib(proc: Path = Path("/proc")) -> float:
 
 
 def waited_s(proc: Path = Path("/proc")) -> float | None:
-    """Seconds that the calling thread could have run so far and had no processor; None where unknown.
+    """Seconds that the calling thread was runnable without a processor so far; None where unknown.
 
     A quota's throttling counts, waiting for a frame or a chip does not (second field of schedstat).
     """

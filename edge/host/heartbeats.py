@@ -1,8 +1,7 @@
-"""Which parts of the daemon get on with their work: each one promises when it is heard from again.
+"""Liveness of the daemon's threads: each stage promises when its next sign of life is due.
 
-A stage that makes progress promises for a few seconds; one that knows it will be silent for longer (a broker
-that does not answer, an engine that is built) says why and until when. A promise that was broken is what the
-watchdog acts upon.
+A beat is good for a few seconds; a stage that will be silent for longer (a broker that does not answer, an
+engine being built) declares why and until when. The watchdog acts on a broken promise.
 """
 
 from __future__ import annotations
@@ -36,13 +35,13 @@ class Stage:
         self._promise = _Promise(now, now + FRESH_S, "")
 
     def wait(self, reason: str, seconds: float) -> None:
-        """Nothing is heard for up to *seconds*, because of *reason*; a beat ends it."""
+        """Expect nothing for up to *seconds*, because of *reason*; a beat ends it."""
         now = self._clock()
         self._promise = _Promise(now, now + seconds, reason)
 
     @contextmanager
     def waiting(self, reason: str, seconds: float) -> Iterator[None]:
-        """A declared wait around what takes long; within another one, that one's time stops meanwhile."""
+        """A declared wait around a long call; an outer wait's time stops meanwhile."""
         around, began = self._promise, self._clock()
         self.wait(reason, seconds)
         try:
@@ -55,7 +54,7 @@ class Stage:
                 self.beat()
 
     def overdue(self) -> str:
-        """What is wrong with it in words; empty while its promise holds."""
+        """What is wrong, for people; empty while its promise holds."""
         now, promise = self._clock(), self._promise
         if now <= promise.until:
             return ""
@@ -64,7 +63,7 @@ class Stage:
 
 
 class Heartbeats:
-    """The stages there are now."""
+    """All present stages."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -72,7 +71,7 @@ class Heartbeats:
         self._stages: list[Stage] = []
 
     def stage(self, name: str) -> Stage:
-        """A new stage, which has to beat from now on until end()."""
+        """A new stage, which must beat until end()."""
         stage = Stage(name, self._clock)
         with self._lock:
             self._stages.append(stage)
@@ -84,7 +83,7 @@ class Heartbeats:
             self._stages = [other for other in self._stages if other is not stage]
 
     def overdue(self) -> list[str]:
-        """What is wrong in words, a line a stage; empty while every promise holds."""
+        """What is wrong, one line a stage; empty while every promise holds."""
         with self._lock:
             stages = list(self._stages)
         return [words for stage in stages if (words := stage.overdue())]

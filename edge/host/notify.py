@@ -1,4 +1,4 @@
-"""sd_notify(3) in a few lines: what systemd is sent over the socket that it names in the environment."""
+"""sd_notify(3) in a few lines."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import MutableMapping
 
 log = logging.getLogger(__name__)
 
-SEND_S = 1.0  # the manager reads at once; who would rather block than lose a line waits this long
+SEND_S = 1.0  # the manager reads at once; the longest wait otherwise
 
 
 class Notifier:
@@ -25,7 +25,7 @@ class Notifier:
 
     @classmethod
     def of(cls, environment: MutableMapping[str, str] = os.environ) -> Notifier:
-        """As *environment* says, which forgets it: a child of ours is not to speak for us."""
+        """From *environment*, which loses the variables: a child must not report for us."""
         address = environment.pop("NOTIFY_SOCKET", "")
         microseconds = environment.pop("WATCHDOG_USEC", "")
         meant = environment.pop("WATCHDOG_PID", "") in ("", str(os.getpid()))

@@ -1,7 +1,7 @@
-"""Where the daemon keeps what must outlast it: one folder, systemd's where there is one.
+"""The folder for persistent state: systemd's where there is one.
 
-A file there is one node's alone and has the node's id in its name: a machine may run two daemons as one
-user, and no lock holds between them.
+Each file belongs to one node and has its id in the name: a machine may run two daemons as one user, and
+nothing locks between them.
 """
 
 from __future__ import annotations

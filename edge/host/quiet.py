@@ -1,4 +1,4 @@
-"""Where the noise of native libraries goes."""
+"""Silences native libraries."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def quiet(*, show_on_error: bool = True) -> Iterator[None]:
     with _turning:
         sys.stdout.flush()
         sys.stderr.flush()
-        # A device may have no place for files: what is not shown anyway goes nowhere.
+        # Without room for a temporary file the output is dropped.
         with tempfile.TemporaryFile() if show_on_error else open(os.devnull, "w+b") as kept:
             saved = os.dup(1), os.dup(2)
             with _log_to(saved[1]):

@@ -1,7 +1,7 @@
-"""What must not be shown: secrets within texts that are.
+"""Hides secrets in texts that are shown.
 
-Built from what is harmless: of an address the scheme, host, port and a path of short plain words, of a query
-the names. What looks otherwise is hidden, also where it was no secret.
+An allow list: of an address scheme, host, port and a path of short plain words, of a query the names.
+Anything else is hidden, even where it is no secret.
 """
 
 from __future__ import annotations
@@ -98,8 +98,8 @@ def _masked_rest(rest: str) -> str:
                 return "/".join(shown)
         else:
             shown.append(segment if not segment or _SEGMENT.fullmatch(segment) else SECRET)
-    told = "/".join(shown) + (f"#{SECRET}" if hash_mark else "")
-    return told if hash_mark or not mark else f"{told}?{_masked_query(query)}"
+    path = "/".join(shown) + (f"#{SECRET}" if hash_mark else "")
+    return path if hash_mark or not mark else f"{path}?{_masked_query(query)}"
 
 
 def _masked_query(query: str) -> str:

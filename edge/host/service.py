@@ -1,4 +1,4 @@
-"""The daemon as its service manager sees it: ready, reloading, stopping, in words, and alive."""
+"""The daemon towards its service manager: ready, reloading, stopping, status, watchdog."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from edge.host.notify import Notifier
 log = logging.getLogger(__name__)
 
 RELOAD_S = 60.0  # a model and its detectors are opened
-LOOK_S = 1.0  # how often the stages are looked at
-START_S = 60  # what a start that gets on is granted from each look on
+LOOK_S = 1.0  # how often the stages are checked
+START_S = 60  # extension of the start's time-out at each check, while there is progress
 
 
 class Service:
-    """Reports to *notifier*, and feeds its watchdog as long as every stage keeps its promise.
+    """Reports to *notifier*, and feeds the watchdog while every stage keeps its promise.
 
     *analysis* is the stage of the thread that runs it. Without a manager nothing is reported.
     """
@@ -36,7 +36,7 @@ class Service:
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def start(self) -> None:
-        """Look after the stages from now on."""
+        """Begin to watch the stages."""
         if self._notifier:
             self._thread.start()
 
@@ -44,14 +44,14 @@ class Service:
     def ready(self) -> bool:
         return self._ready
 
-    def tell_ready(self) -> None:
-        """The start is over."""
+    def report_ready(self) -> None:
+        """The start is complete; only the first call counts."""
         if not self._ready:
             self._ready = True
             self._notifier.send(READY=1)
 
-    def tell_status(self, words: str) -> None:
-        """What ``systemctl status`` shows, unless a stage is stuck; the same again costs nothing."""
+    def report_status(self, words: str) -> None:
+        """Set what ``systemctl status`` shows, unless a stage is stuck."""
         words = self._stuck or words
         if words != self._status:
             self._status = words
@@ -59,8 +59,8 @@ class Service:
 
     @contextmanager
     def reloading(self) -> Iterator[None]:
-        """Around what reads the configuration again."""
-        if self._ready:  # a start that is not over is no reload
+        """Around a reload."""
+        if self._ready:  # during the start it is no reload
             self._notifier.send(RELOADING=1, MONOTONIC_USEC=time.monotonic_ns() // 1000)
         try:
             with self.analysis.waiting("reading the configuration", RELOAD_S):
@@ -70,7 +70,7 @@ class Service:
                 self._notifier.send(READY=1)
 
     def stop(self) -> None:
-        """The end has begun; nobody is watched any more."""
+        """The daemon is stopping; end the watch."""
         self._stopping.set()
         self._notifier.send(STOPPING=1, STATUS="stopping")
 
@@ -86,7 +86,7 @@ class Service:
             elif not self._stuck:
                 self._stuck = f"stuck: {'; '.join(overdue)}"
                 log.error("watchdog: no longer fed: %s", "; ".join(overdue))
-                self.tell_status(self._stuck)
+                self.report_status(self._stuck)
             if self._stopping.wait(every_s):
                 return
 

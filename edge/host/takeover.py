@@ -1,4 +1,4 @@
-"""What earlier versions kept in one file for all nodes of a user, taken over into each node's own.
+"""Moves state that earlier versions kept in one file for all nodes of a user into a file for each node.
 
 Those versions wrote ``switches.json`` and ``discovery.json`` ({"v": 1, "nodes": {NODE: content}}) and
 ``outbox.sqlite3``; see places.py for the names since.
@@ -63,14 +63,14 @@ def _take_json(shared: Path, own: Path, node: str, key: str) -> bool:
             if not nodes.keys() - {node}:
                 shared.unlink()
             return node in nodes
-    raise ValueError("of no known version")
+    raise ValueError("unknown version")
 
 
 def _take_outbox(shared: Path, own: Path, node: str) -> bool:
     """Rename *shared* to *own*; ValueError where a message in it is another node's."""
     with closing(sqlite3.connect(shared, 0.5, isolation_level=None)) as connection:
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")  # refused while another daemon has it
-        connection.execute("PRAGMA journal_mode = DELETE")  # what a crash left beside it comes into the file
+        connection.execute("PRAGMA journal_mode = DELETE")  # merges what a crash left in the -wal
         topics = [topic for (topic,) in connection.execute("SELECT DISTINCT topic FROM messages")]
     if not all(f"/{node}/" in topic for topic in topics):
         raise ValueError("it holds another node's messages")

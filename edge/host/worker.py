@@ -1,4 +1,4 @@
-"""A child process that answers requests one after the other, each within a deadline or never.
+"""A child process that answers requests one at a time, each within a deadline.
 
 Requests and answers go by pipe: the lengths of header and payload, the header as JSON, the payload's bytes.
 """
@@ -33,7 +33,7 @@ Answerer = Callable[[dict[str, Any], bytes], tuple[dict[str, Any], bytes]]
 
 
 class WorkerLostError(EdgeError):
-    """The child ended or did not answer in time; it is of no use any longer."""
+    """The child ended or did not answer in time; it cannot be used any more."""
 
 
 class Worker:
@@ -45,7 +45,7 @@ class Worker:
         It gets three pipes and nothing else: no other descriptor, no secret in its environment, no terminal.
         """
         said, saying = os.pipe()
-        # What it prints must never block it: what nobody has read is lost instead.
+        # Its output must never block it: what is not read is dropped.
         for end in (said, saying):
             os.set_blocking(end, False)
         statement = f"from {module} import main; main({os.getpid()})"
@@ -94,7 +94,7 @@ class Worker:
         return answer, content
 
     def end(self) -> bool:
-        """Kill it; whether it is gone (a process within a broken driver may take its time). Fit to repeat."""
+        """Kill it; whether it is gone (a process in a broken driver may take long). May be repeated."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if self._child.poll() is None:
                 os.killpg(self.pid, signal.SIGKILL)
@@ -151,32 +151,32 @@ class Worker:
 def serve(parent: int, answer: Answerer) -> None:
     """The child's part: *answer* requests (header, payload) until *parent* ends or closes the pipe.
 
-    An EdgeError that *answer* raises goes back as such, what nobody foresaw with its traceback.
+    An EdgeError that *answer* raises goes back as such, any other error with its traceback.
     """
     die_with(parent)
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
-    os.dup2(2, 1)  # what a library prints is no answer
+    os.dup2(2, 1)  # keep a library's output out of the answers
     while lengths := requests.read(_LENGTHS.size):
         size, more = _LENGTHS.unpack(lengths)
         header = json.loads(requests.read(size))
         try:
-            told, payload = answer(header, requests.read(more))
+            reply, payload = answer(header, requests.read(more))
         except EdgeError as error:
-            told, payload = {"error": str(error)[:1000]}, b""
+            reply, payload = {"error": str(error)[:1000]}, b""
         except Exception as error:
             said = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            told, payload = {"error": said[:1000], "trace": traceback.format_exc()[-8000:]}, b""
-        text = json.dumps(told).encode()
+            reply, payload = {"error": said[:1000], "trace": traceback.format_exc()[-8000:]}, b""
+        text = json.dumps(reply).encode()
         answers.write(_LENGTHS.pack(len(text), len(payload)) + text + payload)
         answers.flush()
 
 
 @functools.lru_cache(maxsize=32)
 def _log_once(trace: str) -> None:
-    """Log a child's *trace*; who tries again and fails alike adds nothing."""
+    """Log a child's *trace*, once."""
     log.error("in a child process: %s", trace.rstrip())
 
 

@@ -1,4 +1,4 @@
-"""Where the broker is, whom we trust there and as whom we come; and what its refusals mean."""
+"""The broker's address, TLS and credentials; and what its refusals mean."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MQTT_3_1_1, MQTT_5 = 4, 5  # protocol levels, as in CONNECT
 
 
 class BrokerError(EdgeError):
-    """No connection, or no longer: the reason and what to do, in one line."""
+    """No connection, or it was lost: the reason and what to do, in one line."""
 
 
 class UnansweredError(BrokerError):
@@ -37,7 +37,7 @@ class HungUpError(BrokerError):
 
 
 class OverMessageError(BrokerError):
-    """The broker ended the connection and named a reason that a message of ours can give."""
+    """The broker ended the connection for a reason that one of our messages may have caused."""
 
 
 class TooLargeError(OverMessageError):
@@ -49,7 +49,7 @@ class WillError(BrokerError):
 
 
 class TakenOverError(BrokerError):
-    """The broker ended the connection because another client came with our client id."""
+    """The broker ended the connection because another client uses our client id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,16 +103,16 @@ class Broker:
 
     @property
     def local(self) -> bool:
-        """What is sent there stays on this machine."""
+        """Nothing sent there leaves this machine."""
         try:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return self.host.lower().rstrip(".") in ("localhost", "ip6-localhost")
 
     def context(self) -> ssl.SSLContext:
-        """TLS 1.2 or newer as configured, with files that are read anew once they changed.
+        """TLS 1.2 or newer as configured, with files that are read again once they changed.
 
-        BrokerError where a file is not right.
+        BrokerError where a file cannot be used.
         """
         files = (self.ca_file, self.cert_file, self.key_file)
         return _context(files, self.insecure, tuple(_changed(file) for file in files))
@@ -164,7 +164,7 @@ class Broker:
         return "check that mqtt.ca_file holds the authority that signed it"
 
 
-# One for many connections: with the system's certificates, each new one cost 60 KiB for good (measured).
+# Cached: with the system's certificates each context leaks 60 KiB (measured).
 @lru_cache(maxsize=1)
 def _context(
     files: tuple[str | None, str | None, str | None], insecure: bool, changed: tuple[object, ...]
@@ -196,7 +196,7 @@ def _context(
 
 
 def _changed(file: str | None) -> tuple[int, int] | None:
-    """What tells a file from what it was before; None where there is none."""
+    """Changes when *file* does; None where there is none."""
     try:
         status = os.stat(file) if file else None
     except OSError:

@@ -1,4 +1,4 @@
-"""The sink towards the broker: takes messages at once, keeps what matters while the broker is away."""
+"""The sink: takes messages at once, keeps what matters while the broker is away."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ from edge.types import Incoming, Message
 
 log = logging.getLogger(__name__)
 
-# A name server that does not answer, then each of a name's addresses, then a CONNACK that does not come.
+# A silent name server, then each of a name's addresses, then a missing CONNACK.
 CONNECT_S = 180.0
 
 
 class MqttSink:
     """Publishes to one broker from one thread of its own; publish() costs the caller microseconds.
 
-    Kept while there is no connection: the last payload of every retained topic, all of them told again on
+    Kept while there is no connection: the last payload of every retained topic, all published again on
     every connect after the node's ``online`` (first what is not among the node's own topics: discovery),
     then the subscriptions, and up to *queue* QoS 1 messages, sent (again, if they were
     not acknowledged) in the order of publish() as long as they are younger than their ``max_age_s``.
@@ -51,7 +51,7 @@ class MqttSink:
 
     The next of the broker's protocols is tried where it refuses one, hangs up on it or stays silent.
     *retry_s*: first and longest wait between attempts, doubling in between; drawn from 1-3 s and
-    20-30 s where not given, so that a house full of nodes does not knock all at once.
+    20-30 s where not given, so that many nodes do not reconnect at once.
     """
 
     def __init__(
@@ -126,18 +126,18 @@ class MqttSink:
         if self._queue.subscribe(topic, wanted=False):
             self._wake()
 
-    def tell_again(self) -> None:
+    def republish(self) -> None:
         """Publish every retained message once more, for whoever was away."""
-        if self._queue.tell_again():
+        if self._queue.republish():
             self._wake()
 
     def forget(self, topic: str) -> None:
-        """Have the broker drop what it retains of *topic*, and tell it no longer."""
+        """Have the broker drop what it retains on *topic*, and publish it no longer."""
         self._limits.forget(topic)
         self.publish(Message(topic, b"", qos=1, retain=True))
 
     def fits(self, message: Message) -> bool:
-        """Whether the broker takes a message so large, as far as is known; limits_version tells of news."""
+        """Whether the broker takes so large a message, as far as is known; limits_version follows it."""
         size = packet_bytes(message, five=True, expires=message.max_age_s is not None)
         return self._limits.fits(message.topic, size)
 
@@ -181,12 +181,12 @@ class MqttSink:
 
     @property
     def storage(self) -> str:
-        """OutboxHealth.storage, for whoever waits for it to change."""
+        """OutboxHealth.storage."""
         return self._outbox.storage
 
     @property
     def connected(self) -> bool:
-        """The broker's CONNACK said success and the connection was not lost since."""
+        """The broker accepted the connection, and it was not lost since."""
         return self._queue.connected
 
     @property
@@ -213,7 +213,7 @@ class MqttSink:
                 self._serve()
             except Exception as error:
                 lasted = time.monotonic() - began
-                if lasted > longest:  # it had been a good connection
+                if lasted > longest:  # the connection was good
                     wait = first
                 if not self._stopping.is_set():
                     self._outage.failed(error)
@@ -223,7 +223,7 @@ class MqttSink:
                     self._guess.ended()
                 convict = not mute or self._guess.exhausted
                 if self._limits.ended(ends, isinstance(error, TooLargeError), lasted, convict=convict):
-                    wait = first  # what it was is soon known
+                    wait = first  # retry soon to find the message
                 else:
                     self._namesake.ended(error, lasted)
                 self._stage.wait("before it tries the broker again", wait + FRESH_S)
@@ -276,7 +276,7 @@ class MqttSink:
                 connection = self._connect(broker, protocol)
             except UnansweredError as error:
                 unanswered = error
-            else:  # also what to begin with after a loss, for as long as the broker can be reached
+            else:  # tried first after a loss, for as long as the broker can be reached
                 self._order = (protocol, *(other for other in self._broker.protocols if other != protocol))
                 return connection
         raise unanswered
@@ -326,7 +326,7 @@ class MqttSink:
             self._queue.finish(due)
 
     def _send_durable(self, connection: Connection) -> bool:
-        """Send the next of the outbox, if there is one and it may go now; on the way out no backlog."""
+        """Send the next message of the outbox, if one may go now; no backlog while stopping."""
         found = self._outbox.next(self._outbox_window(connection), live=self._stopping.is_set())
         if found is None:
             return False
@@ -345,7 +345,7 @@ class MqttSink:
         return True
 
     def _outbox_window(self, connection: Connection) -> int:
-        """Half of what may be in flight at most, so that a backlog leaves room for what is live."""
+        """At most half of what may be in flight, so that a backlog leaves room for live messages."""
         return min(max(1, connection.in_flight // 2), connection.in_flight - self._queue.in_flight)
 
     def _receive(self, came: list[Ack | Incoming]) -> None:
@@ -363,7 +363,7 @@ class MqttSink:
         except Exception:
             if message.topic not in self._failed:
                 self._failed.add(message.topic)
-                log.exception("mqtt %s: what came on %s could not be used", self._broker, message.topic)
+                log.exception("mqtt %s: the handler of %s failed", self._broker, message.topic)
 
     def _acknowledge(self, ack: Ack) -> None:
         if ack.too_large:
@@ -380,6 +380,6 @@ class MqttSink:
                     self._broker, what, ack.refusal)  # fmt: skip
 
     def _mend_status(self, message: Incoming) -> None:
-        """Say ``online`` again after the last will of a connection that broke off came late."""
+        """Publish ``online`` again when the last will of a broken connection comes late."""
         if message.payload != self._online.payload:
             self.publish(self._online)

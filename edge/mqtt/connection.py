@@ -58,9 +58,9 @@ _OVER_MESSAGE = {
 
 
 class _Client(paho.Client):
-    """paho's, with a bound on the memory of one packet: MQTT 3.1.1 cannot tell a broker of it.
+    """paho's, with a bound on the memory of one packet, which MQTT 3.1.1 cannot announce to the broker.
 
-    What lies beyond is read and dropped, so that a retained giant is acknowledged and not sent for ever.
+    The rest is read and dropped, so that a huge retained message is acknowledged and not sent for ever.
     """
 
     def __init__(self, *args: Any, **keywords: Any) -> None:
@@ -68,7 +68,7 @@ class _Client(paho.Client):
         self.too_large: set[int] = set()  # numbers of messages that the broker refused for their size
 
     def _handle_pubackcomp(self, cmd: Any) -> Any:
-        # A reason that MQTT has not for a PUBACK, as 0x95 (packet too large), would end the connection.
+        # A reason that MQTT does not define for a PUBACK, as 0x95 (packet too large), makes paho hang up.
         packet = self._in_packet["packet"]
         if self._protocol == MQTTProtocolVersion.MQTTv5 and len(packet) > 2 and packet[2] not in _PUBACK:
             if packet[2] == _TOO_LARGE:
@@ -83,7 +83,7 @@ class _Client(paho.Client):
 
 class Ack(NamedTuple):
     number: int  # as send() or subscribe() gave it
-    refusal: str | None  # why the broker will not have it (of a message: MQTT 5 only)
+    refusal: str | None  # why the broker refuses it (messages: MQTT 5 only)
     too_large: bool = False
 
 
@@ -121,7 +121,7 @@ class Connection:
 
     @property
     def congested(self) -> bool:
-        """The socket does not take what was sent; sending more would only grow paho's queue."""
+        """The socket's buffer is full; sending more only grows paho's queue."""
         return self._client.want_write()
 
     def size(self, message: Message, max_age_s: float | None) -> int:
@@ -131,7 +131,7 @@ class Connection:
     def send(self, message: Message, max_age_s: float | None) -> int:
         """Hand *message* to the network and give its number, which an Ack repeats (QoS 1).
 
-        *max_age_s* tells an MQTT 5 broker how long it may keep the message for a subscriber that is away.
+        *max_age_s* is how long an MQTT 5 broker may keep the message for a subscriber that is away.
         """
         properties = None
         if self._five and max_age_s is not None:
@@ -156,9 +156,9 @@ class Connection:
         return _number(mid)
 
     def turn(self, timeout_s: float = TICK_S) -> list[Ack | Incoming]:
-        """Wait for the network or *wake*, handle what came and give it."""
+        """Wait for the network or *wake*; handle and return what came."""
         sock: Any = self._check()
-        # What TLS has read ahead does not show in select.
+        # select does not see what TLS has read ahead.
         ahead = self._broker.tls and sock.pending() > 0
         writers = [sock] if self.congested else []
         readable, writable, _ = select.select([sock, self._wake], writers, [], 0 if ahead else timeout_s)
@@ -215,7 +215,7 @@ class Connection:
         if broker.tls:
             self._client.tls_set_context(broker.context())
         try:
-            # One second less, because the timers are looked at in ticks: so twice the keepalive holds.
+            # One second less: paho checks its timers in ticks, and twice the keepalive must hold.
             keepalive_s = max(1, broker.keepalive_s - 1)
             if self._five:
                 self._client.connect(
@@ -246,7 +246,7 @@ class Connection:
         if self._connack is not None and self._connack.is_failure:
             raise self._refusal()
         alert = self._broker.alert(self._failure or "")
-        if alert is not None:  # with TLS 1.3 a client's certificate is looked at after the handshake
+        if alert is not None:  # TLS 1.3 checks a client's certificate after the handshake
             raise BrokerError(alert)
         if self._connack is None:
             raise UnheardError(f"hung up without an MQTT answer; is this an MQTT broker{self._maybe_tls}?")
@@ -318,7 +318,7 @@ class Connection:
             self._failure = text
 
     def _note_alert(self, client: paho.Client, userdata: Any, sock: Any) -> None:
-        """Where the broker was gone before all was sent, read the TLS alert that says why."""
+        """Where the broker hung up before all was sent, read the TLS alert that says why."""
         if self._broker.tls and self._connack is None:
             try:
                 sock.recv(1)
@@ -327,7 +327,7 @@ class Connection:
 
 
 def _number(mid: int | None) -> int:
-    """paho's number for a packet, which only a lost connection has not; _check() has seen to that."""
+    """paho's packet number; None only without a connection, which _check() rules out."""
     assert mid is not None
     return mid
 

@@ -1,4 +1,4 @@
-"""The alarm for a second daemon with the same node id, which would spoil both daemons' topics."""
+"""The alarm for a second daemon with the same node id: the two corrupt each other's topics."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ from edge.types import Incoming, Message
 
 log = logging.getLogger(__name__)
 
-SOON_S = 60.0  # of two daemons that push each other out, none stays longer: the other tries every 1 to 30 s
-ENOUGH = 2  # connections in a row that ended so; one may be a broker that restarts
+SOON_S = (
+    60.0  # of two daemons that take each other over, none stays longer: the other retries every 1 to 30 s
+)
+ENOUGH = 2  # such ends in a row; one may be the broker restarting
 REMEMBERED = 100  # of our own payloads on a topic: 50 minutes of health
 LASTS_S = 120.0  # that an alarm outlives its last sign; the other's health is a sign every 30 s
 
 
 class Namesake:
-    """Whether there is another one; logged when it begins and when it ends.
+    """Whether there is a second daemon; its coming and going are logged.
 
-    What is said on this node's info and health, all of it but the retained and our own, comes from a
-    stranger. A daemon on another machine has another client id, so both are connected and hear each other.
-    One with our client id (on this machine, or on one whose card was copied) makes the broker end our
-    connection; only MQTT 5 may say why. After two such ends we come with another client id: then both
-    daemons stay and hear each other, and a broker that hung up for other reasons raises no alarm.
+    A live message on this node's info or health that we did not publish is the other daemon's. One on
+    another machine has another client id, so both stay connected and receive each other's messages. One with
+    our client id (on this machine, or from a copied card) makes the broker end our connection; only MQTT 5
+    says why. After two such ends we connect under another client id: then both daemons stay connected, and a
+    broker that hung up for other reasons raises no alarm.
 
     *node* is the first part of the node's topics; no two daemons' payloads there are the same, for they
     have a time in them. said() may be called from any thread, the rest from one; *clock* gives monotonic s.
@@ -49,22 +51,22 @@ class Namesake:
         return self._until is not None
 
     def broker(self) -> Broker:
-        """As whom to connect next."""
+        """The address with the client id to use next."""
         return self._broker if self._pushed < ENOUGH else self._aside
 
     def said(self, message: Message) -> None:
-        """Keep what we publish ourselves on the topics."""
+        """Remember what we publish on the topics."""
         if message.topic in self._said:
             self._said[message.topic].append(hash(message.payload))
 
     def heard(self, message: Incoming) -> None:
-        """Judge what came on the topics."""
+        """Check a message on the topics."""
         live = message.payload and not message.retained
         if live and hash(message.payload) not in self._said[message.topic]:
-            self._alarm(f"it speaks on {message.topic}")
+            self._alarm(f"it publishes on {message.topic}")
 
     def ended(self, error: Exception, lasted_s: float) -> None:
-        """Judge the end of a connection, or of an attempt, that *lasted_s*."""
+        """Check the end of a connection, or of an attempt, that *lasted_s*."""
         before = self._pushed
         if isinstance(error, TakenOverError):
             self._pushed = ENOUGH
@@ -78,13 +80,13 @@ class Namesake:
                      self._broker, self._aside.client_id)  # fmt: skip
 
     def tick(self) -> None:
-        """End an alarm that has had no sign for long."""
+        """End an alarm LASTS_S after its last sign."""
         if self._until is not None and self._clock() > self._until:
             self._until = None
-            log.info("mqtt %s: no sign any more of another daemon as node %s", self._broker, self._node)
+            log.info("mqtt %s: no more sign of another daemon as node %s", self._broker, self._node)
 
     def _alarm(self, reason: str) -> None:
         if self._until is None:
             log.error("mqtt %s: another daemon runs as node %s: %s; give each its own node.id, "
-                      "also where a card was copied", self._broker, self._node, reason)  # fmt: skip
+                      "also on copied cards", self._broker, self._node, reason)  # fmt: skip
         self._until = self._clock() + LASTS_S

@@ -1,4 +1,4 @@
-"""How the way to the broker fares, as it is published in health."""
+"""The broker connection, as published in health."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from edge.mqtt.limits import LimitsHealth
 
 @dataclass(frozen=True, slots=True)
 class OutboxHealth:
-    """Where the log's messages wait for the broker."""
+    """The outbox, as published in health."""
 
     depth: int = 0  # messages that wait to be sent or acknowledged
     bytes: int = 0  # of their topics and payloads
     dropped: int = 0  # given up: too many, too old or refused; counted across restarts
-    corrupt: int = 0  # files set aside since the start; the last one counts for as long as it lies there
+    corrupt: int = 0  # files set aside since the start; an earlier one counts while it exists
     storage: str = "memory only"  # "ok", or why nothing can be written while memory holds it
 
 

@@ -1,4 +1,4 @@
-"""Where commands wait: filled by the sink's thread, emptied by the analysis thread, bounded in every way."""
+"""The queue of commands from the sink's thread to the analysis thread; bounded in size and rate."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Inbox:
     """Takes what came to the subscribed topics; gives it out at RATE_HZ, after a pause RATE_HZ at once.
 
     Up to ROOM commands of a burst wait for their turn; what comes on top, is too large or was retained is
-    refused here, counted and not answered. Of what is told to the log at most one line goes there each
-    LOG_S, the latest, with the number of those it stands for. *clock* gives monotonic s.
+    refused here, counted and not answered. At most one line is logged each LOG_S: the latest,
+    with the number of lines it replaces. *clock* gives monotonic s.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -41,9 +41,9 @@ class Inbox:
         self._allowance = RATE_HZ
         self._allowed_at = clock()
         self._counts = CommandHealth()
-        self._retained: set[str] = set()  # topics whose retained command was told of
+        self._retained: set[str] = set()  # topics whose retained command was logged
         self._line = 0, ""  # what waits to be logged, and its level
-        self._unlogged = 0  # lines that it stands for, itself included
+        self._unlogged = 0  # lines not logged yet, this one included
         self._logged_at = clock() - LOG_S
 
     def put(self, message: Incoming) -> None:
@@ -74,15 +74,15 @@ class Inbox:
         """Count a command that was carried out; *line* is for the log."""
         with self._lock:
             self._counts = replace(self._counts, accepted=self._counts.accepted + 1)
-            self._tell(logging.INFO, line)
+            self._log(logging.INFO, line)
 
     def refuse(self, topic: str, reason: str) -> None:
         """Count a command that was not."""
         with self._lock:
             self._refuse(topic, reason)
 
-    def tell(self) -> None:
-        """Log what waited for LOG_S to pass; to be called now and then."""
+    def flush_log(self) -> None:
+        """Log the waiting line once LOG_S have passed; call it regularly."""
         with self._lock:
             if self._unlogged and self._clock() - self._logged_at >= LOG_S:
                 more = f" (and {self._unlogged - 1} more)" if self._unlogged > 1 else ""
@@ -97,7 +97,7 @@ class Inbox:
             return self._counts
 
     def _refuse_retained(self, topic: str) -> None:
-        """It would be carried out again with every connect, hours or years after it was meant."""
+        """It would be executed again on every connect, long after it was meant."""
         self._counts = replace(self._counts, refused=self._counts.refused + 1)
         if topic not in self._retained:
             self._retained.add(topic)
@@ -105,8 +105,8 @@ class Inbox:
 
     def _refuse(self, topic: str, reason: str) -> None:
         self._counts = replace(self._counts, refused=self._counts.refused + 1)
-        self._tell(logging.WARNING, f"{topic}: refused: {reason}")
+        self._log(logging.WARNING, f"{topic}: refused: {reason}")
 
-    def _tell(self, level: int, line: str) -> None:
+    def _log(self, level: int, line: str) -> None:
         self._line = level, line
         self._unlogged += 1

@@ -1,11 +1,10 @@
-"""What a broker does not take: as its CONNACK says, or as it shows by ending connections over a message.
+"""What a broker refuses: by its CONNACK, or by ending connections over a message.
 
-A broker that is sent a packet it finds too large, or a topic it forbids, may end the connection without a
-word; what was sent last would then be sent first on the next one, for ever. So the end of a connection is
-held against the messages on their way that have never come through. After such an end they go out one by
-one, and the one over which the connection ends twice more is left out from then on; once where as large a one
-was left out before. The node's status comes first on each connection and is never suspected: a network that
-is down convicts nobody.
+A broker may hang up without a reason on a packet that is too large or a topic that it forbids; sent first on
+the next connection, that message would end it again, for ever. So each end of a connection counts against the
+messages in flight that have never come through. After such an end they go out one by one, and a message over
+which the connection ends twice more is left out from then on; after one end where one as large was left out
+before. The node's status goes first on each connection and never counts: a network that is down bans nothing.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ class Terms:
     qos: int = 1
 
     def fit(self, message: Message) -> Message:
-        """*message* as far as this broker takes its kind."""
+        """*message* with the QoS and retain that this broker accepts."""
         return replace(message, qos=message.qos if self.qos else 0, retain=message.retain and self.retain)
 
 
@@ -52,7 +51,7 @@ def packet_bytes(message: Message, *, five: bool, expires: bool) -> int:
 
 @dataclass(frozen=True, slots=True)
 class LimitsHealth:
-    """For the node's health message: what is lost with this broker."""
+    """What is lost with this broker, for health."""
 
     terms: Terms
     left_out: tuple[str, ...]  # the first NAMED topics
@@ -66,7 +65,7 @@ class _Flight(NamedTuple):
 
 
 class _Sends(Protocol):
-    """A connection, as far as sending within limits needs it."""
+    """The part of a connection that sending needs."""
 
     def size(self, message: Message, max_age_s: float | None) -> int: ...
 
@@ -97,7 +96,7 @@ class Limits:
         self._counts: dict[str, int] = {}  # ends over this topic alone, since it came through
 
     def begin(self, terms: Terms, *, sure: bool = True) -> None:
-        """A connection begins, on these *terms*; where they are not *sure*, the log does not tell of them."""
+        """A connection begins, on these *terms*; where they are not *sure*, they are not logged."""
         self._flying.clear()
         self.heard = False
         with self._lock:
@@ -112,7 +111,7 @@ class Limits:
             return
         self._said = terms
         if not terms.retain:
-            log.warning("mqtt %s: broker retains nothing: who subscribes later hears only what changes then; "
+            log.warning("mqtt %s: broker retains nothing: late subscribers get no state; "
                         "allow retained messages there", self._broker)  # fmt: skip
         if terms.qos < 1:
             log.warning("mqtt %s: broker takes QoS 0 only: events and the log may be lost on the way; "
@@ -120,7 +119,7 @@ class Limits:
 
     @property
     def waiting(self) -> bool:
-        """Nothing more may be sent until the broker has taken what is on its way."""
+        """Nothing more may be sent until the broker has acknowledged what is in flight."""
         return self.careful and bool(self._suspects())
 
     def fits(self, topic: str, size: int) -> bool:
@@ -141,14 +140,14 @@ class Limits:
         if not self.admits(message.topic, size):
             return None, False
         if self.careful and self.unknown(message.topic, size):
-            message = self.terms.fit(replace(message, qos=1))  # to hear that it came through
+            message = self.terms.fit(replace(message, qos=1))  # for its acknowledgement
         number = connection.send(message, seconds_left)
         acknowledged = number if message.qos else None
         self.sent(acknowledged, message.topic, size)
         return acknowledged, True
 
     def admits(self, topic: str, size: int) -> bool:
-        """As fits(); what does not is noted, and logged when it is the topic's first."""
+        """As fits(); the first refusal of a topic is logged."""
         if self.fits(topic, size):
             with self._lock:
                 self._left_out.pop(topic, None)
@@ -163,7 +162,7 @@ class Limits:
         return False
 
     def forget(self, topic: str) -> None:
-        """*topic* is not wanted any longer."""
+        """Forget *topic*."""
         with self._lock:
             self._left_out.pop(topic, None)
 
@@ -179,7 +178,7 @@ class Limits:
         self._flying[number] = _Flight(topic, size, self._clock())
 
     def acknowledged(self, number: int) -> None:
-        """The broker has seen *number*, so also what went before it without a number."""
+        """The broker has seen *number*, and so what went before it without a number."""
         if number in self._flying:
             keys = list(self._flying)
             for key in keys[: keys.index(number)]:
@@ -188,16 +187,16 @@ class Limits:
             self._pass(number)
 
     def tick(self) -> None:
-        """Judge what is on its way for long; to be called now and then."""
+        """Give up waiting for what is in flight too long; call it regularly."""
         now = self._clock()
         for key, flight in list(self._flying.items()):
             if key < 0 and now - flight.at > PASSED_S:
                 self._pass(key)
             elif self.careful and now - flight.at > UNANSWERED_S:
-                del self._flying[key]  # of what is never acknowledged the others need not wait
+                del self._flying[key]  # the others need not wait for what is never acknowledged
 
     def ended(self, hung_up: bool, too_large: bool, lasted_s: float, *, convict: bool = True) -> bool:
-        """Judge the end of a connection; whether it was over a message, which *convict* has left out."""
+        """Attribute the end of a connection; whether it was over a message, which *convict* has left out."""
         suspects = self._suspects()
         self._flying.clear()
         if too_large and suspects:
@@ -215,7 +214,7 @@ class Limits:
         return True
 
     def refused_as_too_large(self, number: int) -> None:
-        """The broker said so of *number*, and kept the connection."""
+        """The broker refused *number* for its size and kept the connection."""
         if number in self._flying:
             self._ban(self._flying.pop(number))
 

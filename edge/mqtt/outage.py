@@ -9,7 +9,7 @@ from edge.mqtt.broker import Broker, BrokerError
 
 log = logging.getLogger(__name__)
 
-REASONS = 20  # of one outage that are not logged twice; an outage has few, but a broker may word each anew
+REASONS = 20  # of one outage that are not logged twice; a broker may word each one differently
 
 
 class Outage:
@@ -27,7 +27,7 @@ class Outage:
             log.warning("mqtt %s: %s (trying again)", self._broker, reason)
 
     def ended(self, version: str) -> None:
-        """A connection stands, by MQTT *version*."""
+        """There is a connection, by MQTT *version*."""
         again = " again" if self._logged else ""
         log.info("mqtt %s: connected%s (MQTT %s)", self._broker, again, version)
         self._logged.clear()

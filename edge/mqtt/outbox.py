@@ -1,13 +1,13 @@
-"""What must reach the broker at least once, across outages and restarts: the log's messages.
+"""At-least-once delivery of the log's messages, across outages and restarts.
 
-Memory holds every message that waits (the bounds are small), in the order of append(); the file beside it
-(edge/mqtt/store.py) is brought up to date by a thread of its own, in group commits. So neither the
-analysis nor the sink ever waits for a disk, one that is full, lost or silent costs nothing while the
-daemon runs, and what the broker acknowledged within GROUP_S of its happening is never written at all.
+Memory holds every message that waits (the bounds are small), in the order of append(); its file
+(edge/mqtt/store.py) is brought up to date by a thread of its own, in group commits. So append()
+and next() never wait for a disk, a full, lost or silent one costs nothing while the daemon runs, and what the
+broker acknowledged within GROUP_S is never written. The constructor waits up to OPEN_S, close() longer.
 
 ``replayed`` in a payload is false for the first sending over the connection that was up when the message
-was appended, at most EVENT_MAX_AGE_S afterwards: for exactly what a listener could have heard on ``event``
-at once. It is true for what waited for a connection or a restart, came late or is sent once more.
+was appended, at most EVENT_MAX_AGE_S afterwards: for exactly what a subscriber got on ``event`` at once.
+It is true for what waited for a connection or a restart, came late or is sent once more.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 
 GROUP_S = 0.15  # from a message to its commit, so that one commit serves many
 RETRY_S = 2.0  # between two attempts to write where the last one failed
-OPEN_S = 2.0  # that a start waits for the file
-PROBE_S = 5.0  # between two looks at the disk's free space, when nothing is written
+OPEN_S = 2.0  # longest wait for the file at the start
+PROBE_S = 5.0  # between two checks of the disk's free space while nothing is written
 # Sent messages that a restart might send again: not acknowledged, or not yet deleted. Also replays each
 # GROUP_S, so that a backlog leaves room for what is live.
 WINDOW = 20
@@ -41,7 +41,7 @@ _LIVE, _REPLAYED = b'"replayed":false}', b'"replayed":true}'  # how a log's payl
 
 
 def boottime() -> float:
-    """s since the machine was booted, also those it slept; no setting of the clock moves it."""
+    """s since boot, sleep included; independent of the wall clock."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
@@ -94,7 +94,7 @@ class Outbox:
         self._in_flight: dict[int, Entry] = {}  # by the connection's number, in the order of sending
         self._bytes = 0
         self._unsaved: list[Entry] = []
-        self._deleting: list[int] = []  # numbers of rows that are done with
+        self._deleting: list[int] = []  # numbers of finished rows
         self._gone_while_writing = 0  # how many will join them after this write
         self._dropped = 0
         self._corrupt = 0
@@ -118,7 +118,7 @@ class Outbox:
         self._begun.set()
 
     def close(self, timeout_s: float = 2.0) -> None:
-        """Write what is not written; a disk that hangs for longer than *timeout_s* is left to itself."""
+        """Write what is not written; a disk that hangs is given up after *timeout_s*."""
         with self._work:
             self._closing = True
             self._work.notify()
@@ -141,7 +141,7 @@ class Outbox:
             self._bound()
 
     def clear(self) -> int:
-        """Give up everything that is not on its way right now; how many that were."""
+        """Drop everything that is not in flight; how many they were."""
         with self._work:
             count = len(self._waiting)
             for entry in self._waiting:
@@ -157,7 +157,7 @@ class Outbox:
 
     @property
     def storage(self) -> str:
-        """``ok``, ``memory only`` or what keeps the file from being written, for now."""
+        """``ok``, ``memory only`` or why the file cannot be written for now."""
         if self._path is None:
             return "memory only"
         return SILENT if self._watch.hangs() else self._storage
@@ -176,7 +176,7 @@ class Outbox:
         return len(self._in_flight)
 
     def next(self, window: int, live: bool = False) -> tuple[Entry, Message] | None:
-        """What to send next, if it may be sent now: with less than *window* unacknowledged, in its turn.
+        """What to send next, if it may go now: with less than *window* unacknowledged, replays at their rate.
 
         It stays the next until sent() or discard(). *live*: not if it would be a replay.
         """
@@ -200,12 +200,12 @@ class Outbox:
         """*entry* went out as the connection's *number* and will be acknowledged."""
         with self._lock:
             self._turns += 1
-            if not entry.gone:  # dropped this moment
-                self._waiting.remove(entry)  # the first, unless a file was opened this moment
+            if not entry.gone:  # dropped meanwhile
+                self._waiting.remove(entry)  # the first, unless the file was opened meanwhile
                 self._in_flight[number] = entry
 
     def acknowledged(self, number: int, refused: bool = False) -> str | None:
-        """The topic of what *number* was; None where it is not known here."""
+        """The topic of *number*; None where it is not from here."""
         with self._work:
             entry = self._in_flight.pop(number, None)
             if entry is None:
@@ -227,7 +227,7 @@ class Outbox:
         in_flight = len(self._in_flight)
         if not self._waiting or in_flight >= window:
             return False
-        # With a disk that takes nothing the log goes on; what is acknowledged then may come twice.
+        # Without a usable disk the log goes on; what is acknowledged then may come twice.
         again = in_flight + len(self._deleting) + self._gone_while_writing
         return again < WINDOW or self.storage != "ok"
 
@@ -285,7 +285,7 @@ class Outbox:
             self._store.close()
 
     def _sync(self) -> bool:
-        """Bring the file up to date with the memory; False where it would not have it."""
+        """Bring the file up to date; False where it cannot be written."""
         with self._watch.waiting():
             storage, taken = self._try()
         self._report(storage)
@@ -303,7 +303,7 @@ class Outbox:
                 self._save()
             return space(self._path), True
         except (DamagedError, OSError, sqlite3.Error) as error:
-            if "full" not in str(error):  # such as a stick that was pulled: open it anew
+            if "full" not in str(error):  # such as a stick that was pulled: open it again
                 self._abandon()
             return f"{refusal(error)}; kept in memory", False
 
@@ -340,7 +340,7 @@ class Outbox:
             self._wake()
 
     def _open(self) -> None:
-        """Open the file: the first time what is in it goes before what has come since, later memory rules."""
+        """Open the file. The first time, its rows go before what came since; later, memory replaces them."""
         assert self._path is not None
         store = Store(self._path, self._clock())
         try:
@@ -361,7 +361,7 @@ class Outbox:
             self._bound()
 
     def _abandon(self) -> None:
-        """Give up the open file; the next one gets all that memory holds."""
+        """Close the file; the next one gets all that memory holds."""
         if self._store is None:
             return
         self._store.close()
@@ -392,7 +392,7 @@ class Outbox:
 
 
 def as_replayed(message: Message) -> Message:
-    """A log message that is sent late or once more; see edge/mqtt/outbox.py."""
+    """*message* marked as replayed."""
     if not message.payload.endswith(_LIVE):
         return message
     return replace(message, payload=message.payload.removesuffix(_LIVE) + _REPLAYED)

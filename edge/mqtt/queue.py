@@ -1,4 +1,4 @@
-"""What a broker must still be told: values under a lock, without a socket or a thread."""
+"""What must still go to the broker: values under a lock, without a socket or a thread."""
 
 from __future__ import annotations
 
@@ -39,26 +39,27 @@ class _Event(NamedTuple):
 
 
 class Queue:
-    """Retained state, events, subscriptions, and what of them the present connection has yet to send.
+    """Retained state, events and subscriptions, and what of them still waits for the present connection.
 
     Kept across connections: the last payload of every retained topic (an empty one until it was
-    acknowledged once: then there is nothing left to tell), the subscriptions, and up to *size* QoS 1
+    acknowledged once: then the topic is forgotten), the subscriptions, and up to *size* QoS 1
     messages without retain. Everything else is dropped while there is no connection.
 
     *online* and *offline* are the node's status: the first and, after close(), the last word of every
-    connection. Fit for any thread; what put() and its like return says whether a connection waits for it.
+    connection. Fit for any thread; put(), subscribe() and republish() return whether a connection waits for
+    more.
     """
 
     def __init__(self, online: Message, offline: Message, size: int) -> None:
         self._online = online
         self._offline = offline
-        self._node = f"{online.topic.rpartition('/')[0]}/"  # its own topics begin so
+        self._node = f"{online.topic.rpartition('/')[0]}/"  # prefix of its own topics
         self._size = size
         self._lock = threading.Lock()  # held for dictionary operations only
         self._retained: dict[str, Message] = {}
         self._events: dict[int, _Event] = {}  # not acknowledged, in the order of put()
         self._subscribed: dict[str, None] = {}  # an ordered set
-        # A newer message takes the place of an older one of its topic that still waits.
+        # A newer message replaces an older one of its topic.
         self._waiting: dict[Key, Message | Subscription] = {}
         self._in_hand: Due | None = None  # taken out, perhaps not yet in flight
         self._in_flight: dict[int, Due] = {}  # by the connection's number for it
@@ -108,7 +109,7 @@ class Queue:
                 self._waiting[topic,] = Subscription(topic, wanted)
             return self._connected
 
-    def tell_again(self) -> bool:
+    def republish(self) -> bool:
         """Line up every retained message once more."""
         with self._lock:
             if self._connected and not self._closed:
@@ -128,7 +129,7 @@ class Queue:
     # What follows is for the thread that has the connection.
 
     def begin(self) -> None:
-        """Line up what a broker must be told on every connect, then the events that are still young."""
+        """Line up what every connection begins with, then the events that are still young."""
         with self._lock:
             self._retained[self._online.topic] = self._offline if self._closed else self._online
             self._drop_aged()
@@ -165,7 +166,7 @@ class Queue:
             self._in_flight[number] = due
 
     def acknowledged(self, number: int, refused: bool) -> Due | None:
-        """What *number* was; None where nobody waits for it (QoS 0)."""
+        """What *number* was; None where it is not from here."""
         with self._lock:
             due = self._in_flight.pop(number, None)
             if due is not None:

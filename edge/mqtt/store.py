@@ -28,7 +28,7 @@ _SCHEMA = (
 
 
 class DamagedError(Exception):
-    """The file is no outbox, or no longer."""
+    """The file is not an outbox, or damaged."""
 
 
 class Row(NamedTuple):
@@ -89,12 +89,12 @@ class Store:
     def _prepare(self) -> None:
         execute = self._connection.execute
         self._connection.text_factory = bytes  # a damaged text is then found in rows(), not in sqlite3
-        execute("PRAGMA locking_mode = EXCLUSIVE")  # two daemons must not both send what is in here
+        execute("PRAGMA locking_mode = EXCLUSIVE")  # two daemons must not both send this
         execute("PRAGMA journal_mode = WAL")
         execute("PRAGMA synchronous = NORMAL")
         execute("PRAGMA journal_size_limit = 1048576")
         if execute("PRAGMA quick_check(1)").fetchone()[0] != b"ok":
-            raise DamagedError("it does not stand up to sqlite's check")
+            raise DamagedError("sqlite's check failed")
         ((version,),) = execute("PRAGMA user_version").fetchall()
         if version == 0 and not execute("SELECT * FROM sqlite_master").fetchall():
             with self._transaction():
@@ -106,7 +106,7 @@ class Store:
     def _count_age_from(self, now: float) -> None:
         """Keep the rows' ages over a reboot of the machine, when CLOCK_BOOTTIME begins again.
 
-        How long it was off only the wall clock could say, and that one may be years away: the time between
+        Only the wall clock knows how long the machine was off, and it may be years wrong: the time between
         the last row and now does not count, so that nothing expires early.
         """
         try:
@@ -173,7 +173,7 @@ def refusal(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _damage() -> Iterator[None]:
-    """DamagedError for what sqlite, or a value that is none of ours, says of the file's content."""
+    """Turn what sqlite, or a foreign value, says of the content into DamagedError."""
     try:
         yield
     except sqlite3.OperationalError as error:

@@ -1,4 +1,4 @@
-"""When to tell what of one camera; what the messages look like is edge/contract/messages.py."""
+"""When to publish what of one camera; edge/contract/messages.py makes the messages."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from edge.contract.messages import Topics
 from edge.types import Event, Frame, Message, Track
 
 STATE_INTERVAL_S = 1.0  # between two state messages of one camera
-CONFIDENCE_STEP = 0.1  # a change of confidence that is worth a state message of its own
+CONFIDENCE_STEP = 0.1  # a smaller change of confidence is not published
 
 
 class EventIds:
-    """``<boot>:<seq>``, unique over restarts, so that a recorder can drop what it was told twice."""
+    """``<boot>:<seq>``, unique over restarts, so that a recorder can drop duplicates."""
 
     def __init__(self) -> None:
         self.boot = uuid.uuid4().hex
@@ -26,7 +26,7 @@ class EventIds:
 
 
 class Announcer:
-    """Turns one camera's tracks and events into messages, no more often than the contract says.
+    """Turns one camera's tracks and events into messages, at the rates of docs/mqtt.md.
 
     Events at once, each also for the log; the state when it changed, at most once a second, the last
     change never lost; the faces at most *faces_hz* times a second (0: never), and one empty list when
@@ -40,7 +40,7 @@ class Announcer:
         self._topics = topics
         self.faces_hz = faces_hz
         self._ids = ids
-        self._told: tuple[Track, ...] | None = None  # None before the first state
+        self._published: tuple[Track, ...] | None = None  # None before the first state
         self._state_due = self._faces_due = started
         self._empty_since = started
         self._present = False
@@ -48,11 +48,11 @@ class Announcer:
 
     def frame(self, frame: Frame, tracks: Sequence[Track], events: Sequence[Event]) -> list[Message]:
         """What to send after *frame* was analysed; *tracks* largest first."""
-        told = self._transitions(tracks, events, frame.taken, frame.wall)
+        due = self._transitions(tracks, events, frame.taken, frame.wall)
         showing = tracks if self.faces_hz > 0 else ()
-        # The empty list is not held back: whoever draws boxes is to wipe them at once.
+        # The empty list is not held back: boxes must be wiped at once.
         if frame.taken < self._faces_due if showing else self._shown is None:
-            return told
+            return due
         if self.faces_hz > 0:
             # From when it was due where the frame is a little late, or the rate would fall; after a pause
             # from now, or two would follow each other at once.
@@ -60,45 +60,45 @@ class Announcer:
             late = frame.taken - self._faces_due
             self._faces_due = (self._faces_due if late < period / 2 else frame.taken) + period
         self._shown = (frame.seq, frame.size) if showing else None
-        return [*told, messages.faces(self._topics, frame, showing)]
+        return [*due, messages.faces(self._topics, frame, showing)]
 
     def state(
         self, tracks: Sequence[Track], events: Sequence[Event], now: float, wall: float
     ) -> list[Message]:
         """What is due without a frame: a state held back, faces that left while the camera gives none."""
-        told = self._transitions(tracks, events, now, wall)
+        due = self._transitions(tracks, events, now, wall)
         if self._shown is not None and not tracks:
-            told.append(messages.no_faces(self._topics, self._camera, *self._shown, wall))
+            due.append(messages.no_faces(self._topics, self._camera, *self._shown, wall))
             self._shown = None
-        return told
+        return due
 
     def _transitions(
         self, tracks: Sequence[Track], events: Sequence[Event], now: float, wall: float
     ) -> list[Message]:
         """Events and, when it is due, the state."""
-        told = []
+        due = []
         for event in events:
             about = self._topics, event, self._ids.boot, self._ids.next()
-            told += [messages.event(*about), messages.log(*about)]
+            due += [messages.event(*about), messages.log(*about)]
         if self._present and not tracks:
             self._empty_since = now
         self._present = bool(tracks)
-        if now >= self._state_due and self._worth_telling(tracks):
-            self._told = tuple(tracks)
+        if now >= self._state_due and self._changed(tracks):
+            self._published = tuple(tracks)
             self._state_due = now + STATE_INTERVAL_S
-            told.append(
+            due.append(
                 messages.state(
                     self._topics, self._camera, tracks, now=now, wall=wall, empty_since=self._empty_since
                 )
             )
-        return told
+        return due
 
-    def _worth_telling(self, tracks: Sequence[Track]) -> bool:
-        if self._told is None or len(self._told) != len(tracks):
+    def _changed(self, tracks: Sequence[Track]) -> bool:
+        if self._published is None or len(self._published) != len(tracks):
             return True
         if not tracks:
             return False
-        old, new = self._told[0], tracks[0]
+        old, new = self._published[0], tracks[0]
         if old.number != new.number:
             return True
         if new.doubted:  # what becomes of it is known within hold_s

@@ -51,7 +51,7 @@ WATCHED_FPS = 66.0
 
 
 def open_engine(settings: Settings, waiting: Waiting = no_wait) -> Engine:
-    """The configured model in the first right runtime of the configured chain; EdgeError where none is."""
+    """The configured model in the first runtime that computes it right; EdgeError where none does."""
     # OpenCV takes every core by default; the configuration says how many threads the analysis may use.
     cv2.setNumThreads(settings.model.threads)
     part = settings.model
@@ -66,12 +66,12 @@ def open_engine(settings: Settings, waiting: Waiting = no_wait) -> Engine:
 
 
 def open_configured_detector(settings: Settings, waiting: Waiting = no_wait) -> FaceDetector:
-    """The configured detector; EdgeError where its file is missing or not right."""
+    """The configured detector; EdgeError where its file is missing or wrong."""
     part = settings.detector
     return open_detector(
         part.kind,
         file=part.file,
-        # Left alone, a network of one fixed shape is shown pictures of that shape.
+        # By default a network of one fixed shape gets pictures of that shape.
         long_side=part.long_side if "long_side" in part.model_fields_set else None,
         min_face=part.min_face,
         min_score=part.min_score,
@@ -83,16 +83,16 @@ def open_configured_detector(settings: Settings, waiting: Waiting = no_wait) -> 
 
 
 def build_pipeline(camera: str, settings: Settings, detector: Detector, classifier: Classifier) -> Pipeline:
-    """The analysis of one camera as the [report] and [analysis] tables want it."""
+    """The analysis of one camera, by the [report] and [analysis] tables."""
     tracker = Tracker(forget_s=settings.report.forget_s)
     gate = MotionGate() if settings.analysis.skip_still else None
     return Pipeline(camera, detector, classifier, tracker, rules_of(settings), time.perf_counter, gate)
 
 
 def build_rate(settings: Settings) -> Rate | None:
-    """What slows the analysis down under load, if the configuration wants it.
+    """What skips frames under load, if configured.
 
-    To be built and asked in the thread that analyses: its waiting is what is measured.
+    Build and call it in the analysis thread, whose waiting it measures.
     """
     return Rate(health.waited_s, health.throttled) if settings.analysis.adaptive_rate else None
 
@@ -116,7 +116,7 @@ def capture_opener(
     heartbeats: Heartbeats,
     watch: Watch | None = None,
 ) -> Callable[[], Capture]:
-    """Gives a new capture of the camera that *part* describes, at each call; its status goes to *sink*.
+    """A function that makes a new capture of the camera *part*, whose status goes to *sink*.
 
     With *watch*, the source gives what it can, and the capture thins it to the configured rate.
     """
@@ -130,17 +130,24 @@ def capture_opener(
         rtsp_transport=part.rtsp_transport,
         faces=part.faces,
     )
-    tell = partial(_tell_status, sink, topics, part.name)
+    publish_status = partial(_publish_status, sink, topics, part.name)
     if watch is None:
-        return partial(Capture, part.name, open_camera, slots, tell, heartbeats=heartbeats)
+        return partial(Capture, part.name, open_camera, slots, publish_status, heartbeats=heartbeats)
     every = watch.offer
     return partial(
-        Capture, part.name, open_camera, slots, tell, heartbeats=heartbeats, fps=part.fps, every=every
+        Capture,
+        part.name,
+        open_camera,
+        slots,
+        publish_status,
+        heartbeats=heartbeats,
+        fps=part.fps,
+        every=every,
     )
 
 
 def build_watch(camera: str, settings: Settings) -> Watch | None:
-    """What spots brief movements in every picture of *camera*, if the configuration wants it."""
+    """What spots brief movements in every picture of *camera*, if configured."""
     if not settings.micro.enabled:
         return None
     from edge.node.micro import Watch
@@ -156,7 +163,7 @@ def _fastest(part: CameraSettings) -> float | None:
 
 
 def build_info(settings: Settings, engine: Engine, detector: FaceDetector) -> Info:
-    """What the node tells of itself."""
+    """The content of the node's info message."""
     card = engine.model.card
     return Info(
         version=__version__,
@@ -183,7 +190,7 @@ def build_sink(settings: Settings, stage: Stage | None = None) -> MqttSink:
 
 
 def build_outbox(settings: Settings) -> Outbox:
-    """Where the log waits, in the state directory if it may."""
+    """The outbox for the log, in the state directory if persist is set."""
     part = settings.outbox
     return Outbox(
         state_file("outbox.sqlite3", settings.node.id) if part.persist else None,
@@ -227,10 +234,10 @@ def page_url(settings: Settings) -> str | None:
 def client_id_of(settings: Settings) -> str:
     """At most 23 of [0-9A-Za-z], which every broker takes (MQTT 3.1.3.1).
 
-    Unique to the machine: two that were given one node id must both stay connected to be told apart.
+    Unique to the machine: two with one node id must both stay connected to notice each other.
     """
     node, machine = settings.node.id, default_node_id()
-    # What is left of the node's id is for people; the digits tell nodes and machines apart.
+    # The digits differ for each node and machine; the rest is for people.
     digits = hashlib.sha256(f"{node} {machine}".encode()).hexdigest()[:10]
     return re.sub("[^0-9A-Za-z]", "", node)[:13] + digits
 
@@ -239,5 +246,5 @@ def topics_of(settings: Settings) -> Topics:
     return Topics(settings.mqtt.prefix, settings.node.id)
 
 
-def _tell_status(sink: Sink, topics: Topics, camera: str, status: CameraStatus, reason: str) -> None:
+def _publish_status(sink: Sink, topics: Topics, camera: str, status: CameraStatus, reason: str) -> None:
     sink.publish(messages.camera_status(topics, camera, status))

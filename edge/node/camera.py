@@ -1,4 +1,4 @@
-"""One camera of the node, and what may be done to it between two frames.
+"""One camera of the node, and what changes it between two frames.
 
 All of it happens in the analysis thread: no camera changes while one of its frames is analysed.
 """
@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # not imported where it is not enabled
 
 log = logging.getLogger(__name__)
 
-# s from one opening to the next: a camera that hangs leaves a thread behind each time, whoever asks.
+# s from one opening to the next: a camera that hangs leaves a thread behind each time, even on request.
 REOPEN_S = 2.0
 FAILURES = 10  # frames in a row whose analysis fails: the camera is closed, and opened again later
 FAILED_S = 5.0, 60.0  # until then; doubled each time up to the second
@@ -39,7 +39,7 @@ class Camera:
     """A camera's capture and analysis, its switches, and what is published of them through *sink*.
 
     *open_capture* gives a new capture, not yet started, that fills *slots*. *configured* are the rules where
-    no switch says otherwise. start() opens the camera, unless it is switched off.
+    no switch overrides them. start() opens the camera, unless it is switched off.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Camera:
 
     @property
     def story(self) -> str:
-        """How it fares, in words for people."""
+        """Its status for people."""
         watch = self.watch.story if self.watch is not None else ""
         return f"camera {self.name} {self.trouble or 'online'}" + (f", {watch}" if watch else "")
 
@@ -101,22 +101,22 @@ class Camera:
             self._sink.forget(topic)
 
     def turn(self, switch: str, switches: Switches) -> None:
-        """Let *switches* hold, and publish the state of *switch* even if it is as it was."""
+        """Apply *switches*, and publish the state of *switch* even if it is unchanged."""
         self.switches = switches
         self._published.pop(switch, None)
         self._apply()
 
     def configure(self, rules: Rules) -> None:
-        """Let *rules* hold where no switch says otherwise."""
+        """Apply *rules* where no switch overrides them."""
         if rules != self.configured:
             self.configured = rules
             self._log_switches()
             self._apply()
 
     def restart(self) -> None:
-        """Close the camera and open it again; its faces keep their numbers if that is soon done.
+        """Close the camera and open it again; its faces keep their numbers if that is quick.
 
-        At most once each REOPEN_S: what is asked for sooner is done then.
+        At most once each REOPEN_S; a sooner request waits.
         """
         self._close()
         self._apply()
@@ -124,7 +124,7 @@ class Camera:
     def analyse(self, frame: Frame) -> None:
         """Take *frame* through the pipeline and publish the results.
 
-        A frame that this fails for is skipped: no picture ends the daemon, or another camera's service.
+        A frame whose analysis fails is skipped: no picture ends the daemon or stops another camera.
         """
         try:
             analysis = self.pipeline.step(frame)
@@ -158,7 +158,7 @@ class Camera:
         self._expire(now if silent else -math.inf)
 
     def close(self) -> None:
-        """Close the camera and say so."""
+        """Close the camera and publish that."""
         if self.capture is not None:
             self._close()
             self._publish_status("offline")
@@ -197,7 +197,7 @@ class Camera:
         self.close()
 
     def _apply(self) -> None:
-        """Make the camera what its configuration and its switches say, and publish that."""
+        """Bring the camera in line with configuration and switches, and publish that."""
         self.pipeline.rules = self.switches.over(self.configured)
         if not self.switches.on:
             if not self._published or self.capture is not None:
@@ -263,12 +263,12 @@ class Camera:
             return f"offline: {self.failure}"
         if self.capture is None:
             return "waits to be opened again"
-        if self.capture.status == "online" or not self.capture.told:
+        if self.capture.status == "online" or not self.capture.reported:
             return ""
         return f"{self.capture.status}: {self.capture.reason}"
 
     def _log_switches(self) -> None:
-        """Say where the camera is not as configured, before anybody wonders."""
+        """Log where switches override the configuration."""
         configured = Switches().states(self.configured).items()
         others = dict(self.switches.states(self.configured).items() - configured)
         if others:
@@ -300,6 +300,6 @@ def retained_topics(topics: Topics, camera: str) -> list[str]:
 
 
 def _median_and_p95(ms: Sequence[float]) -> tuple[float, float]:
-    """As bench gives them: between two values in proportion, so that p95 of a few is not their largest."""
+    """Interpolated, as bench does: p95 of a few values is not their largest."""
     p50, p95 = np.percentile(np.asarray(ms), (50, 95))
     return float(p50), float(p95)

@@ -1,4 +1,4 @@
-"""What others ask over MQTT, done in the analysis thread between two frames."""
+"""Commands over MQTT, carried out in the analysis thread between two frames."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ MAX_ERROR_BYTES = 1400  # of a response's error as JSON: with any transaction th
 
 
 class Turn(NamedTuple):
-    """A switch that is turned once it is on the disk, so that what was published outlasts a power cut."""
+    """A switch that is turned once it was written, refused by the disk or took longer than SETTLE_S.
+
+    So where the disk works, what was published survives a power cut."""
 
     written: int  # the number that StateFiles gave
     camera: str
@@ -38,8 +40,8 @@ class Turn(NamedTuple):
 class Control:
     """Carries out switches (``P/N/C/<switch>/set``) and requests (``P/N/request/<command>``).
 
-    *inbox* is filled by the sink; *files* remembers the switches in *switches_file*; *clear_outbox* throws
-    away what the outbox holds and gives the number of messages.
+    *inbox* is filled by the sink; *files* writes the switches to *switches_file*; *clear_outbox* empties
+    the outbox and gives the number of messages.
     """
 
     def __init__(
@@ -58,17 +60,17 @@ class Control:
         self._sink = sink
         self._switches_file = switches_file
         self._files = files
-        self._turn: Turn | None = None  # what waits for the disk, and with it all that was asked later
+        self._turn: Turn | None = None  # waits for the disk, and all later commands with it
         self._clear_outbox = clear_outbox
         self._handlers: dict[str, Callable[[str, bytes], None]] = {}  # topic -> what handles it
         self._reload_asked = False
 
     def start(self) -> None:
-        """Take commands from now on."""
+        """Begin to take commands."""
         self._listen()
 
     def ask_reload(self) -> None:
-        """Have the configuration read again at the next tick; fit for a signal handler."""
+        """Reload at the next tick; safe in a signal handler."""
         self._reload_asked = True
 
     def tick(self) -> None:
@@ -80,10 +82,10 @@ class Control:
             # None: its camera went while it waited.
             if (handle := self._handlers.get(message.topic)) is not None:
                 handle(message.topic, message.payload)
-        self.inbox.tell()
+        self.inbox.flush_log()
 
     def _listen(self) -> None:
-        """Subscribe to what can be asked now, and to nothing else."""
+        """Subscribe to the present commands and nothing else."""
         wanted: dict[str, Callable[[str, bytes], None]] = {
             self._topics.of("request", command): partial(self._request, command) for command in COMMANDS
         }
@@ -106,7 +108,7 @@ class Control:
         served = self._cameras[camera]
         switches = served.switches.turned(switch, value, served.configured)
         changed = switches != served.switches
-        written = self._save({camera: switches}) if changed else 0  # nothing to wear the card out for
+        written = self._save({camera: switches}) if changed else 0  # spares the card
         self._turn = Turn(written, camera, switch, switches, value)
 
     def _ready(self) -> bool:
@@ -120,7 +122,7 @@ class Control:
         return True
 
     def _save(self, turned: Mapping[str, Switches] = MappingProxyType({})) -> int:
-        """Have the switches written down, *turned* among them; the number of the writing."""
+        """Write the switches, *turned* among them; the number for settled()."""
         switches = {**{name: camera.switches for name, camera in self._cameras.items()}, **turned}
         return self._files.write(self._switches_file.path, self._switches_file.text(texts(switches)))
 
@@ -141,7 +143,7 @@ class Control:
         self._sink.publish(messages.response(self._topics, command, body))
 
     def _do(self, request: Request) -> tuple[str, Mapping[str, Any]]:
-        """Carry out *request*; what the log is told of it, and what its answer says besides "ok"."""
+        """Carry out *request*; (log line, what its answer says besides "ok")."""
         match request.command:
             case "restart_camera":
                 self._restart(request)
@@ -171,7 +173,7 @@ class Control:
         done = self._live.reload()
         self._listen()
         if before - self._cameras.keys():
-            self._save()  # who goes takes his switches along
+            self._save()  # a camera that goes loses its switches
         return done
 
 
@@ -179,13 +181,13 @@ def _log_reload(done: Reloaded) -> None:
     for mistake in done.mistakes[:MAX_LINES]:
         log.warning("%s", mistake)
     if done.mistakes:
-        log.warning("the configuration has mistakes; everything stays as it was")
+        log.warning("the configuration has mistakes; nothing was changed")
     else:
         log.info("configuration read again: %s", done.story)
 
 
 def _shortened(reason: str) -> str:
-    """As much of *reason* as fits into an answer."""
+    """*reason*, cut to fit an answer."""
     while len(json.dumps(reason, ensure_ascii=False).encode()) > MAX_ERROR_BYTES:
         reason = f"{reason[: len(reason) * 7 // 8]}…"
     return reason

@@ -28,7 +28,7 @@ from edge.node.control import Control
 from edge.node.reload import Live
 from edge.settings import Settings
 
-TICK_S = 0.1  # how often what is due without a frame (a state held back, a face that left) is looked for
+TICK_S = 0.1  # how often what is due without a frame (a state held back, a face that left) is checked
 HEALTH_S = 30.0
 
 
@@ -41,9 +41,9 @@ class _Urgent(NamedTuple):
 
 
 class Daemon:
-    """Serves what *settings* describe until stop(), towards *sink*; *service* is informed of how it fares.
+    """Runs what *settings* describe until stop(), publishing to *sink* and reporting to *service*.
 
-    reload() makes it what *load* gives then. EdgeError where a detector's file is not right.
+    reload() applies what *load* then gives. EdgeError where a detector's file is wrong.
     """
 
     def __init__(
@@ -79,15 +79,15 @@ class Daemon:
         )
 
     def stop(self) -> None:
-        """Ask run() to return; fit for a signal handler."""
+        """Ask run() to return; safe in a signal handler."""
         self._stopping.set()
 
     def reload(self) -> None:
-        """Ask run() to read the configuration again; fit for a signal handler."""
+        """Ask run() to reload; safe in a signal handler."""
         self._control.ask_reload()
 
     def run(self) -> None:
-        """Analyse until stop(), then close the cameras and leave their topics telling the truth."""
+        """Analyse until stop(), then close the cameras and publish that."""
         try:
             self._live.start()
             self._control.start()
@@ -118,10 +118,10 @@ class Daemon:
         self._service.analysis.beat()
         cameras = self._live.cameras.values()
         if all(camera.settled for camera in cameras):
-            self._service.tell_ready()
+            self._service.report_ready()
         broker = "connected to" if self._sink.connected else "waiting for"
         stories = "; ".join(camera.story for camera in cameras)
-        self._service.tell_status(f"{stories}; {broker} the broker")
+        self._service.report_status(f"{stories}; {broker} the broker")
 
     def _tick_health(self) -> None:
         if self._urgent() != self._reported or time.monotonic() - self._health_since >= HEALTH_S:

@@ -1,15 +1,15 @@
-"""How large a share of the cameras' frames is analysed while the board is short of processor time."""
+"""Skips frames while the board is short of processor time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Literal
 
-LOOK_S = 1.0  # how often the board's state is looked at
+LOOK_S = 1.0  # how often the board is checked
 # Seconds a second in which the analysis could run and does not get the processor: beyond the first the
 # share falls, below the second it rises.
 SHORT, PLENTY = 0.3, 0.15
-FALL, RISE = 0.75, 1.15  # factor a look
+FALL, RISE = 0.75, 1.15  # factor a check
 LEAST = 0.2  # share
 # A frame is analysed at least so often: what is published must not be older than a second.
 AT_LEAST_EVERY_S = 0.5
@@ -33,7 +33,7 @@ class Rate:
         self._cameras: dict[str, tuple[float, float]] = {}  # (credit in frames, last one taken)
 
     def tick(self, now: float) -> None:
-        """Look at the board if that is due; *now* in monotonic s."""
+        """Check the board if that is due; *now* in monotonic s."""
         if self._before is not None and now - self._before[0] < LOOK_S:
             return
         waited, before = self._waited(), self._before
@@ -53,7 +53,7 @@ class Rate:
                 self.reason = None
 
     def takes(self, camera: str, taken: float) -> bool:
-        """Whether the frame that *camera* took then is to be analysed; a later one, if not."""
+        """Whether to analyse the frame that *camera* took then."""
         credit, last = self._cameras.get(camera, (1.0, taken))
         credit += self.share
         if credit < 1 and taken - last < AT_LEAST_EVERY_S:

@@ -1,6 +1,6 @@
-"""The configured chain as it runs, and how it follows a configuration that changed.
+"""The running chain, and how it follows a changed configuration.
 
-What is built anew is what changed: the tracks of a camera that stays are kept, whatever else does not.
+Only what changed is rebuilt; a camera that stays keeps its tracks.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ LIVE = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Reloaded:
-    """What came of reading the configuration again."""
+    """The outcome of a reload."""
 
     mistakes: tuple[str, ...] = ()  # a line each; if there are any, nothing was changed
     changed: tuple[str, ...] = ()  # tables and keys that were, and are in force
@@ -66,19 +66,19 @@ class Reloaded:
 
     @property
     def story(self) -> str:
-        """What is different now, in one line."""
-        told = [f"changed {', '.join(self.changed)}" if self.changed else "nothing changed"]
+        """The outcome in one line."""
+        parts = [f"changed {', '.join(self.changed)}" if self.changed else "nothing changed"]
         if self.restart:
-            told.append(f"{', '.join(self.restart)} will with a restart")
-        return "; ".join(told)
+            parts.append(f"{', '.join(self.restart)} will with a restart")
+        return "; ".join(parts)
 
 
 class Live:
-    """The cameras as *settings* describe them, and reload(), which makes them what *load* gives then.
+    """The cameras that *settings* describe; reload() applies what *load* then gives.
 
     *load* is None where there is no file to read again; *switches* are those that each camera begins with;
     *service* is informed of reloads.
-    EdgeError where a detector's file is not right.
+    EdgeError where a detector's file is wrong.
     """
 
     def __init__(
@@ -103,14 +103,14 @@ class Live:
         self._keeper = keeper
         self._load = load
         self._ids = EventIds()
-        self._told_info: Info | None = None
+        self._published_info: Info | None = None
         self._switches = dict(switches)
         self._service = service or Service()
         self._detectors = _open_detectors(settings, self._service.analysis.waiting)
-        self._told_reasons = self._reasons()  # as last published
+        self._published_reasons = self._reasons()  # as last published
 
     def start(self) -> None:
-        """Open the cameras, and tell what the node is."""
+        """Open the cameras, publish info and discovery."""
         self._apply(self._settings)
         self._announce()
 
@@ -153,7 +153,7 @@ class Live:
         return detector
 
     def reload(self) -> Reloaded:
-        """Read the configuration again and apply what changed; where there are mistakes, nothing of it."""
+        """Read the configuration again and apply what changed; with mistakes, nothing."""
         self.reloads += 1
         with self._service.reloading():
             return self._reload()
@@ -167,10 +167,10 @@ class Live:
             engine = _same_or_new(self._engine, self._settings, settings, waiting)
             detectors = _same_or_new_detectors(self._detectors, self._settings, settings, waiting)
         except EdgeError as error:
-            # A file's name may be no Unicode, and then could not be told.
+            # A file's name may not be valid Unicode.
             return self._refused(tuple(str(error).encode(errors="replace").decode().splitlines()))
-        except Exception as error:  # of a library's loader, say: what runs is as good as before
-            log.exception("reading the configuration again failed for a reason that nobody foresaw")
+        except Exception as error:  # from a library's loader, say: what runs is unaffected
+            log.exception("unexpected error while reading the configuration again")
             words = " ".join(masked(str(error)).split())
             return self._refused((f"unexpected {type(error).__name__}: {words}; see the log",))
         if engine is not self._engine and "model" not in changed:
@@ -189,7 +189,7 @@ class Live:
         return Reloaded(mistakes)
 
     def _apply(self, before: Settings) -> None:
-        """Make the cameras what the settings say; *before* is what they said until now."""
+        """Bring the cameras in line with the settings; *before* are the previous ones."""
         if self._settings.log != before.log:
             logging.getLogger().setLevel(self._settings.log.level.upper())
         if self._settings.analysis != before.analysis:
@@ -217,20 +217,20 @@ class Live:
             if camera.watch is not None:
                 camera.watch.pressed = self.rate is not None and self.rate.share < 1
             camera.tick()
-        if self._reasons() != self._told_reasons:
+        if self._reasons() != self._published_reasons:
             self._publish_info()
 
     def _reasons(self) -> tuple[str, str]:
         return self._engine.reason, self._detector.description
 
     def _publish_info(self) -> None:
-        self._told_reasons = self._reasons()
-        if self.info != self._told_info:
-            self._told_info = self.info
+        self._published_reasons = self._reasons()
+        if self.info != self._published_info:
+            self._published_info = self.info
             self._sink.publish(messages.info(self.topics, self.info, time.time()))
 
     def _announce(self) -> None:
-        """Have Home Assistant know the node and its cameras as they are now."""
+        """Announce the node and its cameras to Home Assistant."""
         part, web, names = self._settings.discovery, self._settings.web, list(self.cameras)
         devices = discovery.devices(
             self.topics, names, __version__, temperature=temperature_c() is not None,
@@ -265,7 +265,7 @@ class Live:
     def _update(self, camera: Camera, part: CameraSettings, *, moved: bool) -> None:
         camera.pipeline.detector = self._detectors[camera.name]
         camera.pipeline.classifier = self._engine.classifier
-        # Also where it was there before: what is to be found may be other faces now.
+        # A new gate in any case: another detector may find other faces.
         camera.pipeline.gate = MotionGate() if self._settings.analysis.skip_still else None
         camera.pipeline.tracker.forget_s = self._settings.report.forget_s
         camera.announcer.faces_hz = self._settings.mqtt.faces_hz
@@ -279,10 +279,7 @@ class Live:
 
 
 def _open_detectors(settings: Settings, waiting: Waiting) -> dict[str, FaceDetector]:
-    """A detector each: what one remembers of a picture's size must not cost the other camera's next one.
-
-    One for all where it remembers nothing: a chip has it once.
-    """
+    """A detector for each camera, or one for all where it keeps no state (a chip holds it once)."""
     first = open_configured_detector(settings, waiting)
     cameras = [part.name for part in settings.camera]
     others = [
@@ -294,7 +291,7 @@ def _open_detectors(settings: Settings, waiting: Waiting) -> dict[str, FaceDetec
 def _same_or_new_detectors(
     detectors: Mapping[str, FaceDetector], before: Settings, settings: Settings, waiting: Waiting
 ) -> dict[str, FaceDetector]:
-    """As _same_or_new(), of those that one for all serves; others are opened in no time."""
+    """As _same_or_new(), where one detector serves all; the others open fast."""
     one = next(iter(detectors.values()))
     same = (settings.detector, settings.model.threads) == (before.detector, before.model.threads)
     if same and one.finder.shareable and one.finder.chosen:
@@ -305,17 +302,14 @@ def _same_or_new_detectors(
 
 
 def _same_or_new(engine: Engine, before: Settings, settings: Settings, waiting: Waiting) -> Engine:
-    """*engine*, or another one where the settings or the file itself changed.
-
-    Not in any case another: an accelerator may serve only one at a time.
-    """
+    """*engine*, or a new one where settings or file changed: an accelerator may serve only one at a time."""
     if settings.model == before.model and read_model(engine.model.path).sha256 == engine.model.sha256:
         return engine
     return open_engine(settings, waiting)
 
 
 def _merged(before: Settings, wanted: Settings) -> tuple[Settings, tuple[str, ...], tuple[str, ...]]:
-    """*wanted* as far as it can be had now, the keys that changed, and those that need a restart."""
+    """*wanted* as far as it applies now, the changed keys, and those that need a restart."""
     changed, restart = [], []
     kept: dict[str, Any] = {}
     for table in type(wanted).model_fields:

@@ -1,4 +1,4 @@
-"""The configuration as the daemon gets it: environment over credential over file over defaults."""
+"""The configuration: environment over credential over file over defaults."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ FILE_KEYS = (
 
 
 class Settings(BaseSettings):
-    """All settings, checked: what the constructor is given over the defaults; load() reads the rest."""
+    """All settings, checked: the constructor's over the defaults; load() reads file and environment."""
 
     model_config = SettingsConfigDict(
         strict=True,
@@ -140,7 +140,7 @@ class _OverFile(Settings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         environment = EnvSettingsSource(settings_cls)
-        # An unknown name would end in a traceback here; load() tells it in a line.
+        # An unknown name would end in a traceback here; load() reports it.
         known = {name.lower() for name in variables()}
         environment.env_vars = {
             name: given
@@ -155,7 +155,7 @@ class Loaded(NamedTuple):
 
     settings: Settings
     file: Path | None  # None: no file was named and none found
-    origins: dict[KeyPath, str]  # "config.toml:12", "environment EMOTION_EDGE_MQTT__HOST"; no default
+    origins: dict[KeyPath, str]  # "config.toml:12", "environment: EMOTION_EDGE_MQTT__HOST"; without defaults
 
 
 def variables() -> dict[str, KeyPath]:
@@ -177,10 +177,10 @@ def load(path: Path | None = None) -> Settings:
 
 
 def resolve(path: Path | None = None) -> Loaded:
-    """As load(), with the file that was used and the origin of every value that is no default."""
+    """As load(), with the file that was used and the origin of every value that was set."""
     path = path or next((place for place in SEARCHED if os.path.exists(place)), None)
     file = TomlFile(Path("defaults"), {}, {}) if path is None else read_toml(path)
-    mistakes: list[tuple[int, str]] = []  # (line, text), told in the file's order
+    mistakes: list[tuple[int, str]] = []  # (line, text), reported in this order
     tables = _tables(file, mistakes)
     stronger = _environment(mistakes)
     _prefer_credentials(tables, stronger, mistakes)
@@ -200,14 +200,14 @@ def resolve(path: Path | None = None) -> Loaded:
 
 
 def _tables(file: TomlFile, mistakes: list[tuple[int, str]]) -> dict[str, Any]:
-    """The known tables of *file*; names of files in it count from its folder."""
+    """The known tables of *file*; paths in it are relative to its folder."""
     tables: dict[str, Any] = {}
     for name, table in file.data.items():
         brackets = f"[[{name}]]" if name == "camera" else f"[{name}]"
         if name not in TABLES:
-            mistakes.append(_told(file, (name,), _unknown(name, TABLES)))
+            mistakes.append(_placed(file, (name,), _unknown(name, TABLES)))
         elif not isinstance(table, list if name == "camera" else dict):
-            mistakes.append(_told(file, (name,), f"found {found(table)}; expected a table {brackets}"))
+            mistakes.append(_placed(file, (name,), f"found {found(table)}; expected a table {brackets}"))
         else:
             tables[name] = table
     folder = file.path.parent
@@ -233,7 +233,7 @@ def _anchored_source(source: str, folder: Path) -> str:
 
 
 def _environment(mistakes: list[tuple[int, str]]) -> dict[KeyPath, str]:
-    """The keys that environment variables set, and how that place is called."""
+    """The keys that environment variables set, with the place for messages."""
     known = variables()
     places: dict[KeyPath, str] = {}
     for name, text in sorted(os.environ.items()):
@@ -241,7 +241,7 @@ def _environment(mistakes: list[tuple[int, str]]) -> dict[KeyPath, str]:
         if upper in known and without_line_end(text):
             places[known[upper]] = f"environment: {name}"
         elif _is_foreign(upper):
-            log.warning("environment: %s: ignored; no setting of ours%s", name, _meant(upper, known))
+            log.warning("environment: %s: ignored; not a setting%s", name, _meant(upper, known))
         elif upper.startswith(f"{ENVIRONMENT_PREFIX}CAMERA"):
             mistakes.append((0, f"environment: {name}: unknown; cameras are described in the file"))
         elif upper.startswith(ENVIRONMENT_PREFIX) and upper not in known:
@@ -291,15 +291,15 @@ def _mistake(file: TomlFile, stronger: Mapping[KeyPath, str], error: ErrorDetail
     """(line, text) for what pydantic found."""
     key: KeyPath = (*error["loc"], *error.get("ctx", {}).get("at", ()))
     if error["type"] == "extra_forbidden":
-        return _told(file, key, _unknown(str(key[-1]), TABLES[str(key[0])].model_fields))
+        return _placed(file, key, _unknown(str(key[-1]), TABLES[str(key[0])].model_fields))
     if error["type"] == "model_type":  # only an element of camera: _tables has seen to the others
-        return _told(file, key, f"found {found(error['input'])}; expected a table [[{key[0]}]]")
+        return _placed(file, key, f"found {found(error['input'])}; expected a table [[{key[0]}]]")
     model = TABLES[str(key[0])]
     text = explain(error, model.model_fields[str(key[-1])] if key[-1] in model.model_fields else FieldInfo())
-    return (0, f"{stronger[key]}: {text}") if key in stronger else _told(file, key, text)
+    return (0, f"{stronger[key]}: {text}") if key in stronger else _placed(file, key, text)
 
 
-def _told(file: TomlFile, key: KeyPath, text: str) -> tuple[int, str]:
+def _placed(file: TomlFile, key: KeyPath, text: str) -> tuple[int, str]:
     return file.line(key), f"{file.place(key)}: {dotted(key)}: {text}"
 
 

@@ -15,7 +15,7 @@ _NAME = re.compile(r"[^\s/@:\[\]?#\x00-\x1f\x7f]{1,253}")
 
 
 class HostError(ValueError):
-    """Not a host alone; the text says what to write, and shows no user name or password."""
+    """Not a host alone; the text says what to write, without user name or password."""
 
 
 def broker_host(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What is said about a wrong setting: what was found, what was expected, and never a secret."""
+"""Messages about wrong settings: found, expected, never a secret."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_SHOWN = 40  # characters of a wrong value
 
 
 def found(value: object, longest: int = MAX_SHOWN) -> str:
-    """*value* as it would stand in TOML, masked; of a text its first line, cut, of a table nothing."""
+    """*value* as TOML has it, masked; of a text its first line, cut, of a table nothing."""
     match value:
         case bool():
             return "true" if value else "false"
@@ -84,7 +84,7 @@ def hint(word: str, known: Iterable[str]) -> str:
 
 def explain(error: ErrorDetails, field: FieldInfo) -> str:
     """What pydantic's *error* in *field* means to a user, in one line without the place."""
-    if error["type"] == "rule":  # our own validators, which say everything
+    if error["type"] == "rule":  # our validators give whole messages
         return error["msg"]
     value = error["input"]
     if error["loc"][-1] in SECRET_KEYS:

@@ -56,5 +56,5 @@ def toml(value: str | int | float | bool | Path | SecretStr | tuple[str, ...]) -
         case tuple():
             return f"[{', '.join(map(toml, value))}]"
         case _:
-            # JSON's escapes are TOML's; only DEL, which JSON lets stand, is not allowed there.
+            # JSON's escapes are TOML's, except that TOML does not allow a raw DEL.
             return json.dumps(masked(str(value)), ensure_ascii=False).replace("\x7f", "\\u007f")

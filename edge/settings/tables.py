@@ -25,7 +25,14 @@ MODEL_FILE = Path(__file__).parents[1] / "models" / "emotion.tflite"
 SHIPPED = {file.stem: file for file in sorted(MODEL_FILE.parent.glob("emotion*.tflite"))}
 SOURCE_NAMES = ("auto", "picamera", "portraits")
 SOURCE_SCHEMES = ("rtsp", "rtsps", "http", "https")
-TOPIC_WORDS = ("status", "info", "health", "request", "response", "preview")  # levels beside the cameras'
+TOPIC_WORDS = (
+    "status",
+    "info",
+    "health",
+    "request",
+    "response",
+    "preview",
+)  # topics, not cameras
 MAX_SECRET_BYTES = 65_535  # MQTT's limit for a password
 
 _NAME = r"^[a-zA-Z0-9_-]{1,64}$"
@@ -35,7 +42,7 @@ _TOPIC_WORDS = "a topic without + and #, that begins and ends with neither / nor
 
 
 def rule(text: str, at: tuple[str | int, ...] = ()) -> PydanticCustomError:
-    """What a validator raises: *text* is all that is said, *at* leads from the field to the place."""
+    """An error for a validator: *text* is the whole message, *at* the path within the field."""
     return PydanticCustomError("rule", "{text}", {"text": text, "at": at})
 
 
@@ -62,9 +69,9 @@ def read_secret(path: Path) -> str:
 def _existing(path: Path, info: ValidationInfo) -> Path:
     path = Path(os.path.abspath(os.path.expanduser(path)))
     if not (os.path.isfile(path) and os.access(path, os.R_OK)):
-        # Who writes the password itself into password_file must not read it in the journal.
+        # Someone may write the password itself into password_file: keep it out of the journal.
         what = "something else" if info.field_name in SECRET_KEYS else found(str(path), longest=160)
-        raise rule(f"found {what}; expected the name of a file that is there and can be read")
+        raise rule(f"found {what}; expected the name of a readable file")
     return path
 
 
@@ -72,13 +79,13 @@ def _model(path: Path, info: ValidationInfo) -> Path:
     return SHIPPED.get(str(path)) or _existing(path, info)
 
 
-# Not strict, because a strict field would take a Path and no text.
+# Not strict: a strict field accepts only a Path.
 ExistingFile = Annotated[Path, Field(strict=False), AfterValidator(_existing)]
 ModelFile = Annotated[Path, Field(strict=False), AfterValidator(_model)]
 
 
 def default_node_id() -> str:
-    """``emotion-`` and six hex digits that tell machines apart without telling the machine's id.
+    """``emotion-`` and six hex digits that differ by machine without revealing its id.
 
     Where /etc/machine-id is missing or not set yet (a container, an image before its first boot), the
     host's name.
@@ -150,9 +157,9 @@ class Mqtt(_Table):
     def _holds_the_password(cls, path: Path | None, info: ValidationInfo) -> Path | None:
         if path is not None:
             if info.data.get("password"):
-                raise rule("set beside mqtt.password; keep one of the two")
+                raise rule("set, and so is mqtt.password; keep one of the two")
             try:
-                read_secret(path)  # and again when it is used: here a mistake is told with all others
+                read_secret(path)  # and again when it is used: here a mistake is reported with all others
             except ConfigError as error:
                 raise rule(str(error)) from error
         return path
@@ -161,7 +168,7 @@ class Mqtt(_Table):
     @classmethod
     def _needs_tls(cls, value: object, info: ValidationInfo) -> object:
         if value and info.data.get("tls") is False:
-            raise rule("set, but mqtt.tls is false, so nothing would be encrypted; set tls = true")
+            raise rule("set, but mqtt.tls is false, so nothing is encrypted; set tls = true")
         return value
 
     @field_validator("key_file")
@@ -175,7 +182,7 @@ class Mqtt(_Table):
     @classmethod
     def _checks_nothing(cls, insecure: bool, info: ValidationInfo) -> bool:
         if insecure and info.data.get("ca_file"):
-            raise rule("set beside mqtt.ca_file, which would not be looked at; keep one of the two")
+            raise rule("set, and so is mqtt.ca_file, which is then ignored; keep one of the two")
         return insecure
 
     @field_validator("path")
@@ -246,7 +253,7 @@ class Camera(_Table):
 
     @property
     def device(self) -> str | None:
-        """The device that this camera alone may have, by one name for each; None: it shares what it reads."""
+        """The canonical name of the device that only one camera may use; None: it can be shared."""
         if self.source.startswith("/dev/"):
             return os.path.realpath(self.source)
         if self.source == "picamera":
@@ -267,7 +274,7 @@ class Camera(_Table):
     @field_validator("source")
     @classmethod
     def _can_be_a_source(cls, source: str) -> str:
-        # Files were given their folder before (settings.load): a bare word that is left is a misspelling.
+        # load() made files absolute: a bare word that is left is a misspelling.
         if re.fullmatch(r"[\w-]+", source) and source not in SOURCE_NAMES:
             known = cls.model_fields["source"].description
             raise rule(f"found {found(source)}; expected {known}{hint(source, SOURCE_NAMES)}")

@@ -1,4 +1,4 @@
-"""A TOML file whose keys know their lines: tomllib gives values only, an error message needs both."""
+"""A TOML file with the line of each key, which tomllib does not give."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class TomlFile(NamedTuple):
     lines: Mapping[KeyPath, int]  # 1 for the first
 
     def line(self, key: KeyPath) -> int:
-        """The line of *key*, of what is around it where the key itself has none; 0 without any."""
+        """The line of *key*, else of what is around it; 0 without any."""
         while key and key not in self.lines:
             key = key[:-1]
         return self.lines.get(key, 0)
@@ -117,13 +117,13 @@ def locate(text: str) -> dict[KeyPath, int]:
 
 
 def _blank(opaque: re.Match[str]) -> str:
-    """As many characters without a meaning."""
+    """Placeholders of the same length."""
     fill = " " if opaque[0][0] == "#" else "_"
     return "".join(_INNER_LINE_END if character == "\n" else fill for character in opaque[0])
 
 
 def _parts(key: str) -> KeyPath:
-    """Of a dotted key."""
+    """The parts of a dotted key."""
     parts: KeyPath = ()
     value: object = tomllib.loads(f"{key} = 0")
     while isinstance(value, dict):

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 CameraStatus = Literal["online", "offline", "stale"]
 
 STALL_S = 5.0  # no picture for so long: stale
-GIVE_UP_S = 8.0  # no picture for so long: the handle is dead, the camera is opened anew
+GIVE_UP_S = 8.0  # no picture for so long: the handle is dead, the camera is opened again
 # Waits before a camera is opened again, doubling: one that is back must be seen within 10 s, and to
 # open a network stream may take 5 of them.
 RETRY_S = 0.5, 5.0
@@ -31,11 +31,11 @@ _HOPELESS_S = 300.0  # readers that all hang for so long: only a new process let
 
 
 class Slots:
-    """The newest picture of each camera that nobody took yet: what one thread serves several cameras from."""
+    """The newest picture of each camera not yet taken: one thread serves several cameras from it."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        # In the order in which the cameras began to wait: whoever was served queues up behind.
+        # In the order in which the cameras began to wait: a served camera queues up behind.
         self._waiting: dict[str, Frame] = {}
         self._closed = False
 
@@ -61,7 +61,7 @@ class Slots:
             self._waiting.pop(camera, None)
 
     def close(self) -> None:
-        """Wake whoever waits; nothing is given any more."""
+        """Wake take(), which gives None from now on."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -72,8 +72,8 @@ class Capture:
 
     *on_status* is called on each change of status with the reason in words ("" for online), from one of
     the camera's threads and one at a time; it must neither block nor raise. ``stale`` is a camera whose
-    pictures stopped or stand still; of a picture that stands still nothing is handed on. *slots* get at most
-    *fps* pictures a second (None: all); *every* is called with each of them, and must not block.
+    pictures stopped or froze; a frozen picture is not passed on. *slots* get at most *fps* pictures a second
+    (None: all); *every* is called with each of them, and must not block.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Capture:
         self.name = name
         self.status: CameraStatus = "offline"
         self.reason = "not opened yet"
-        self.told = False  # status and reason are known, and were handed on
+        self.reported = False  # status and reason are known and were passed to on_status
         self.ended = False  # the source came to its regular end; there is nothing to wait for
         self.frames = 0  # pictures read since the start
         self.damaged = 0  # pictures since the start that could not be decoded
@@ -120,23 +120,24 @@ class Capture:
         self._unforeseen = ""  # the last error of which the log has the traceback
         self._stopping = threading.Event()
         self._lock = threading.RLock()
-        self._readers: list[_Reader] = []  # the last one is in office, those before it hang
-        # A read that hangs can only be noticed, and done without, from another thread.
+        self._readers: list[_Reader] = []  # newest last; older ones are stuck in a driver call
+        # Only another thread can notice a read that hangs.
         self._watch = threading.Thread(target=self._supervise, name=f"watch {name}", daemon=True)
 
     def start(self) -> None:
-        """Begin; returns at once, a camera that is not there is waited for."""
+        """Begin; returns at once, a missing camera is waited for."""
         self._appoint()
         self._watch.start()
 
     def stop(self, timeout: float = 0.8) -> None:
-        """End the camera's threads within *timeout* seconds.
+        """Ask the camera's threads to end, and wait up to *timeout* seconds for them.
 
-        Its reader closes the source; one whose driver hangs, be it in close(), is left behind.
+        The reader closes the source. One whose driver hangs, in close() too, is left behind as a daemon
+        thread. Nothing is delivered or reported after the call.
         """
         deadline = time.monotonic() + timeout
         with self._lock:
-            self._stopping.set()  # from here on no reader is appointed
+            self._stopping.set()  # no new reader from here on
             readers = list(self._readers)
         self._heartbeats.end(self.stage)
         for reader in readers:
@@ -154,10 +155,10 @@ class Capture:
             gap = taken - (self.taken or taken)
             self.taken = taken
             if shows == "frozen":
-                self._tell("stale", f"the picture stands still for {self.freeze_s:g} s")
+                self._report("stale", f"the picture is frozen for {self.freeze_s:g} s")
                 self._slots.drop(self.name)
             elif self.status != "online":
-                self._tell("online", "", f"{image.shape[1]}x{image.shape[0]}")
+                self._report("online", "", f"{image.shape[1]}x{image.shape[0]}")
                 self._slow = False
             elif gap >= SLOW_S and not self._slow:
                 self._slow = True
@@ -181,18 +182,18 @@ class Capture:
                 return
             if isinstance(error, EndOfStreamError):
                 self.ended = True
-                self._tell("offline", "ended")
+                self._report("offline", "ended")
             elif isinstance(error, EdgeError):
-                self._tell("offline", str(error))
-            else:  # a fault of ours or of a driver's binding: told like any other, and tried again
+                self._report("offline", str(error))
+            else:  # a bug of ours or of a driver's binding: reported and retried like any other
                 words = f"{type(error).__name__}: {' '.join(str(error).split())}"
                 level = logging.DEBUG if words == self._unforeseen else logging.ERROR
                 self._unforeseen = words
-                log.log(level, "camera %s: an error nobody foresaw", self.name, exc_info=error)
-                self._tell("offline", words)
+                log.log(level, "camera %s: unexpected error", self.name, exc_info=error)
+                self._report("offline", words)
 
     def not_closed(self, error: Exception) -> None:
-        """A reader's source raised *error* in close(): reported once, there is nothing else to be done."""
+        """A reader's source raised *error* in close(): logged once."""
         level = logging.DEBUG if self._close_failed else logging.WARNING
         self._close_failed = True
         log.log(level, "camera %s: the driver failed to close it", self.name, exc_info=error)
@@ -210,19 +211,19 @@ class Capture:
                 # A source knows how far apart its pictures come: the limits follow.
                 stall_s = max(self._stall_s, reader.patience)
                 give_up_s = stall_s + self._give_up_s - self._stall_s
-                # While the source has it, the watch answers for the reader: what does not flow becomes
-                # offline, with its reason, and that is the wait it declares.
+                # While the reader is in the source, the watch beats for it: the camera becomes offline with
+                # a reason, which is a declared wait.
                 if reader.in_source and silent_s < _HOPELESS_S:
                     self.stage.beat()
                 if silent_s > give_up_s:
-                    self._tell("offline", reader.complaint(silent_s))
+                    self._report("offline", reader.complaint(silent_s))
                     lost = len(self._readers) < _MOST_READERS
-                elif not reader.is_alive():  # an error of ours, told by threading.excepthook
+                elif not reader.is_alive():  # a bug of ours, logged by threading.excepthook
                     lost = True
                 elif silent_s > stall_s and self.status == "online":
-                    self._tell("stale", reader.complaint(silent_s))
-                elif silent_s > self._give_up_s and not self.told:
-                    self._tell("offline", reader.complaint(silent_s))
+                    self._report("stale", reader.complaint(silent_s))
+                elif silent_s > self._give_up_s and not self.reported:
+                    self._report("offline", reader.complaint(silent_s))
             if lost:
                 reader.dismiss()
                 self._appoint()
@@ -233,12 +234,12 @@ class Capture:
                 self._readers.append(_Reader(self))
                 self._readers[-1].start()
 
-    def _tell(self, status: CameraStatus, reason: str, detail: str = "") -> None:
-        """Log and hand on a change; what stays as it was, a failure that repeats itself too, is no news."""
+    def _report(self, status: CameraStatus, reason: str, detail: str = "") -> None:
+        """Log and pass on a change; a repeated failure is not one."""
         with self._lock:
-            if self._stopping.is_set() or (status == self.status and self.told):
+            if self._stopping.is_set() or (status == self.status and self.reported):
                 return
-            self.status, self.reason, self.told = status, reason, True
+            self.status, self.reason, self.reported = status, reason, True
             self.picture = None
             if reason in ("", "ended"):
                 log.info("camera %s: %s %s", self.name, status, reason or detail)
@@ -250,7 +251,7 @@ class Capture:
 class _Reader(threading.Thread):
     """Opens, reads and closes a camera's source, again and again, until it is dismissed or the source ends.
 
-    Nobody else calls the source, but for interrupt(): a driver that hangs costs this thread alone.
+    No other thread calls the source, except interrupt(): a driver that hangs blocks this thread alone.
     """
 
     def __init__(self, capture: Capture) -> None:
@@ -264,7 +265,7 @@ class _Reader(threading.Thread):
         self._flowed = False  # the last opening gave pictures
 
     def silent_s(self) -> float:
-        """For how many seconds a call to the source has not come back."""
+        """Seconds that the call under way has taken."""
         since = self._busy_since
         return 0.0 if since is None else time.monotonic() - since
 
@@ -277,7 +278,7 @@ class _Reader(threading.Thread):
         return f"{'the driver does not close it' if self._closing else 'no picture'} for {silent_s:.0f} s"
 
     def dismiss(self) -> None:
-        """Ask it to end: at once if it waits, else as soon as the source lets it go."""
+        """Ask it to end: at once if it waits, else as soon as the source returns."""
         self._dismissed.set()
         source = self._source
         if source is not None:
@@ -294,14 +295,14 @@ class _Reader(threading.Thread):
                 self._read_all()
             except Exception as error:
                 ended = isinstance(error, EndOfStreamError)
-                self._capture.failed(self, error)  # first: to close it may take for ever
+                self._capture.failed(self, error)  # first: closing it may never return
             self._close()
             if ended:
                 return
             if time.monotonic() - began > _FLOW_S and self._flowed:
                 delay_s = first_s
             self._capture.stage.wait("before it is opened again", delay_s + FRESH_S)
-            # Several cameras behind one switch that comes back are not to knock at the same moment.
+            # Cameras behind one switch must not reconnect at the same moment.
             self._dismissed.wait(delay_s * random.uniform(0.5, 1.0))
             delay_s = min(2 * delay_s, last_s)
 
@@ -313,13 +314,13 @@ class _Reader(threading.Thread):
         sight: Sight | None = None
         damaged = 0
         while not self._dismissed.is_set():
-            # To show a still picture for long is what such a source is for.
+            # A still source may show one picture for ever.
             self._busy_since = None if source.still else time.monotonic()
             self.in_source = True
             image = source.read()
             taken = time.monotonic()
             self.in_source, self._busy_since = False, None
-            if sight is None:  # what a network source is, its first read tells
+            if sight is None:  # a network source is known only after its first read
                 freeze_s, dark_s, still = capture.freeze_s, capture.dark_s, source.still
                 sight = Sight(freeze_s=freeze_s, dark_s=dark_s, still=still, dark=capture.dark)
             before, damaged = damaged, getattr(source, "damaged", 0)

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import av
 
-_ASTRAY = "it leads elsewhere; streams may lead to http, https and rtsp only, files to files beside them"
+_ASTRAY = "it leads elsewhere; streams may lead to http, https and rtsp only, files to files next to them"
 _NO_VIDEO = "no video that FFmpeg can read"
 
 

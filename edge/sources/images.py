@@ -20,7 +20,7 @@ SUFFIXES = frozenset({
     ".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm",
     ".ppm", ".ras", ".tif", ".tiff", ".webp",
 })  # fmt: skip
-# Pictures that nothing here reads, by what their bytes hold from the fourth on, or begin with.
+# Formats that cannot be read, by their bytes from the fourth on, or their first.
 _HEIC = (b"ftyphei", b"ftyphev", b"ftypmif1", b"ftypmsf1")
 _JPEG_XL = (b"\xff\x0a", b"\x00\x00\x00\x0cJXL ")
 _UNREAD = frozenset({".heic", ".heif", ".jxl"})  # looked at all the same, and named
@@ -43,7 +43,7 @@ def read_image(path: Path) -> Image:
     """
     content, image = np.empty(0, np.uint8), None
     try:
-        # Not cv2.imread: it tells a missing file and a damaged one apart only on stderr.
+        # Not cv2.imread: it distinguishes a missing and a damaged file only on stderr.
         content = np.fromfile(path, np.uint8)
         image = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Ends a call to FFmpeg from outside: past a deadline, or because another thread wants it."""
+"""Ends a call to FFmpeg from outside: at a deadline, or on another thread's request."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from edge.types import EdgeError
 # other way to end one. So it is given a clock that leaps ahead once the call is to end. This is why PyAV's
 # version is pinned; tests/test_sources.py interrupts every kind of source.
 _LEAP_S = 1e9
-NOMINAL_S = 3600.0  # what PyAV is told a call may last; with no limit it would not ask at all
+NOMINAL_S = 3600.0  # the limit that PyAV gets; without one it does not ask
 _held = threading.local()
 
 
 class Leash:
-    """The right to call FFmpeg, in one thread at a time, until interrupt() takes it away."""
+    """Permission to call FFmpeg, in one thread at a time, until interrupt()."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -30,7 +30,7 @@ class Leash:
         self._leaps = 0
 
     def take(self, limit_s: float) -> None:
-        """Have the calling thread's next call to FFmpeg end within *limit_s*; EdgeError once interrupted."""
+        """Make the calling thread's next call to FFmpeg end within *limit_s*; EdgeError once interrupted."""
         self.check()
         self.expired = False
         self._deadline = time.monotonic() + limit_s
@@ -41,7 +41,7 @@ class Leash:
             raise EdgeError(f"{self.name}: closed while it was read")
 
     def interrupt(self) -> None:
-        """Have the call under way and each later one end; from any thread, never blocks."""
+        """Make the call under way and each later one end; from any thread, never blocks."""
         self._interrupted = True
 
     def clock(self) -> float:

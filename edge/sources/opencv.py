@@ -23,8 +23,8 @@ if "OPENCV_LOG_LEVEL" not in os.environ:
 class Handle:
     """A cv2.VideoCapture that another thread may interrupt.
 
-    To release it under a reader would crash the process: only the reader closes it. *name* stands
-    before each error; EdgeError "<name>: <refused>" when it does not open.
+    Releasing it under a reader crashes the process: only the reader closes it. *name* begins
+    each error; EdgeError "<name>: <refused>" when it does not open.
     """
 
     def __init__(self, name: str, source: str, backend: int, options: Sequence[int], refused: str) -> None:

@@ -7,7 +7,7 @@ import time
 
 from edge.types import EdgeError
 
-_LATE_S = 1.0  # behind by more than this, the schedule starts anew instead of being caught up with
+_LATE_S = 1.0  # behind by more than this, the schedule restarts instead of catching up
 
 
 class Pace:

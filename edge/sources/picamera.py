@@ -27,7 +27,7 @@ def cameras() -> list[tuple[str, str]]:
         return []
     try:
         infos = _picamera2().global_camera_info()
-    except (ImportError, RuntimeError, OSError):  # installed, but of no use on this machine
+    except (ImportError, RuntimeError, OSError):  # installed, but unusable on this machine
         return []
     return [
         (f"picamera:{info['Num']}", str(info.get("Model", "camera")))
@@ -37,7 +37,7 @@ def cameras() -> list[tuple[str, str]]:
 
 
 def _picamera2() -> Any:
-    # libcamera tells its story on stderr.
+    # libcamera logs to stderr.
     os.environ.setdefault("LIBCAMERA_LOG_LEVELS", "*:ERROR")
     from picamera2 import Picamera2
 
@@ -47,7 +47,7 @@ def _picamera2() -> Any:
 class PiCamera:
     """Camera *number* of the board, *width* x *height* luma at *fps* pictures a second.
 
-    The sensor itself runs at *fps*, so no picture is made in vain. EdgeError where picamera2 or the
+    The sensor itself runs at *fps*, so no picture is wasted. EdgeError where picamera2 or the
     camera is missing, and from read() when no picture comes for 5 s.
     """
 

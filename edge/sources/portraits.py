@@ -39,7 +39,7 @@ class Portrait(NamedTuple):
 class Portraits:
     """A camera of *width* x *height* pixels (BGR) with *faces* faces, *fps* pictures a second, without end.
 
-    Picture n depends on n, *seed* and the settings alone. ``truth`` tells what the last picture read
+    Picture n depends on n, *seed* and the settings alone. ``truth`` is what the last picture read
     shows, by face from left to right. EdgeError when the mean faces in *file* (array ``faces``,
     (7, 48, 48) uint8, in the order of LABELS) are missing or of another form.
     """
@@ -172,7 +172,7 @@ def _sharpen(faces: Image) -> list[Image]:
 def _mask(side: int) -> npt.NDArray[np.float32]:
     """(side, side), 1 within a rounded square, falling to 0 at its edge, without a rim.
 
-    With an ellipse, which takes the corners beside the forehead, Haar finds a quarter less.
+    With an ellipse, which cuts the corners of the forehead, Haar finds a quarter less.
     """
     axis = np.abs((np.arange(side, dtype=np.float32) + 0.5) / side * 2 - 1)
     radius = (axis[None, :] ** 6 + axis[:, None] ** 6) ** (1 / 6)

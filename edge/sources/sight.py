@@ -1,4 +1,4 @@
-"""What a camera shows: a scene, nothing but darkness, or one picture again and again."""
+"""What a camera shows: a scene, darkness, or one frozen picture."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ _SLOW_S = 15.0  # of patience, which is 2.5 times what lies between two pictures
 
 
 class Live:
-    """The pictures of *opened*, as they come or, with *spread*, at the distances that their stamps tell.
+    """The pictures of *opened*, as they come or, with *spread*, at the distances of their time stamps.
 
     At most *fps* a second; *first_s* is what the second one may take; *begun* are those read before. It never
     ends regularly: when the sender stops, or is silent for longer than its own interval explains, read()

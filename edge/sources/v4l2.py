@@ -44,7 +44,7 @@ def capture_devices(sysfs: Path = _SYSFS, dev: Path = _DEV, model: Path = _MODEL
     """The nodes that give pictures, by number; nodes for metadata, output and codecs are left out.
 
     On a Raspberry Pi, as *model* says, those from number 10 on are not even opened.
-    A node that may not be opened is listed all the same: its error, when it is used, says more.
+    A node that may not be opened is listed too: the error on use says why.
     """
     nodes = [node for node in sysfs.glob("video*") if re.fullmatch(r"video\d+", node.name)]
     if is_raspberry_pi(model):
@@ -96,11 +96,11 @@ def _captures(path: Path) -> bool:
 
 
 class Camera:
-    """The V4L2 camera at *path*, as luma where the driver's format has it for nothing.
+    """The V4L2 camera at *path*, as luma where the driver's format contains it.
 
     Asked for is YUYV, and MJPEG where YUYV cannot give *width* x *height* at *fps* (a USB 2 camera
     beyond 640x480); of a JPEG only the luma is decoded. The driver may choose another size: what
-    comes is handed over. At most *fps* pictures a second (None: all). EdgeError when it does not open,
+    comes is passed on. At most *fps* pictures a second (None: all). EdgeError when it does not open,
     and from read() when it is unplugged or gives nothing for 10 s (OpenCV's own time-out).
     """
 

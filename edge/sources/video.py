@@ -11,7 +11,7 @@ from edge.sources.pace import Pace, RateLimit, Timeline
 from edge.types import EdgeError, EndOfStreamError, Image
 
 _READ_S = 15.0  # what the next picture may take to be read: a disk that wakes, a busy server
-_LONGEST_GAP_S = 60.0  # pictures that lie further apart: the stamps jump, and nothing stands still
+_LONGEST_GAP_S = 60.0  # pictures that lie further apart: the stamps jump; the scene does not pause
 
 
 class Player:

@@ -196,10 +196,10 @@ def source_date() -> int:
     given = os.environ.get("SOURCE_DATE_EPOCH")
     if given:
         return int(given)
-    told = subprocess.run(["git", "-C", TOP, "log", "-1", "--format=%ct"], capture_output=True, text=True)
-    if told.returncode:
+    done = subprocess.run(["git", "-C", TOP, "log", "-1", "--format=%ct"], capture_output=True, text=True)
+    if done.returncode:
         raise BuildError(f"{TOP}: no commit to take the time from; set SOURCE_DATE_EPOCH")
-    return int(told.stdout)
+    return int(done.stdout)
 
 
 def pack(root: Path, package: Path, epoch: int, *, quick: bool = False) -> Path:

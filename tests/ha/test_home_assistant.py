@@ -18,7 +18,7 @@ import pytest
 from edge.contract import messages
 from edge.contract.messages import Topics
 from edge.homeassistant import discovery
-from edge.homeassistant.keeper import Keeper, told_file
+from edge.homeassistant.keeper import Keeper, announced_file
 from edge.host.disk import StateFiles
 from edge.sources.portraits import Portraits
 from edge.types import LABELS, Message
@@ -306,7 +306,9 @@ def test_entities_on_the_topics_of_before_are_let_go_of_and_taken_up(house: Hous
     house.heard.publish(before, about_hall.payload, retain=True)
     house.shows("sensor.old_pi_hall_emotion", "unavailable|unknown")
     path = tmp_path / "discovery.json"
-    path.write_text(told_file(path).text({before: {entity: it["p"] for entity, it in hall.entities.items()}}))
+    path.write_text(
+        announced_file(path).text({before: {entity: it["p"] for entity, it in hall.entities.items()}})
+    )
     sink = idle_sink(house.broker.port, client_id="old", status_topic=topics.of("status"))
     files = StateFiles(tmp_path)
     keeper = Keeper(sink, path, files)

@@ -1,4 +1,4 @@
-"""Face detectors: one file each for how a network or cascade is asked, one shared way around them."""
+"""Face detectors: one file each, shared code around them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def open_detector(
     fraction of the picture's long side, by default .05 (ssd) or .08. *min_score*: 0..1, by default the
     detector's own. *runtime*, *provider*: where ssd runs, see edge.analysis.runtimes.chain; *waiting* is put
     around what takes long there.
-    ``description`` of the result says what was taken and why. EdgeError when it cannot be had.
+    ``description`` of the result says what was taken and why. EdgeError when it cannot be opened.
     """
     match kind:
         case "ssd":
@@ -67,7 +67,7 @@ def open_detector(
                 open_detector, file=file, long_side=long_side, min_face=min_face, min_score=min_score,
                 threads=threads, runtime=runtime, provider=provider, waiting=waiting,
             )  # fmt: skip
-            # A file that the user named must work; those that may or may not be there need not.
+            # A file that the user named must work; optional ones need not.
             return _first_that_runs(some) if file is None else some("ssd" if is_ssd(file) else "yunet")
         case _:
             raise ConfigError(f"detector.kind: {kind!r} is not known; expected auto, ssd, yunet or haar")
@@ -111,7 +111,7 @@ def _first_that_runs(some: Callable[[Kind], FaceDetector]) -> FaceDetector:
     for kind in preferred:
         try:
             detector = some(kind)
-        except ConfigError:  # what is set is set for ssd: another detector is no answer to it
+        except ConfigError:  # these settings are for ssd: no fallback to another detector
             raise
         except EdgeError as error:
             reasons.append(str(error))

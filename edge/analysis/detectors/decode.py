@@ -1,4 +1,4 @@
-"""From a face network's tensors to boxes, scores and eyes in the pixels of what it was shown.
+"""From a face network's tensors to boxes, scores and eyes in the pixels of its input.
 
 Scores are compared in the network's own steps, so that only the few cells that hold a face are mapped back
 to real numbers: at 320x256 that is 1,680 comparisons of bytes, and arithmetic for a handful.
@@ -155,5 +155,5 @@ def _place(outputs: Sequence[TensorSpec], output: str, shape: tuple[int | None, 
     if len(chosen) == 1 and fits(outputs[chosen[0]]):
         return chosen[0]
     wanted = str(shape).replace("None", "n")
-    told = ", ".join(f"{given.name} {given.shape}" for given in outputs)
-    raise EdgeError(f"{name}: card says output {output!r} of {wanted}, model gives {told}")
+    given_all = ", ".join(f"{given.name} {given.shape}" for given in outputs)
+    raise EdgeError(f"{name}: card says output {output!r} of {wanted}, model gives {given_all}")

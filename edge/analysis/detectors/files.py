@@ -1,4 +1,4 @@
-"""Detector files that are not ours to ship: what they are and where `models fetch` puts them."""
+"""Detector files that cannot be shipped: what they are and where `models fetch` puts them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import NamedTuple
 from edge.host.places import state_directory
 from edge.types import EdgeError
 
-FACES = Path(__file__).parents[2] / "models" / "faces.tflite"  # ours, its card beside it
+FACES = Path(__file__).parents[2] / "models" / "faces.tflite"  # ours, with its card
 
 
 class DetectorFile(NamedTuple):
-    """One published file, pinned by its content: wherever it comes from, it is this one or refused."""
+    """One published file, pinned by its sha256, wherever it comes from."""
 
     file: str
     sha256: str

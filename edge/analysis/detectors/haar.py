@@ -23,7 +23,7 @@ MIN_SCORE = 0.2  # a weight of 2
 
 
 class Haar:
-    """Frontal faces from a cascade; EdgeError where this OpenCV or the file cannot give one."""
+    """Frontal faces from a cascade; EdgeError where OpenCV or the file lacks it."""
 
     name = "haar"
     chosen = None

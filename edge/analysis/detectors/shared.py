@@ -1,4 +1,4 @@
-"""What every detector needs around its bare call: shrink the picture, map back, frame the face."""
+"""Shared by all detectors: shrink the picture, map back, frame the face."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Finder(Protocol):
     """The bare detector."""
 
     name: str
-    shareable: bool  # remembers nothing of a picture's size that another camera's could cost it
+    shareable: bool  # keeps no state for a picture's size, so cameras may share it
 
     @property
     def description(self) -> str:
@@ -67,7 +67,7 @@ class FaceDetector:
 
     @property
     def state(self) -> str:
-        """ "ok", or why it is not the one, or does not run where, it was asked to."""
+        """ "ok", or why it is not the configured one, or not on the configured chip."""
         return self.because or (self.finder.chosen.state if self.finder.chosen else "ok")
 
     def detect(self, image: Image) -> list[Face]:

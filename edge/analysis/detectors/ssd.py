@@ -22,7 +22,7 @@ MULTIPLE = 32  # pixels: the coarsest stride, of which a network's input has who
 # `emotion-train framing --detector ssd`, n = 1861: down .147 ± .031, size 1.306 ± 8.2 % (median and MAD):
 # close to YuNet's, which drew the boxes that it learnt from.
 FRAMING = Framing(down=0.147, size=1.306)
-_BORDER = 0  # black, as in films: what is shown beside a picture
+_BORDER = 0  # black, as around films
 
 
 class Ssd:

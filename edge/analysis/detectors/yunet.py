@@ -58,9 +58,9 @@ class YuNet:
         rows, columns = image.shape[:2]
         # One row of the coarsest grid (32 px) makes OpenCV 4.14 return infinite boxes. It pads to
         # multiples of 32 at the right and below itself, so more of that padding moves nothing.
-        below, beside = max(0, SMALLEST - rows), max(0, SMALLEST - columns)
-        if below or beside:
-            image = np.asarray(cv2.copyMakeBorder(image, 0, below, 0, beside, cv2.BORDER_CONSTANT), np.uint8)
+        below, right = max(0, SMALLEST - rows), max(0, SMALLEST - columns)
+        if below or right:
+            image = np.asarray(cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_CONSTANT), np.uint8)
         size = (image.shape[1], image.shape[0])
         if size != self._size:
             self._net.setInputSize(size)

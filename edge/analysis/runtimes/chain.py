@@ -21,7 +21,7 @@ from edge.types import ConfigError, EdgeError, Runtime
 
 log = logging.getLogger(__name__)
 
-# Around what takes long, with what it is and for how many seconds at most: a watchdog's declared wait.
+# A context around long calls: what it is, and for how many seconds at most (a declared wait).
 Waiting = Callable[[str, float], AbstractContextManager[None]]
 Where = Literal["auto", "cpu", "edgetpu", "onnx"]
 Provider = Literal["cpu", "cuda", "tensorrt"]
@@ -74,10 +74,10 @@ class Chain(Generic[M]):
     waiting: Waiting = no_wait
 
     def open(self, file: Path) -> Chosen[M]:
-        """The model of *file* in the first runtime of the chain that is there and right.
+        """The model of *file* in the first runtime of the chain that is present and right.
 
         The chain begins with ``runtime`` and ``provider``; "auto" tries all that the card has files for.
-        EdgeError where file and card are not right, or no runtime is.
+        EdgeError where file or card is wrong, or no runtime is right.
         """
         named = self.read(file)
         passed_over: list[str] = []
@@ -96,12 +96,12 @@ class Chain(Generic[M]):
                 if kind == "cpu":
                     raise
                 passed_over.append(f"{kind}: {type(error).__name__}: {' '.join(str(error).split())}")
-                log.error("%s: an error nobody foresaw; the next runtime is tried", kind, exc_info=error)
+                log.error("%s: unexpected error; the next runtime is tried", kind, exc_info=error)
                 continue
             chosen = Chosen(model, runtime, self.runtime, tuple(passed_over))
             if not isinstance(runtime, OnChip) or runtime.place:
                 break
-            if runtime.barred or kind != "edgetpu":  # whose reason is in the log already
+            if runtime.barred or kind != "edgetpu":  # its reason is already logged
                 passed_over.append(f"{kind}: {runtime.reason}")
             else:
                 away = chosen
@@ -136,13 +136,13 @@ class Chain(Generic[M]):
         except EdgeError as error:
             if kind != "cpu":
                 raise EdgeError(f"cannot be proven: {error}") from error
-            # Whoever made it measured it on a CPU; other people's detectors come without.
+            # Third-party detectors were measured on a CPU and have no golden vectors.
             log.log(logging.WARNING if isinstance(model, Model) else logging.INFO, "%s", error)
             return None
         return golden
 
     def _twin(self, kind: str, model: M) -> Runtime:
-        """What the CPU runs while the chip is away: takes and gives the same tensors."""
+        """What the CPU runs while the chip is away, with the same tensors."""
         if kind in ACCELERATED:
             return open_runtime("onnx", model.content, threads=self.threads)
         path = _listed(model, ".tflite")
@@ -164,7 +164,7 @@ def links(
     plain = _listed(model, ".tflite") if "edgetpu" in (made_for, runtime) else model.path
     if runtime == "edgetpu" and compiled is None:
         raise ConfigError(
-            f"{model.path}: no {COMPILED} file of its card beside it; `quantize --target coral` makes one, "
+            f"{model.path}: no {COMPILED} file in its card; `quantize --target coral` makes one, "
             f'or set {table}.runtime = "auto"'
         )
     if runtime == "onnx":

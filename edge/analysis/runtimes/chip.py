@@ -218,7 +218,7 @@ class Chip:
             return False
         except Exception as error:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            if model.reason != reason:  # nobody foresaw it: where it happened is worth more than what it says
+            if model.reason != reason:  # unexpected: log where it happened
                 log.error("%s: a model cannot be proven", self.name, exc_info=error)
             self._note([model], reason)
             return False
@@ -306,9 +306,9 @@ class _Server:
         """The name of what runs it, and the specs of its input and outputs."""
         asked = {"do": "load", "model": model.number, "kind": kind, "state": str(state_directory())}
         with self._turn:
-            told, _ = self.worker.ask(asked, model.content, timeout_s=load_s)
+            reply, _ = self.worker.ask(asked, model.content, timeout_s=load_s)
             self.loaded.add(model.number)
-        return told["name"], [spec_from_json(one) for one in told["specs"]]
+        return reply["name"], [spec_from_json(one) for one in reply["specs"]]
 
     def run(self, model: OnChip, tensor: Tensor, *, turn_s: float, run_s: float) -> tuple[Tensor, ...]:
         """One inference within *run_s*; _BusyError where another model's takes longer than *turn_s*."""

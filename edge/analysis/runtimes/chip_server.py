@@ -67,8 +67,8 @@ def spec_to_json(spec: TensorSpec) -> list[Any]:
     return [list(spec.shape), spec.dtype.str, *spec[2:]]
 
 
-def spec_from_json(told: list[Any]) -> TensorSpec:
-    shape, dtype, *rest = told
+def spec_from_json(parts: list[Any]) -> TensorSpec:
+    shape, dtype, *rest = parts
     return TensorSpec(tuple(shape), np.dtype(dtype), *rest)
 
 

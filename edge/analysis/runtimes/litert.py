@@ -29,7 +29,7 @@ class LiteRT:
                     experimental_delegates=[delegate] if delegate is not None else None,
                 )
                 self._interpreter.allocate_tensors()
-        # tflite-runtime 2.14 beside numpy 2 installs, imports and dies here with SystemError.
+        # tflite-runtime 2.14 with numpy 2 installs, imports and dies here with SystemError.
         except (ValueError, RuntimeError, SystemError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise EdgeError(f"{package}: cannot run this model: {reason}") from error

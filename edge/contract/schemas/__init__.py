@@ -1,7 +1,7 @@
 """What each payload looks like: JSON Schemas (2020-12), strict, one file each, none needs another.
 
-docs/mqtt.md describes the same in words. Nothing at run time depends on them: they are for whoever reads or
-writes these topics, and the tests hold every message of the daemon to them.
+docs/mqtt.md describes the same in words. Nothing at run time depends on them: they are for users of
+these topics, and the tests check every message of the daemon with them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ TOPICS: Mapping[str, str] = {
     "+/response/restart_camera": "response-restart_camera",
 }
 
-_NODE_LEVELS = {pattern.split("/")[1] for pattern in TOPICS} - {"+"}  # where no camera's name may stand
+_NODE_LEVELS = {pattern.split("/")[1] for pattern in TOPICS} - {"+"}  # no camera may have these names
 
 
 def name_for(topic: str, prefix: str) -> str | None:
