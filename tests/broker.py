@@ -27,7 +27,7 @@ _PORTS = iter(random.sample(range(20000, 32768), k=12768))
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on, nobody else is told, and no connection takes meanwhile."""
+    """A loopback port that nobody listens on, given to nobody else, and free of connections."""
     for port in _PORTS:
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
@@ -125,7 +125,7 @@ class Subscriber:
         return (self.payloads(topic) or [None])[-1]
 
     def retained(self) -> set[str]:
-        """The topics that a broker told this newcomer of everything: they come before what is sent now."""
+        """The retained topics that a broker sends a new subscriber, before anything published now."""
         self.publish("all/retained/came", b"")
         assert eventually(lambda: self.last("all/retained/came") is not None)
         return {topic for topic, _, retained in list(self.messages) if retained}

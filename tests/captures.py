@@ -91,16 +91,16 @@ class Story:
 
     def __init__(self) -> None:
         self.began = time.monotonic()
-        self.told: list[tuple[str, str]] = []
+        self.reported: list[tuple[str, str]] = []
         self.at: list[float] = []
 
     def __call__(self, status: str, reason: str) -> None:
-        self.told.append((status, reason))
+        self.reported.append((status, reason))
         self.at.append(time.monotonic() - self.began)
 
     @property
     def statuses(self) -> list[str]:
-        return [status for status, _ in self.told]
+        return [status for status, _ in self.reported]
 
 
 def moving(n: int) -> Image:

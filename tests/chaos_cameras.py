@@ -131,7 +131,7 @@ def rtsp_frozen(folder: Path) -> list[Figure]:
     camera = FreezingRtspCamera()
     with camera, served(folder, camera.address) as listening:
         until(listening, "online")
-        time.sleep(2)  # it flows; there is no face in its picture that would be told of
+        time.sleep(2)  # it flows; there is no face in its picture to report
         camera.freeze()
         gone = until(listening, "offline")
         camera.thaw()
@@ -209,7 +209,7 @@ def lying(folder: Path) -> list[Figure]:
         stale = until(listening, "stale")
         events = len(listening.payloads(f"{HALL}/event"))
         assert eventually(lambda: shows(listening) == "frozen", 60)
-        told = [json.loads(event)["event_type"] for event in listening.payloads(f"{HALL}/event")[events:]]
+        reported = [json.loads(event)["event_type"] for event in listening.payloads(f"{HALL}/event")[events:]]
         camera.shown = lambda: black
         light = until(listening, "online")
         assert eventually(lambda: shows(listening) == "dark", 60)
@@ -220,7 +220,7 @@ def lying(folder: Path) -> list[Figure]:
     return [
         Figure("13", "s until a frozen picture is stale", stale, 30),
         Figure("13", "events from stale frames, besides that who was there left",
-               len(told) - told.count("face_left"), 0),
+               len(reported) - reported.count("face_left"), 0),
         Figure("13", "s until a black one is online", light, 5),
         Figure("13", "a dark one that stands still is not online", not dark, 0),
     ]  # fmt: skip

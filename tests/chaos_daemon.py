@@ -48,8 +48,8 @@ def daemon(folder: Path, text: str) -> Iterator[Process]:
 
 
 def health(listening: Subscriber) -> dict[str, Any]:
-    told = listening.last(f"{NODE}/health")
-    return dict(json.loads(told)) if told else {}
+    reported = listening.last(f"{NODE}/health")
+    return dict(json.loads(reported)) if reported else {}
 
 
 def outbox_health(listening: Subscriber) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def silent_broker(seconds: float, limit: float = 5.0) -> list[Figure]:
 
 
 def analysed(sink: MqttSink, seconds: float) -> tuple[int, float]:
-    """(frames analysed and told of, slowest publish() in s) within *seconds*."""
+    """(frames analysed and reported, slowest publish() in s) within *seconds*."""
     settings = Settings.model_validate({"detector": {"kind": "haar"}})
     engine = open_engine(settings)
     pipeline = build_pipeline("hall", settings, open_configured_detector(settings), engine.classifier)
@@ -127,7 +127,7 @@ def disk_full(folder: Path) -> list[Figure]:
         before = faces_a_second(listening, 2)
         foreign, began = fill(disk), time.monotonic()
         assert eventually(lambda: outbox_health(listening)["storage"] != "ok")
-        told = time.monotonic() - began
+        reported = time.monotonic() - began
         print(f"health says: {outbox_health(listening)['storage']}")
         missing = 100 * (1 - faces_a_second(listening, 2) / before)
         foreign.unlink()
@@ -136,7 +136,7 @@ def disk_full(folder: Path) -> list[Figure]:
         assert eventually(lambda: listening.last(f"{NODE}/status") == "offline")
         events, log = ids(listening, f"{NODE}/hall/event"), ids(listening, f"{NODE}/hall/log")
     return [
-        Figure("8", "s until health tells of it", told, 10),
+        Figure("8", "s until health tells of it", reported, 10),
         Figure("8", "% fewer messages with faces", missing, 50),
         Figure("8", f"of {len(events)} events not in the log", len(set(events) - set(log)), 0),
     ]
@@ -158,7 +158,7 @@ def disk_silent(folder: Path) -> list[Figure]:
             listening.publish(f"{NODE}/hall/hold/set", b"0.5")
             began = time.monotonic()
             assert eventually(lambda: health(listening).get("storage", "ok") != "ok")
-            told = time.monotonic() - began
+            reported = time.monotonic() - began
             assert eventually(lambda: listening.last(f"{NODE}/hall/hold/state") == "0.5")
             missing = 100 * (1 - faces_a_second(listening, 2) / before)
             # What is acknowledged at once the outbox never writes: tests/test_store.py makes it hang.
@@ -171,7 +171,7 @@ def disk_silent(folder: Path) -> list[Figure]:
         assert eventually(lambda: listening.last(f"{NODE}/status") == "offline")
         events, log = ids(listening, f"{NODE}/hall/event"), ids(listening, f"{NODE}/hall/log")
     return [
-        Figure("8", "s until health reports a disk that hangs", told, 10),
+        Figure("8", "s until health reports a disk that hangs", reported, 10),
         Figure("8", "% fewer messages with faces over it", missing, 50),
         Figure("8", f"of {len(events)} events not in the log", len(set(events) - set(log)), 0),
     ]
@@ -194,13 +194,13 @@ def corrupt_file(folder: Path) -> list[Figure]:
             started = time.monotonic() - began
             assert eventually(lambda: listening.payloads(f"{NODE}/hall/log"))
             process.stop()
-        told = outbox_health(listening)
+        reported = outbox_health(listening)
     aside = list((folder / "state").glob("*.corrupt"))
     return [
         Figure("9", "s from the start to online", started, 60),  # .4 alone; the machine may be busy
         Figure("9", "files set aside, beside the one", abs(len(aside) - 1), 0),
-        Figure("9", "counted, beside the one", abs(told["corrupt"] - 1), 0),
-        Figure("9", "storage is not ok", told["storage"] != "ok", 0),
+        Figure("9", "counted, beside the one", abs(reported["corrupt"] - 1), 0),
+        Figure("9", "storage is not ok", reported["storage"] != "ok", 0),
     ]
 
 
@@ -218,7 +218,7 @@ def soak(folder: Path, frames: int, broker_cycles: int, camera_cycles: int) -> l
     mosquitto.start()
     samples: list[Sample] = []
     done = seen = brokers = cameras = 0
-    began = told = time.monotonic()
+    began = reported = time.monotonic()
     text = configuration(mosquitto.port, camera, "long_side = 160\nmin_face = 0.15\n")
     with daemon(folder, text) as running_daemon:
         process = psutil.Process(running_daemon.process.pid)
@@ -239,8 +239,8 @@ def soak(folder: Path, frames: int, broker_cycles: int, camera_cycles: int) -> l
             if brokers < broker_cycles:
                 mosquitto.restart()
                 brokers += 1
-            if time.monotonic() - told > 60:
-                told = time.monotonic()
+            if time.monotonic() - reported > 60:
+                reported = time.monotonic()
                 print(f"{done} frames, {brokers} brokers, {cameras} cameras, {samples[-1]}", flush=True)
         code, _ = running_daemon.stop()
     mosquitto.kill()
@@ -270,7 +270,7 @@ class Sample(NamedTuple):
 
 
 def next_picture(listening: Subscriber) -> int:
-    """The number of the newest picture told of, once there is a new one."""
+    """The number of the newest picture reported, once there is a new one."""
     faces, count = f"{NODE}/hall/faces", len(listening.payloads(f"{NODE}/hall/faces"))
     assert eventually(lambda: len(listening.payloads(faces)) > count)
     return int(json.loads(listening.last(faces) or "")["seq"])
@@ -278,9 +278,9 @@ def next_picture(listening: Subscriber) -> int:
 
 def restart_camera(listening: Subscriber) -> None:
     """Have the camera closed and opened again; returns once it gives pictures."""
-    told = len(listening.payloads(f"{NODE}/hall/status"))
+    reported = len(listening.payloads(f"{NODE}/hall/status"))
     listening.publish(f"{NODE}/request/restart_camera", b'{"camera": "hall"}')
-    assert eventually(lambda: "online" in listening.payloads(f"{NODE}/hall/status")[told:])
+    assert eventually(lambda: "online" in listening.payloads(f"{NODE}/hall/status")[reported:])
 
 
 def slope(points: Sequence[tuple[float, float]]) -> float:

@@ -79,9 +79,9 @@ def killed(folder: Path, kills: int, seed: int = 1) -> list[Figure]:
         heard = ids(listening)
         most_again = max(most_again, sum(it in heard_before for it in heard[mark:]))
         for boot, last in boots.items():
-            told = {number for it, number in heard if it == boot}
-            last = max(last, *told, 0)
-            missing += last - len(told)
+            reported = {number for it, number in heard if it == boot}
+            last = max(last, *reported, 0)
+            missing += last - len(reported)
             total += last
     print(f"{kills} kills, {total} events, up to {committed} of them waiting, {duplicates(heard)} sent twice")
     return [
@@ -115,7 +115,7 @@ def backlog(folder: Path, rows: int, extra: int = 500) -> list[Figure]:
     outbox = Outbox(folder / FILE, max_rows=rows)
     with publishing(port, folder, 0, outbox=outbox, retry_s=(0.2, 0.5)) as (_, earlier):
         for _ in range(rows + extra):
-            earlier.tell()
+            earlier.publish_one()
     after_restart = Outbox(folder / FILE, max_rows=rows + 1000)  # so that no live event costs another one
     dropped = after_restart.health().dropped
     with (
@@ -129,16 +129,16 @@ def backlog(folder: Path, rows: int, extra: int = 500) -> list[Figure]:
         drained(sink, 30)
         assert eventually(lambda: lost(ids(listening), live.boot, live.count) == 0)
         heard, events = ids(listening), ids(listening, EVENT)
-        told = list(zip(listening.messages, listening.times, strict=False))
+        reported = list(zip(listening.messages, listening.times, strict=False))
         counted = sink.health().outbox.dropped
     oldest = [number for boot, number in heard if boot == earlier.boot]
-    log_times = [when for (topic, _, _), when in told if topic == LOG]
+    log_times = [when for (topic, _, _), when in reported if topic == LOG]
     ages = sorted(
         when - datetime.fromisoformat(json.loads(payload)["ts"]).timestamp()
-        for (topic, payload, _), when in told
+        for (topic, payload, _), when in reported
         if topic == EVENT
     )
-    replayed = [json.loads(payload)["replayed"] for (topic, payload, _), _ in told if topic == LOG][:rows]
+    replayed = [json.loads(payload)["replayed"] for (topic, payload, _), _ in reported if topic == LOG][:rows]
     return [
         Figure("6", f"messages dropped beside the {extra} oldest", abs(dropped - extra), 0),
         Figure("6", "of the count, lost by a restart", abs(counted - extra), 0),

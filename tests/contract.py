@@ -48,10 +48,10 @@ def breach(name: str, payload: str) -> str | None:
     return error and f"{name}: {error.json_path}: {error.message}"
 
 
-def breaches(told: Iterable[tuple[str, str]], prefix: str = "emotion-edge") -> list[str]:
-    """What in *told*, (topic, payload) each, the contract does not know; empty payloads take back."""
+def breaches(reported: Iterable[tuple[str, str]], prefix: str = "emotion-edge") -> list[str]:
+    """What in *reported*, (topic, payload) each, the contract does not know; empty payloads take back."""
     found = []
-    for topic, payload in told:
+    for topic, payload in reported:
         if topic.startswith("homeassistant/") and topic.endswith("/config"):
             if payload:
                 entities(topic, payload.encode())  # its own rules

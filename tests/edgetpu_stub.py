@@ -31,9 +31,9 @@ class Stub:
 
     def set(self, mode: str) -> None:
         """ "load", "fail", "hang" or "abort"; whole at any moment."""
-        beside = self._mode.with_name("mode.new")
-        beside.write_text(mode)
-        beside.replace(self._mode)
+        new_path = self._mode.with_name("mode.new")
+        new_path.write_text(mode)
+        new_path.replace(self._mode)
 
 
 @pytest.fixture

@@ -140,7 +140,7 @@ def entities(topic: str, payload: bytes) -> dict[str, Config]:
     for name, component in root["components"].items():
         assert re.fullmatch(r"[a-zA-Z0-9_-]+", name), name
         if component.keys() == {"platform"}:
-            continue  # told to go
+            continue  # removed
         config = {"device": root["device"], "origin": root["origin"], **shared, **component}
         platform = config.pop("platform")
         _check(config, platform)

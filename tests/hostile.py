@@ -121,9 +121,9 @@ def _calm(heard: Subscriber, name: str) -> Any:
     assert any(answered(f"{name} {number}") for number in range(30))
     heard.publish(f"{HALL}/enabled/set", b"ON")
     assert eventually(lambda: heard.last(f"{HALL}/status") == "online")
-    told = len(heard.payloads(f"{NODE}/health"))
+    reported = len(heard.payloads(f"{NODE}/health"))
     assert any(answered(f"{name} end {number}") for number in range(30))
-    assert eventually(lambda: len(heard.payloads(f"{NODE}/health")) > told)
+    assert eventually(lambda: len(heard.payloads(f"{NODE}/health")) > reported)
     return json.loads(heard.last(f"{NODE}/health") or "")["commands"]
 
 

@@ -35,7 +35,7 @@ PICTURE = np.zeros((480, 640), np.uint8)
 
 
 class Camera:
-    """Faces that change their emotion now and then, and what is told of them."""
+    """Faces that change their emotion now and then, and what is published of them."""
 
     def __init__(self, name: str, topics: Topics, ids: EventIds, chance: random.Random) -> None:
         now = time.monotonic()
@@ -66,13 +66,13 @@ class Camera:
 
 
 class Node:
-    """CAMERAS cameras and a sink; told counts the events."""
+    """CAMERAS cameras and a sink; reported counts the events."""
 
     def __init__(self, number: int, port: int, folder: Path) -> None:
         topics = Topics(PREFIX, f"node-{number}")
         self._chance = random.Random(number)
         self._ids = EventIds()
-        self.boot, self.told = self._ids.boot, 0
+        self.boot, self.reported = self._ids.boot, 0
         self.sink = MqttSink(
             Broker("127.0.0.1", port=port, client_id=topics.node),
             status_topic=topics.of("status"),
@@ -89,7 +89,7 @@ class Node:
         due = time.monotonic() + self._chance.uniform(0, 1 / FPS)
         while due < until:
             time.sleep(max(0.0, due - time.monotonic()))
-            self.told += sum(camera.look(self.sink) for camera in self._cameras)
+            self.reported += sum(camera.look(self.sink) for camera in self._cameras)
             due += 1 / FPS
 
 
@@ -111,9 +111,9 @@ def crowd(folder: Path, nodes: int, seconds: float, limit_ms: float = 200) -> li
             thread.join()
         assert eventually(lambda: all(node.sink.idle and node.sink.health().outbox.depth == 0
                                       for node in served), 60)  # fmt: skip
-        told = sum(node.told for node in served)
-        wanted = {f"{node.boot}:{number}" for node in served for number in range(1, node.told + 1)}
-        eventually(lambda: len(_ids(recorder, "log")) >= told, 10)
+        reported = sum(node.reported for node in served)
+        wanted = {f"{node.boot}:{number}" for node in served for number in range(1, node.reported + 1)}
+        eventually(lambda: len(_ids(recorder, "log")) >= reported, 10)
         logged = _ids(recorder, "log")
         heard = list(zip(list(recorder.messages), recorder.times, strict=False))
     latencies = sorted(
@@ -126,13 +126,13 @@ def crowd(folder: Path, nodes: int, seconds: float, limit_ms: float = 200) -> li
     print(f"{what}: {len(heard)} messages, {rate:.0f}/s; event in ms: "
           f"p50 {latencies[len(latencies) // 2]:.1f}, most {latencies[-1]:.1f}")  # fmt: skip
     return [
-        Figure("fleet", f"{what}: lost of {told} on log", len(wanted - set(logged)), 0),
-        Figure("fleet", f"{what}: lost of {told} on event", told - len(latencies), 0),
+        Figure("fleet", f"{what}: lost of {reported} on log", len(wanted - set(logged)), 0),
+        Figure("fleet", f"{what}: lost of {reported} on event", reported - len(latencies), 0),
         Figure("fleet", f"{what}: p95 in ms from face to subscriber",
                latencies[int(0.95 * len(latencies))], limit_ms),
     ]  # fmt: skip
 
 
 def _ids(heard: Subscriber, topic: str) -> list[str]:
-    told = list(heard.messages)
-    return [json.loads(payload)["id"] for name, payload, _ in told if name.endswith(f"/{topic}")]
+    reported = list(heard.messages)
+    return [json.loads(payload)["id"] for name, payload, _ in reported if name.endswith(f"/{topic}")]

@@ -48,17 +48,17 @@ def append(keeping: Outbox, *numbers: int) -> None:
 
 def send(keeping: Outbox, limit: int = 100_000) -> list[tuple[int, bool]]:
     """Take everything, acknowledging at once: (number, replayed) in the order of sending."""
-    told: list[tuple[int, bool]] = []
-    while len(told) < limit and (keeping.health().depth or keeping.in_flight):
+    reported: list[tuple[int, bool]] = []
+    while len(reported) < limit and (keeping.health().depth or keeping.in_flight):
         if (found := keeping.next(10)) is None:
             time.sleep(0.002)
             continue
         entry, sending = found
         body = json.loads(sending.payload)
-        told.append((int(body["id"]), body["replayed"]))
-        keeping.sent(len(told), entry)
-        keeping.acknowledged(len(told))
-    return told
+        reported.append((int(body["id"]), body["replayed"]))
+        keeping.sent(len(reported), entry)
+        keeping.acknowledged(len(reported))
+    return reported
 
 
 def stored(folder: Path) -> list[int]:

@@ -51,7 +51,7 @@ class Feeder:
         if self._thread.ident is not None:
             self._thread.join()
 
-    def tell(self) -> None:
+    def publish_one(self) -> None:
         """One event now."""
         self.count += 1
         change = Event("emotion_changed", "hall", 1, "neutral", "happy", 0.81, time.time())
@@ -63,7 +63,7 @@ class Feeder:
     def _run(self) -> None:
         due = time.monotonic()
         while not self._stopping.wait(max(0.0, due - time.monotonic())):
-            self.tell()
+            self.publish_one()
             due += self._interval or 0.0
 
 

@@ -102,14 +102,14 @@ def little_processor(folder: Path, seconds: float, share: float = 0.25) -> list[
             measured = psutil.Process(process.process.pid)
             began, took, before = time.time(), sum(measured.cpu_times()[:2]), throttled(group)
             time.sleep(seconds)
-            told = ages(listening, began)
+            reported = ages(listening, began)
             took = sum(measured.cpu_times()[:2]) - took
             short, periods = (late - early for late, early in zip(throttled(group), before, strict=True))
-    print(f"{len(told) / seconds / len(CAMERAS):.1f} messages with faces a second and camera, of 10 wanted; "
+    print(f"{len(reported) / seconds / len(CAMERAS):.1f} messages with faces a second and camera, of 10; "
           f"{took / seconds:.3f} of a processor, throttled in {short} of {periods} periods")  # fmt: skip
     return [
         Figure("23", "frame age p95 in s, from its reading to the subscriber",
-               told[round(0.95 * len(told)) - 1], 1.0),
+               reported[round(0.95 * len(reported)) - 1], 1.0),
         Figure("23", "cameras without a message meanwhile", len(CAMERAS) - heard_of(listening, began), 0),
         Figure("23", "the quota was never reached", not short, 0),
         Figure("23", "share of a processor that it took", took / seconds, 1.2 * share),

@@ -80,13 +80,13 @@ def test_each_face_of_each_picture_is_a_row_and_each_transition_another(clip: Pa
         assert any(abs(x + width / 2 - box.x - box.width / 2) < box.width / 4 for box in truth)
         assert abs(y + height / 2 - truth[0].y - truth[0].height / 2) < truth[0].height
         assert sum(float(row[label]) for label in LABELS) == pytest.approx(1, abs=0.01)
-    told = [(row["event"], row["track"], row["from"], row["emotion"]) for row in events]
-    assert told == [
+    reported = [(row["event"], row["track"], row["from"], row["emotion"]) for row in events]
+    assert reported == [
         (one["event_type"], str(one["track"]), one["from"], one["to"]) for one in found["transitions"]
     ]
-    assert [kind for kind, *_ in told].count("face_appeared") == 2
-    assert [kind for kind, *_ in told].count("face_left") == 2
-    assert len(told) > 4  # the portraits change their expressions
+    assert [kind for kind, *_ in reported].count("face_appeared") == 2
+    assert [kind for kind, *_ in reported].count("face_left") == 2
+    assert len(reported) > 4  # the portraits change their expressions
     for track in found["tracks"]:
         assert sum(track["seconds"].values()) == pytest.approx(track["to"] - track["from"], abs=0.01)
 
@@ -103,8 +103,8 @@ def test_its_transitions_are_the_daemons(clip: Path, broker: Mosquitto, start: S
         assert eventually(lambda: len(heard.payloads(topic)) >= wanted, timeout_s=40)
         assert daemon.stop()[0] == 0
         events = [json.loads(payload) for payload in heard.payloads(topic)][:wanted]
-    told = [(one["event_type"], one["track"], one["from"], one["to"]) for one in found["transitions"]]
-    assert told == [(one["event_type"], one["track"], one["from"], one["to"]) for one in events]
+    reported = [(one["event_type"], one["track"], one["from"], one["to"]) for one in found["transitions"]]
+    assert reported == [(one["event_type"], one["track"], one["from"], one["to"]) for one in events]
     ours = np.array([one["time"] for one in found["transitions"]])
     theirs = np.array([datetime.fromisoformat(one["ts"]).timestamp() for one in events])
     # The median: a loaded machine may skip a picture now and then.

@@ -1,4 +1,4 @@
-"""When what is told: rates, changes, and nothing where nothing changed."""
+"""When what is reported: rates, changes, and nothing where nothing changed."""
 
 import json
 from dataclasses import replace
@@ -24,21 +24,21 @@ def track(number: int = 1, emotion: str = "happy", confidence: float = 0.9) -> T
     return Track(number, face(), 0.0, 0.0, 5, announced=True, scores=scores, emotion=emotion)
 
 
-def told(messages: list[Message]) -> list[tuple[str, Any]]:
+def reported(messages: list[Message]) -> list[tuple[str, Any]]:
     return [(message.topic.rpartition("/")[2], json.loads(message.payload)) for message in messages]
 
 
 def states(messages: list[Message]) -> list[tuple[str, str]]:
-    return [(body["present"], body["emotion"]) for topic, body in told(messages) if topic == "state"]
+    return [(body["present"], body["emotion"]) for topic, body in reported(messages) if topic == "state"]
 
 
-def test_an_empty_camera_is_told_once() -> None:
+def test_an_empty_camera_is_reported_once() -> None:
     teller = announcer()
     assert states(teller.frame(frame(0.0), [], [])) == [("OFF", "none")]
     assert [teller.frame(frame(n / 10), [], []) for n in range(1, 50)] == [[]] * 49
 
 
-def test_the_state_is_told_on_change_and_at_most_once_a_second() -> None:
+def test_the_state_is_reported_on_change_and_at_most_once_a_second() -> None:
     teller = announcer(faces_hz=0)
     story = []
     for n in range(40):
@@ -49,7 +49,7 @@ def test_the_state_is_told_on_change_and_at_most_once_a_second() -> None:
     assert story == [(0.0, ("ON", "happy")), (1.5, ("ON", "sad")), (2.5, ("ON", "happy"))]
 
 
-def test_a_change_held_back_is_told_though_no_frame_follows() -> None:
+def test_a_change_held_back_is_reported_though_no_frame_follows() -> None:
     teller = announcer(faces_hz=0)
     teller.frame(frame(0.0), [track()], [])
     assert teller.frame(frame(0.5), [], []) == []
@@ -57,7 +57,7 @@ def test_a_change_held_back_is_told_though_no_frame_follows() -> None:
     assert states(teller.state([], [], 1.0, 0.0)) == [("OFF", "none")]
 
 
-def test_a_change_of_confidence_alone_is_told_from_a_tenth_on() -> None:
+def test_a_change_of_confidence_alone_is_reported_from_a_tenth_on() -> None:
     teller = announcer(faces_hz=0)
     teller.frame(frame(0.0), [track(confidence=0.9)], [])
     assert teller.frame(frame(2.0), [track(confidence=0.81)], []) == []
@@ -70,7 +70,7 @@ def test_since_is_when_the_last_face_left() -> None:
     teller.frame(frame(5.0), [], [])
     teller.frame(frame(9.0), [track()], [])
     assert teller.frame(frame(9.5), [], []) == []  # within a second of the last
-    ((_, body),) = told(teller.state([], [], 10.5, 1_700_000_010.5))
+    ((_, body),) = reported(teller.state([], [], 10.5, 1_700_000_010.5))
     assert (body["ts"], body["since"]) == ("2023-11-14T22:13:30.500+00:00", "2023-11-14T22:13:29.500+00:00")
 
 
@@ -79,7 +79,7 @@ def test_faces_come_at_their_rate_and_an_empty_list_once_when_the_last_left() ->
     times = []
     for n in range(40):
         shown = [track()] if n < 20 else []
-        for topic, body in told(teller.frame(frame(n / 8, seq=n), shown, [])):
+        for topic, body in reported(teller.frame(frame(n / 8, seq=n), shown, [])):
             if topic == "faces":
                 times.append((n / 8, len(body["faces"])))
     assert times == [(0.0, 1), (0.5, 1), (1.0, 1), (1.5, 1), (2.0, 1), (2.5, 0)]
@@ -92,7 +92,7 @@ def test_after_a_pause_faces_come_no_faster_than_their_rate(hz: float, fps: int,
     teller, times = announcer(faces_hz=hz), []
     for n in range(4 * fps):
         now = n / fps + (pause_s if n >= fps else 0.0)
-        for topic, body in told(teller.frame(frame(now, seq=n), [track()] if n != fps - 1 else [], [])):
+        for topic, body in reported(teller.frame(frame(now, seq=n), [track()] if n != fps - 1 else [], [])):
             if topic == "faces" and body["faces"]:
                 times.append(now)
     gaps = [later - earlier for earlier, later in pairwise(times)]
@@ -104,12 +104,12 @@ def test_after_a_pause_faces_come_no_faster_than_their_rate(hz: float, fps: int,
 @pytest.mark.parametrize(("hz", "fps"), [(2.0, 7), (3.0, 10), (1.5, 25), (10.0, 15), (6.0, 10)])
 def test_frames_that_come_late_do_not_lower_the_rate_of_faces(hz: float, fps: int) -> None:
     teller = announcer(faces_hz=hz)
-    lists = [told(teller.frame(frame(n / fps, seq=n), [track()], [])) for n in range(20 * fps)]
+    lists = [reported(teller.frame(frame(n / fps, seq=n), [track()], [])) for n in range(20 * fps)]
     assert sum(topic == "faces" for messages in lists for topic, _ in messages) >= 0.9 * 20 * hz
 
 
 @pytest.mark.parametrize("floor", [0.5, 0.8])
-def test_a_state_never_tells_an_emotion_below_the_floor(floor: float) -> None:
+def test_a_state_never_shows_an_emotion_below_the_floor(floor: float) -> None:
     """Emotions that give way to one another in all ways, and people who come and go meanwhile."""
     rules, random_ = Rules(min_confidence=floor), Random(7)
     teller, people, goal = announcer(faces_hz=2.0), {}, {}
@@ -128,7 +128,7 @@ def test_a_state_never_tells_an_emotion_below_the_floor(floor: float) -> None:
                 goal[number] = [top if k == label else (1 - top) / 6 for k in range(7)]
             people[number], _ = settle(blend(person, goal[number], 0.1, rules), "hall", now, now, rules)
             shown.append(people[number])
-        for topic, body in told(teller.frame(frame(now, seq=n), shown, [])):
+        for topic, body in reported(teller.frame(frame(now, seq=n), shown, [])):
             bodies = [body] if topic == "state" else body["faces"]
             seen |= {body["emotion"] for body in bodies}
             for body in bodies:
@@ -147,7 +147,7 @@ def test_the_state_keeps_still_while_one_emotion_gives_way_to_another() -> None:
     assert [emotion for _, emotion in story] == ["happy", "happy", "sad"]  # the second one less sure
 
 
-def test_who_comes_while_an_emotion_gives_way_is_told_with_uncertain() -> None:
+def test_who_comes_while_an_emotion_gives_way_is_reported_with_uncertain() -> None:
     teller = announcer(faces_hz=0)
     teller.frame(frame(0.0), [track()], [])
     doubted = replace(track(confidence=0.12), doubted=True)
@@ -155,10 +155,10 @@ def test_who_comes_while_an_emotion_gives_way_is_told_with_uncertain() -> None:
     assert states(teller.frame(frame(1.6), [doubted, track(2)], [])) == [("ON", "uncertain")]
 
 
-def test_events_are_told_at_once_with_ids_that_count_up() -> None:
+def test_events_are_reported_at_once_with_ids_that_count_up() -> None:
     teller = announcer(faces_hz=0)
     happened = Event("emotion_changed", "hall", 1, "happy", "sad", 0.7, 1_700_000_000.0)
-    first = told(teller.frame(frame(0.0), [track()], [happened, replace(happened, after="fear")]))
+    first = reported(teller.frame(frame(0.0), [track()], [happened, replace(happened, after="fear")]))
     (boot, one), (again, two) = (body["id"].split(":") for topic, body in first if topic == "event")
     assert [body["id"] for topic, body in first if topic == "log"] == [f"{boot}:1", f"{boot}:2"]
     assert (boot, one, two) == (again, "1", "2")
@@ -168,15 +168,15 @@ def test_events_are_told_at_once_with_ids_that_count_up() -> None:
 def test_faces_that_leave_while_no_frame_comes_are_wiped_once() -> None:
     teller = announcer()
     teller.frame(frame(0.0, seq=7), [track()], [])
-    (wipe,) = [body for topic, body in told(teller.state([], [], 0.5, 0.0)) if topic == "faces"]
+    (wipe,) = [body for topic, body in reported(teller.state([], [], 0.5, 0.0)) if topic == "faces"]
     assert (wipe["seq"], wipe["size"], wipe["faces"]) == (7, [64, 48], [])
-    assert [topic for topic, _ in told(teller.state([], [], 2.0, 0.0))] == ["state"]
+    assert [topic for topic, _ in reported(teller.state([], [], 2.0, 0.0))] == ["state"]
 
 
 def test_faces_are_wiped_when_their_rate_becomes_0() -> None:
     teller = announcer()
     teller.frame(frame(0.0), [track()], [])
     teller.faces_hz = 0
-    bodies = [body for topic, body in told(teller.frame(frame(0.1), [track()], [])) if topic == "faces"]
+    bodies = [body for topic, body in reported(teller.frame(frame(0.1), [track()], [])) if topic == "faces"]
     assert [body["faces"] for body in bodies] == [[]]
     assert teller.frame(frame(0.2), [track()], []) == []

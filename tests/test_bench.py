@@ -7,7 +7,7 @@ import pytest
 from edge.__main__ import main
 
 
-def test_every_stage_of_every_frame_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_stage_of_every_frame_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "--source", "portraits", "--frames", "30", "--detector", "haar", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["frames"], report["size"], report["detector"]) == (30, [640, 480], "haar")
@@ -25,15 +25,15 @@ def test_every_stage_of_every_frame_is_told(capsys: pytest.CaptureFixture[str]) 
 
 def test_a_person_gets_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "--source", "portraits", "--frames", "3", "--detector", "haar"]) == 0
-    told = capsys.readouterr().out
-    assert "portraits  640x480, 3 frames" in told
-    assert "bare classify" in told
+    reported = capsys.readouterr().out
+    assert "portraits  640x480, 3 frames" in reported
+    assert "bare classify" in reported
 
 
 def test_startup_hears_the_daemons_first_words(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "--startup", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert 0 < told["first_message_s"] <= told["first_state_s"] <= told["first_event_s"]
+    reported = json.loads(capsys.readouterr().out)
+    assert 0 < reported["first_message_s"] <= reported["first_state_s"] <= reported["first_event_s"]
 
 
 def test_a_source_that_is_none_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,7 +21,7 @@ from tests.captures import Story, until
 from tests.fake_drivers import FakeDriver, FakePicamera2
 
 
-def test_a_video_device_that_is_missing_is_told(tmp_path: Path) -> None:
+def test_a_video_device_that_is_missing_is_reported(tmp_path: Path) -> None:
     with pytest.raises(EdgeError, match=r"^/dev/video97: no such device; is the camera plugged in\?$"):
         open_source("/dev/video97")
     path = tmp_path / "video0"
@@ -148,7 +148,7 @@ def test_a_usb_camera_that_is_unplugged_is_offline_and_back_within_ten_seconds_o
     story = Story()
     capture = Capture("hall", lambda: Camera(str(device)), Slots(), story)
     capture.start()
-    until(lambda: story.told)
+    until(lambda: story.reported)
     device.touch()
     until(lambda: capture.status == "online")
     device.unlink()
@@ -159,7 +159,7 @@ def test_a_usb_camera_that_is_unplugged_is_offline_and_back_within_ten_seconds_o
     until(lambda: capture.status == "online")
     assert time.monotonic() - back < 10
     capture.stop()
-    assert story.told == [
+    assert story.reported == [
         ("offline", f"{device}: no such device; is the camera plugged in?"),
         ("online", ""),
         ("offline", f"{device}: no picture came; unplugged?"),

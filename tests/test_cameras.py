@@ -53,7 +53,7 @@ class Lamp:
 
 
 class House:
-    """Cameras with one happy face each, and what was told of them."""
+    """Cameras with one happy face each, and what was published of them."""
 
     def __init__(self) -> None:
         self.open = self.opened = self.read = 0
@@ -124,9 +124,9 @@ def test_a_camera_switched_off_is_closed_and_its_faces_leave(house: House) -> No
     assert json.loads(house.sink.payloads(f"{HALL}/faces")[-1])["faces"] == []
     house.until(f"{HALL}/state", '"emotion":"none"')
 
-    read, told = house.read, len(house.sink.messages)
+    read, reported = house.read, len(house.sink.messages)
     house.look(0.5)
-    assert (house.read, len(house.sink.messages)) == (read, told)  # no picture, no message
+    assert (house.read, len(house.sink.messages)) == (read, reported)  # no picture, no message
 
 
 def test_switched_on_again_it_goes_on(house: House) -> None:
@@ -141,7 +141,7 @@ def test_switched_on_again_it_goes_on(house: House) -> None:
     assert house.sink.payloads(f"{HALL}/enabled/state") == ["OFF", "ON"]
 
 
-def test_every_switch_s_state_is_told_once_and_when_it_is_set(house: House) -> None:
+def test_every_switch_s_state_is_reported_once_and_when_it_is_set(house: House) -> None:
     house.add("hall", Switches(hold=2.0))
     states = {switch: f"{HALL}/{switch}/state" for switch in ("enabled", "min_confidence", "hold")}
     assert {name: house.sink.payloads(topic) for name, topic in states.items()} == {
@@ -172,13 +172,13 @@ def test_the_log_says_where_a_camera_is_not_as_configured(
     house.cameras["hall"].configure(Rules(hold_s=1.0))
     house.cameras["hall"].configure(Rules(hold_s=2.0))
     house.cameras["hall"].configure(Rules(hold_s=2.0))
-    told = ("enabled OFF, hold 2", "enabled OFF, hold 2", "enabled OFF")
+    reported = ("enabled OFF, hold 2", "enabled OFF, hold 2", "enabled OFF")
     assert [text for name, _, text in caplog.record_tuples if name == "edge.node.camera"] == [
-        f"camera hall: {what}, by switches that were set over MQTT" for what in told
+        f"camera hall: {what}, by switches that were set over MQTT" for what in reported
     ]
 
 
-def test_a_restarted_camera_is_opened_anew_and_keeps_its_faces(house: House) -> None:
+def test_a_restarted_camera_is_opened_again_and_keeps_its_faces(house: House) -> None:
     house.add("hall", Switches())
     house.until(f"{HALL}/state", '"present":"ON"')
     house.cameras["hall"].restart()
@@ -222,8 +222,8 @@ def test_a_removed_camera_leaves_nothing_behind(house: House) -> None:
     assert house.open == 1
     assert house.events()[-1] == "face_left"
     assert house.sink.forgotten == retained_topics(house.topics, "hall")
-    told = [message.topic for message in house.sink.messages if message.retain]
-    retained = {topic for topic in told if topic.startswith(HALL)}
+    reported = [message.topic for message in house.sink.messages if message.retain]
+    retained = {topic for topic in reported if topic.startswith(HALL)}
     assert retained == set(house.sink.forgotten)
     assert list(house.cameras) == ["porch"]
     house.look(0.3)

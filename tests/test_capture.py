@@ -18,7 +18,7 @@ from tests.fakes import frame
 __all__ = ["no_reader_outlives_its_test"]  # a fixture
 
 
-def test_a_slot_keeps_the_newest_picture_and_tells_what_it_displaced() -> None:
+def test_a_slot_keeps_the_newest_picture_and_says_what_it_displaced() -> None:
     slots = Slots()
     assert not slots.put(frame(1.0, seq=1))
     assert slots.put(frame(2.0, seq=2))
@@ -75,7 +75,7 @@ def test_frames_carry_name_number_and_the_time_they_were_read() -> None:
     assert began < taken[0].taken < taken[1].taken < time.monotonic()
     assert taken[0].wall == pytest.approx(time.time(), abs=5)
     assert int(taken[2].image[0, 0]) == taken[2].seq
-    assert story.told == [("online", "")]
+    assert story.reported == [("online", "")]
 
 
 def test_a_slow_analysis_gets_the_newest_and_the_rest_is_counted() -> None:
@@ -90,7 +90,7 @@ def test_a_slow_analysis_gets_the_newest_and_the_rest_is_counted() -> None:
     assert capture.dropped == capture.frames - 1
 
 
-def test_a_camera_that_is_missing_is_told_once_and_tried_until_it_is_there(
+def test_a_camera_that_is_missing_is_reported_once_and_tried_until_it_is_there(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "edge.sources.capture")
@@ -106,7 +106,7 @@ def test_a_camera_that_is_missing_is_told_once_and_tried_until_it_is_there(
     capture.start()
     until(lambda: capture.status == "online")
     capture.stop()
-    assert story.told == [("offline", "/dev/video0: no such device"), ("online", "")]
+    assert story.reported == [("offline", "/dev/video0: no such device"), ("online", "")]
     assert [record.message for record in caplog.records] == [
         "camera hall: offline: /dev/video0: no such device",
         "camera hall: online 64x48",
@@ -142,9 +142,9 @@ def test_a_fault_in_a_driver_is_healed_like_any_other_and_its_traceback_logged_o
     story = Story()
     capture = Capture("hall", lambda: Script(odd_buffer), Slots(), story, retry_s=(0.01, 0.02))
     capture.start()
-    until(lambda: len(story.told) >= 7)
+    until(lambda: len(story.reported) >= 7)
     capture.stop()
-    assert story.told[:3] == [("online", ""), ("offline", "ValueError: odd buffer"), ("online", "")]
+    assert story.reported[:3] == [("online", ""), ("offline", "ValueError: odd buffer"), ("online", "")]
     (record,) = [record for record in caplog.records if record.exc_info]
     assert record.levelname == "ERROR"
     assert "in odd_buffer" in caplog.text
@@ -154,13 +154,13 @@ def test_a_fault_in_a_driver_is_healed_like_any_other_and_its_traceback_logged_o
 def test_a_reader_that_dies_of_our_own_error_is_replaced() -> None:
     raised = []
 
-    def tell(status: str, reason: str) -> None:
+    def on_status(status: str, reason: str) -> None:
         if len(raised) < 2:
             raised.append(status)
             raise RuntimeError("a mistake in the callback")
 
     slots = Slots()
-    capture = Capture("hall", lambda: Script(moving), slots, tell, stall_s=0.2, retry_s=(0.01, 0.02))
+    capture = Capture("hall", lambda: Script(moving), slots, on_status, stall_s=0.2, retry_s=(0.01, 0.02))
     capture.start()
     until(lambda: len(raised) == 2)
     slots.take(0)
@@ -187,7 +187,7 @@ def test_a_file_that_ends_is_offline_and_not_opened_again() -> None:
     capture.start()
     until(lambda: capture.ended)
     until(lambda: threading.active_count() == threads)
-    assert story.told == [("online", ""), ("offline", "ended")]
+    assert story.reported == [("online", ""), ("offline", "ended")]
     assert capture.frames == 3
     assert next(opened) == 1
     capture.stop()

@@ -42,10 +42,10 @@ def test_a_read_that_hangs_is_stale_then_given_up_for_a_new_one() -> None:
     slots, story = Slots(), Story()
     capture = Capture("hall", open_next, slots, story, stall_s=0.5, give_up_s=3.0)
     capture.start()
-    until(lambda: len(story.told) == 4)
+    until(lambda: len(story.reported) == 4)
     capture.stop()
     assert story.statuses == ["online", "stale", "offline", "online"]
-    assert story.told[1][1].startswith("no picture for ")
+    assert story.reported[1][1].startswith("no picture for ")
     assert 0.5 <= story.at[1] - story.at[0] < 3.0
     assert sources[0].interrupted.is_set()
     assert not sources[0].closed.is_set()  # its reader has it still
@@ -54,7 +54,7 @@ def test_a_read_that_hangs_is_stale_then_given_up_for_a_new_one() -> None:
     assert sources[0].closed_by == "capture hall"
 
 
-def test_a_driver_that_hangs_in_close_is_offline_with_the_cause_and_the_camera_is_opened_anew() -> None:
+def test_a_driver_that_hangs_in_close_is_offline_with_the_cause_and_the_camera_is_opened_again() -> None:
     sources: list[Script] = []
 
     def open_next() -> Script:
@@ -64,9 +64,9 @@ def test_a_driver_that_hangs_in_close_is_offline_with_the_cause_and_the_camera_i
     story = Story()
     capture = Capture("hall", open_next, Slots(), story, stall_s=0.2, give_up_s=0.5)
     capture.start()
-    until(lambda: len(story.told) == 3)
+    until(lambda: len(story.reported) == 3)
     capture.stop()
-    assert story.told == [("online", ""), ("offline", "no picture came; unplugged?"), ("online", "")]
+    assert story.reported == [("online", ""), ("offline", "no picture came; unplugged?"), ("online", "")]
     assert len(sources) == 2
     assert not sources[0].closed.is_set()
 
@@ -93,12 +93,12 @@ def test_a_driver_that_raises_in_close_is_reported_once_and_the_camera_goes_on(
     retry_s = 0.01, 0.02
     capture = Capture("hall", lambda: RaisingInClose(moving), Slots(), story, retry_s=retry_s)
     capture.start()
-    until(lambda: len(story.told) >= 6)
+    until(lambda: len(story.reported) >= 6)
     capture.stop()
     assert story.statuses[:6] == ["online", "offline"] * 3
-    told = [record for record in caplog.records if "failed to close" in record.message]
-    assert [record.message for record in told] == ["camera hall: the driver failed to close it"]
-    assert told[0].exc_info is not None
+    reported = [record for record in caplog.records if "failed to close" in record.message]
+    assert [record.message for record in reported] == ["camera hall: the driver failed to close it"]
+    assert reported[0].exc_info is not None
 
 
 def test_the_watch_outlives_a_reader_that_hangs_and_raises_in_close_when_it_wakes() -> None:
@@ -132,7 +132,7 @@ def test_cameras_that_hang_for_ever_do_not_pile_up_threads() -> None:
     assert time.monotonic() - began < 1.0
 
 
-def test_a_picture_that_stands_still_is_stale_and_is_not_analysed() -> None:
+def test_a_picture_that_is_frozen_is_stale_and_is_not_analysed() -> None:
     still = threading.Event()
     last = [0]
 
@@ -154,7 +154,7 @@ def test_a_picture_that_stands_still_is_stale_and_is_not_analysed() -> None:
     until(lambda: capture.status == "online")
     assert slots.take(1.0) is not None
     capture.stop()
-    assert story.told == [("online", ""), ("stale", "the picture is frozen for 0.3 s"), ("online", "")]
+    assert story.reported == [("online", ""), ("stale", "the picture is frozen for 0.3 s"), ("online", "")]
 
 
 def test_a_covered_lens_is_dark_and_stays_online_and_a_lamp_in_the_night_is_not() -> None:
@@ -180,24 +180,24 @@ def test_a_covered_lens_is_dark_and_stays_online_and_a_lamp_in_the_night_is_not(
     until(lambda: capture.frames > frames + 30)
     assert (capture.status, capture.picture) == ("online", "dark")
     capture.stop()
-    assert story.told == [("online", "")]
+    assert story.reported == [("online", "")]
 
 
 def test_nothing_is_said_of_the_picture_of_a_camera_that_gives_none() -> None:
     camera = FailingAtThree(moving, 0.02)
-    told: list[tuple[str, str | None]] = []
+    reported: list[tuple[str, str | None]] = []
 
-    def tell(status: str, reason: str) -> None:
-        told.append((status, capture.picture))
+    def on_status(status: str, reason: str) -> None:
+        reported.append((status, capture.picture))
 
-    capture = Capture("hall", lambda: camera, Slots(), tell, retry_s=(60, 60))
+    capture = Capture("hall", lambda: camera, Slots(), on_status, retry_s=(60, 60))
     assert capture.picture is None
     capture.start()
     until(lambda: capture.picture == "ok")
     until(lambda: capture.status == "offline")
     assert capture.picture is None
     capture.stop()
-    assert told == [("online", None), ("offline", None)]
+    assert reported == [("online", None), ("offline", None)]
 
 
 def test_a_folder_of_images_may_stand_still() -> None:
@@ -209,7 +209,7 @@ def test_a_folder_of_images_may_stand_still() -> None:
     capture.start()
     until(lambda: capture.frames == 4)
     capture.stop()
-    assert story.told == [("online", "")]
+    assert story.reported == [("online", "")]
 
 
 def test_a_change_of_size_is_followed() -> None:

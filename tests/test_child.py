@@ -1,4 +1,4 @@
-"""What a foreign library does in a process of its own, told in one line."""
+"""What a foreign library does in a process of its own, reported in one line."""
 
 import pytest
 
@@ -15,7 +15,7 @@ from edge.host import child
         ("raise SystemExit('said so')", "said so"),
     ],
 )
-def test_what_fails_in_a_process_of_its_own_is_told_in_one_line(statement: str, failure: str) -> None:
+def test_what_fails_in_a_process_of_its_own_is_reported_in_one_line(statement: str, failure: str) -> None:
     assert child.failure_of(statement) == failure
 
 

@@ -32,7 +32,9 @@ def mean_faces(folder: Path) -> Path:
     return folder
 
 
-def test_each_face_of_a_photo_is_told_with_its_place(photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_face_of_a_photo_is_reported_with_its_place(
+    photo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["classify", "--detector", "haar", "--json", str(photo)]) == 0
     (image,) = json.loads(capsys.readouterr().out)["images"]
     assert image["file"] == str(photo)
@@ -102,7 +104,7 @@ def sorted_tree(folder: Path, names: dict[str, str]) -> Path:
     return folder
 
 
-def test_everything_beside_labelled_pictures_is_named_and_counted(
+def test_everything_next_to_labelled_pictures_is_named_and_counted(
     tmp_path: Path, photo: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tree = sorted_tree(tmp_path / "tree", {"happiness": "happy", "Sadness": "sad", "2_anger": "angry"})
@@ -147,10 +149,10 @@ def test_folders_of_numbers_need_their_order(
     assert json.loads(capsys.readouterr().out)["confusion"] == by_number["confusion"]
 
 
-def test_files_that_are_no_pictures_are_named_beside_those_that_are(
+def test_files_that_are_no_pictures_are_named_next_to_those_that_are(
     photo: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     photo.with_name("notes.odt").write_text("x")
     assert main(["classify", "--detector", "haar", str(photo.parent)]) == 0
-    told = capsys.readouterr().err
-    assert told == f"1 files left out, no pictures by their names: {photo.parent}/notes.odt\n"
+    reported = capsys.readouterr().err
+    assert reported == f"1 files left out, no pictures by their names: {photo.parent}/notes.odt\n"

@@ -20,7 +20,7 @@ CAMPAIGN = ("campaign", "plan.toml", "--out", "runs", "--data", "d.csv")
 
 
 @pytest.mark.parametrize(
-    ("main", "arguments", "told"),
+    ("main", "arguments", "reported"),
     [
         (
             edge.__main__.main,
@@ -72,14 +72,14 @@ CAMPAIGN = ("campaign", "plan.toml", "--out", "runs", "--data", "d.csv")
 def test_an_impossible_number_is_wrong_use(
     main: Callable[[list[str]], int],
     arguments: tuple[str, ...],
-    told: str,
+    reported: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(SystemExit) as exit_:
         main(list(arguments))
     assert exit_.value.code == 2
     last = capsys.readouterr().err.splitlines()[-1]
-    assert f"error: argument {told}" in last
+    assert f"error: argument {reported}" in last
 
 
 @pytest.mark.parametrize("text", ["1", "65535"])
@@ -107,7 +107,7 @@ def raising(error: BaseException) -> Callable[[], int]:
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "told"),
+    ("error", "code", "reported"),
     [
         (ConfigError("c.toml:3: no"), 78, "c.toml:3: no\n"),
         (KeyboardInterrupt(), 130, "stopped\n"),
@@ -116,10 +116,10 @@ def raising(error: BaseException) -> Callable[[], int]:
     ],
 )
 def test_an_error_is_one_line_and_an_exit_code(
-    error: BaseException, code: int, told: str, capsys: pytest.CaptureFixture[str]
+    error: BaseException, code: int, reported: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert ended(raising(error), "stopped") == code
-    assert capsys.readouterr().err == told
+    assert capsys.readouterr().err == reported
 
 
 def test_development_mode_shows_where_a_surprise_came_from() -> None:
@@ -146,8 +146,8 @@ def test_what_is_started_without_standard_streams_ends_as_it_would_with_them(
     assert done.returncode == code
     assert "Traceback" not in done.stdout + done.stderr
     if closed == ">&-":
-        told = "/nowhere.toml: no such file or directory; name a readable TOML file\n"
-        assert done.stderr == ("" if code == 0 else told)
+        reported = "/nowhere.toml: no such file or directory; name a readable TOML file\n"
+        assert done.stderr == ("" if code == 0 else reported)
 
 
 def test_closed_descriptors_are_open_before_a_command_begins() -> None:
@@ -175,9 +175,9 @@ def test_output_never_ends_over_a_character(module: str, encoding: str, tmp_path
         return
     name = os.fsencode(tmp_path) + b"/\xffs\xe2\x82\xac.png"
     Path(os.fsdecode(name)).write_bytes(b"no picture")
-    told = subprocess.run(
+    reported = subprocess.run(
         [sys.executable, "-m", "edge", "classify", os.fsdecode(name)], env=environment, capture_output=True
     )
-    assert told.returncode == 1
-    assert b"not a readable image" in told.stdout
-    assert b"Traceback" not in told.stderr
+    assert reported.returncode == 1
+    assert b"not a readable image" in reported.stdout
+    assert b"Traceback" not in reported.stderr

@@ -34,8 +34,8 @@ def ask(heard: Subscriber, command: str, payload: bytes) -> Any:
 def ready(heard: Subscriber, *cameras: str) -> bool:
     def sees(camera: str) -> bool:
         # On a connect events come after the subscriptions: only then is a command heard.
-        told = heard.last(f"{NODE}/{camera}/state") or ""
-        return '"present":"ON"' in told and bool(heard.payloads(f"{NODE}/{camera}/event"))
+        reported = heard.last(f"{NODE}/{camera}/state") or ""
+        return '"present":"ON"' in reported and bool(heard.payloads(f"{NODE}/{camera}/event"))
 
     return eventually(lambda: all(sees(camera) for camera in cameras))
 
@@ -63,10 +63,10 @@ def test_switches_act_at_once_and_hold_over_a_kill(
         # Its capture thread and that one's supervisor have ended: nobody is left to read a picture.
         assert psutil.Process(daemon.process.pid).num_threads() == threads - 2
 
-        told = len(heard.messages)
+        reported = len(heard.messages)
         pictures = len(heard.payloads(f"{NODE}/porch/faces"))
         assert eventually(lambda: len(heard.payloads(f"{NODE}/porch/faces")) > pictures + 3)
-        assert {topic for topic, _, _ in heard.messages[told:] if topic.startswith(HALL)} == set()
+        assert {topic for topic, _, _ in heard.messages[reported:] if topic.startswith(HALL)} == set()
 
         heard.publish(f"{NODE}/porch/min_confidence/set", b"1")
         # No blended probability is that high: every emotion becomes uncertain.

@@ -38,7 +38,7 @@ def test_the_reference_equals_the_defaults() -> None:
     assert load(REFERENCE) == load()
 
 
-def test_every_setting_stands_in_the_reference_and_nothing_else_does() -> None:
+def test_every_setting_is_in_the_reference_and_nothing_else_does() -> None:
     assert set(entries()) == {(table, key) for table, model in TABLES.items() for key in model.model_fields}
 
 
@@ -55,12 +55,12 @@ def test_what_is_in_force_is_what_has_a_default_of_its_own() -> None:
     assert ("mqtt", "username") not in given
 
 
-def test_every_range_and_choice_is_told_above_its_key() -> None:
-    told = entries()
+def test_every_range_and_choice_is_reported_above_its_key() -> None:
+    reported = entries()
     checked = 0
     for table, model in TABLES.items():
         for key, field in model.model_fields.items():
-            comment = told[table, key][1]
+            comment = reported[table, key][1]
             assert len(comment) > 10, (table, key)
             for choice in options(field):
                 assert f'"{choice}"' in comment, (table, key)

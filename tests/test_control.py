@@ -1,4 +1,4 @@
-"""Commands carried out: what is answered, remembered and told, without a broker."""
+"""Commands carried out: what is answered, remembered and reported, without a broker."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def engine() -> Engine:
 
 
 class Node:
-    """A node with two cameras, one of them off, that is told what a broker would bring it."""
+    """A node with two cameras, one of them off, that gets commands as from a broker."""
 
     def __init__(self, engine: Engine, folder: Path) -> None:
         self.sink = TwoWaySink()
@@ -127,7 +127,7 @@ def test_it_listens_to_exact_topics_and_no_others(node: Node) -> None:
     }
 
 
-def test_a_switch_is_turned_told_and_remembered(node: Node, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_switch_is_turned_reported_and_remembered(node: Node, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     node.send("hall/hold/set", b"2.50")
     assert node.live.cameras["hall"].pipeline.rules.hold_s == 2.5
@@ -151,7 +151,7 @@ def test_a_switch_that_is_as_it_was_is_answered_and_wears_no_card_out(node: Node
     assert not node.file.exists()
 
 
-def test_a_switch_is_remembered_before_it_is_told(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_switch_is_remembered_before_it_is_reported(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     remembered = []
 
     def publish(message: Message) -> None:
@@ -163,12 +163,12 @@ def test_a_switch_is_remembered_before_it_is_told(node: Node, monkeypatch: pytes
     assert remembered == [{"hall": Switches(hold=2.0), "porch": Switches(enabled=False)}]
 
 
-def test_a_switch_that_is_refused_changes_and_tells_nothing(
+def test_a_switch_that_is_refused_changes_and_shows_nothing(
     node: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
-    told = len(node.sink.messages)
+    reported = len(node.sink.messages)
     assert not node.send("hall/hold/set", b"soon")
-    assert [message.topic for message in node.sink.messages[told:] if "hold" in message.topic] == []
+    assert [message.topic for message in node.sink.messages[reported:] if "hold" in message.topic] == []
     assert (node.counts, node.file.exists()) == (CommandHealth(0, 1), False)
     assert lines(caplog) == [f"{HALL}/hold/set: refused: found 'soon'; expected a plain number from 0 to 60"]
 
@@ -204,9 +204,9 @@ def test_the_outbox_is_cleared_and_counted(node: Node) -> None:
 
 def test_info_is_the_info_payload(node: Node) -> None:
     answer = node.ask("info", b"{}")
-    told = json.loads(node.sink.payloads(f"{NODE}/info")[-1])
+    reported = json.loads(node.sink.payloads(f"{NODE}/info")[-1])
     assert (answer["status"], set(answer)) == ("ok", {"status", "info"})
-    assert {**answer["info"], "ts": ""} == {**told, "ts": ""}
+    assert {**answer["info"], "ts": ""} == {**reported, "ts": ""}
 
 
 def test_a_reload_brings_and_takes_topics_and_switches(node: Node) -> None:
@@ -295,12 +295,12 @@ def test_2_000_hostile_payloads_are_each_carried_out_or_refused(node: Node) -> N
         node.sink.send(random_.choice(topics), payload)
         node.now += 1.0
         node.tick()
-    told = [message for message in node.sink.messages if not message.topic.startswith("homeassistant")]
-    print(f"{node.counts}, {len(told)} messages")
+    reported = [message for message in node.sink.messages if not message.topic.startswith("homeassistant")]
+    print(f"{node.counts}, {len(reported)} messages")
     assert node.counts.accepted + node.counts.refused == 2_000
     assert node.counts.accepted > 50
-    assert max(len(message.payload) for message in told) <= 2048
-    answers = [message for message in told if "/response/" in message.topic]
+    assert max(len(message.payload) for message in reported) <= 2048
+    answers = [message for message in reported if "/response/" in message.topic]
     assert {json.loads(answer.payload)["status"] for answer in answers} == {"ok", "error"}
 
 

@@ -14,8 +14,8 @@ from tests.process import environment
 
 def changes(lines: list[str]) -> list[tuple[str, str]]:
     """(face, emotion it changed from) of the lines that tell of a change, not of an arrival."""
-    told = re.findall(r"face (\d) +(\w+) →", "".join(lines))
-    return [(face, before) for face, before in told if before != "none"]
+    reported = re.findall(r"face (\d) +(\w+) →", "".join(lines))
+    return [(face, before) for face, before in reported if before != "none"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

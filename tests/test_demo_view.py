@@ -146,7 +146,7 @@ def test_it_views_the_broker_of_the_demo() -> None:
         view.stop()
 
 
-def test_a_broker_that_is_not_there_is_told_in_one_line() -> None:
+def test_a_broker_that_is_not_there_is_reported_in_one_line() -> None:
     port = free_port()
     with pytest.raises(EdgeError, match=f"demo: cannot subscribe at 127.0.0.1:{port}: Connection refused"):
         DemoView("127.0.0.1", port, "p", io.StringIO()).start()

@@ -26,9 +26,9 @@ def report(path: Path, capsys: pytest.CaptureFixture[str], *more: str) -> dict[s
     return json.loads(line)  # type: ignore[no-any-return]
 
 
-def boxes(told: dict[str, object]) -> list[Box]:
-    assert isinstance(told["faces"], list)
-    return [Box(*face["box"]) for face in told["faces"]]
+def boxes(reported: dict[str, object]) -> list[Box]:
+    assert isinstance(reported["faces"], list)
+    return [Box(*face["box"]) for face in reported["faces"]]
 
 
 def turned(image: Image) -> Image:
@@ -61,9 +61,9 @@ def test_a_picture_of_another_form_gives_the_face_where_one_sees_it(
     cv2.imwrite(str(tmp_path / "plain.png"), image)
     save(tmp_path / name, image, name.partition(".")[0])
     (plain,) = boxes(report(tmp_path / "plain.png", capsys))
-    told = report(tmp_path / name, capsys)
-    assert told["size"] == [640, 480]
-    (box,) = boxes(told)
+    reported = report(tmp_path / name, capsys)
+    assert reported["size"] == [640, 480]
+    (box,) = boxes(reported)
     assert box.iou(plain) > 0.9
 
 
@@ -74,9 +74,9 @@ def test_a_line_has_the_keys_and_types_that_others_read(
     assert main(["detect", "--json", str(tmp_path / "a.png")]) == 0
     text = capsys.readouterr().out
     assert text.startswith(f'{{"file": "{tmp_path}/a.png", "size": [640, 480], "faces": [{{"box": [')
-    told = json.loads(text)
-    assert list(told) == ["file", "size", "faces", "ms"]
-    (face,) = told["faces"]
+    reported = json.loads(text)
+    assert list(reported) == ["file", "size", "faces", "ms"]
+    (face,) = reported["faces"]
     assert list(face) == ["box", "score", "eyes"]
     assert [type(side) for side in face["box"]] == [float] * 4
     assert 0 < face["score"] <= 1
@@ -84,7 +84,7 @@ def test_a_line_has_the_keys_and_types_that_others_read(
     x, y, width, height = face["box"]
     assert x < left < right < x + width
     assert y < min(left_y, right_y) <= max(left_y, right_y) < y + height
-    assert told["ms"] > 0
+    assert reported["ms"] > 0
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (20, 4000), (4000, 20), (1, 900), (31, 33)])
@@ -92,8 +92,8 @@ def test_a_tiny_and_a_very_long_picture_have_no_face(
     size: tuple[int, int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), np.full((*size, 3), 90, np.uint8))
-    told = report(tmp_path / "a.png", capsys)
-    assert (told["size"], told["faces"]) == ([size[1], size[0]], [])
+    reported = report(tmp_path / "a.png", capsys)
+    assert (reported["size"], reported["faces"]) == ([size[1], size[0]], [])
 
 
 def test_damaged_files_have_a_line_each_and_the_rest_is_searched(
@@ -107,13 +107,13 @@ def test_damaged_files_have_a_line_each_and_the_rest_is_searched(
     (tmp_path / "none.bmp").write_bytes(b"")
     (tmp_path / "notes.txt").write_text("no picture, and not taken for one")
     assert main(["detect", "--json", str(tmp_path)]) == 0
-    told = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
-    assert [Path(one["file"]).name for one in told] == [
+    reported = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert [Path(one["file"]).name for one in reported] == [
         "cut-whole.jpg", "cut-whole.png", "none.bmp", "whole.jpg", "whole.png"
     ]  # fmt: skip
-    for one in told[:3]:
+    for one in reported[:3]:
         assert one["error"] == f"{one['file']}: not a readable image"
-    for one in told[3:]:
+    for one in reported[3:]:
         assert len(one["faces"]) == 1
 
 
@@ -134,9 +134,9 @@ def test_a_camera_of_any_shape_is_searched_at_any_long_side(
     left, top = (width - side) // 2, (height - side) // 2
     whole[top : top + side, left : left + side] = head
     cv2.imwrite(str(tmp_path / "a.png"), whole)
-    told = report(tmp_path / "a.png", capsys, "--long-side", long_side)
-    assert told["size"] == [width, height]
-    (box,) = boxes(told)
+    reported = report(tmp_path / "a.png", capsys, "--long-side", long_side)
+    assert reported["size"] == [width, height]
+    (box,) = boxes(reported)
     x, y = box.center
     # The detector's box lies within the frame that FER2013 has.
     assert abs(x - width / 2) < 0.1 * side

@@ -183,16 +183,16 @@ def test_cameras_share_the_chip_s_detector_and_a_reload_keeps_it(
     assert home.live.runtime.detector == "ok"
 
 
-def test_the_daemon_tells_at_once_that_a_gpu_went_and_came_back(
+def test_the_daemon_shows_at_once_that_a_gpu_went_and_came_back(
     tmp_path: Path, gpu: Gpu, manager: Manager, run: Run, broker: Mosquitto
 ) -> None:
     file = leave_onnx_detector(tmp_path)
     with subscriber(broker.port) as heard:
 
         def states() -> list[str]:
-            told = [json.loads(one)["runtime"] for one in heard.payloads("emotion-edge/pi/health")]
-            assert {one["model"] for one in told} <= {"ok"}
-            return [one["detector"] for one in told]
+            reported = [json.loads(one)["runtime"] for one in heard.payloads("emotion-edge/pi/health")]
+            assert {one["model"] for one in reported} <= {"ok"}
+            return [one["detector"] for one in reported]
 
         analysis = "[analysis]\nskip_still = false\nadaptive_rate = false\n"
         part = f'[detector]\nfile = "{file}"\nruntime = "onnx"\nprovider = "cuda"\n'

@@ -1,4 +1,4 @@
-"""Discovery: what Home Assistant is told, by its own rules. ``make ha-test`` asks a real one."""
+"""Discovery: what Home Assistant gets, by its own rules. ``make ha-test`` asks a real one."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def devices(*cameras: str, temperature: bool = True) -> list[discovery.Device]:
     return discovery.devices(TOPICS, cameras or CAMERAS, "0.1.0", temperature=temperature)
 
 
-def told(form: discovery.Format, *cameras: str, prefix: str = "homeassistant") -> list[Message]:
+def reported(form: discovery.Format, *cameras: str, prefix: str = "homeassistant") -> list[Message]:
     return discovery.messages(devices(*cameras), prefix, form, {})
 
 
 def announced(form: discovery.Format) -> dict[str, Config]:
     """Unique id -> configuration, spelt out; AssertionError where Home Assistant would refuse it."""
     found = {}
-    for message in told(form):
+    for message in reported(form):
         assert (message.qos, message.retain) == (1, True)
         for config in entities(message.topic, message.payload).values():
             assert config["unique_id"] not in found
@@ -123,7 +123,7 @@ def is_value(config: Config, value: str) -> bool:
 def test_home_assistant_takes_every_payload(form: discovery.Format) -> None:
     found = announced(form)
     assert len(found) == 4 + 13 * len(CAMERAS)
-    sizes = [len(message.payload) for message in told(form)]
+    sizes = [len(message.payload) for message in reported(form)]
     print(f"{form}: {len(sizes)} payloads, the largest of {max(sizes)} bytes")
 
 
@@ -136,12 +136,12 @@ def test_both_formats_bring_the_same_entities() -> None:
 
 
 def test_topics_follow_the_contract() -> None:
-    assert [message.topic for message in told("device")] == [
+    assert [message.topic for message in reported("device")] == [
         "homeassistant/device/kitchen-pi/config",
         "homeassistant/device/kitchen-pi/hall/config",
         "homeassistant/device/kitchen-pi/front-door/config",
     ]
-    topics = [message.topic for message in told("component", "hall", prefix="ha/x")]
+    topics = [message.topic for message in reported("component", "hall", prefix="ha/x")]
     assert topics[0] == "ha/x/binary_sensor/kitchen-pi/connectivity/config"
     assert "ha/x/sensor/kitchen-pi/hall-emotion/config" in topics
     assert len(set(topics)) == 17

@@ -75,7 +75,7 @@ def test_the_daemon_and_the_home_work_and_nobody_else_commands(guarded: Mosquitt
         assert not any(it == '{"event_type":"face_appeared"}' for it in home.payloads(f"{NODE}/hall/event"))
         discovery = "homeassistant/device/kitchen-pi/hall/config"
         before = len(home.payloads(discovery))
-        home.publish("homeassistant/status", b"online")  # a birth: discovery is told again
+        home.publish("homeassistant/status", b"online")  # a birth: discovery is published again
         assert eventually(lambda: len(home.payloads(discovery)) > before)
         assert daemon.stop()[0] == 0
         assert eventually(lambda: home.last(f"{NODE}/status") == "offline")
@@ -87,7 +87,7 @@ def test_the_daemon_and_the_home_work_and_nobody_else_commands(guarded: Mosquitt
 def test_who_has_no_password_does_not_get_in(guarded: Mosquitto, tmp_path: Path) -> None:
     daemon = Process(tmp_path, CONFIGURATION.format(guarded.port).replace('"k"', '"wrong"'))
     try:
-        told = "refused the connection (Not authorized); check mqtt.username, its password"
-        assert eventually(lambda: told in daemon.log_so_far())
+        reported = "refused the connection (Not authorized); check mqtt.username, its password"
+        assert eventually(lambda: reported in daemon.log_so_far())
     finally:
         daemon.close()

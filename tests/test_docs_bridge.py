@@ -64,7 +64,7 @@ def _running(brokers: Bridged) -> Iterator[Bridged]:
 
 
 def crossed(at_home: Subscriber, afar: Subscriber) -> bool:
-    """Whether what was told at home so far has reached the centre: the bridge keeps the order."""
+    """Whether what was published at home so far has reached the centre: the bridge keeps the order."""
     mark = f"mark {time.monotonic()}"
     at_home.publish(f"{HALL}/log", mark.encode())
     return eventually(lambda: all(mark in it.payloads(f"{HALL}/log") for it in (at_home, afar)))
@@ -72,24 +72,24 @@ def crossed(at_home: Subscriber, afar: Subscriber) -> bool:
 
 def counts(heard: Subscriber) -> dict[str, int]:
     """How often each topic came, without the marks."""
-    told = [topic for topic, payload, _ in list(heard.messages) if not payload.startswith("mark")]
-    return dict(Counter(told))
+    reported = [topic for topic, payload, _ in list(heard.messages) if not payload.startswith("mark")]
+    return dict(Counter(reported))
 
 
-def test_what_nodes_tell_crosses_once_and_commands_do_not(one_way: Bridged) -> None:
+def test_what_nodes_publish_crosses_once_and_commands_do_not(one_way: Bridged) -> None:
     with subscriber(one_way.house.port) as at_home, subscriber(one_way.centre.port) as afar:
         assert crossed(at_home, afar)
         with sink(one_way.house.port, status_topic=TOPICS.of("status"), client_id="pi") as node:
             assert eventually(lambda: node.connected)
             announcer = Announcer("hall", TOPICS, 2.0, EventIds(), started=0.0)
             change = Event("face_appeared", "hall", 1, "none", "happy", 0.8, time.time())
-            told = [
+            reported = [
                 *announcer.frame(frame(1.0), [], [change]),
                 messages.camera_status(TOPICS, "hall", "online"),
                 messages.health(TOPICS, messages.Health(1, 1), NOON),
                 messages.switch(TOPICS, "hall", "enabled", "ON"),
             ]
-            for message in told:
+            for message in reported:
                 node.publish(message)
             node.publish(messages.Message(f"{HALL}/faces", b'{"v":1}'))
             assert eventually(lambda: at_home.payloads(f"{HALL}/faces"))
@@ -142,9 +142,12 @@ def test_over_a_way_that_was_cut_the_log_comes_and_no_old_event(tmp_path: Path) 
             way.cut()
             for number in range(30):
                 change = Event("emotion_changed", "hall", 1, "sad", "happy", 0.8, time.time())
-                told = messages.event(TOPICS, change, "b", number), messages.log(TOPICS, change, "b", number)
-                node.publish(replace(told[0], max_age_s=2.0))
-                node.publish(told[1])
+                reported = (
+                    messages.event(TOPICS, change, "b", number),
+                    messages.log(TOPICS, change, "b", number),
+                )
+                node.publish(replace(reported[0], max_age_s=2.0))
+                node.publish(reported[1])
             assert eventually(lambda: len(at_home.payloads(f"{HALL}/log")) == 31)
             assert len(at_home.payloads(f"{HALL}/event")) == 30
             time.sleep(3.1)  # expiry is counted in whole seconds

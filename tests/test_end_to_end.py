@@ -101,7 +101,9 @@ def test_a_broker_that_comes_late_dies_and_comes_back_is_served(
             mosquitto.kill()
         code, seconds = daemon.stop()
         assert (code, seconds < 5.0) == (0, True)
-        assert 1 <= daemon.log.count("WARNING") <= 4  # an outage is told when it begins, not at each attempt
+        assert (
+            1 <= daemon.log.count("WARNING") <= 4
+        )  # an outage is logged when it begins, not at each attempt
     finally:
         mosquitto.kill()
 
@@ -114,7 +116,7 @@ def test_a_missing_camera_is_offline_and_the_other_goes_on(broker: Mosquitto, st
         assert heard.last("emotion-edge/pi/porch/status") == "offline"
         assert bodies(heard, "emotion-edge/pi/porch/state")[-1]["emotion"] == "none"
         assert daemon.stop()[0] == 0
-    assert daemon.log.count("/dev/video99") == 1  # told once, though it was tried again
+    assert daemon.log.count("/dev/video99") == 1  # reported once, though it was tried again
 
 
 def test_a_damaged_model_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_a_compiled_file_in_the_card_goes_to_the_edge_tpu(tmp_path: Path, runtim
 
 
 @pytest.mark.usefixtures("stub", "chip")
-def test_a_chip_with_wrong_answers_is_disqualified_and_the_reason_told(tmp_path: Path) -> None:
+def test_a_chip_with_wrong_answers_is_disqualified_and_the_reason_reported(tmp_path: Path) -> None:
     engine = open_chain(leave_compiled(tmp_path, right=False))
     assert ", cpu, " in engine.runtime.name
     assert engine.reason.startswith(
@@ -55,7 +55,7 @@ def test_a_chip_with_wrong_answers_is_disqualified_and_the_reason_told(tmp_path:
     )
 
 
-def test_a_chip_that_leaves_and_comes_back_is_told_by_the_reason(
+def test_a_chip_that_leaves_and_comes_back_is_reported_by_the_reason(
     tmp_path: Path,
     stub: Stub,
     chip: Chip,
@@ -148,6 +148,6 @@ def test_the_mirror_image_has_an_equal_say_where_it_is_wanted(mirror: bool) -> N
     assert max(moved) > 0.01  # the two differ, or the test could not fail
 
 
-def test_the_mirror_image_is_asked_on_the_cpu_alone_unless_told_otherwise() -> None:
+def test_the_mirror_image_is_asked_on_the_cpu_alone_unless_reported_otherwise() -> None:
     assert open_chain(MODEL_FILE).classifier.mirror
     assert not open_chain(MODEL_FILE, mirror=False).classifier.mirror

@@ -137,7 +137,7 @@ def test_two_nodes_on_one_broker_do_not_disturb_each_other(
 # Retained
 
 
-def test_who_comes_late_knows_all_and_a_broker_that_lost_its_store_is_told_within_5_s(
+def test_who_comes_late_knows_all_and_a_broker_that_lost_its_store_is_reported_within_5_s(
     broker: Mosquitto,
     node: Nodes,
 ) -> None:
@@ -175,19 +175,19 @@ def test_a_house_full_of_nodes_loses_nothing(tmp_path: Path) -> None:
 # The list
 
 
-def test_a_broker_without_nodes_is_told(broker: Mosquitto, fleet: RunFleet) -> None:
-    told = f"mqtt 127.0.0.1:{broker.port}: no nodes below {PREFIX}/\n"
-    assert fleet(broker.port) == (0, told, "")
+def test_a_broker_without_nodes_is_reported(broker: Mosquitto, fleet: RunFleet) -> None:
+    reported = f"mqtt 127.0.0.1:{broker.port}: no nodes below {PREFIX}/\n"
+    assert fleet(broker.port) == (0, reported, "")
     assert fleet(broker.port, "--json") == (0, "[]\n", "")
 
 
 def test_a_broker_that_is_away_costs_one_line(fleet: RunFleet) -> None:
     port = free_port()
-    told = f"mqtt 127.0.0.1:{port}: connection refused; is a broker running there?\n"
-    assert fleet(port) == (1, "", told)
+    reported = f"mqtt 127.0.0.1:{port}: connection refused; is a broker running there?\n"
+    assert fleet(port) == (1, "", reported)
 
 
-def test_a_broker_that_knows_no_mqtt_5_and_does_not_answer_is_told(
+def test_a_broker_that_knows_no_mqtt_5_and_does_not_answer_is_reported(
     fleet: RunFleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     levels = []
@@ -265,9 +265,9 @@ def test_watch_shows_what_changes_until_it_is_interrupted(broker: Mosquitto) -> 
 # What it makes of messages
 
 
-def gathered(*told: Message, prefix: str = PREFIX) -> Fleet:
+def gathered(*reported: Message, prefix: str = PREFIX) -> Fleet:
     found = Fleet(prefix)
-    for message in told:
+    for message in reported:
         found.hear(Incoming(message.topic, message.payload, True))
     return found
 
@@ -299,12 +299,12 @@ def test_a_table_has_a_line_for_each_camera() -> None:
 
 def test_a_node_whose_retained_messages_were_deleted_is_gone() -> None:
     topics = Topics("house/1", "attic")
-    told = full(topics)
-    found = gathered(*told, prefix="house/1")
+    reported = full(topics)
+    found = gathered(*reported, prefix="house/1")
     assert [row.node for row in found.rows(NOON)] == ["attic"]
     found.hear(Incoming(topics.of("porch", "status"), b"", False))
     assert [camera.status for camera in found.rows(NOON)[0].cameras] == ["online", None]
-    for message in told:
+    for message in reported:
         found.hear(Incoming(message.topic, b"", False))
     assert found.rows(NOON) == []
 

@@ -34,7 +34,7 @@ def test_each_file_makes_of_its_pictures_what_it_did(squares_files: Path, name: 
     assert max(deviations(golden, classifier(model))) < 1e-4
 
 
-def test_the_pictures_reach_black_and_white_and_are_told_apart(squares_files: Path) -> None:
+def test_the_pictures_reach_black_and_white_and_are_reported_apart(squares_files: Path) -> None:
     golden = read_golden(read_model(squares_files / "emotion.tflite"))
     assert (golden.pictures.min(), golden.pictures.max()) == (0, 255)
     assert len({picture.tobytes() for picture in golden.pictures}) == 8

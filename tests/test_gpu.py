@@ -27,7 +27,7 @@ from tests.tiny_onnx import level
 HAPPY = np.full((48, 48), level("happy"), np.uint8)
 
 
-def told(engine: Engine) -> str:
+def reported(engine: Engine) -> str:
     scores = engine.classifier.scores(HAPPY)
     return LABELS[int(np.argmax(scores))]
 
@@ -39,7 +39,7 @@ def test_a_gpu_computes_in_a_child_and_is_proven(tmp_path: Path, provider: chain
     assert (engine.reason, engine.chosen.state) == ("onnx", "ok")
     assert engine.runtime.name.startswith("onnxruntime ")
     assert f", {provider}, " in engine.runtime.name
-    assert told(engine) == "happy"
+    assert reported(engine) == "happy"
     # The engines are this process's state, though the child has none of its environment.
     assert (tmp_path / "state" / "engines").exists() == (provider == "tensorrt")
 
@@ -88,7 +88,7 @@ def test_a_gpu_that_is_asked_for_and_missing_leaves_the_cpu_and_says_so(tmp_path
     gpu.set("missing")
     engine = open_chain(leave_onnx(tmp_path), runtime="onnx", provider="tensorrt")
     assert ", cpu, 1 thread" in engine.runtime.name
-    assert told(engine) == "happy"
+    assert reported(engine) == "happy"
     state = engine.chosen.state
     assert state.startswith("tensorrt: onnxruntime ")
     assert 'provider "tensorrt" is not there or does not load, only cpu; install onnxruntime-gpu' in state
@@ -101,7 +101,7 @@ def test_what_nobody_foresaw_in_the_child_leaves_its_traceback(
 ) -> None:
     gpu.set("bug")
     engine = open_chain(leave_onnx(tmp_path), runtime="onnx", provider="cuda")
-    assert told(engine) == "happy"
+    assert reported(engine) == "happy"
     assert engine.chosen.state == "cuda: KeyError: 'a mistake of ours'"
     assert "Traceback (most recent call last)" in caplog.text
     assert 'return {}["a mistake of ours"]' in caplog.text

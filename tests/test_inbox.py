@@ -85,7 +85,7 @@ def test_a_command_has_at_most_4_kib(size: int, refused: int, caplog: pytest.Log
     assert lines(caplog) == said * refused
 
 
-def test_what_is_retained_is_ignored_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_retained_is_ignored_and_reported_once(caplog: pytest.LogCaptureFixture) -> None:
     inbox = Inbox(Clock())
     hall = "emotion-edge/pi/hall/enabled/set"
     for _ in range(3):  # with every connect

@@ -1,4 +1,4 @@
-"""How discovery is taken back and told again: with a real broker, with a clock of the test's own, on disk."""
+"""How discovery is withdrawn and published again, with a real broker."""
 
 from __future__ import annotations
 

@@ -73,9 +73,9 @@ def test_a_birth_right_after_an_answer_is_not_lost(tmp_path: Path) -> None:
     birth(teller)
     keeper.tick(1000.0)
     birth(teller)
-    for now, told in ((1000.1, 1), (1009.9, 1), (1010.0, 2), (1030.0, 2)):
+    for now, reported in ((1000.1, 1), (1009.9, 1), (1010.0, 2), (1030.0, 2)):
         keeper.tick(now)
-        assert teller.again == told
+        assert teller.again == reported
 
 
 def test_jitter_is_drawn_between_zero_and_five_seconds(tmp_path: Path) -> None:
@@ -94,15 +94,15 @@ def test_jitter_is_drawn_between_zero_and_five_seconds(tmp_path: Path) -> None:
     assert 4.5 < max(waits) <= 5.0
 
 
-def test_what_stays_is_told_once_more_when_something_was_taken_back(tmp_path: Path) -> None:
+def test_what_stays_is_reported_once_more_when_something_was_taken_back(tmp_path: Path) -> None:
     """Home Assistant takes no news of an entity that it is still removing."""
     teller = Teller()
     keeper = keeper_of(teller, tmp_path)
     keeper.announce(devices("hall"), "homeassistant", "component")
-    for now, told in ((1000, 0), (1001, 0), (1001.1, 0), (1006.0, 0), (1006.2, 1), (1100, 1)):
+    for now, reported in ((1000, 0), (1001, 0), (1001.1, 0), (1006.0, 0), (1006.2, 1), (1100, 1)):
         teller.idle = now > 1000  # the broker took it all
         keeper.tick(now)
-        assert teller.again == told
+        assert teller.again == reported
     keeper.announce(devices("hall"), "homeassistant", "component")  # and not where nothing was
     for now in (1200, 1210):
         keeper.tick(now)
@@ -151,7 +151,7 @@ def test_a_folder_that_cannot_be_written_costs_a_warning(
     [b"", b"{", b"[]", b'{"v":1,"nodes":{}}', b'{"v":2,"topics":[]}', b"\xff", b"[" * 100_000,
      b'{"v":2,"topics":{"a/#":{}}}', b'{"v":2,"topics":{"":{}}}', b'{"v":2,"topics":{"a":{"b":1}}}'],
 )  # fmt: skip
-def test_a_damaged_file_is_told_of_and_replaced(
+def test_a_damaged_file_is_reported_and_replaced(
     content: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "discovery.json"

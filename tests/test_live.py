@@ -1,4 +1,4 @@
-"""How the running chain follows a configuration that changed: what is built anew, and what stays."""
+"""How the running chain follows a configuration that changed: what is rebuilt, and what stays."""
 
 from __future__ import annotations
 
@@ -234,7 +234,7 @@ def test_another_node_id_needs_a_restart_and_topics_stay(start: Start) -> None:
     assert {message.topic.split("/")[1] for message in home.sink.messages} <= {"pi", "device"}
 
 
-def test_mistakes_change_nothing_and_are_told_until_they_are_mended(start: Start) -> None:
+def test_mistakes_change_nothing_and_are_reported_until_they_are_mended(start: Start) -> None:
     home = start(settings())
     mistakes = ("config.toml:3: mqtt.prot: unknown key", "config.toml:9: report.hold_s: found 61")
     assert home.reload(ConfigError("\n".join(mistakes))) == Reloaded(mistakes=mistakes)
@@ -256,14 +256,14 @@ def test_a_detector_that_cannot_be_had_changes_nothing(start: Start, tmp_path: P
     assert list(home.live.cameras) == ["hall"]
 
 
-def test_nothing_new_changes_nothing_and_tells_nothing(start: Start) -> None:
+def test_nothing_new_changes_nothing_and_shows_nothing(start: Start) -> None:
     home = start(settings())
     home.look(lambda: home.tracks())
-    told = len(home.sink.messages)
+    reported = len(home.sink.messages)
     capture = home.live.cameras["hall"].capture
     assert home.reload(settings()) == Reloaded()
     assert home.live.cameras["hall"].capture is capture
-    assert home.sink.messages[told:] == []
+    assert home.sink.messages[reported:] == []
 
 
 def test_the_log_s_level_follows(start: Start) -> None:

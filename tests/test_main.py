@@ -15,8 +15,8 @@ COMMANDS = ("run", "demo", "check", "classify", "bench", "probe", "models")
 
 
 def test_help_names_every_command() -> None:
-    told = emotion_edge("--help").stdout
-    assert all(f"    {command} " in told for command in COMMANDS)
+    reported = emotion_edge("--help").stdout
+    assert all(f"    {command} " in reported for command in COMMANDS)
 
 
 def test_the_version_is_the_packages() -> None:
@@ -37,8 +37,10 @@ def test_what_nobody_foresaw_is_one_line_too(
 
     monkeypatch.setattr(probe, "run", broken)
     assert main(["probe"]) == 1
-    told = capsys.readouterr().err
-    assert told == "unexpected RuntimeError: a fault of ours; this is a bug, please report it with the log\n"
+    reported = capsys.readouterr().err
+    assert (
+        reported == "unexpected RuntimeError: a fault of ours; this is a bug, please report it with the log\n"
+    )
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:

@@ -172,7 +172,7 @@ def test_faces() -> None:
     )
 
 
-def test_an_empty_list_of_faces_tells_that_the_last_one_left() -> None:
+def test_an_empty_list_of_faces_shows_that_the_last_one_left() -> None:
     assert messages.faces(TOPICS, frame(), []).payload == (
         b'{"v":1,"ts":"2026-03-01T12:00:00.123+00:00","seq":77,"size":[640,480],"faces":[]}'
     )
@@ -221,7 +221,7 @@ def test_an_event_is_never_retained_and_only_sent_while_it_is_young(
     )
 
 
-def test_the_log_tells_the_same_as_the_event_durably_and_whether_it_is_told_late() -> None:
+def test_the_log_shows_the_same_as_the_event_durably_and_whether_it_is_reported_late() -> None:
     transition = Event("face_left", "hall", 12, "happy", "none", 0.81, NOON)
     message = messages.log(TOPICS, transition, "5f1c", 7)
     assert message == Message(

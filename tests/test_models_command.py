@@ -95,7 +95,7 @@ def test_a_damaged_file_survives_a_failed_fetch_unchanged(serve: Serve, tmp_path
     assert os.listdir(tmp_path) == ["toy.onnx"]
 
 
-def test_a_cut_connection_is_told_with_how_far_it_came(serve: Serve, tmp_path: Path) -> None:
+def test_a_cut_connection_is_reported_with_how_far_it_came(serve: Serve, tmp_path: Path) -> None:
     line = refused(serve(CONTENT[:1000], announced=76800), tmp_path)
     assert "cut after 1000 of 76800 bytes" in line
 
@@ -104,12 +104,12 @@ def test_a_file_that_is_too_long_is_not_read_to_its_end(serve: Serve, tmp_path: 
     assert "more than the 76800 bytes of toy.onnx" in refused(serve(CONTENT * 10), tmp_path)
 
 
-def test_a_missing_page_is_told_by_its_status(serve: Serve, tmp_path: Path) -> None:
+def test_a_missing_page_is_reported_by_its_status(serve: Serve, tmp_path: Path) -> None:
     url = serve(b"gone", status=404)
     assert refused(url, tmp_path) == f"{url}: HTTP 404 Not Found; or try --url https://mirror.example/toy"
 
 
-def test_no_network_is_told_as_such(tmp_path: Path) -> None:
+def test_no_network_is_reported_as_such(tmp_path: Path) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/toy"
@@ -127,7 +127,7 @@ def test_a_server_that_says_nothing_is_left_after_the_time_out(
         assert "timed out" in refused(f"http://127.0.0.1:{silent.getsockname()[1]}/toy", tmp_path)
 
 
-def test_something_that_is_no_address_is_told(tmp_path: Path) -> None:
+def test_something_that_is_no_address_is_reported(tmp_path: Path) -> None:
     assert "not an address" in refused("yunet.onnx", tmp_path)
 
 
@@ -145,7 +145,7 @@ def test_a_mirror_is_checked_like_the_original(serve: Serve, tmp_path: Path) -> 
     assert (tmp_path / "toy.onnx").read_bytes() == CONTENT
 
 
-def test_an_unknown_name_is_told_with_those_that_are_known(tmp_path: Path) -> None:
+def test_an_unknown_name_is_reported_with_those_that_are_known(tmp_path: Path) -> None:
     with pytest.raises(EdgeError, match="'ssd' is not known; there is yunet"):
         fetch("ssd", tmp_path)
 

@@ -195,7 +195,7 @@ def test_a_face_missed_once_on_a_still_scene_is_looked_for_at_once() -> None:
 
 
 class Failing(Calm):
-    """Raises at each call while told to."""
+    """Raises at each call while ``fails`` is set."""
 
     fails = False
 

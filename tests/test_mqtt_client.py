@@ -1,4 +1,4 @@
-"""The sink against a real mosquitto: what is told when, and what outlasts a broker that goes away."""
+"""The sink against a real mosquitto: what is published when, and what survives a broker that goes away."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_broker_that_is_down_at_start_gets_all_state_once_it_is_up(
             mosquitto.kill()
 
 
-def test_a_broker_that_lost_its_store_is_told_all_retained_state_again(broker: Mosquitto) -> None:
+def test_a_broker_that_lost_its_store_is_reported_all_retained_state_again(broker: Mosquitto) -> None:
     with sink(broker.port) as publishing:
         publishing.publish(state(b"1"))
         publishing.publish(Message("p/n/health", b"2", retain=True))
@@ -216,7 +216,7 @@ def test_a_message_after_stop_is_forgotten_and_a_second_stop_is_harmless(broker:
 
 
 @pytest.mark.quiet_clock
-def test_whatever_raises_in_the_sinks_thread_it_is_told_and_the_sink_connects_again(
+def test_whatever_raises_in_the_sinks_thread_it_is_reported_and_the_sink_connects_again(
     broker: Mosquitto, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def turn(connection: Connection, timeout_s: float = 0.5) -> list[Ack | Incoming]:

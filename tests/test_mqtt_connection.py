@@ -195,7 +195,7 @@ def test_a_server_that_answers_nonsense_is_no_broker_and_harms_nobody(answer: by
         assert not publishing.connected
 
 
-def test_a_wrong_password_is_told_once_and_its_end_once(
+def test_a_wrong_password_is_reported_once_and_its_end_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -235,7 +235,7 @@ def test_a_user_name_and_password_are_given_to_the_broker(tmp_path: Path) -> Non
     strict.kill()
 
 
-def test_a_topic_that_the_broker_refuses_is_told_once_and_the_event_counted(
+def test_a_topic_that_the_broker_refuses_is_reported_once_and_the_event_counted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     rules = tmp_path / "acl"
@@ -254,7 +254,7 @@ def test_a_topic_that_the_broker_refuses_is_told_once_and_the_event_counted(
     ]
 
 
-def test_an_unknown_host_is_told_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unknown_host_is_reported_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
     publishing = idle_sink(1883, "no..such..host")
     publishing.start()
     assert eventually(lambda: caplog.records)
@@ -264,7 +264,7 @@ def test_an_unknown_host_is_told_in_one_line(caplog: pytest.LogCaptureFixture) -
     ]
 
 
-def test_a_broker_that_tells_why_it_hangs_up_is_quoted(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_broker_that_says_why_it_hangs_up_is_quoted(caplog: pytest.LogCaptureFixture) -> None:
     def serve(connection: socket.socket) -> None:
         connection.recv(1024)
         connection.sendall(b"\x20\x03\x00\x00\x00")  # CONNACK: success
@@ -281,7 +281,7 @@ def test_a_broker_that_tells_why_it_hangs_up_is_quoted(caplog: pytest.LogCapture
     ]
 
 
-def test_a_topic_that_mqtt_does_not_allow_is_told_and_the_rest_goes_on(
+def test_a_topic_that_mqtt_does_not_allow_is_reported_and_the_rest_goes_on(
     broker: Mosquitto, caplog: pytest.LogCaptureFixture
 ) -> None:
     with subscriber(broker.port) as listening, sink(broker.port) as publishing:

@@ -293,8 +293,8 @@ def test_a_broker_of_qos_0_alone_gets_all_at_qos_0(
         subscriber(broker.port) as heard,
         sink(broker.port) as publishing,
     ):
-        told: list[bytes] = []
-        publishing.subscribe("p/n/hall/set", lambda message: told.append(message.payload))
+        reported: list[bytes] = []
+        publishing.subscribe("p/n/hall/set", lambda message: reported.append(message.payload))
         publishing.publish(state(b"1"))
         for number in range(50):
             publishing.publish(event(b"%d" % number))
@@ -306,17 +306,17 @@ def test_a_broker_of_qos_0_alone_gets_all_at_qos_0(
         health = publishing.health()
         assert (health.queued, health.dropped, health.outbox.dropped) == (0, 0, 0)
         assert health.limits == LimitsHealth(Terms(retain=not more, qos=0), (), 0)
-        commanding(heard, told)
+        commanding(heard, reported)
     assert len(said(caplog, "QoS 0 only")) == 1
 
 
-def commanding(heard: Subscriber, told: list[bytes]) -> None:
+def commanding(heard: Subscriber, reported: list[bytes]) -> None:
     heard.publish_at_0("p/n/hall/set", b"ON")
-    assert eventually(lambda: told == [b"ON"])
+    assert eventually(lambda: reported == [b"ON"])
 
 
 @pytest.mark.parametrize("limit", [1000, 450])
-def test_a_limit_that_is_never_told_is_learned_within_few_connections(tmp_path: Path, limit: int) -> None:
+def test_a_limit_that_is_never_reported_is_learned_within_few_connections(tmp_path: Path, limit: int) -> None:
     with (
         mosquitto(tmp_path, f"max_packet_size {limit}") as broker,
         subscriber(broker.port) as heard,

@@ -70,7 +70,7 @@ def test_what_we_said_half_an_hour_ago_and_a_bad_network_delivers_now_is_no_sign
     assert not namesake.alarmed
 
 
-def test_an_alarm_is_told_once_and_ends_two_minutes_after_the_last_sign(
+def test_an_alarm_is_reported_once_and_ends_two_minutes_after_the_last_sign(
     namesake: Namesake, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -166,7 +166,7 @@ def test_one_daemon_alone_gives_no_alarm(broker: Mosquitto, version: str) -> Non
         assert not alone.health().duplicate_id
 
 
-def test_two_daemons_that_push_each_other_out_soon_stand_beside_each_other_with_an_alarm(
+def test_two_daemons_that_push_each_other_out_soon_stand_next_to_each_other_with_an_alarm(
     broker: Mosquitto, caplog: pytest.LogCaptureFixture
 ) -> None:
     with sink(broker.port) as first, sink(broker.port) as second:

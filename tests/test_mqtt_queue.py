@@ -39,7 +39,7 @@ def _name(queue: Queue, due: Due, number: int) -> str:
     return due.item.payload.decode()
 
 
-def test_a_connect_tells_status_discovery_state_subscriptions_and_events(queue: Queue) -> None:
+def test_a_connect_shows_status_discovery_state_subscriptions_and_events(queue: Queue) -> None:
     queue.put(event(b"event"))
     queue.subscribe("p/n/hall/enabled/set")
     queue.put(state(b"state"))
@@ -140,7 +140,7 @@ def test_the_acknowledgement_of_an_elder_does_not_forget_an_empty_one(queue: Que
     assert sent(queue) == ["online", ""]
 
 
-def test_a_subscription_that_is_given_up_is_told_to_the_broker_and_forgotten(queue: Queue) -> None:
+def test_a_subscription_that_is_given_up_is_reported_to_the_broker_and_forgotten(queue: Queue) -> None:
     assert not queue.subscribe("p/n/a/set")
     queue.begin()
     assert sent(queue) == ["online", "+p/n/a/set"]

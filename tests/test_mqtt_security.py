@@ -79,7 +79,7 @@ def test_tls_with_a_ca_file(tmp_path: Path, authority: Authority) -> None:
         assert eventually(lambda: publishing.health() == MqttHealth())
 
 
-def test_an_authority_that_the_system_does_not_know_is_told(
+def test_an_authority_that_the_system_does_not_know_is_reported(
     tmp_path: Path, authority: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
     with mosquitto(tmp_path, authority.sign("broker")) as secure:
@@ -89,7 +89,7 @@ def test_an_authority_that_the_system_does_not_know_is_told(
         )
 
 
-def test_another_authority_than_the_ca_file_holds_is_told(
+def test_another_authority_than_the_ca_file_holds_is_reported(
     tmp_path: Path, authority: Authority, stranger: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
     with mosquitto(tmp_path, stranger.sign("broker-of-a-stranger")) as secure:
@@ -99,7 +99,7 @@ def test_another_authority_than_the_ca_file_holds_is_told(
         )
 
 
-def test_a_certificate_for_another_host_is_told(
+def test_a_certificate_for_another_host_is_reported(
     tmp_path: Path, authority: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
     with mosquitto(tmp_path, authority.sign("elsewhere", address="DNS:broker.lan")) as secure:
@@ -109,7 +109,7 @@ def test_a_certificate_for_another_host_is_told(
         )
 
 
-def test_an_expired_certificate_is_told(
+def test_an_expired_certificate_is_reported(
     tmp_path: Path, authority: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
     with mosquitto(tmp_path, authority.sign("expired", days=-1)) as secure:
@@ -196,7 +196,7 @@ def tls_1_2(authority: Authority) -> Iterator[int]:
         yield port
 
 
-def test_a_client_certificate_that_is_missing_is_told(
+def test_a_client_certificate_that_is_missing_is_reported(
     tmp_path: Path, authority: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
     trust = {"tls": True, "ca_file": str(authority.certificate)}
@@ -209,7 +209,7 @@ def test_a_client_certificate_that_is_missing_is_told(
         assert complaint(caplog, port, **trust) == said.format("handshake failure")
 
 
-def test_a_client_certificate_that_the_broker_refuses_is_told(
+def test_a_client_certificate_that_the_broker_refuses_is_reported(
     tmp_path: Path, authority: Authority, stranger: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
     certificate, key = stranger.sign("client-of-a-stranger")
@@ -224,7 +224,7 @@ def test_a_client_certificate_that_the_broker_refuses_is_told(
         assert complaint(caplog, port, **trust, **ours) == said
 
 
-def test_a_client_certificate_that_has_expired_is_told(
+def test_a_client_certificate_that_has_expired_is_reported(
     tmp_path: Path, authority: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
     certificate, key = authority.sign("expired-client", days=-1)
@@ -239,7 +239,7 @@ def test_a_client_certificate_that_has_expired_is_told(
         )  # fmt: skip
 
 
-def test_files_that_are_no_certificates_are_told(
+def test_files_that_are_no_certificates_are_reported(
     tmp_path: Path, authority: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
     junk, gone, port = tmp_path / "junk.pem", tmp_path / "gone.pem", free_port()
@@ -266,14 +266,14 @@ def test_files_that_are_no_certificates_are_told(
 # Who does not speak TLS
 
 
-def test_a_broker_without_tls_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_broker_without_tls_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     plain = Mosquitto(tmp_path)
     plain.start()
     assert complaint(caplog, plain.port, tls=True) == "TLS failed; does the broker speak TLS on this port?"
     plain.kill()
 
 
-def test_a_broker_that_wants_tls_is_told(
+def test_a_broker_that_wants_tls_is_reported(
     tmp_path: Path, authority: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
     with mosquitto(tmp_path, authority.sign("broker")) as secure:

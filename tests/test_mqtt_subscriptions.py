@@ -84,7 +84,7 @@ def test_a_subscription_that_was_given_up_is_silent_also_after_a_reconnect(broke
             assert eventually(lambda: listening.idle)
 
 
-def test_a_handler_that_raises_is_told_once_and_harms_nobody(
+def test_a_handler_that_raises_is_reported_once_and_harms_nobody(
     broker: Mosquitto, caplog: pytest.LogCaptureFixture
 ) -> None:
     heard: list[bytes] = []
@@ -134,7 +134,7 @@ def test_of_a_giant_little_is_kept_also_where_mqtt_3_1_1_sends_it(broker: Mosqui
         assert listening.health() == MqttHealth()
 
 
-def test_a_subscription_that_the_broker_refuses_is_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_subscription_that_the_broker_refuses_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     """Not by mosquitto, whose access list grants every subscription and then sends nothing."""
 
     def serve(connection: socket.socket) -> None:
@@ -183,7 +183,7 @@ def test_status_then_discovery_then_state_then_subscriptions_then_events() -> No
     assert order == sorted(order)
 
 
-def test_all_retained_is_told_again_when_asked(broker: Mosquitto) -> None:
+def test_all_retained_is_reported_again_when_asked(broker: Mosquitto) -> None:
     with subscriber(broker.port) as house, sink(broker.port) as publishing:
         publishing.publish(state(b"1"))
         publishing.publish(state(b"{}", topic=CONFIG))
@@ -198,7 +198,7 @@ def test_all_retained_is_told_again_when_asked(broker: Mosquitto) -> None:
         ]
 
 
-def test_to_tell_again_while_there_is_no_broker_changes_nothing(tmp_path: Path) -> None:
+def test_to_publish_again_while_there_is_no_broker_changes_nothing(tmp_path: Path) -> None:
     late = Mosquitto(tmp_path)
     with sink(late.port, retry_s=CALM) as publishing:
         publishing.publish(state(b"1"))
@@ -211,7 +211,7 @@ def test_to_tell_again_while_there_is_no_broker_changes_nothing(tmp_path: Path) 
         late.kill()
 
 
-def test_a_forgotten_topic_is_cleared_on_the_broker_and_never_told_again(broker: Mosquitto) -> None:
+def test_a_forgotten_topic_is_cleared_on_the_broker_and_never_reported_again(broker: Mosquitto) -> None:
     with subscriber(broker.port) as house, sink(broker.port) as publishing:
         publishing.publish(state(b"{}", topic=CONFIG))
         assert eventually(lambda: house.last(CONFIG) == "{}")
@@ -246,7 +246,7 @@ def test_what_is_forgotten_while_the_broker_is_away_is_cleared_when_it_is_back(t
     keeping.kill()
 
 
-def test_a_topic_that_is_told_anew_after_it_was_forgotten_stays(broker: Mosquitto) -> None:
+def test_a_topic_that_is_reported_again_after_it_was_forgotten_stays(broker: Mosquitto) -> None:
     with subscriber(broker.port) as house, sink(broker.port) as publishing:
         publishing.publish(state(b"1", topic=CONFIG))
         publishing.forget(CONFIG)

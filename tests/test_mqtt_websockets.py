@@ -93,7 +93,7 @@ def test_with_tls(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # paho leaves closing a failed handshake to Python
-def test_a_server_without_a_websocket_there_is_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_server_without_a_websocket_there_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     requests = []
 
     def serve(connection: socket.socket) -> None:

@@ -150,10 +150,10 @@ def test_at_most_twenty_could_come_twice_after_a_kill(tmp_path: Path) -> None:
         assert eventually(lambda: len(stored(tmp_path)) == 100)
         keeping.begin()
         most = 0
-        told = []
-        while len(told) < 100:
-            told += send(keeping, 1)
-            most = max(most, told[-1][0] + 1 - (100 - len(stored(tmp_path))))
+        reported = []
+        while len(reported) < 100:
+            reported += send(keeping, 1)
+            most = max(most, reported[-1][0] + 1 - (100 - len(stored(tmp_path))))
         assert 0 < most <= 20
 
 
@@ -297,7 +297,7 @@ def heard(payloads: list[str]) -> list[tuple[int, bool]]:
     return [(int(body["id"]), body["replayed"]) for body in map(json.loads, payloads)]
 
 
-def test_a_recorder_is_told_what_is_live_and_what_waited(tmp_path: Path, broker: Mosquitto) -> None:
+def test_a_recorder_is_reported_what_is_live_and_what_waited(tmp_path: Path, broker: Mosquitto) -> None:
     with subscriber(broker.port, "p/n/hall/log") as recorder:
         with sink(broker.port, outbox=Outbox(tmp_path / FILE)) as publishing:
             publishing.publish(message(1))
@@ -332,7 +332,7 @@ def test_a_clean_stop_does_not_wait_for_a_backlog_and_keeps_it(tmp_path: Path, b
     assert sent + stored(tmp_path) == list(range(1000))
 
 
-def test_a_log_that_the_broker_refuses_is_counted_and_told_once(
+def test_a_log_that_the_broker_refuses_is_counted_and_reported_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     rules = tmp_path / "acl"

@@ -88,7 +88,7 @@ def test_a_picture_is_drawn_in_two_milliseconds(means: Path) -> None:
     assert min(times) < 0.004  # 0.8 ms measured; the machine may be slow
 
 
-def test_a_missing_or_foreign_file_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_missing_or_foreign_file_is_reported_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(EdgeError, match=r"p\.npz: not found; emotion-train portraits makes it"):
         Portraits(file=tmp_path / "p.npz")
     (tmp_path / "p.npz").write_bytes(b"no zip")

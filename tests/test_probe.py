@@ -1,4 +1,4 @@
-"""`emotion-edge probe`: what a machine has, told at a glance."""
+"""`emotion-edge probe`: what a machine has, reported at a glance."""
 
 import argparse
 import json
@@ -22,7 +22,7 @@ def accelerators(root: Path) -> dict[str, Finding]:
     return {finding.name: finding for finding in probe.accelerators(root)}
 
 
-def test_a_bare_machine_has_no_accelerator_and_is_told_what_was_looked_for(tmp_path: Path) -> None:
+def test_a_bare_machine_has_no_accelerator_and_is_reported_what_was_looked_for(tmp_path: Path) -> None:
     found = accelerators(tmp_path)
     assert found["Coral USB"] == Finding(
         "accelerator", "Coral USB", False, "no USB device 1a6e:089a or 18d1:9302; plug it in"
@@ -147,7 +147,7 @@ def test_a_kernel_without_the_memory_cgroup_is_named_with_what_to_do(tmp_path: P
         assert next(probe.service(tmp_path)).found is found
 
 
-def test_the_table_tells_used_found_and_missing_apart() -> None:
+def test_the_table_shows_used_found_and_missing_apart() -> None:
     findings = [
         Finding("camera", "/dev/video0", True, "HD Webcam", used=True),
         Finding("camera", "portraits", True, "built in"),

@@ -1,4 +1,4 @@
-"""What is told of a track: blending, hysteresis, dwell, uncertain."""
+"""What is reported of a track: blending, hysteresis, dwell, uncertain."""
 
 from dataclasses import replace
 
@@ -36,7 +36,7 @@ def test_blending_moves_63_percent_of_the_way_in_one_time_constant_whatever_the_
     assert in_steps.scores[sad] == pytest.approx(at_once.scores[sad], abs=1e-6)
 
 
-def test_without_a_time_constant_each_frame_stands_for_itself() -> None:
+def test_without_a_time_constant_each_frame_is_for_itself() -> None:
     rules = replace(RULES, blend_s=0.0)
     assert blend(track(scores=scores(happy=1.0)), scores(sad=0.8), 0.1, rules).scores == scores(sad=0.8)
 
@@ -69,7 +69,7 @@ def test_a_label_can_follow_uncertain_whatever_the_floor(floor: float, enough: f
 
 
 @pytest.mark.parametrize(("sightings", "now"), [(1, 5.0), (9, 0.29)])
-def test_a_face_seen_once_or_too_briefly_is_not_told(sightings: int, now: float) -> None:
+def test_a_face_seen_once_or_too_briefly_is_not_reported(sightings: int, now: float) -> None:
     young = track(sightings=sightings, scores=scores(happy=0.9))
     assert settle(young, "hall", now, 0.0, RULES) == (young, None)
 
@@ -80,7 +80,7 @@ def test_a_face_appears_with_its_first_emotion() -> None:
     assert (settled.announced, settled.emotion, settled.emotion_since) == (True, "happy", 0.3)
 
 
-def test_a_new_emotion_is_told_once_it_has_lasted() -> None:
+def test_a_new_emotion_is_reported_once_it_has_lasted() -> None:
     happy = track(announced=True, emotion="happy", rival="happy", scores=scores(sad=0.9))
     pending, nothing = settle(happy, "hall", 10.0, 0.0, RULES)
     assert (nothing, pending.emotion, pending.rival) == (None, "happy", "sad")
@@ -90,7 +90,7 @@ def test_a_new_emotion_is_told_once_it_has_lasted() -> None:
     assert (changed.emotion, changed.emotion_since) == ("sad", 10.61)
 
 
-def test_a_flicker_shorter_than_the_dwell_is_never_told() -> None:
+def test_a_flicker_shorter_than_the_dwell_is_never_reported() -> None:
     current = track(announced=True, emotion="happy", rival="happy", scores=scores(happy=0.9))
     for n in range(100):  # half a second of sad, half a second of happy, and so on
         label = "sad" if n // 5 % 2 else "happy"
@@ -118,14 +118,14 @@ def test_a_label_below_the_floor_is_never_shown(floor: float, own: float) -> Non
 
 def test_another_rival_starts_the_dwell_again() -> None:
     current = track(announced=True, emotion="happy", rival="happy")
-    told = []
+    reported = []
     for now, label in [(0.0, "sad"), (0.5, "fear"), (1.0, "fear"), (1.1, "fear")]:
         current, event = settle(replace(current, scores=scores(**{label: 0.9})), "hall", now, 0.0, RULES)
-        told.append(event and event.after)
-    assert told == [None, None, None, "fear"]
+        reported.append(event and event.after)
+    assert reported == [None, None, None, "fear"]
 
 
-def test_who_leaves_is_told_only_if_the_arrival_was() -> None:
+def test_who_leaves_is_reported_only_if_the_arrival_was() -> None:
     gone = track(announced=True, emotion="sad", scores=scores(sad=0.8))
     assert depart(gone, "hall", 5.0) == Event("face_left", "hall", 7, "sad", "none", 0.8, 5.0)
     assert depart(track(), "hall", 5.0) is None

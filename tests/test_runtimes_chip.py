@@ -83,7 +83,7 @@ def test_every_model_is_served_by_one_child_and_the_last_one_ends_it(model: Open
     assert np.array_equal(answer(first), answer(second))
     del first
     gc.collect()
-    third = model()  # as a reload does: the chip is not opened anew, nor let go
+    third = model()  # as a reload does: the chip is not opened again, nor let go
     assert chip.pid == pid
     del second, third
     gc.collect()

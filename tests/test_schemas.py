@@ -87,13 +87,13 @@ def test_everything_the_daemon_says_in_a_day_keeps_to_the_contract(
         assert eventually(lambda: heard.last(f"{NODE}/attic/state") == "")
         assert daemon.stop()[0] == 0
         assert eventually(lambda: heard.last(f"{NODE}/status") == "offline")
-        told = said(heard)
-    assert breaches(told) == []
+        reported = said(heard)
+    assert breaches(reported) == []
     assert kinds(heard) == {"face_appeared", "emotion_changed", "face_left"}
     # All that can be said was said.
-    found = {schemas.name_for(topic, "emotion-edge") for topic, _ in told} - {None}
+    found = {schemas.name_for(topic, "emotion-edge") for topic, _ in reported} - {None}
     assert found == {name for name in SCHEMAS if not name.startswith(("set-", "request-"))}
-    healths = [json.loads(payload) for topic, payload in told if topic == f"{NODE}/health"]
+    healths = [json.loads(payload) for topic, payload in reported if topic == f"{NODE}/health"]
     assert {health["config"]["ok"] for health in healths} == {True, False}
     (restart,) = [health["config"]["restart"] for health in healths if "restart" in health["config"]]
     assert restart == ["mqtt.keepalive_s"]
@@ -109,8 +109,8 @@ def test_while_nothing_changes_nothing_is_said_but_health(
     with subscriber(broker.port) as heard:
         start(f'[node]\nid = "pi"\n[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\n'
               f'[[camera]]\nname = "hall"\nsource = "{tmp_path / "wall.png"}"\nfps = 8\n')  # fmt: skip
-        told = ("hall/status", "hall/state", "hall/hold/state", "info")
-        assert eventually(lambda: all(heard.last(f"{NODE}/{topic}") for topic in told))
+        reported = ("hall/status", "hall/state", "hall/hold/state", "info")
+        assert eventually(lambda: all(heard.last(f"{NODE}/{topic}") for topic in reported))
         assert eventually(lambda: heard.last(f"{NODE}/hall/status") == "online")
         # Whatever the start still had to say has come.
         assert eventually(lambda: time.time() - heard.times[-1] > 1.5)
@@ -123,10 +123,10 @@ def test_while_nothing_changes_nothing_is_said_but_health(
 
 
 def test_the_largest_messages_of_eight_faces_and_three_cameras_keep_to_the_contract() -> None:
-    told = [(message.topic, message.payload.decode()) for message in extremes()]
-    assert breaches(told) == []
+    reported = [(message.topic, message.payload.decode()) for message in extremes()]
+    assert breaches(reported) == []
     largest: dict[str, int] = {}
-    for topic, payload in told:
+    for topic, payload in reported:
         name = str(schemas.name_for(topic, "emotion-edge"))
         largest[name] = max(largest.get(name, 0), len(payload.encode()))
     print(f"largest payloads in bytes, {MAX_BYTES} allowed: {largest}")
@@ -189,7 +189,7 @@ def test_every_file_has_its_topic_and_every_command_its_files() -> None:
         assert {f"set-{switch}", f"switch-{switch}"} <= set(SCHEMAS)
 
 
-def test_what_stands_in_several_schemas_is_the_same_in_all() -> None:
+def test_what_is_in_several_schemas_is_the_same_in_all() -> None:
     info, event, log = (schemas.schema(name) for name in ("info", "event", "log"))
     shared: dict[str, Any] = {"ts": info["$defs"]["ts"]}
     for name in SCHEMAS:

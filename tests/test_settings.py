@@ -32,7 +32,7 @@ def test_the_misspelt_port_of_the_design_is_found_on_its_line() -> None:
     ]
 
 
-def test_all_mistakes_are_told_in_the_order_of_the_file() -> None:
+def test_all_mistakes_are_reported_in_the_order_of_the_file() -> None:
     assert mistakes(
         '[log]\nlevel = "INFO"\n[[camera]]\nname = "a"\n[[camera]]\nname = "b"\nfps = "fast"\n'
         "[nodes]\n[mqtt]\ntls = 'yes'\nport = 70000\n"
@@ -113,7 +113,9 @@ def test_all_mistakes_are_told_in_the_order_of_the_file() -> None:
         ("_env_file = 'x'", ":1: _env_file: unknown key"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_told_with_its_line_what_was_found_and_what_was_expected(text: str, said: str) -> None:
+def test_a_mistake_is_reported_with_its_line_what_was_found_and_what_was_expected(
+    text: str, said: str
+) -> None:
     assert mistakes(text) == [f"config.toml{said}"]
 
 
@@ -188,7 +190,9 @@ def test_settings_made_by_hand_do_not_listen_to_the_environment(monkeypatch: pyt
     assert settings.Settings.model_validate({"mqtt": {"port": 1}}).mqtt.host == "localhost"
 
 
-def test_mistakes_in_the_environment_are_told_by_the_variables_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mistakes_in_the_environment_are_reported_by_the_variables_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for name, text in {
         "EMOTION_EDGE_MQTT__HOSTT": "broker.lan",
         "EMOTION_EDGE_MQTT": "{",

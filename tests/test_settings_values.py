@@ -102,7 +102,7 @@ def test_a_user_name_from_systemd_wins_over_the_files(
     ("content", "said"), [(b"", "empty"), (b"\n", "empty"), (b"hunter2\xff", "not UTF-8 text"),
                           (b"hunter2" * 10_000, "larger than a password may be")],
 )  # fmt: skip
-def test_a_password_file_that_holds_none_is_told_without_its_content(
+def test_a_password_file_that_holds_none_is_reported_without_its_content(
     tmp_path: Path, content: bytes, said: str
 ) -> None:
     Path("secret").write_bytes(content)
@@ -176,7 +176,7 @@ def test_settings_do_not_show_the_password() -> None:
     assert "hunter2" not in f"{read!r} {read} {read.model_dump()}"
 
 
-def test_the_default_id_tells_machines_apart_without_telling_the_machine_id(
+def test_the_default_id_shows_machines_apart_without_telling_the_machine_id(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Path, "read_text", lambda path: "0123456789abcdef0123456789abcdef\n")
@@ -237,7 +237,7 @@ def mutated(text: str, chance: random.Random) -> bytes:
     return bytes(content)
 
 
-def test_whatever_becomes_of_the_file_it_is_valid_or_told_in_lines_without_the_secret() -> None:
+def test_whatever_becomes_of_the_file_it_is_valid_or_reported_in_lines_without_the_secret() -> None:
     reference = REFERENCE.read_text()
     reference = reference.replace('# username = "emotion-edge"', 'username = "u"')
     reference = reference.replace('# password = "..."', 'password = "hunter2"')

@@ -72,8 +72,10 @@ def test_a_lamp_in_the_night_is_light() -> None:
 
 
 def test_a_frozen_camera_whose_lens_is_covered_goes_dark() -> None:
-    told = judged([room()] * 25 + [flat(16)] * 30 + [room()] * 25)
-    assert told == ["ok"] * 20 + ["frozen"] * 5 + ["ok"] * 2 + ["dark"] * 28 + ["ok"] * 20 + ["frozen"] * 5
+    reported = judged([room()] * 25 + [flat(16)] * 30 + [room()] * 25)
+    assert (
+        reported == ["ok"] * 20 + ["frozen"] * 5 + ["ok"] * 2 + ["dark"] * 28 + ["ok"] * 20 + ["frozen"] * 5
+    )
 
 
 def test_dusk_is_crossed_once() -> None:

@@ -97,7 +97,7 @@ def test_a_real_video_has_all_its_pictures(shared_data: Path) -> None:
     assert shapes == {(360, 640)}
 
 
-def test_a_file_that_is_no_video_is_told_in_one_line(
+def test_a_file_that_is_no_video_is_reported_in_one_line(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "cut.mp4"

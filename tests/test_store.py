@@ -147,7 +147,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
         yield tmp_path / "disk"
 
 
-def test_a_full_disk_is_told_and_costs_nothing(disk: Path) -> None:
+def test_a_full_disk_is_reported_and_costs_nothing(disk: Path) -> None:
     with outbox(disk) as keeping:
         append(keeping, *range(500))
         assert eventually(lambda: len(stored_on(disk)) == 500)
@@ -164,7 +164,7 @@ def test_a_full_disk_is_told_and_costs_nothing(disk: Path) -> None:
     assert stored_on(disk) == list(range(1500))
 
 
-def test_a_disk_that_fills_up_is_told_though_nothing_needs_writing(
+def test_a_disk_that_fills_up_is_reported_though_nothing_needs_writing(
     disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outbox_module, "PROBE_S", 0.2)

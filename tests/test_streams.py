@@ -234,7 +234,7 @@ def test_a_slow_camera_stays_online_and_says_its_rate(caplog: pytest.LogCaptureF
         capture.start()
         until(lambda: capture.frames == 4)
         capture.stop()
-    assert story.told == [("online", "")]
+    assert story.reported == [("online", "")]
     assert "camera door: slow: a picture every 2.2 s" in caplog.text
 
 

@@ -68,10 +68,10 @@ def test_anything_else_is_refused_with_what_was_expected(name: str, payload: byt
 
 
 @pytest.mark.parametrize(
-    ("value", "told"), [(True, "ON"), (False, "OFF"), (0.5, "0.5"), (2.0, "2"), (60.0, "60"), (0.0, "0")]
+    ("value", "reported"), [(True, "ON"), (False, "OFF"), (0.5, "0.5"), (2.0, "2"), (60.0, "60"), (0.0, "0")]
 )
-def test_states_are_told_as_they_are_set(value: bool | float, told: str) -> None:
-    assert text(value) == told
+def test_states_are_reported_as_they_are_set(value: bool | float, reported: str) -> None:
+    assert text(value) == reported
 
 
 def test_a_switch_wins_over_the_configuration_also_over_a_later_one() -> None:
@@ -124,7 +124,7 @@ def test_without_a_file_every_switch_is_as_configured(
         b'{"v":2,"cameras":{"hall":{"source":"rtsp://elsewhere"}}}',
     ],
 )
-def test_a_damaged_file_is_told_and_left_out(
+def test_a_damaged_file_is_reported_and_left_out(
     content: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "switches.json"

@@ -122,13 +122,13 @@ def test_windows_line_ends_and_a_byte_order_mark_are_taken(tmp_path: Path) -> No
         (b"\x00", ":1: not TOML: invalid statement"),
     ],
 )
-def test_what_is_no_toml_is_told_in_one_line(tmp_path: Path, content: bytes, said: str) -> None:
+def test_what_is_no_toml_is_reported_in_one_line(tmp_path: Path, content: bytes, said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         read_toml(written(tmp_path, content))
     assert str(caught.value) == f"{tmp_path}/x.toml{said}"
 
 
-def test_a_missing_file_a_folder_and_an_endless_device_are_told(tmp_path: Path) -> None:
+def test_a_missing_file_a_folder_and_an_endless_device_are_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.toml: no such file or directory; name a readable"):
         read_toml(tmp_path / "none.toml")
     with pytest.raises(ConfigError, match=r": is a directory; name a readable TOML file$"):

@@ -44,7 +44,7 @@ class Told:
 
 
 @pytest.fixture(scope="module", params=["haar", "yunet", "ssd"])
-def told(
+def reported(
     request: pytest.FixtureRequest, shared_data: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Told]]:
     folder = tmp_path_factory.mktemp("videos")
@@ -94,8 +94,8 @@ def _told(messages: list[tuple[str, str, bool]], times: list[float], place: str)
     return Told(bodies("event"), bodies("faces"), bodies("state"), offline - online, start)
 
 
-def test_one_face_has_at_most_two_numbers_and_is_there_most_of_the_time(told: dict[str, Told]) -> None:
-    one = told["one"]
+def test_one_face_has_at_most_two_numbers_and_is_there_most_of_the_time(reported: dict[str, Told]) -> None:
+    one = reported["one"]
     numbers = {face["track"] for message in one.faces for face in message["faces"]}
     assert len(numbers) <= 2
     # Seconds between two faces messages count where the first one showed a face and no frame is missing.
@@ -104,28 +104,28 @@ def test_one_face_has_at_most_two_numbers_and_is_there_most_of_the_time(told: di
     assert covered / one.online_s >= 0.85
 
 
-def test_nobody_gives_no_event(told: dict[str, Told]) -> None:
-    assert told["nobody"].events == []
-    assert [state["emotion"] for state in told["nobody"].states] == ["none"]
+def test_nobody_gives_no_event(reported: dict[str, Told]) -> None:
+    assert reported["nobody"].events == []
+    assert [state["emotion"] for state in reported["nobody"].states] == ["none"]
 
 
-def test_a_face_that_leaves_is_told_once_at_the_right_time(told: dict[str, Told]) -> None:
-    (left,) = told["leaves"].of_type("face_left")
-    assert told["leaves"].when(left) == pytest.approx(WHEN_LEFT, abs=1.5)
-    assert len(told["leaves"].of_type("face_appeared")) == 1
+def test_a_face_that_leaves_is_reported_once_at_the_right_time(reported: dict[str, Told]) -> None:
+    (left,) = reported["leaves"].of_type("face_left")
+    assert reported["leaves"].when(left) == pytest.approx(WHEN_LEFT, abs=1.5)
+    assert len(reported["leaves"].of_type("face_appeared")) == 1
 
 
-def test_a_face_that_comes_is_told_once_at_the_right_time(told: dict[str, Told]) -> None:
-    (appeared,) = told["comes"].of_type("face_appeared")
-    assert told["comes"].when(appeared) == pytest.approx(WHEN_APPEARED, abs=1.5)
+def test_a_face_that_comes_is_reported_once_at_the_right_time(reported: dict[str, Told]) -> None:
+    (appeared,) = reported["comes"].of_type("face_appeared")
+    assert reported["comes"].when(appeared) == pytest.approx(WHEN_APPEARED, abs=1.5)
 
 
 def test_three_people_are_three_tracks_for_most_of_the_clip(
-    told: dict[str, Told], request: pytest.FixtureRequest
+    reported: dict[str, Told], request: pytest.FixtureRequest
 ) -> None:
     if "haar" in request.node.name:
         pytest.skip("Haar finds one of the three faces, at any setting (shared measurement)")
-    counts = [len(message["faces"]) for message in told["three"].faces if message["faces"]]
+    counts = [len(message["faces"]) for message in reported["three"].faces if message["faces"]]
     assert counts.count(3) / len(counts) > 0.6
-    numbers = {face["track"] for message in told["three"].faces for face in message["faces"]}
+    numbers = {face["track"] for message in reported["three"].faces for face in message["faces"]}
     assert numbers == {1, 2, 3}

@@ -226,14 +226,14 @@ def test_what_owns_the_edge_tpu_works_under_the_units_confinement(machine: Machi
     since = time.time()
     machine(f"systemctl restart {UNIT}")
 
-    def told(line: str, times: int = 1) -> bool:
+    def reported(line: str, times: int = 1) -> bool:
         return eventually(lambda: machine.journal(UNIT, since).count(line) >= times, 90)
 
     def child() -> int:
         return int(machine("grep -al 'from edge[.]analysis[.]runtimes' /proc/[0-9]*/cmdline | cut -d/ -f3"))
 
     proven = ", proven by its golden vectors"
-    assert told(proven), machine.journal(UNIT, since)
+    assert reported(proven), machine.journal(UNIT, since)
     assert machine(f"grep -E '^(Seccomp|NoNewPrivs):' /proc/{child()}/status").split()[1::2] == ["1", "2"]
     assert "CREDENTIALS" not in machine(f"tr '\\0' '\\n' </proc/{child()}/environ")
     assert faces(machine, 30) == 2
@@ -242,10 +242,10 @@ def test_what_owns_the_edge_tpu_works_under_the_units_confinement(machine: Machi
         (("hang", "no answer within 1 s"), ("abort", "crashes (SIGABRT)")), 2
     ):
         stub.set(fault)
-        assert told(f"Edge TPU: {reason}")
+        assert reported(f"Edge TPU: {reason}")
         assert faces(machine, 10) == 2  # by its twin on the CPU
         stub.set("load")
-        assert told(proven, tries), machine.journal(UNIT, since)
+        assert reported(proven, tries), machine.journal(UNIT, since)
     assert (main_pid(machine), child() != first) == (daemon, True)
     config.write_text(CONFIG)
     machine(f"rm -r {drop_in} /dev/apex_0 /etc/ld.so.conf.d/chip.conf; ldconfig; systemctl daemon-reload")

@@ -199,7 +199,7 @@ def test_states_follow_the_portraits_truth(house: House) -> None:
         time.sleep(0.2)
 
     def agreement(delay: int) -> tuple[float, int]:
-        # A face that changes its expression has no label; a new one is told after hold_s and at most 1/s.
+        # A face that changes its expression has no label; a new one is reported after hold_s and at most 1/s.
         fully = [(label, truth[(round(at * FPS) + delay) % len(truth)]) for at, label in samples]
         steady = [(label, shown.label) for label, shown in fully if shown.weight == 1.0]
         return sum(label == shown for label, shown in steady) / len(steady), len(steady)
@@ -234,7 +234,7 @@ def test_the_numbers_act_on_the_daemon(house: House) -> None:
     house.assistant.call("number.set_value", hold, value=60)
     house.shows(hold, r"60(\.0)?")
     before = house.assistant.state("sensor.ha_test_hall_emotion")
-    # The face changes its expression every 6 s; with this none lasts long enough to be told.
+    # The face changes its expression every 6 s; with this none lasts long enough to be reported.
     assert not eventually(lambda: house.assistant.state("sensor.ha_test_hall_emotion") != before, 8)
     house.assistant.call("number.set_value", hold, value=0.6)
     house.shows(hold, r"0\.6")
