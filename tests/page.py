@@ -5,8 +5,9 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -27,6 +28,7 @@ class House:
         more: str = CAMERA,
         listen: str = "",
         node: str = "pi",
+        environment: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.node = node
         self.broker = broker
@@ -38,6 +40,7 @@ class House:
             f'[node]\nid = "{node}"\n[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\n'
             'username = "pi"\npassword = "hush-hush"\n'
             f'[web]\nenabled = true\nlisten = "{place}"\n{web}\n{more}',
+            environment,
         )
         try:
             assert eventually(lambda: "web: page at" in self.daemon.log_so_far()), self.daemon.log_so_far()

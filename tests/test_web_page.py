@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 
 from tests.broker import Mosquitto, broker, eventually, subscriber  # noqa: F401
 from tests.browser import Browser, Tab, browser  # noqa: F401
 from tests.page import House, house, lasting  # noqa: F401
+from tests.process import REPOSITORY
 
 
 def enter(tab: Tab, house: House) -> None:
@@ -112,6 +114,32 @@ def test_the_preview_starts_says_so_and_shows_moving_pictures_in_boxes(
         assert heard.payloads("emotion-edge/pi/preview") == ["OFF", "ON", "OFF"]
     assert "web: preview begins" in house.daemon.log_so_far()
     assert [problem for problem in tab.problems if "401" not in problem] == []
+
+
+def test_the_preview_ends_by_itself_after_the_last_viewer_left(
+    broker: Mosquitto, browser: Browser, tmp_path: Path
+) -> None:
+    # The daemon itself, but for how long it waits: Python runs this before anything else.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import functools\nfrom edge.web import board\n"
+        "board.Preview = functools.partial(board.Preview, unseen_s=4.0)\n"
+    )
+    path = {"PYTHONPATH": f"{tmp_path}:{REPOSITORY}"}
+    house = House(tmp_path, broker, "preview = true", environment=path)
+    try:
+        with subscriber(broker.port) as heard:
+            enter(browser.tab, house)
+            browser.tab.click("#preview")
+            assert eventually(lambda: heard.last("emotion-edge/pi/preview") == "ON")
+            shown = "document.querySelector('.picture img').naturalWidth"
+            assert eventually(lambda: browser.tab.run(shown) == 640)
+            time.sleep(6)  # longer than it waits: who looks keeps it on
+            assert heard.last("emotion-edge/pi/preview") == "ON"
+            browser.tab.go("about:blank")
+            assert eventually(lambda: heard.last("emotion-edge/pi/preview") == "OFF")
+        assert "web: preview ends: nobody looked for 4 s" in house.daemon.log_so_far()
+    finally:
+        house.close()
 
 
 def test_it_can_be_used_by_keyboard_and_everything_has_a_name(lasting: House, browser: Browser) -> None:

@@ -33,9 +33,24 @@ CONFIG = """
 id = "booted"
 [mqtt]
 host = "127.0.0.1"
+[web]
+enabled = true
+preview = true
 [[camera]]
 name = "hall"
 source = "portraits"
+"""
+# A browser's part, inside the machine: METHOD PATH BODY, the token from its command.
+ASK = """
+import subprocess, sys, urllib.request
+token = subprocess.run(["emotion-edge", "web", "token", "--config", "/etc/emotion-edge/config.toml"],
+                       capture_output=True, text=True, check=True).stdout.strip()
+method, path, body = sys.argv[1:]
+headers = {"Authorization": "Bearer " + token, "Sec-Fetch-Site": "same-origin"}
+url, sent = "http://127.0.0.1:8321" + path, body.encode() or None
+request = urllib.request.Request(url, sent, headers, method=method)
+with urllib.request.urlopen(request, timeout=20) as answer:
+    print(answer.status, answer.read()[:3].hex())
 """
 # Where files of ours may lie. /var/lib/dpkg, logs and caches are Debian's own.
 OURS = re.compile(
@@ -129,6 +144,23 @@ def test_it_is_ready_when_start_returns_and_faces_reach_the_broker(machine: Mach
     assert machine.show(UNIT, "NRestarts") == "0"
     assert heard(machine, "status") == "online"
     assert int(machine(f"stat -c %u /proc/{main_pid(machine)}")) != 0
+
+
+def test_the_page_is_served_and_its_preview_begins_and_ends(machine: Machine) -> None:
+    (machine.root / "srv/ask.py").write_text(ASK)
+
+    def ask(method: str, path: str, body: str = "") -> str:
+        return machine(f"python3 /srv/ask.py {method} {path} '{body}'")
+
+    assert ask("GET", "/metrics").startswith("200 ")
+    assert heard(machine, "preview") == "OFF"
+    assert ask("POST", "/preview", '{"on": true}').startswith("204")
+    assert heard(machine, "preview") == "ON"
+    assert eventually(lambda: ask("GET", "/preview/hall") == "200 ffd8ff", 20)
+    assert ask("POST", "/preview", '{"on": false}').startswith("204")
+    assert eventually(lambda: heard(machine, "preview") == "OFF", 20)
+    assert machine("stat -c '%a %U' /var/lib/emotion-edge/web_token-booted") == "600 emotion-edge"
+    assert main_pid(machine)
 
 
 def test_as_installed_systemd_finds_it_closed_and_without_fault(machine: Machine) -> None:
