@@ -1,0 +1,138 @@
+"""Which message is blamed for the end of a connection, driven by values."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from edge.mqtt.guess import Guess
+from edge.mqtt.limits import Limits, Terms
+from tests.sink import STATUS
+
+BIG = "homeassistant/device/n/hall/config"
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize("ends", [2, 4])
+def test_a_door_that_hangs_up_while_the_broker_behind_it_starts_convicts_nobody(ends: int) -> None:
+    guess = Guess("broker", clock := Clock())
+    for _ in range(ends):
+        guess.ended()
+    assert guess.terms != Terms()
+    assert not guess.sure
+    assert guess.came_through()  # with less: to be proven
+    assert guess.terms == Terms()
+    assert not guess.came_through()  # with everything
+    clock.now += 1e6
+    guess.ended()
+    assert (guess.terms, guess.sure) == (Terms(), True)
+
+
+def test_what_a_broker_was_believed_not_to_take_is_tried_again_after_an_hour() -> None:
+    guess = Guess("broker", clock := Clock())
+    for _ in range(2):
+        guess.ended()
+    assert guess.came_through()
+    guess.ended()
+    assert (guess.terms, guess.sure) == (Terms(retain=False), True)
+    assert not guess.came_through()
+    clock.now += 3599
+    assert guess.terms == Terms(retain=False)
+    clock.now += 2
+    assert guess.terms == Terms()
+    guess.ended()  # once more is enough
+    assert (guess.terms, guess.sure) == (Terms(retain=False), True)
+
+
+@pytest.mark.parametrize(("wait_s", "terms"), [(3601.0, Terms()), (1.0, Terms(9000))])
+def test_what_was_left_out_for_silence_is_tried_again_after_an_hour_or_with_other_terms(
+    wait_s: float, terms: Terms
+) -> None:
+    judge = Limits("broker", STATUS, clock := Clock())
+    for number in range(3):
+        judge.begin(Terms())
+        judge.sent(number, BIG, 3000)
+        judge.ended(True, False, 1.0)
+    assert not judge.fits(BIG, 3000)
+    judge.begin(Terms())
+    assert not judge.fits(BIG, 3000)
+    version = judge.version
+    clock.now += wait_s
+    judge.begin(terms)
+    assert judge.fits(BIG, 3000)
+    assert judge.version > version
+
+
+def limits() -> Limits:
+    return Limits("b", STATUS)
+
+
+def test_a_network_that_dies_again_and_again_convicts_nobody() -> None:
+    judge, random_ = limits(), random.Random(3)
+    for connection in range(400):
+        judge.begin(Terms())
+        judge.sent(0, STATUS, 20)
+        for number in range(1, random_.randrange(1, 9)):
+            if judge.waiting:
+                judge.acknowledged(number - 1)
+            assert judge.admits("p/n/hall/log", 190 + connection % 30)
+            judge.sent(number, "p/n/hall/log", 190 + connection % 30)
+            if random_.random() < 0.5:
+                judge.acknowledged(number)
+        judge.ended(hung_up=True, too_large=False, lasted_s=2.0)
+    assert judge.health() is None
+
+
+def test_a_connection_that_never_gets_beyond_status_convicts_nobody() -> None:
+    judge = limits()
+    for _ in range(100):
+        judge.begin(Terms())
+        judge.sent(0, STATUS, 20)
+        assert not judge.ended(hung_up=True, too_large=False, lasted_s=0.1)
+    assert judge.fits(STATUS, 20)
+
+
+@pytest.mark.parametrize("topic", [BIG, "p/n/info"])
+def test_what_is_never_acknowledged_does_not_hold_up_the_others_for_ever(topic: str) -> None:
+    clock = [100.0]
+    judge = Limits("b", STATUS, lambda: clock[0])
+    judge.begin(Terms())
+    judge.sent(1, topic, 500)
+    judge.sent(2, "p/n/hall/state", 100)
+    assert judge.ended(hung_up=True, too_large=False, lasted_s=1.0)
+    judge.begin(Terms())
+    judge.sent(1, topic, 500)
+    for seconds, waiting in ((9.0, True), (2.0, False)):
+        clock[0] += seconds
+        judge.tick()
+        assert judge.waiting == waiting
+    assert judge.fits(topic, 500)
+
+
+def test_without_acknowledgements_what_the_connection_outlives_came_through() -> None:
+    clock = [100.0]
+    judge = Limits("b", STATUS, lambda: clock[0])
+    judge.begin(Terms(qos=0))
+    for step in range(40):  # faces, twice a second
+        judge.sent(None, "p/n/hall/faces", 300)
+        judge.sent(None, BIG, 4000) if step == 3 else None
+        clock[0] += 0.5
+        judge.tick()
+    assert not judge.ended(hung_up=True, too_large=False, lasted_s=20.0)
+
+
+@pytest.mark.parametrize("lasted_s", [90.0, 3600.0])
+def test_the_end_of_a_long_connection_is_held_against_no_message(lasted_s: float) -> None:
+    judge = limits()
+    for _ in range(10):
+        judge.begin(Terms())
+        judge.sent(1, BIG, 4000)
+        assert not judge.ended(hung_up=True, too_large=False, lasted_s=lasted_s)
+    assert judge.fits(BIG, 4000)
