@@ -1,4 +1,4 @@
-"""``emotion-train micro synthesize | spot``."""
+"""``emotion-train micro synthesize | spot | fit | evaluate``."""
 
 from __future__ import annotations
 
@@ -25,6 +25,10 @@ def add_parser(commands: Any) -> None:
     synthesize.add_argument("--out", type=Path, required=True, metavar="DIR")
     synthesize.add_argument("--fps", type=number(10), default=200.0, metavar="F", help="default: 200")
     synthesize.add_argument("--seconds", type=number(2), default=4.0, metavar="S", help="a clip; default: 4")
+    synthesize.add_argument(
+        "--casme", type=whole(2), metavar="SUBJECTS",
+        help="instead, a data set of CASME II's layout: so many made subjects with --clips clips each",
+    )  # fmt: skip
     synthesize.set_defaults(run=_synthesize, threads=None)
 
     spot = some.add_parser("spot", parents=[made], help="what the spotter finds in made clips")
@@ -32,10 +36,63 @@ def add_parser(commands: Any) -> None:
     spot.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
     spot.set_defaults(run=_spot, threads=None)
 
+    coded = argparse.ArgumentParser(add_help=False)
+    coded.add_argument(
+        "--data", type=Path, required=True, metavar="DIR",
+        help="CASME II: CASME2-coding-*.xlsx and, in it or below, subNN/EPxx_xx/imgN.jpg or reg_imgN.jpg",
+    )  # fmt: skip
+    coded.add_argument("--seed", type=whole(0), default=0, metavar="N", help="default: 0")
+    evaluate = some.add_parser(
+        "evaluate",
+        parents=[coded],
+        help="recognition, one subject left out at a time",
+    )
+    evaluate.add_argument("--out", type=Path, metavar="DIR", help="a report: figures, confusion matrices")
+    evaluate.add_argument(
+        "--shuffle", action="store_true", help="labels that mean nothing: what comes out is chance"
+    )
+    evaluate.set_defaults(run=_evaluate, threads=None)
+    fit = some.add_parser("fit", parents=[coded], help="one network on all subjects")
+    fit.add_argument("--classes", type=int, choices=(3, 5), default=3, help="default: 3")
+    fit.add_argument("--out", type=Path, required=True, metavar="DIR", help="model.keras is written there")
+    fit.set_defaults(run=_fit, threads=None)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from training.micro import casme, evaluate, recognize
+    from training.runs import import_keras
+
+    samples, odd = casme.read_casme(options.data)
+    print(*odd, sep="\n")
+    inputs = recognize.features(samples)
+    found = evaluate.evaluate(import_keras(), samples, inputs, seed=options.seed, shuffled=options.shuffle)
+    print(evaluate.table(found))
+    if options.out:
+        evaluate.write_report(found, odd, options.out)
+
+
+def _fit(options: argparse.Namespace) -> None:
+    from training.micro import casme, recognize
+    from training.runs import import_keras
+
+    samples, odd = casme.read_casme(options.data)
+    print(*odd, sep="\n")
+    kept, labels, names = casme.labelled(samples, options.classes)
+    learner = recognize.Learner(import_keras(), recognize.INPUTS["flow"], len(names), options.seed)
+    learner.fit(recognize.features(kept)["flow"], labels)
+    recognize.save(learner, options.out)
+    print(f"{options.out / 'model.keras'}: {', '.join(names)}, {len(kept)} clips; not measured: see evaluate")
+
 
 def _synthesize(options: argparse.Namespace) -> None:
     from training.micro.synthesize import CLAIM, synthesize
 
+    if options.casme:
+        from training.micro.casme import make_casme
+
+        make_casme(options.out, options.seed, options.casme, options.clips)
+        print(f"{options.out}: {options.casme} subjects, {options.clips} clips each, {CLAIM}")
+        return
     synthesize(options.out, _seeds(options), options.fps, _people(options), options.seconds)
     print(f"{options.out}: {options.clips} clips, {CLAIM}")
 

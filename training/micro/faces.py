@@ -42,7 +42,7 @@ def built_in(seed: int) -> Person:
     means = mean_faces()
     one, other = rng.choice(len(means), 2, replace=False)
     mixed = cv2.addWeighted(means[one], 0.6, means[other], 0.4, 0)
-    canvas = _framed(mixed, _EYES).astype(np.float32)
+    canvas = framed(mixed, _EYES).astype(np.float32)
     canvas = 128 + (canvas - 128) * rng.uniform(0.6, 1.0) + rng.uniform(-15, 25)
     return Person(f"portrait {one}", _drawn(canvas, rng))
 
@@ -62,7 +62,7 @@ def of_folder(folder: Path) -> list[Person]:
         faces = [face for face in detector.detect(image) if face.eyes and _apart(face) >= LEAST]
         if faces:
             largest = max(faces, key=lambda face: face.box.area)
-            people.append(Person(path.name, _framed(luma(image), largest.eyes)))
+            people.append(Person(path.name, framed(luma(image), largest.eyes)))
     if not people:
         raise EdgeError(f"{folder}: no face with eyes {LEAST:g} pixels apart; expected pictures of faces")
     return people
@@ -73,7 +73,7 @@ def _apart(face: Face) -> float:
     return float(np.hypot(right - left, bottom - top))
 
 
-def _framed(image: np.ndarray, eyes: tuple[tuple[float, float], tuple[float, float]]) -> np.ndarray:
+def framed(image: np.ndarray, eyes: tuple[tuple[float, float], tuple[float, float]]) -> np.ndarray:
     """*image* turned and sized so that *eyes* lie where this module has them."""
     (x0, y0), (x1, y1) = eyes
     a, b = x1 - x0, y1 - y0

@@ -1,0 +1,142 @@
+"""Recognition of brief movements: the sheet and folders of CASME II, and a protocol that cannot leak."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.types import EdgeError
+from training.__main__ import main
+from training.micro import recognize
+from training.micro.casme import FIVE, labelled, make_casme, read_casme
+from training.micro.evaluate import evaluate
+from training.micro.recognize import Fold, Learner, features, folds
+from training.micro.scores import accuracy, uar, uf1
+from training.runs import import_keras
+
+openpyxl = pytest.importorskip("openpyxl", reason="needs the extra train")
+SUBJECTS, CLIPS = 3, 10
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("casme")
+    make_casme(root, 40, SUBJECTS, CLIPS)
+    return root
+
+
+def test_a_made_set_is_read_as_casme(made: Path) -> None:
+    samples, odd = read_casme(made)
+    assert len(samples) == SUBJECTS * CLIPS
+    assert odd == ["CASME2-coding-made.xlsx:2: ApexFrame is '/'; the middle is taken"]
+    assert {sample.emotion for sample in samples} == set(FIVE)
+    kept, labels, names = labelled(samples, 3)
+    assert names == ("negative", "positive", "surprise")
+    assert len(kept) == SUBJECTS * CLIPS * 4 // 5  # but for "others"
+    assert set(labels.tolist()) == {0, 1, 2}
+
+
+def test_what_is_odd_is_one_line_each(tmp_path: Path) -> None:
+    make_casme(tmp_path, 7, 2, 5)
+    (sheet,) = tmp_path.glob("*.xlsx")
+    book = openpyxl.load_workbook(sheet)
+    table = book.active
+    table.cell(3, 2).value = "EP99_99"
+    table.cell(4, 3).value = "soon"
+    table.cell(5, 4).value = 1
+    gone = tmp_path / "pictures" / "sub01" / "EP05_01"
+    book.save(sheet)
+    for picture in gone.iterdir():
+        picture.rename(picture.with_name("x" + picture.name))
+    samples, odd = read_casme(tmp_path)
+    assert len(samples) == 2 * 5 - 4
+    assert odd[1] == f"{sheet.name}:3: sub01/EP99_99: no such folder; left out"
+    assert odd[2] == f"{sheet.name}:4: OnsetFrame is 'soon'; expected a number; left out"
+    assert "expected them in this order" in odd[3]
+    assert "no img" in odd[4]
+
+
+def test_what_is_no_casme_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(EdgeError, match="no CASME2-coding"):
+        read_casme(tmp_path)
+    book = openpyxl.Workbook()
+    book.active.append(["Subject", "Filename"])
+    book.save(tmp_path / "CASME2-coding-20140508.xlsx")
+    with pytest.raises(EdgeError, match="no column 'OnsetFrame'"):
+        read_casme(tmp_path)
+
+
+def test_a_subject_in_both_halves_is_refused() -> None:
+    subjects = ["sub01", "sub01", "sub02", "sub03"]
+    with pytest.raises(EdgeError, match="sub01: in both halves"):
+        Fold.of(subjects, np.array([0, 2]), np.array([1, 3]))
+    seen = []
+    for fold in folds(subjects):
+        out = {subjects[row] for row in fold.test}
+        assert len(out) == 1
+        assert out.isdisjoint(subjects[row] for row in fold.train)
+        seen += fold.test.tolist()
+    assert sorted(seen) == [0, 1, 2, 3]
+    with pytest.raises(EdgeError, match="one subject alone"):
+        list(folds(["sub01", "sub01"]))
+
+
+def test_scores_do_not_count_a_class_by_its_clips() -> None:
+    confusion = np.array([[90, 0, 0], [5, 5, 0], [10, 0, 0]])
+    assert accuracy(confusion) == pytest.approx(95 / 110)
+    assert uar(confusion) == pytest.approx((1 + 0.5 + 0) / 3)
+    assert uf1(confusion) == pytest.approx((180 / 195 + 10 / 15 + 0) / 3)
+    assert uf1(np.eye(3, dtype=int)) == 1
+
+
+@pytest.fixture(scope="module")
+def seen(made: Path) -> tuple[list, dict[str, np.ndarray]]:
+    samples, _ = read_casme(made)
+    return samples, features(samples)
+
+
+def test_flow_tells_what_moved_where(seen: tuple[list, dict[str, np.ndarray]]) -> None:
+    samples, inputs = seen
+    assert inputs["flow"].shape == (len(samples), recognize.SIDE, recognize.SIDE, 3)
+    assert inputs["apex"].shape == (len(samples), recognize.SIDE, recognize.SIDE, 1)
+    up = [row for row, sample in enumerate(samples) if sample.emotion == "surprise"]
+    down = [row for row, sample in enumerate(samples) if sample.emotion == "others"]
+    top = inputs["flow"][:, : recognize.SIDE // 2, :, 1]
+    assert top[up].mean() < top[down].mean()
+
+
+def test_the_protocol_runs_and_shuffled_labels_give_chance(
+    seen: tuple[list, dict[str, np.ndarray]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its UF1 on made clips shows that the code runs, and that what is there can be learnt."""
+    samples, inputs = seen
+    keras = import_keras()
+    learner = Learner(keras, 3, 3, 0)
+    assert 2_000 <= learner.model.count_params() <= 50_000
+    monkeypatch.setattr(recognize, "STEPS", 40)
+    monkeypatch.setattr("training.micro.evaluate.INPUTS", {"flow": 3})
+    (flow,) = evaluate(keras, samples, inputs, classes=(3,))
+    assert flow.confusion.sum() == SUBJECTS * CLIPS * 4 // 5
+    (chance,) = evaluate(keras, samples, inputs, classes=(3,), seed=1, shuffled=True)
+    assert uar(chance.confusion) < 0.6
+    assert uar(flow.confusion) > uar(chance.confusion)
+
+
+def test_evaluate_and_fit_write_what_they_found(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(recognize, "STEPS", 3)
+    out = tmp_path / "report"
+    assert main(["micro", "evaluate", "--data", str(made), "--out", str(out)]) == 0
+    assert "leave one subject out" in capsys.readouterr().out
+    found = json.loads((out / "figures.json").read_text())
+    assert [(one["input"], len(one["classes"])) for one in found["results"]] == [
+        ("flow", 3), ("apex", 3), ("flow", 5), ("apex", 5)
+    ]  # fmt: skip
+    assert "that the code runs, and nothing else" in (out / "report.md").read_text()
+    assert (out / "confusion.png").read_bytes().startswith(b"\x89PNG")
+    assert main(["micro", "fit", "--data", str(made), "--out", str(tmp_path / "run")]) == 0
+    assert (tmp_path / "run" / "model.keras").exists()
