@@ -16,6 +16,7 @@ from edge.types import Floats, Image, Point
 
 # All sizes are of the motion as it is measured: a region's mean, in eye distances, about half its centre's.
 LEAST = 0.0035  # that a region must go
+MOST = 0.02  # that it may: a hand, a grimace
 ALONE = 0.7  # of all that the region does around it
 SPEECH_S = 0.5  # around a movement of the mouth: who speaks moves it again and again
 LOOK_S = 0.25  # from one look at the signal to the next
@@ -27,8 +28,10 @@ _MEMORY_S = WAIT_S + LONGEST_S + SPEECH_S + 2 * LOOK_S
 _NAMES = tuple(REGIONS)
 _MOUTH = frozenset({"mouth_left", "mouth_right", "chin"})
 _MOUTHS = [number for number, name in enumerate(_NAMES) if name in _MOUTH]
+_UPPER = [number for number in range(len(_NAMES)) if number not in _MOUTHS]
 _BROWS = frozenset({"brow_left", "brow_right"})
 _SPOKEN, _QUIET = 0.4, 0.004  # of a movement's size, and at least: what else a mouth does that does not speak
+_VIVID = 0.6  # of a movement's size: what else brows and nose do in a face at rest
 _DRAWN = 1.5  # times a nose's movement: a mouth's that moves the nose along
 _BLINK_BROW = 0.0045  # that a brow may go with a blink
 _BLINK = 6.0, 4.0  # grey levels, and times the usual, by which both eyes change
@@ -149,9 +152,13 @@ def find_blinks(times: np.ndarray, eyes: Floats) -> list[tuple[float, float]]:
 
 
 def _is_its_own(bump: Bump, name: str, signal: Floats) -> bool:
-    """Whether it is no syllable of the mouth's, nor drawn along by one."""
+    """Whether it is small and alone: no syllable of the mouth's, not drawn along by one, no vivid talk."""
+    if bump.size > MOST:
+        return False
     if name in _MOUTH:
         return unrest(bump, signal[:, _MOUTHS], SPEECH_S) < max(_SPOKEN * bump.size, _QUIET)
+    if unrest(bump, signal[:, _UPPER], SPEECH_S) > max(_VIVID * bump.size, _QUIET):
+        return False
     return name != "nose" or excursion(bump, signal[:, _MOUTHS]) < _DRAWN * bump.size
 
 
