@@ -17,8 +17,8 @@ from quantize.ranges import WITHIN
 _HDF5 = (".h5", ".hdf5")
 
 
-def load(path: Path) -> Any:
-    """The network at *path*, checked to take luma pixels and to give probabilities of LABELS.
+def load(path: Path, labels: int = len(LABELS)) -> Any:
+    """The network at *path*, checked to take luma pixels and to give probabilities of so many *labels*.
 
     *path* is a .keras, .h5 or .onnx file or a SavedModel folder; EdgeError, in one line, for anything else.
     """
@@ -36,8 +36,8 @@ def load(path: Path) -> Any:
             f"{path}: input {shape} of {shape[3]} channels; the daemon gives luma: "
             "expected one of (n, height, width, 1)"
         )
-    if len(model.outputs) != 1 or tuple(model.output_shape[1:]) != (len(LABELS),):
-        raise EdgeError(f"{path}: output {model.output_shape}; expected {len(LABELS)} labels")
+    if len(model.outputs) != 1 or tuple(model.output_shape[1:]) != (labels,):
+        raise EdgeError(f"{path}: output {model.output_shape}; expected {labels} labels")
     if not _is_saved_model(path):
         _logits(model, path)
     return model

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import numpy as np
+
 from edge.types import LABELS, EdgeError, Floats
 from quantize.data import Data
 from quantize.figures import labelsets, scores
 from quantize.figures.labelsets import FERPLUS, LabelSet
 
-FER2013 = "FER2013"
+FER2013, OWN = "FER2013", "own labels"
 CONFIDED = {"fer2013": FER2013, "plus7": FERPLUS}  # as --confidence names them
 
 
@@ -26,7 +28,8 @@ class Cost(NamedTuple):
     error: float  # and of the file
     only_float: int  # rows that only the float network has right
     only_file: int
-    float_recalls: list[float | None]  # of each of LABELS
+    labels: tuple[str, ...]
+    float_recalls: list[float | None]  # of each of labels
     recalls: list[float | None]
 
     @property
@@ -44,14 +47,16 @@ class Cost(NamedTuple):
         """The label whose recall changed most, and by how many points (negative where the file is worse)."""
         changes = [
             (label, 100 * (after - before))
-            for label, before, after in zip(LABELS, self.float_recalls, self.recalls, strict=True)
+            for label, before, after in zip(self.labels, self.float_recalls, self.recalls, strict=True)
             if before is not None and after is not None
         ]
         return max(changes, key=lambda change: abs(change[1]))
 
 
 def label_sets(data: Data) -> list[LabelSet]:
-    """FER2013's labels, and FER+'s majority where anyone voted."""
+    """FER2013's labels and FER+'s majority where anyone voted, or the data's own labels."""
+    if data.names != LABELS:
+        return [LabelSet(OWN, np.ones(len(data.labels), bool), data.labels, data.names)]
     return labelsets.label_sets(FER2013, data.labels, data.majority)
 
 
@@ -63,6 +68,8 @@ def confided(data: Data, asked: str | None) -> LabelSet:
     found = label_sets(data)
     if asked is None:
         return found[-1]
+    if data.names != LABELS:
+        raise EdgeError(f"--confidence {asked}: the data has labels of its own; leave it out")
     for one in found:
         if one.name == CONFIDED[asked]:
             return one
@@ -86,5 +93,6 @@ def _cost(file: str, after: Floats, before: Floats, part: LabelSet) -> Cost:
         scores.accuracy(before, truth), scores.accuracy(after, truth),
         scores.calibration_error(before, truth), scores.calibration_error(after, truth),
         *scores.split(float_right, right),
-        scores.recalls(before, truth, len(LABELS)), scores.recalls(after, truth, len(LABELS)),
+        part.labels,
+        scores.recalls(before, truth, len(part.labels)), scores.recalls(after, truth, len(part.labels)),
     )  # fmt: skip

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from edge.analysis.preprocess import crop_whole
 from edge.labels import FER2013, Order, ours
 from edge.types import LABELS, EdgeError, Image
+from quantize.figures.labelsets import OWN_NAMES, own_names
 from quantize.figures.scores import Indices
 from quantize.figures.votes import VOTES, majority
 
@@ -23,8 +26,9 @@ class Data(NamedTuple):
     calibration: Image  # (m, height, width) uint8
     rows: Indices  # (m,) rows of the archive that calibration was drawn from
     images: Image  # (n, height, width) uint8, PublicTest
-    labels: Indices  # (n,) FER2013's labels
+    labels: Indices  # (n,) the data's labels, indices into names
     majority: Indices  # (n,) FER+ majority, -1 where there is none
+    names: tuple[str, ...] = LABELS  # of the labels: the seven, or the data's own
 
 
 def read_data(path: Path, height: int, width: int, calibrate: int, seed: int, order: Order = FER2013) -> Data:
@@ -32,19 +36,20 @@ def read_data(path: Path, height: int, width: int, calibrate: int, seed: int, or
 
     *path* is an npz of ``images`` (n, h, w) uint8, ``labels`` (n,), ``usage`` (n,; 0 Training,
     1 PublicTest) and perhaps ``ferplus`` (n, 10) votes; ``emotion-train fit`` leaves one in its run.
-    *order* says what the labels' numbers mean. EdgeError, in one line, for what is missing.
+    *order* says what the labels' numbers mean, unless an array ``label_names`` does (own labels).
+    EdgeError, in one line, for what is missing.
     """
-    if calibrate < FEWEST_OF_LABEL * len(LABELS):
-        raise EdgeError(f"--calibrate {calibrate}: expected {FEWEST_OF_LABEL * len(LABELS)} pictures or more")
     if seed < 0:
         raise EdgeError(f"--seed {seed}: expected 0 or more")
-    try:
-        with path.open("rb") as file, np.load(file) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except OSError as error:
-        raise EdgeError(f"{path}: {error.strerror or error}; expected a run's calibration.npz") from error
-    except Exception as error:  # of a damaged one numpy passes on what zipfile, zlib and tokenize raise
-        raise EdgeError(f"{path}: not an npz archive; expected a run's calibration.npz") from error
+    arrays = _arrays(path)
+    names = own_names(path, arrays.get(OWN_NAMES))
+    if names is not None:
+        if order is not FER2013:
+            raise EdgeError(f"--labels {order}: {path} names its labels itself, {', '.join(names)}")
+        order = Order(tuple(range(len(names))), ",".join(names))
+    names = names or LABELS
+    if calibrate < FEWEST_OF_LABEL * len(names):
+        raise EdgeError(f"--calibrate {calibrate}: expected {FEWEST_OF_LABEL * len(names)} pictures or more")
     for name in ("images", "labels", "usage"):
         if name not in arrays:
             found = ", ".join(sorted(arrays)) or "nothing"
@@ -66,21 +71,40 @@ def read_data(path: Path, height: int, width: int, calibrate: int, seed: int, or
     if (strange := labels < 0).any():
         print(f"{path}: left out: {strange.sum()} rows of labels that are none of ours (--labels)")
         usage = np.where(strange, _LEFT_OUT, usage)
-    rows = _balanced(labels, np.flatnonzero(usage == _TRAINING), calibrate, seed, path)
+    rows = _balanced(labels, np.flatnonzero(usage == _TRAINING), names, calibrate, seed, path)
     public = np.flatnonzero(usage == _PUBLIC_TEST)
     if not len(public):
         raise EdgeError(f"{path}: no PublicTest rows (usage 1), which the loss is measured on")
     return Data(
         _sized(images[rows], height, width), rows,
         _sized(images[public], height, width), labels[public], majority(votes[public]),
+        names,
     )  # fmt: skip
 
 
-def _balanced(labels: Indices, rows: Indices, count: int, seed: int, path: Path) -> Indices:
+def names_of(path: Path) -> tuple[str, ...]:
+    """The labels of the npz at *path*: its own, or LABELS. EdgeError as read_data()."""
+    return own_names(path, _arrays(path, OWN_NAMES).get(OWN_NAMES)) or LABELS
+
+
+def _arrays(path: Path, only: str = "") -> dict[str, npt.NDArray[Any]]:
+    """The arrays of the npz at *path* by name, or *only* one of them."""
+    try:
+        with path.open("rb") as file, np.load(file) as archive:
+            return {name: archive[name] for name in archive.files if only in ("", name)}
+    except OSError as error:
+        raise EdgeError(f"{path}: {error.strerror or error}; expected a run's calibration.npz") from error
+    except Exception as error:  # of a damaged one numpy passes on what zipfile, zlib and tokenize raise
+        raise EdgeError(f"{path}: not an npz archive; expected a run's calibration.npz") from error
+
+
+def _balanced(
+    labels: Indices, rows: Indices, names: Sequence[str], count: int, seed: int, path: Path
+) -> Indices:
     """*count* of *rows*, as evenly over the labels as there are rows, the same for the same *seed*."""
     random = np.random.default_rng(seed)
-    queues = [list(random.permutation(rows[labels[rows] == index])) for index in range(len(LABELS))]
-    for label, queue in zip(LABELS, queues, strict=True):
+    queues = [list(random.permutation(rows[labels[rows] == index])) for index in range(len(names))]
+    for label, queue in zip(names, queues, strict=True):
         if len(queue) < FEWEST_OF_LABEL:
             raise EdgeError(
                 f"{path}: {len(queue)} Training pictures of {label}; expected {FEWEST_OF_LABEL} a label"

@@ -40,11 +40,14 @@ def package(
         for kind, value in (("accuracy", cost.accuracy), ("calibration error", cost.error))
     ]  # fmt: skip
     agreement = {file: round(made.agreement(file), 5) for file in made.files}
+    names = made.data.names
+    told = "seven expressions" if names == LABELS else f"{len(names)} labels ({', '.join(names)})"
+    rare = "(disgust, in FER2013) " if names == LABELS else ""
     plain = Card(
         name=name,
         version=version,
         files={},
-        labels=LABELS,
+        labels=names,
         input=Input(height=made.size[0], width=made.size[1], channels=1, range=(0, 255)),
         crop=OURS,
         output=Output(kind="probabilities", temperature=round(made.temperature, 5)),
@@ -57,12 +60,12 @@ def package(
         },
         data=tuple(data),
         intended_use=(
-            "Tells which of seven expressions a face shows, on the device, for home automation and research. "
+            f"Tells which of {told} a face shows, on the device, for home automation and research. "
             "It reads faces, not feelings."
         ),
         limits=(
             "It knows what its data (listed here) show and shares their gaps: labels that are rare in them "
-            "(disgust, in FER2013) are often missed. Not measured, expected to be worse: profiles, masks, "
+            f"{rare}are often missed. Not measured, expected to be worse: profiles, masks, "
             "strong side light, faces under 40 pixels, people of groups that are rare in the data. Not for "
             "decisions about people: hiring, grading, policing, health. The EU AI Act forbids emotion "
             "recognition at work and in schools."

@@ -12,7 +12,7 @@ from edge.types import Floats
 from quantize import convert, measure
 from quantize import pixels as taken
 from quantize.costs import Cost, confided, costs
-from quantize.data import Data, read_data
+from quantize.data import Data, names_of, read_data
 from quantize.figures.temperature import fit_temperature
 from quantize.golden import is_int8
 from quantize.steps import Steps
@@ -70,7 +70,7 @@ def make(
     at, and what it dislikes of the network.
     """
     with steps("opening network and data"):
-        model = convert.load(path)
+        model = convert.load(path, len(names_of(data_path)))
         _, height, width, _ = model.input_shape
         data = read_data(data_path, height, width, calibrate, seed, order)
         truth = confided(data, confidence)

@@ -31,13 +31,13 @@ WORDS = "the reason in as many words as there may be of it, and not one of them 
 
 
 @cache
-def _validator(name: str) -> Draft202012Validator:
-    return Draft202012Validator(schemas.schema(name))
+def _validator(name: str, labels: tuple[str, ...]) -> Draft202012Validator:
+    return Draft202012Validator(schemas.schema(name, labels))
 
 
-def breach(name: str, payload: str) -> str | None:
+def breach(name: str, payload: str, labels: tuple[str, ...] = LABELS) -> str | None:
     """How *payload* differs from what schema *name* asks for; None where it does not."""
-    validator = _validator(name)
+    validator = _validator(name, labels)
     body: Any = payload
     if validator.schema.get("type") != "string":
         try:
@@ -48,7 +48,9 @@ def breach(name: str, payload: str) -> str | None:
     return error and f"{name}: {error.json_path}: {error.message}"
 
 
-def breaches(reported: Iterable[tuple[str, str]], prefix: str = "emotion-edge") -> list[str]:
+def breaches(
+    reported: Iterable[tuple[str, str]], prefix: str = "emotion-edge", labels: tuple[str, ...] = LABELS
+) -> list[str]:
     """What in *reported*, (topic, payload) each, the contract does not know; empty payloads take back."""
     found = []
     for topic, payload in reported:
@@ -61,7 +63,7 @@ def breaches(reported: Iterable[tuple[str, str]], prefix: str = "emotion-edge") 
             found.append(f"{topic}: no such topic")
         elif len(payload.encode()) > MAX_BYTES:
             found.append(f"{topic}: {len(payload.encode())} bytes")
-        elif payload and (why := breach(name, payload)):
+        elif payload and (why := breach(name, payload, labels)):
             found.append(f"{topic}: {why}")
     return found
 

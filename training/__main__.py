@@ -44,7 +44,9 @@ def _fit(options: argparse.Namespace) -> None:
     from training.recipe import Recipe, read_recipe
     from training.runs import import_keras
 
-    recipe = read_recipe(options.recipe) if options.recipe else Recipe()
+    # FER+ knows nothing of other labels.
+    plain = Recipe(ferplus=0.0) if options.own_labels else Recipe()
+    recipe = read_recipe(options.recipe) if options.recipe else plain
     if options.seed is not None:
         recipe = replace(recipe, seed=options.seed)
     if options.backend:
@@ -80,7 +82,8 @@ def _campaign(options: argparse.Namespace) -> None:
 
     end = math.inf if options.minutes is None else time.monotonic() + 60 * options.minutes
     runs = read_plan(options.plan)
-    given = ["--data", *map(str, options.data), *(["--skip-bad"] if options.skip_bad else [])]
+    given = ["--data", *map(str, options.data)]
+    given += [f"--{name}" for name in ("skip-bad", "own-labels") if getattr(options, name.replace("-", "_"))]
     for name in ("ferplus", "labels", "threads", "workers", "backend"):
         if value := getattr(options, name):
             given += [f"--{name}", str(value)]
@@ -178,7 +181,7 @@ def _check_png(out: Path | None) -> None:
 def _dataset(options: argparse.Namespace):
     from training.data import read
 
-    return read(options.data, options.ferplus, options.skip_bad, options.labels)
+    return read(options.data, options.ferplus, options.skip_bad, options.labels, options.own_labels)
 
 
 def _paths(text: str) -> tuple[Path, ...]:
@@ -197,6 +200,10 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument(
         "--labels", type=order, metavar="NAME,NAME",
         help="what the data's numbers mean: label names in their order (default of csv and npz: FER2013's)",
+    )  # fmt: skip
+    data.add_argument(
+        "--own-labels", action="store_true",
+        help="take the folders' names as labels, whatever they are: smile, no_smile (not none, uncertain)",
     )  # fmt: skip
     data.add_argument("--skip-bad", action="store_true", help="leave out and count rows that cannot be read")
 

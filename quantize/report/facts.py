@@ -12,7 +12,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from edge.types import LABELS
 from quantize.costs import Cost
 from quantize.figures import graph as graphs
 from quantize.figures.graph import read
@@ -152,8 +151,8 @@ def _figures(cost: Cost) -> dict[str, Any]:
         "only_float_right": cost.only_float, "only_file_right": cost.only_file,
         "mcnemar_p": round(cost.p, 5),
         "calibration_error": round(cost.error, 5), "float_calibration_error": round(cost.float_error, 5),
-        "recall": dict(zip(LABELS, cost.recalls, strict=True)),
-        "float_recall": dict(zip(LABELS, cost.float_recalls, strict=True)),
+        "recall": dict(zip(cost.labels, cost.recalls, strict=True)),
+        "float_recall": dict(zip(cost.labels, cost.float_recalls, strict=True)),
         "largest_change": {"label": label, "points": round(points, 3)},
     }  # fmt: skip
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from edge.types import LABELS
 from quantize.costs import Cost
 from quantize.make import Made
 from quantize.report import sqnr, tables
@@ -113,8 +112,8 @@ def _accuracy(made: Made) -> Iterator[str]:
         cells = [f"{100 * share:.2f}" for share in against] + [""] * (len(files) - 1 - number)
         yield f"| {file} | " + " | ".join(cells) + " |"
     yield from ("", "Recall of each label, points gained or lost against the float network:", "")
-    yield "| file | labels | " + " | ".join(LABELS) + " | largest |"
-    yield "|---|---|" + "---|" * (len(LABELS) + 1)
+    yield "| file | labels | " + " | ".join(made.data.names) + " | largest |"
+    yield "|---|---|" + "---|" * (len(made.data.names) + 1)
     for cost in made.costs:
         pairs = zip(cost.float_recalls, cost.recalls, strict=True)
         cells = ["–" if a is None or b is None else f"{100 * (b - a):+.2f}" for a, b in pairs]

@@ -8,6 +8,7 @@ pictures are told and kept: FER2013 itself has twelve, and its figures count the
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.labels import FER2013, Order, label_of
+from edge.labels import FER2013, Order, label_of, wrong_names
 from edge.types import EdgeError
 from quantize.figures.votes import RULES, VOTE_OF_LABEL, VOTES, distributions, majority, targets
 from training.data.archives import read_npz
@@ -31,7 +32,11 @@ __all__ = [
 
 
 def read(
-    paths: Sequence[Path], ferplus: Path | None = None, skip_bad: bool = False, order: Order | None = None
+    paths: Sequence[Path],
+    ferplus: Path | None = None,
+    skip_bad: bool = False,
+    order: Order | None = None,
+    own: bool = False,
 ) -> Dataset:
     """The rows of all *paths* (csv, npz, or a folder), in order.
 
@@ -39,14 +44,19 @@ def read(
     cannot be read raises EdgeError with one line a problem; with *skip_bad* the lines go to stderr,
     the rows are left out and counted. Rows that are given twice raise EdgeError. *order* says what the
     data's numbers mean; without it those of csv and npz are FER2013's, and folders named by numbers raise
-    EdgeError.
+    EdgeError. With *own* the labels are what the folders (or an npz's array `label_names`) are called.
     """
+    if own and (ferplus or order):
+        given = "--ferplus" if ferplus else "--labels"
+        raise EdgeError(f"{given}: speaks of FER2013's labels; --own-labels takes the data's as they are")
     if ferplus is not None and [path.suffix.lower() for path in paths] != [".csv"]:
         raise EdgeError(f"--ferplus {ferplus}: joins one csv by row; give exactly one csv as --data")
     problems = Problems()
     sources = [source for path in paths for source in _sources(path)]
     _refuse_repeated(sources)
-    parts = [_read(source, problems, order) for source in sources]
+    parts = [_read(source, problems, order, own) for source in sources]
+    if own:
+        parts = _renamed(parts)
     if ferplus is not None:
         parts[0] = with_votes(parts[0], ferplus, paths[0], problems)
     if len(problems.lines) == 1 and not skip_bad:
@@ -60,6 +70,17 @@ def read(
     if not len(merged):
         raise EdgeError(f"{', '.join(map(str, paths))}: no usable row")
     return merged
+
+
+def _renamed(parts: Sequence[Dataset]) -> list[Dataset]:
+    """*parts* with the names of all of them; EdgeError where these cannot be published."""
+    names = tuple(sorted({name for part in parts for name in part.names}))
+    if wrong := wrong_names(names):
+        raise EdgeError(f"--own-labels: {wrong}")
+    return [
+        dataclasses.replace(part, names=names, labels=np.searchsorted(names, part.names)[part.labels])
+        for part in parts
+    ]
 
 
 def recurring(images: np.ndarray, among: np.ndarray) -> np.ndarray:
@@ -112,11 +133,13 @@ def _within(path: Path, other: Path) -> bool:
     return path == other or (other in path.parents and os.path.isdir(path))
 
 
-def _read(path: Path, problems: Problems, order: Order | None) -> Dataset:
+def _read(path: Path, problems: Problems, order: Order | None, own: bool) -> Dataset:
     if os.path.isdir(path):  # not Path.is_dir, which raises where looking is forbidden
-        dataset, places, what = *read_tree(path, problems, order), "picture"
+        dataset, places, what = *read_tree(path, problems, order, own), "picture"
     elif _suffix(path) == ".npz":
-        dataset, places, what = *read_npz(path, problems, order or FER2013), "row"
+        dataset, places, what = *read_npz(path, problems, order or FER2013, own), "row"
+    elif _suffix(path) == ".csv" and own:
+        raise EdgeError(f"{path}: a csv names no labels; --own-labels takes folders, or a run's npz")
     elif _suffix(path) == ".csv":
         dataset, places, what = *read_csv(path, problems, order or FER2013), "line"
     else:

@@ -8,20 +8,26 @@ import numpy as np
 
 from edge.analysis.preprocess import crop_whole
 from edge.labels import Order, ours
-from edge.types import EdgeError
+from edge.types import LABELS, EdgeError
+from quantize.figures.labelsets import OWN_NAMES, own_names
 from quantize.figures.votes import VOTES
-from training.data.dataset import SIZE, Dataset, Problems, brief, stacked
+from training.data.dataset import FER2013, SIZE, Dataset, Problems, brief, stacked
 from training.data.labels import USAGES, usage_of
 
-_NAMES = ("images", "delta", "labels", "usage", "ferplus")
+_NAMES = ("images", "delta", "labels", "usage", "ferplus", OWN_NAMES)
 
 
-def read_npz(path: Path, problems: Problems, order: Order) -> tuple[Dataset, list[str]]:
+def read_npz(path: Path, problems: Problems, order: Order, own: bool = False) -> tuple[Dataset, list[str]]:
     """`images` or second differences `delta`; `labels`; perhaps `usage` (else from the name), `ferplus`.
 
-    With it each row's number. *order* says what the labels' numbers mean.
+    With it each row's number. *order* says what the labels' numbers mean, or with *own* the array OWN_NAMES.
     """
     arrays = _arrays(path)
+    names = own_names(path, arrays.pop(OWN_NAMES, None))
+    if own != (names is not None):
+        unnamed = f"no array {OWN_NAMES!r}; --own-labels takes folders, or an npz that names its labels"
+        named = f"its own labels, {', '.join(names or ())}; --own-labels takes them as they are"
+        raise EdgeError(f"{path}: {unnamed if own else named}")
     images = _images(path, arrays)
     n = len(images)
     usage = np.full(n, usage_of(path.stem) or 0, np.uint8)
@@ -34,19 +40,21 @@ def read_npz(path: Path, problems: Problems, order: Order) -> tuple[Dataset, lis
             raise EdgeError(f"{path}: {name} {array.dtype}; expected whole numbers")
     # Looked at before they are cast: uint8 would make a usage of 256 a 0.
     labels, usage, votes = arrays["labels"], arrays["usage"], arrays["ferplus"]
-    numbers, labels = labels, ours(labels, order)
-    unknown = (labels < 0) | (usage < 0) | (usage >= len(USAGES))
+    numbers, labels = labels, ours(labels, order) if names is None else labels
+    count = len(order.of_number if names is None else names)
+    unknown = (labels < 0) | (numbers >= count) | (usage < 0) | (usage >= len(USAGES))
     bad = unknown | ((votes < 0) | (votes > 255)).any(1)
     for row in np.flatnonzero(bad):
         found = f"votes {votes[row].tolist()}; expected ten numbers 0 to 255"
         if unknown[row]:
-            most = f"expected 0 to {len(order.of_number) - 1} and 0 to {len(USAGES) - 1}"
+            most = f"expected 0 to {count - 1} and 0 to {len(USAGES) - 1}"
             found = f"label {numbers[row]}, usage {usage[row]}; {most}"
         problems.add(f"{path}: row {row}: {found}", "bad row")
     if images.shape[1:] != (SIZE, SIZE):
         images = stacked([crop_whole(image, SIZE, SIZE) for image in images])
     cast = labels.astype(np.int64), usage.astype(np.uint8), votes.astype(np.uint8)
-    dataset = Dataset(images, *cast, np.arange(n)).take(~bad)
+    source = FER2013 if names is None else path.stem
+    dataset = Dataset(images, *cast, np.arange(n), source, names or LABELS).take(~bad)
     return dataset, [str(row) for row in dataset.rows]
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 
+from edge.types import LABELS
 from training.data.labels import USAGES
 
 SIZE = 48  # pixels
@@ -22,11 +23,12 @@ class Dataset:
     """Rows of one or several data sets; all arrays are n long."""
 
     images: np.ndarray  # (n, 48, 48) uint8 luma
-    labels: np.ndarray  # (n,) int64, index into LABELS
+    labels: np.ndarray  # (n,) int64, index into names
     usage: np.ndarray  # (n,) uint8, index into USAGES
     votes: np.ndarray  # (n, 10) uint8 in VOTES' order; all zero where FER+ says nothing
     rows: np.ndarray  # (n,) int64, row in the file or folder it came from
     source: np.ndarray | str = FER2013  # (n,) str, what tables call its label set; one for all may be given
+    names: tuple[str, ...] = LABELS  # of the labels: the seven, or the data's own (--own-labels)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "source", np.broadcast_to(self.source, len(self)))
@@ -36,15 +38,23 @@ class Dataset:
 
     def take(self, keep: np.ndarray) -> Dataset:
         """The rows that *keep* (mask or indices) names, in its order."""
-        return Dataset(**{field.name: getattr(self, field.name)[keep] for field in fields(self)})
+        return replace(self, **{name: getattr(self, name)[keep] for name in ARRAYS})
 
     def split(self, usage: str) -> Dataset:
         """The rows of one of USAGES."""
         return self.take(self.usage == USAGES.index(usage))
 
     @property
+    def seven(self) -> bool:
+        """Whether its labels are LABELS, which FER+'s voters chose among."""
+        return self.names == LABELS
+
+    @property
     def has_votes(self) -> bool:
         return bool(self.votes.any())
+
+
+ARRAYS = tuple(field.name for field in fields(Dataset) if field.name != "names")  # the rows' own
 
 
 class Problems:
@@ -66,8 +76,9 @@ class Problems:
 
 
 def joined(parts: Sequence[Dataset]) -> Dataset:
-    """The rows of all *parts*, in order."""
-    return Dataset(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Dataset)))
+    """The rows of all *parts*, which have the same names, in order."""
+    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in ARRAYS}
+    return Dataset(**arrays, names=parts[0].names)
 
 
 def stacked(images: Sequence[np.ndarray]) -> np.ndarray:

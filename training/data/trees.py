@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +20,13 @@ from training.data.dataset import SIZE, Dataset, Problems, source_of, stacked
 from training.data.labels import USAGES, usage_of
 
 
-def read_tree(root: Path, problems: Problems, order: Order | None) -> tuple[Dataset, list[str]]:
+def read_tree(
+    root: Path, problems: Problems, order: Order | None, own: bool = False
+) -> tuple[Dataset, list[str]]:
     """SPLIT/LABEL/picture (any depth above SPLIT), or LABEL/picture, which counts as Training.
 
     With it each row's picture, seen from *root*. EdgeError where labels are numbers and no *order* says what
-    they mean.
+    they mean. With *own* the folders' names are the labels, whatever they are, by name.
     """
     images, labels, usages, rows = [], [], [], []
     before, bare = len(problems.lines), list[Path]()
@@ -34,17 +36,21 @@ def read_tree(root: Path, problems: Problems, order: Order | None) -> tuple[Data
     for folder in bare:
         problems.add(f"{folder}: an empty folder", "folder")
     held, unknown = Counter(file.parent for file in files), set()
+    names = _own_names(root, files) if own else LABELS
     with quiet(show_on_error=False):  # OpenCV's decoders tell of damage too, and not which file's
         for row, file in enumerate(files):
             folders = file.relative_to(root).parts[:-1]
-            label = label_of(folders[-1], order) if folders else None
+            if own:
+                label = names.index(folders[-1]) if folders and usage_of(folders[-1]) is None else None
+            else:
+                label = label_of(folders[-1], order) if folders else None
             if label is None:
-                if folders and is_number(folders[-1]) and order is None:
+                if folders and is_number(folders[-1]) and order is None and not own:
                     raise EdgeError(numbered(file.parent))
                 if file.parent not in unknown:
                     unknown.add(file.parent)
                     other = f"{file.name} stands in no label's folder; a csv or npz is named itself"
-                    said = f"not one of the labels {', '.join(LABELS)}" if folders else other
+                    said = f"not one of the labels {', '.join(LABELS)}" if folders and not own else other
                     problems.add(f"{file.parent}: {said}", "file", held[file.parent])
                 continue
             image = _picture(file)
@@ -62,8 +68,14 @@ def read_tree(root: Path, problems: Problems, order: Order | None) -> tuple[Data
         usages = [min(usage, 1) for usage in usages]
     votes = np.zeros((len(rows), len(VOTES)), np.uint8)
     arrays = np.array(labels, np.int64), np.array(usages, np.uint8), votes, np.array(rows, np.int64)
-    names = [str(files[row].relative_to(root)) for row in rows]
-    return Dataset(stacked(images), *arrays, source_of(root)), names
+    places = [str(files[row].relative_to(root)) for row in rows]
+    return Dataset(stacked(images), *arrays, source_of(root), names), places
+
+
+def _own_names(root: Path, files: Sequence[Path]) -> tuple[str, ...]:
+    """The names of the folders that hold *files* in *root*, splits aside."""
+    parents = {file.relative_to(root).parts[-2] for file in files if len(file.relative_to(root).parts) > 1}
+    return tuple(sorted(name for name in parents if usage_of(name) is None))
 
 
 def _files(

@@ -21,7 +21,7 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from edge.types import LABELS, EdgeError
+from edge.types import EdgeError
 from training import data
 from training.data import Dataset
 from training.fit import board, records, schedule
@@ -63,6 +63,8 @@ def fit(
         "network": network, "recipe": recipe.values(), "training_rows": len(rows.images),
         "data_hash": records.data_hash(dataset),
     }  # fmt: skip
+    if not dataset.seven:
+        asked["labels"] = list(dataset.names)
     # How those weights and answers came about belongs to how these do: the whole story goes into the card.
     if start_from is not None:
         start_from = model_file(start_from)
@@ -72,10 +74,11 @@ def fit(
     files = [model_file(path) for path in teachers]
     if files:
         asked["teachers"] = [records.of_run(file) for file in files]
-    taught_by = _teachers(files, recipe)
+    taught_by = _teachers(files, recipe, len(dataset.names))
 
     keras.utils.set_random_seed(recipe.seed)
-    model = build(network, recipe.dropout, "none" if os.path.exists(out / "checkpoint.npz") else weights)
+    first = "none" if os.path.exists(out / "checkpoint.npz") else weights
+    model = build(network, recipe.dropout, first, len(dataset.names))
     if available(recipe.precision) == "bfloat16":
         model = computing_in("bfloat16", model)
     optimizer = schedule.optimizer(recipe, count)
@@ -172,13 +175,13 @@ def _accuracies(model: keras.Model, validation: Dataset) -> tuple[float, float]:
     return float((chosen == validation.labels).mean()), plus7
 
 
-def _teachers(files: Sequence[Path], recipe: Recipe) -> list[keras.Model]:
+def _teachers(files: Sequence[Path], recipe: Recipe, labels: int) -> list[keras.Model]:
     if files and not recipe.distill:
         raise EdgeError("--teachers: the recipe gives them no say (distill = 0); expected 0.5 to 1")
     if recipe.distill and not files:
         raise EdgeError(f"the recipe distils (distill = {recipe.distill:g}); name them: --teachers RUN,RUN")
     found = [load(file) for file in files]
-    ours = (None, 48, 48, 1), (None, len(LABELS))
+    ours = (None, 48, 48, 1), (None, labels)
     for file, teacher in zip(files, found, strict=True):
         given, made = teacher.input_shape, teacher.output_shape
         if (given, made) != ours:

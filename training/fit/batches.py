@@ -19,14 +19,14 @@ from typing import TypeVar
 import cv2
 import numpy as np
 
-from edge.types import LABELS, EdgeError
+from edge.types import EdgeError
 from training import data
 from training.data import Dataset
 from training.fit.augment import vary
 from training.recipe import Recipe
 
 T = TypeVar("T")
-Batch = tuple[np.ndarray, np.ndarray]  # images (b, 48, 48, 1) uint8, targets (b, 7) float32
+Batch = tuple[np.ndarray, np.ndarray]  # images (b, 48, 48, 1) uint8, targets (b, labels) float32
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Rows:
     """What is trained on and what is chosen by."""
 
     images: np.ndarray  # (n, 48, 48) uint8
-    targets: np.ndarray  # (n, 7) float32, each row sums to 1
+    targets: np.ndarray  # (n, labels) float32, each row sums to 1
     validation: Dataset
 
 
@@ -54,15 +54,19 @@ def select(dataset: Dataset, recipe: Recipe) -> Rows:
     drop, told = blank | leaked, [f"{blank.sum()} blank", f"{leaked.sum()} whose pixels recur in PublicTest"]
     soft = data.targets(training.votes, recipe.votes)
     if recipe.ferplus:
+        if not dataset.seven:
+            raise EdgeError("the recipe wants FER+, whose votes are for the seven labels; set ferplus = 0")
         if not training.has_votes:
             raise EdgeError("the recipe wants FER+ (ferplus > 0), the data has no votes; --ferplus FILE")
         voteless = (soft.sum(1) == 0) & ~drop
         drop |= voteless
         told.append(f"{voteless.sum()} without a usable FER+ vote")
     print(f"Training rows left out of {len(training):,}: {', '.join(told)}", file=sys.stderr, flush=True)
-    hard = np.eye(len(LABELS), dtype=np.float32)[training.labels]
-    targets = (1 - recipe.ferplus) * hard + recipe.ferplus * soft
-    targets = targets * (1 - recipe.label_smoothing) + recipe.label_smoothing / len(LABELS)
+    count = len(dataset.names)
+    hard = np.eye(count, dtype=np.float32)[training.labels]
+    # Votes are for the seven; of other labels the recipe may want none.
+    targets = (1 - recipe.ferplus) * hard + recipe.ferplus * soft if recipe.ferplus else hard
+    targets = targets * (1 - recipe.label_smoothing) + recipe.label_smoothing / count
     return Rows(training.images[~drop], targets[~drop].astype(np.float32), validation)
 
 
@@ -75,7 +79,7 @@ def batches(rows: Rows, recipe: Recipe, epoch: int, first: int = 0, every: int =
     order = random.permutation(len(rows.images))
     if recipe.balance:
         labels = rows.targets.argmax(1)
-        chances = np.bincount(labels, minlength=len(LABELS))[labels] ** -recipe.balance
+        chances = np.bincount(labels, minlength=rows.targets.shape[1])[labels] ** -recipe.balance
         order = random.choice(len(labels), len(labels), p=chances / chances.sum())
     for place in range(first, len(order) // recipe.batch, every):
         some = order[place * recipe.batch : (place + 1) * recipe.batch]

@@ -16,7 +16,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from edge.types import LABELS, EdgeError
+from edge.types import EdgeError
+from quantize.figures.labelsets import OWN_NAMES
 from training import data
 from training.data import Dataset
 from training.fit.batches import Rows
@@ -83,7 +84,7 @@ def _differences(before: dict[str, Any], asked: dict[str, Any]) -> list[str]:
 
 _WORDS = {
     "training_rows": "data", "data_hash": "data", "start_from": "--start-from", "teachers": "--teachers",
-    "weights": "--weights",
+    "weights": "--weights", "labels": "--own-labels",
 }  # fmt: skip
 
 
@@ -206,8 +207,9 @@ def save_calibration(out: Path, rows: Rows, recipe: Recipe) -> None:
 def _save_calibration(rows: Rows, recipe: Recipe, path: Path) -> None:
     random = np.random.default_rng(recipe.seed)
     labels = rows.targets.argmax(1)
-    share = CALIBRATION // len(LABELS)
-    of_label = [random.permutation(np.flatnonzero(labels == i))[:share] for i in range(len(LABELS))]
+    count = rows.targets.shape[1]
+    share = CALIBRATION // count
+    of_label = [random.permutation(np.flatnonzero(labels == i))[:share] for i in range(count)]
     chosen = np.sort(np.concatenate(of_label))
     validation = rows.validation
     with path.open("wb") as file:
@@ -217,6 +219,7 @@ def _save_calibration(rows: Rows, recipe: Recipe, path: Path) -> None:
             labels=np.concatenate([labels[chosen], validation.labels]),
             usage=np.repeat(np.array([0, 1], np.uint8), [len(chosen), len(validation)]),
             ferplus=np.concatenate([np.zeros((len(chosen), len(data.VOTES)), np.uint8), validation.votes]),
+            **({} if validation.seven else {OWN_NAMES: np.array(validation.names)}),
         )
 
 

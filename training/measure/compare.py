@@ -14,7 +14,7 @@ from typing import Any
 from quantize.figures.cost import Cost
 from quantize.figures.scores import p_text
 from training.data import Dataset
-from training.measure.evaluate import chosen_split, label_sets
+from training.measure.evaluate import check_labels, chosen_split, label_sets
 from training.measure.figures import Figures, Pair, figures, pair
 from training.measure.history import read_history
 from training.measure.model_files import Network
@@ -60,9 +60,12 @@ def compare(networks: Sequence[Network], dataset: Dataset, split: str) -> Compar
     sets = label_sets(rows)
     found, choices = [], []
     for network in networks:
+        check_labels(network, dataset)
         probabilities = network.probabilities(rows.images)
         choices.append((network.name, probabilities.argmax(1)))
-        measured = [figures(probabilities[some], truth, name, split) for name, some, truth in sets]
+        measured = [
+            figures(probabilities[part.rows], part.truth, part.name, split, part.labels) for part in sets
+        ]
         found.append(
             Row(
                 network.name, str(network.path), network.opened.cost(), network.bytes,
@@ -70,8 +73,8 @@ def compare(networks: Sequence[Network], dataset: Dataset, split: str) -> Compar
             )
         )  # fmt: skip
     pairs = [
-        pair((first, a[some]), (second, b[some]), truth, name)
-        for name, some, truth in sets
+        pair((first, a[part.rows]), (second, b[part.rows]), part.truth, part.name)
+        for part in sets
         for (first, a), (second, b) in itertools.combinations(choices, 2)
     ]
     return Comparison(split, found, _seeds(networks, found), pairs)

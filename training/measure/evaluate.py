@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from edge.types import LABELS, EdgeError
+from edge.types import EdgeError
 from quantize.figures import labelsets
 from quantize.figures.labelsets import LabelSet
 from training import data
@@ -46,10 +46,19 @@ def chosen_split(dataset: Dataset, split: str) -> Dataset:
     return rows
 
 
+def check_labels(network: Network, dataset: Dataset) -> None:
+    """EdgeError where *network* tells apart what *dataset* does not name."""
+    if network.labels != dataset.names:
+        raise EdgeError(
+            f"{network.path}: its labels are {', '.join(network.labels)}, the data's "
+            f"{', '.join(dataset.names)}; expected the same (--own-labels takes the data's as they are)"
+        )
+
+
 def label_sets(rows: Dataset) -> list[LabelSet]:
     """The labels of *rows*, named by where they are from; then the FER+ majority, where there is one."""
     name = " + ".join(dict.fromkeys(rows.source.tolist()))
-    return labelsets.label_sets(name, rows.labels, data.majority(rows.votes))
+    return labelsets.label_sets(name, rows.labels, data.majority(rows.votes), rows.names)
 
 
 def leaked(dataset: Dataset, split: str) -> np.ndarray:
@@ -68,6 +77,7 @@ def evaluate(
     With *robust* also of the pictures as poor cameras would give them.
     """
     rows = chosen_split(dataset, split)
+    check_labels(network, dataset)
     probabilities = network.probabilities(rows.images)
     leaks, mirrored = leaked(dataset, split), []
     if mirror:
@@ -83,16 +93,17 @@ def evaluate(
 def _judge(
     probabilities: np.ndarray, sets: Sequence[LabelSet], split: str, keep: np.ndarray | None = None
 ) -> Iterator[Figures]:
-    for name, rows, truth in sets:
-        kept = slice(None) if keep is None else keep[rows]
-        if len(truth[kept]):
-            yield figures(probabilities[rows][kept], truth[kept], name, split)
+    for part in sets:
+        kept = slice(None) if keep is None else keep[part.rows]
+        if len(truth := part.truth[kept]):
+            yield figures(probabilities[part.rows][kept], truth, part.name, split, part.labels)
 
 
 def table(found: Evaluation) -> str:
     """*found* as lines for a terminal."""
     lines = [found.model]
     for one in found.figures:
+        heads = " ".join(f"{label[:8]:>8}" for label in one.labels)
         lines += [
             f"  {one.data}, {one.split}, n = {one.n}",
             f"    accuracy           {accuracy_text(one)}",
@@ -100,12 +111,12 @@ def table(found: Evaluation) -> str:
             *_beside("mean with mirror", one, found.mirrored),
             f"    balanced accuracy  {100 * one.balanced_accuracy:6.2f} %",
             f"    calibration error  {one.calibration_error:6.3f}",
-            f"    {'truth':>10}  recall precis.      f1 " + " ".join(f"{label[:8]:>8}" for label in LABELS),
+            f"    {'truth':>10}  recall precis.      f1 " + heads,
         ]
-        for label, row in zip(LABELS, one.confusion, strict=True):
+        for label, row in zip(one.labels, one.confusion, strict=True):
             shares = (share_text(of[label]) for of in (one.recall, one.precision, one.f1))
             shown = " ".join(f"{share:>7}" for share in shares)
-            lines.append(f"    {label:>10} {shown} " + " ".join(f"{count:8d}" for count in row))
+            lines.append(f"    {label[:10]:>10} {shown} " + " ".join(f"{count:8d}" for count in row))
     if not found.without_leaked_rows and found.split != "Training":
         told = "no row is known to stand in Training too (Training rows in --data would tell)"
         lines.append("  " + ("no row's exact pixels stand in Training too" if found.training_rows else told))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +27,12 @@ class Figures:
     f1: dict[str, float | None]  # None where recall is
     calibration_error: float  # ECE: mean distance of confidence and accuracy over its bins
     reliability: list[Bin]  # the bins that hold rows, by rising confidence
-    confusion: list[list[int]]  # row: the truth, column: the model's choice, in LABELS' order
+    confusion: list[list[int]]  # row: the truth, column: the model's choice, in the labels' order
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What is told apart."""
+        return tuple(self.recall)
 
 
 @dataclass(frozen=True)
@@ -41,21 +47,23 @@ class Pair:
     p: float  # McNemar's test, two-sided, mid-p
 
 
-def figures(probabilities: np.ndarray, labels: np.ndarray, name: str, split: str) -> Figures:
-    """The figures of *probabilities* (n, 7) against *labels* (n,)."""
-    n, chosen = len(labels), probabilities.argmax(1)
-    confusion = np.zeros((len(LABELS), len(LABELS)), np.int64)
-    np.add.at(confusion, (labels, chosen), 1)
+def figures(
+    probabilities: np.ndarray, truth: np.ndarray, name: str, split: str, labels: Sequence[str] = LABELS
+) -> Figures:
+    """The figures of *probabilities* (n, labels) against *truth* (n,), indices into *labels*."""
+    n, chosen = len(truth), probabilities.argmax(1)
+    confusion = np.zeros((len(labels), len(labels)), np.int64)
+    np.add.at(confusion, (truth, chosen), 1)
     right, shown, said = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
-    recall = dict(zip(LABELS, scores.recalls(probabilities, labels, len(LABELS)), strict=True))
-    f1 = _shares(2 * right, np.where(shown > 0, shown + said, 0))
+    recall = dict(zip(labels, scores.recalls(probabilities, truth, len(labels)), strict=True))
+    f1 = _shares(labels, 2 * right, np.where(shown > 0, shown + said, 0))
     return Figures(
         data=name, split=split, n=n,
         accuracy=float(right.sum() / n), interval=scores.wilson(int(right.sum()), n),
         balanced_accuracy=float(np.mean([share for share in recall.values() if share is not None])),
-        recall=recall, precision=_shares(right, said), f1=f1,
-        calibration_error=scores.calibration_error(probabilities, labels),
-        reliability=scores.reliability(probabilities, labels), confusion=confusion.tolist(),
+        recall=recall, precision=_shares(labels, right, said), f1=f1,
+        calibration_error=scores.calibration_error(probabilities, truth),
+        reliability=scores.reliability(probabilities, truth), confusion=confusion.tolist(),
     )  # fmt: skip
 
 
@@ -68,8 +76,8 @@ def pair(
     return Pair(data, name, other, *only, scores.mcnemar(*only))
 
 
-def _shares(parts: np.ndarray, wholes: np.ndarray) -> dict[str, float | None]:
+def _shares(labels: Sequence[str], parts: np.ndarray, wholes: np.ndarray) -> dict[str, float | None]:
     return {
         label: float(part / whole) if whole else None
-        for label, part, whole in zip(LABELS, parts, wholes, strict=True)
+        for label, part, whole in zip(labels, parts, wholes, strict=True)
     }

@@ -11,6 +11,7 @@ else's file wants its pictures, so that it stands in the same tables::
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ import numpy as np
 
 from edge.analysis.preprocess import crop_whole
 from edge.analysis.tensors import dequantise, quantise
-from edge.labels import label_of
+from edge.labels import label_of, wrong_names
 from edge.types import LABELS, EdgeError, TensorSpec
 from quantize.figures.cost import Cost, cost_of_file, cost_of_keras
 from training.runs import RECORD, RUN_FILE, first_line, load, model_file
@@ -34,7 +35,8 @@ class Contract(NamedTuple):
 
     black: float = 0.0
     white: float = 255.0
-    columns: tuple[int, ...] = tuple(range(len(LABELS)))  # of LABELS, in their order, among the outputs
+    labels: tuple[str, ...] = LABELS
+    columns: tuple[int, ...] = tuple(range(len(LABELS)))  # of the labels, in their order, among the outputs
     outputs: int = len(LABELS)
 
 
@@ -71,8 +73,13 @@ class Network:
         """The run's folder, where the file still lies in one."""
         return self.path.parent if (self.path.parent / RECORD).exists() else None
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What it tells apart: LABELS, or its own by its run's record or its card."""
+        return self.contract.labels
+
     def probabilities(self, images: np.ndarray) -> np.ndarray:
-        """(n, 7) float32 in LABELS' order for *images* (n, height, width) uint8 luma."""
+        """(n, labels) float32 in the labels' order for *images* (n, height, width) uint8 luma."""
         spec, contract = self.opened.input, self.contract
         height, width = self.height_width
         step = (contract.white - contract.black) / 255
@@ -90,7 +97,7 @@ class Network:
         return self._ours(np.concatenate(found).astype(np.float32))
 
     def _ours(self, outputs: np.ndarray) -> np.ndarray:
-        """LABELS' probabilities among *outputs*, checked to be some."""
+        """The labels' probabilities among *outputs*, checked to be some."""
         contract = self.contract
         if outputs.shape[1:] != (contract.outputs,):
             found = " x ".join(map(str, outputs.shape[1:])) or "no"
@@ -102,7 +109,7 @@ class Network:
                 "expected probabilities, which sum to 1"
             )
         ours = outputs[:, contract.columns]
-        if contract.outputs > len(LABELS):
+        if contract.outputs > len(contract.labels):
             ours /= np.maximum(ours.sum(1, keepdims=True), 1e-9)
         return ours
 
@@ -122,7 +129,30 @@ def open_network(path: Path) -> Network:
         name = f"{folder.name}/{file.name}"
     else:
         name = file.name
-    return Network(name, file, opened, Contract())
+    labels = _labels_beside(file)
+    contract = Contract(labels=labels, columns=tuple(range(len(labels))), outputs=len(labels))
+    return Network(name, file, opened, contract)
+
+
+def _labels_beside(file: Path) -> tuple[str, ...]:
+    """The labels in the record of the run or the card that lies beside *file*; LABELS without either."""
+    card = file.with_suffix(".json")
+    if not card.exists():  # X.json is also the card of X.int8.onnx
+        card = card.with_suffix("").with_suffix(".json")
+    for path in (file.parent / RECORD, card):
+        if file.suffix == ".keras" and path == card:
+            continue
+        try:
+            told = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            continue  # whoever needs it for more says what is wrong with it
+        if isinstance(told, dict) and "labels" in told:
+            labels = told["labels"]
+            texts = isinstance(labels, list) and all(isinstance(one, str) for one in labels)
+            if wrong := wrong_names(labels) if texts else f"{labels!r}; expected a list of names":
+                raise EdgeError(f"{path}: labels: {wrong}")
+            return tuple(labels)
+    return LABELS
 
 
 def open_networks(paths: Sequence[Path]) -> list[Network]:
@@ -189,7 +219,7 @@ def _described(path: Path) -> Network:
     if missing:
         raise EdgeError(f"{path}: labels: no {', '.join(missing)} in {names!r}")
     columns = tuple(of_label[index] for index in range(len(LABELS)))
-    contract = Contract(float(bounds[0]), float(bounds[1]), columns, len(names))
+    contract = Contract(float(bounds[0]), float(bounds[1]), columns=columns, outputs=len(names))
     named = model_file(path.parent / file)
     return Network(name, named, _open(named), contract)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edge.types import LABELS, EdgeError
+from edge.types import EdgeError
 from quantize.figures import canvas
 from quantize.figures.canvas import COLOURS, INK, PALE
 from training.measure.compare import Row, count
@@ -28,8 +28,8 @@ def confusion(found: Sequence[Figures], out: Path) -> None:
             if rows[i] and counts[i, j]:
                 colour = "white" if share > 55 else INK if share >= 0.5 else "#9a9a9a"
                 axis.text(j, i, f"{share:.0f}", ha="center", va="center", color=colour, fontsize=8.5)
-        axis.set_xticks(range(len(LABELS)), LABELS, rotation=40, ha="right", rotation_mode="anchor")
-        axis.set_yticks(range(len(LABELS)), [f"{la} ({n})" for la, n in zip(LABELS, rows, strict=True)])
+        axis.set_xticks(range(len(rows)), one.labels, rotation=40, ha="right", rotation_mode="anchor")
+        axis.set_yticks(range(len(rows)), [f"{la} ({n})" for la, n in zip(one.labels, rows, strict=True)])
         axis.set(xlabel="what the network says", title=f"{one.data}: {100 * one.accuracy:.1f} %")
         axis.grid(False)
         axis.spines[:].set_visible(False)
@@ -114,8 +114,10 @@ def comparison(rows: Sequence[Row], split: str, out: Path) -> None:
     _save(figure, out)
 
 
-def grid(tiles: Sequence[tuple[np.ndarray, str, Sequence[float] | None]], out: Path) -> None:
-    """Pictures (BGR or luma, uint8) with their names and, where there are any, their seven scores."""
+def grid(
+    tiles: Sequence[tuple[np.ndarray, str, Sequence[float] | None]], labels: Sequence[str], out: Path
+) -> None:
+    """Pictures (BGR or luma, uint8) with their names and, where there are any, their scores of *labels*."""
     columns = min(6, len(tiles))
     rows = -(-len(tiles) // columns)
     figure, axes = _figure(2 * rows, columns, (1.75 * columns, 2.55 * rows), (3, 1.15) * rows)
@@ -129,13 +131,13 @@ def grid(tiles: Sequence[tuple[np.ndarray, str, Sequence[float] | None]], out: P
         if scores is None:
             axis.text(0.5, -0.03, "no face", transform=axis.transAxes, ha="center", va="top", fontsize=9)
             continue
-        best = sorted(range(len(LABELS)), key=lambda label: -scores[label])[:3]
+        best = sorted(range(len(labels)), key=lambda label: -scores[label])[:3]
         for place, label in enumerate(best):
             y, colour = -place, COLOURS[0] if place == 0 else PALE
             below.barh(y, 1, height=0.72, color="#f0f0f0")
             below.barh(y, scores[label], height=0.72, color=colour)
             style = {"va": "center", "fontsize": 7.5, "weight": "bold" if place == 0 else "normal"}
-            below.text(-0.04, y, LABELS[label], ha="right", **style)
+            below.text(-0.04, y, labels[label], ha="right", **style)
             below.text(1.04, y, f"{100 * scores[label]:.0f}", ha="left", **style)
         below.set(xlim=(-0.75, 1.3), ylim=(-2.6, 0.6))
     _save(figure, out)

@@ -13,7 +13,7 @@ import numpy as np
 from edge.analysis.detectors import open_detector
 from edge.analysis.preprocess import crop, crop_whole
 from edge.sources.images import SUFFIXES, is_image, read_image
-from edge.types import LABELS, EdgeError, Face, Image
+from edge.types import EdgeError, Face, Image
 from training.measure.model_files import Network
 
 SHOWN = 60  # tiles of a grid: more are too small to look at
@@ -24,15 +24,16 @@ class Seen(NamedTuple):
 
     file: Path
     image: Image  # what the grid shows: the picture, or the face and a little around it
-    scores: tuple[float, ...] | None  # in LABELS' order; None where no face was found
+    scores: tuple[float, ...] | None  # of labels; None where no face was found
+    labels: tuple[str, ...]
 
     @property
     def text(self) -> str:
         """A line for a terminal: path, label and its probability."""
         if self.scores is None:
             return f"{self.file}: no face"
-        best = max(range(len(LABELS)), key=self.scores.__getitem__)
-        return f"{self.file}: {LABELS[best]} {self.scores[best]:.2f}"
+        best = max(range(len(self.labels)), key=self.scores.__getitem__)
+        return f"{self.file}: {self.labels[best]} {self.scores[best]:.2f}"
 
 
 def pictures(paths: Sequence[Path]) -> list[Path]:
@@ -88,7 +89,8 @@ def predict(network: Network, files: Sequence[Path], faces: bool = False) -> tup
     cropped = [pixels for pixels in crops if pixels is not None]
     rows: Iterator[list[float]] = iter(network.probabilities(np.stack(cropped)).tolist() if cropped else ())
     scores = [None if pixels is None else tuple(next(rows)) for pixels in crops]
-    return [Seen(file, view, one) for (file, view), one in zip(shown, scores, strict=True)], problems
+    names = network.labels
+    return [Seen(*pair, one, names) for pair, one in zip(shown, scores, strict=True)], problems
 
 
 def save_grid(seen: Sequence[Seen], out: Path) -> None:
@@ -97,7 +99,7 @@ def save_grid(seen: Sequence[Seen], out: Path) -> None:
 
     if len(seen) > SHOWN:
         print(f"{out}: shows the first {SHOWN} of {len(seen)}", file=sys.stderr)
-    plots.grid([(one.image, one.file.name, one.scores) for one in seen[:SHOWN]], out)
+    plots.grid([(one.image, one.file.name, one.scores) for one in seen[:SHOWN]], seen[0].labels, out)
 
 
 def _around(image: Image, face: Face) -> Image:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from edge.types import LABELS, EdgeError
+from edge.types import EdgeError
 from quantize.figures.scores import p_text
 from training.measure import plots
 from training.measure.compare import Comparison, count, interval_text
@@ -146,11 +146,11 @@ def _evaluation(one: Evaluation, stem: str, heading: bool) -> Iterator[str]:
 
 
 def _labels(part: Figures) -> Iterator[str]:
-    yield f"| {part.data} | " + " | ".join(LABELS) + " |"
-    yield "|---|" + "---|" * len(LABELS)
+    yield f"| {part.data} | " + " | ".join(part.labels) + " |"
+    yield "|---|" + "---|" * len(part.labels)
     yield "| rows | " + " | ".join(str(sum(row)) for row in part.confusion) + " |"
     for name, shares in (("recall", part.recall), ("precision", part.precision), ("F1", part.f1)):
-        yield f"| {name} | " + " | ".join(share_text(shares[label]) for label in LABELS) + " |"
+        yield f"| {name} | " + " | ".join(share_text(shares[label]) for label in part.labels) + " |"
     yield ""
 
 

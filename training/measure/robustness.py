@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from quantize.figures.labelsets import LabelSet
 from training.measure.figures import Figures, figures
 
 Random = np.random.Generator
@@ -91,14 +92,14 @@ def corrupted(images: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:
 def robustness(
     probabilities: Callable[[np.ndarray], np.ndarray],
     images: np.ndarray,
-    sets: Sequence[tuple[str, np.ndarray, np.ndarray]],
+    sets: Sequence[LabelSet],
     split: str,
 ) -> list[Robust]:
     """What *probabilities* gets right of *images* after each corruption, by each label set of *sets*."""
     found = []
     for name, strength, some in corrupted(images):
         given = probabilities(some)
-        judged = [figures(given[rows], truth, data, split) for data, rows, truth in sets]
+        judged = [figures(given[one.rows], one.truth, one.name, split, one.labels) for one in sets]
         found.append(Robust(name, strength, judged))
     return found
 

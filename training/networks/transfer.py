@@ -16,7 +16,7 @@ from edge.types import EdgeError
 from training.networks.blocks import classified, dropped, pixels
 
 
-def mobilenet_v2(dropout: float, weights: str) -> keras.Model:
+def mobilenet_v2(dropout: float, labels: int, weights: str) -> keras.Model:
     """MobileNetV2 on the picture enlarged to 96x96: 2.3 M parameters, 55 M multiply-adds.
 
     Sandler et al. 2018. The enlargement doubles each pixel: 32-fold striding of 48 pixels leaves nothing.
@@ -26,10 +26,10 @@ def mobilenet_v2(dropout: float, weights: str) -> keras.Model:
     x = layers.UpSampling2D(2, name="enlarged")(x)
     x = layers.Concatenate(name="colours")([x, x, x])
     x = _body(keras.applications.MobileNetV2, x, weights)
-    return classified(given, dropped(x, dropout), "mobilenet-v2")
+    return classified(given, dropped(x, dropout), labels, "mobilenet-v2")
 
 
-def vgg16(dropout: float, weights: str) -> keras.Model:
+def vgg16(dropout: float, labels: int, weights: str) -> keras.Model:
     """VGG16's convolutions on 48x48: 14.7 M parameters, 705 M multiply-adds.
 
     Simonyan & Zisserman 2015. The means that its weights expect to be taken off blue, green and red
@@ -39,7 +39,7 @@ def vgg16(dropout: float, weights: str) -> keras.Model:
     means = (103.939, 116.779, 123.68)
     x = layers.Concatenate(name="colours")([layers.Rescaling(1.0, offset=-mean)(given) for mean in means])
     x = _body(keras.applications.VGG16, x, weights)
-    return classified(given, dropped(x, dropout), "vgg16")
+    return classified(given, dropped(x, dropout), labels, "vgg16")
 
 
 def _body(network: Callable[..., keras.Model], x, weights: str):
