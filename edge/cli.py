@@ -8,7 +8,9 @@ import math
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
+from edge.host.addresses import has_scheme
 from edge.host.redaction import masked
 from edge.types import EdgeError
 
@@ -65,6 +67,13 @@ def open_standard_streams() -> None:
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def file_path(text: str) -> Path:
+    """The type of an option that is a file or folder: an address, which may hold a password, is refused."""
+    if has_scheme(text):
+        raise argparse.ArgumentTypeError(f"found {masked(text)}; expected a file or folder of this machine")
+    return Path(text)
 
 
 def whole(least: int = 0, most: int | None = None) -> Callable[[str], int]:

@@ -181,3 +181,21 @@ def test_output_never_ends_over_a_character(module: str, encoding: str, tmp_path
     assert reported.returncode == 1
     assert b"not a readable image" in reported.stdout
     assert b"Traceback" not in reported.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("classify",), ("detect", "a.jpg"), ("analyze",), ("check", "--config"),
+     ("bench", "--source", "portraits", "--model")],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "address", ["http://admin:S3cret@cam/a?tok=S3cret", "rtsp://admin:my S3cret@cam:554/live"]
+)
+def test_an_address_where_a_file_belongs_is_refused_without_its_secrets(
+    arguments: tuple[str, ...], address: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        edge.__main__.main([*arguments, address])
+    told = capsys.readouterr().err
+    assert "expected a file" in told
+    assert "S3cret" not in told

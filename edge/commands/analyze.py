@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import av
 
 from edge.analysis.pipeline import Pipeline
+from edge.cli import file_path
 from edge.commands.analyze_table import Summary, Table
 from edge.commands.analyze_view import AnnotatedVideo, check_plotting, save_timeline
 from edge.commands.options import add_engine, settings_of
@@ -47,12 +48,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Every picture goes through the daemon's detector, tracker, network and [report] "
         "rules, by the file's own time stamps. Prints the seconds each face showed each emotion.",
     )
-    parser.add_argument("videos", nargs="+", type=Path, metavar="VIDEO", help="a video file")
-    parser.add_argument("--csv", type=Path, metavar="F", help="a row a face a picture, and one a transition")
+    parser.add_argument("videos", nargs="+", type=file_path, metavar="VIDEO", help="a video file")
     parser.add_argument(
-        "--annotate", type=Path, metavar="OUT.mp4", help="the video with faces and emotions drawn in"
+        "--csv", type=file_path, metavar="F", help="a row a face a picture, and one a transition"
     )
-    parser.add_argument("--plot", type=Path, metavar="F.png", help="a timeline of each face's emotions")
+    parser.add_argument(
+        "--annotate", type=file_path, metavar="OUT.mp4", help="the video with faces and emotions drawn in"
+    )
+    parser.add_argument("--plot", type=file_path, metavar="F.png", help="a timeline of each face's emotions")
     parser.add_argument(
         "--movements", action="store_true",
         help="also brief movements of parts of a face; the video needs 58 pictures a second",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge.cli import file_path
 from edge.commands.options import add_config
 from edge.settings import Settings
 from edge.types import ConfigError, EdgeError, Runtime
@@ -26,7 +27,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     add_config(parser)
     parser.add_argument(
-        "--model", type=Path, nargs="?", const=CONFIGURED, metavar="F",
+        "--model", type=file_path, nargs="?", const=CONFIGURED, metavar="F",
         help="instead: run the golden vectors of the configured model and detector, or of the classifier's or"
         " detector's file F, as the daemon runs them; exit code 1 where the outputs differ",
     )  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 
 from edge.analysis.detectors import FaceDetector
-from edge.cli import number, whole
+from edge.cli import file_path, number, whole
 from edge.commands.options import (
     add_config,
     add_detector,
@@ -36,7 +36,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "classifier.",
     )
     add_pictures(parser, "one JSON object a line and picture")
-    parser.add_argument("--annotate", type=Path, metavar="OUT", help="draw them into copies in this folder")
+    parser.add_argument(
+        "--annotate", type=file_path, metavar="OUT", help="draw them into copies in this folder"
+    )
     parser.add_argument(
         "--min-score", type=_part, metavar="S", help="least score, 0 to 1 (default: the daemon's)"
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from edge import __version__
 from edge.analysis.detectors.files import CATALOGUE, DetectorFile, models_directory, verify
+from edge.cli import file_path
 from edge.host.disk import write_whole
 from edge.host.redaction import masked
 from edge.types import EdgeError
@@ -33,7 +34,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     fetching.add_argument("--url", help="download from here instead (the sha256 is checked all the same)")
     for action in (listing, fetching):
         action.add_argument(
-            "--directory", type=Path, default=None, metavar="D",
+            "--directory", type=file_path, default=None, metavar="D",
             help="where the files live (default: where the daemon looks: $STATE_DIRECTORY/models, "
             "else ~/.local/share/emotion-edge/models)",
         )  # fmt: skip

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from edge.analysis.detectors import Kind
+from edge.cli import file_path
 from edge.settings import Settings, load
 from edge.settings.tables import SHIPPED
 from edge.sources.images import SUFFIXES, pictures_in
@@ -16,7 +17,7 @@ from edge.types import EdgeError
 
 def add_pictures(parser: argparse.ArgumentParser, json_help: str) -> None:
     """PATH…, and --json, which gives what *json_help* says."""
-    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="an image or a folder")
+    parser.add_argument("paths", nargs="+", type=file_path, metavar="PATH", help="an image or a folder")
     parser.add_argument("--json", action="store_true", help=json_help)
 
 
@@ -36,7 +37,7 @@ def pictures_of(paths: Sequence[Path]) -> dict[Path, Path]:
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", type=Path, metavar="F", help="the configuration file")
+    parser.add_argument("--config", type=file_path, metavar="F", help="the configuration file")
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +57,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 def shipped(text: str) -> Path:
     """The file that *text* names, as model.file does: a shipped one by its name, or a path."""
-    return SHIPPED.get(text) or Path(text)
+    return SHIPPED.get(text) or file_path(text)
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +66,7 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
 
 def add_detector(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--detector", choices=get_args(Kind), help="how faces are found")
-    parser.add_argument("--detector-file", type=Path, metavar="F", help="the detector's own file")
+    parser.add_argument("--detector-file", type=file_path, metavar="F", help="the detector's own file")
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
