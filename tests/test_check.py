@@ -152,3 +152,21 @@ def test_a_model_that_computes_otherwise_than_it_did_ends_with_1_and_one_line(tm
         r"[01]\.\d{4} \(picture \d\), 0\.0938 is allowed; this runtime computes otherwise .*\n",
         done.stderr,
     )
+
+
+@pytest.mark.parametrize("key", ["model.file", "detector.file", "mqtt.ca_file", "mqtt.password_file"])
+def test_an_address_where_a_file_is_asked_for_is_refused_without_its_secrets(
+    tmp_path: Path, key: str
+) -> None:
+    table, _, name = key.partition(".")
+    variable = f"EMOTION_EDGE_{table}__{name}".upper()
+    address = "https://me:hunter2@host/models/emotion.tflite?token=hunter2"
+    (tmp_path / "c.toml").write_text(f'[{table}]\n{name} = "{address}"\n')
+    (tmp_path / "empty.toml").write_text("")
+    for done in (
+        check(tmp_path, "--config", "c.toml"),
+        check(tmp_path, "--config", "empty.toml", **{variable: address}),
+    ):
+        assert done.returncode == 78
+        assert "expected the name of a readable file" in done.stderr
+        assert "hunter2" not in done.stdout + done.stderr

@@ -19,6 +19,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from edge.host.addresses import has_scheme
 from edge.settings.mistakes import dotted, explain, found, hint
 from edge.settings.tables import (
     SHIPPED,
@@ -221,7 +222,7 @@ def _tables(file: TomlFile, mistakes: list[tuple[int, str]]) -> dict[str, Any]:
 
 
 def _anchored(text: str, folder: Path) -> str:
-    return os.path.abspath(os.path.join(folder, os.path.expanduser(text)))
+    return text if has_scheme(text) else os.path.abspath(os.path.join(folder, os.path.expanduser(text)))
 
 
 def _anchored_source(source: str, folder: Path) -> str:

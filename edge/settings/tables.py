@@ -12,7 +12,16 @@ import socket
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from edge.host.addresses import has_scheme, standard
@@ -69,10 +78,22 @@ def read_secret(path: Path) -> str:
 def _existing(path: Path, info: ValidationInfo) -> Path:
     path = Path(os.path.abspath(os.path.expanduser(path)))
     if not (os.path.isfile(path) and os.access(path, os.R_OK)):
-        # Someone may write the password itself into password_file: keep it out of the journal.
-        what = "something else" if info.field_name in SECRET_KEYS else found(str(path), longest=160)
-        raise rule(f"found {what}; expected the name of a readable file")
+        raise _no_file(str(path), info)
     return path
+
+
+def _no_address(value: object, info: ValidationInfo) -> object:
+    """*value* as it is. A Path leaves one slash of an address, and redaction would not know it any more."""
+    text = re.sub(r"^([a-zA-Z][\w+.-]*):/(?!/)", r"\1://", str(value))
+    if has_scheme(text):
+        raise _no_file(text, info)
+    return value
+
+
+def _no_file(text: str, info: ValidationInfo) -> Exception:
+    # Someone may write the password itself into password_file: keep it out of the journal.
+    what = "something else" if info.field_name in SECRET_KEYS else found(text, longest=160)
+    return rule(f"found {what}; expected the name of a readable file")
 
 
 def _model(path: Path, info: ValidationInfo) -> Path:
@@ -80,8 +101,8 @@ def _model(path: Path, info: ValidationInfo) -> Path:
 
 
 # Not strict: a strict field accepts only a Path.
-ExistingFile = Annotated[Path, Field(strict=False), AfterValidator(_existing)]
-ModelFile = Annotated[Path, Field(strict=False), AfterValidator(_model)]
+ExistingFile = Annotated[Path, Field(strict=False), BeforeValidator(_no_address), AfterValidator(_existing)]
+ModelFile = Annotated[Path, Field(strict=False), BeforeValidator(_no_address), AfterValidator(_model)]
 
 
 def default_node_id() -> str:
