@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -20,20 +19,12 @@ _COVERED_BY_PHOTO = 0.7  # of the faces covered; the others by a plain gray
 _ENLARGED = 2.5  # times a photo is enlarged at most: beyond, its pixels are what is learned
 
 
-class Hard(NamedTuple):
-    """Boxes that a network had trouble with, each with its photo's index."""
-
-    heads: list[tuple[int, np.ndarray]]  # that its teacher had doubted
-    fooling: list[tuple[int, np.ndarray]]  # background that it takes for a face
-
-
 class Crops:
     """Draws the batches of an epoch; the same for the same photos, recipe and epoch."""
 
-    def __init__(self, photos: Sequence[Photo], recipe: DetectorRecipe, hard: Hard | None = None) -> None:
-        """*photos* are read here, once: 6,000 of 480 px take 1.2 GB. *hard*: what the recipe has more of."""
+    def __init__(self, photos: Sequence[Photo], recipe: DetectorRecipe) -> None:
+        """*photos* are read here, once: 6,000 of 480 px take 1.2 GB."""
         self._recipe = recipe
-        self._hard = hard or Hard([], [])
         self._images = [photo.read() for photo in photos]
         self._photos = photos
         with_faces: dict[str, list[int]] = {}
@@ -99,13 +90,7 @@ class Crops:
     def _view(self, random: np.random.Generator, side: int, largest: float):
         """One photo seen through a window of *side* pixels."""
         recipe = self._recipe
-        empty = bool(self._empty) and random.random() < recipe.empty
-        hard = self._hard.fooling if empty else self._hard.heads
-        box = None
-        if hard and random.random() < recipe.hard:
-            i, box = hard[random.integers(len(hard))]
-            photo, image = self._photos[i], self._images[i]
-        elif empty:
+        if self._empty and random.random() < recipe.empty:
             i = _draw(self._empty, self._empty_chance, random)
             photo, image = self._photos[i], self._images[i]
             scale = side / max(image.shape) * math.exp(random.uniform(math.log(0.5), math.log(2.5)))
@@ -114,7 +99,6 @@ class Crops:
             i = _draw(self._with_faces, self._face_chance, random)
             photo, image = self._photos[i], self._images[i]
             box = photo.boxes[random.integers(len(photo.boxes))]
-        if box is not None:
             low, high = math.log(recipe.smallest), math.log(largest)
             middle = (low + high) / 2
             size = math.exp(random.uniform(low, middle if random.random() < recipe.small else high))
@@ -240,7 +224,4 @@ def _lit(image: np.ndarray, recipe: DetectorRecipe, random: np.random.Generator)
     if noise:
         grain = cv2.randn(np.empty(image.shape, np.int16), 0, noise)
         image = cv2.add(image, grain, dtype=cv2.CV_8U)
-    if recipe.jpeg and random.random() < recipe.jpeg:
-        quality = int(random.integers(25, 85))
-        image = cv2.imdecode(cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, quality))[1], 0)
     return image

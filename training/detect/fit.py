@@ -23,7 +23,6 @@ from edge.types import EdgeError
 from quantize.figures.photos import Photo
 from training.detect.crops import Crops
 from training.detect.loss import detection_loss
-from training.detect.mining import mine
 from training.detect.network import build
 from training.detect.recipe import DetectorRecipe
 from training.detect.targets import cells
@@ -44,14 +43,12 @@ def fit(
     resume: bool = False,
     start_from: Path | None = None,
 ) -> keras.Model:
-    """Train the detector on *photos*, leaving the run's files in *out*.
-
-    Photos without a face that are held out take no part: false alarms are counted on them.
+    """Train the detector on those of *photos* that are not held out, leaving the run's files in *out*.
 
     With *resume* it goes on after the last epoch that *out* holds; EdgeError where that run was asked for
-    otherwise. *start_from* is a run whose weights are the first ones, and by which ``recipe.mined`` goes.
+    otherwise. *start_from* is a run whose weights are the first ones.
     """
-    training = [photo for photo in photos if len(photo.boxes) or len(photo.ignore) or not photo.held_out]
+    training = [photo for photo in photos if not photo.held_out]
     if not any(len(photo.boxes) for photo in training):
         raise EdgeError("no photo to train on has a face in it")
     count = recipe.crops // recipe.batch
@@ -59,8 +56,6 @@ def fit(
         "network": "edge-face", "recipe": recipe.values(), "photos": len(training),
         "data_hash": _hash(training),
     }  # fmt: skip
-    if recipe.mined and start_from is None:
-        raise EdgeError("the recipe's mined needs weights to find heads with; use --start-from")
     if start_from is not None:
         start_from = model_file(start_from)
         asked["start_from"] = records.of_run(start_from)
@@ -78,11 +73,7 @@ def fit(
         done = records.restore_checkpoint(out, state, averaged.weights) if resume else 0
         parameters = model.count_params()
         _say(f"edge-face: {parameters:,} parameters, {len(training):,} photos, {count} steps an epoch")
-        hard = None
-        if recipe.mined and start_from is not None:
-            training, hard = mine(training, load(start_from), recipe.mined)
-            _say(f"mined {len(hard.heads):,} heads and {len(hard.fooling):,} false alarms")
-        crops = Crops(training, recipe, hard)
+        crops = Crops(training, recipe)
         step, average = _steps(model, averaged, optimizer, cells(recipe.side))
         for epoch in range(done, recipe.epochs):
             began, losses = time.monotonic(), []

@@ -36,9 +36,6 @@ class DetectorRecipe:
     marks: float = 0.0  # share of crops with lettering, rings and spirals drawn in: signs, prints, logos
     stretch: float = 0.0  # of a photo's width against its height, each way at most
     hidden: float = 0.0  # share of faces partly covered: by a hand, a cup, somebody's shoulder
-    jpeg: float = 0.0  # share of crops compressed and decompressed
-    mined: float = 0.0  # score from which an ignored head is a face, by the first weights; 0: none is
-    hard: float = 0.0  # share of crops around what those weights found hard: such heads, and false alarms
     seed: int = 1
     data: tuple[dict[str, str], ...] = ()  # name, licence, used_for of each source: for the model's card
 
@@ -52,7 +49,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "learning_rate": (0, 10), "warmup_epochs": (0, 1000), "momentum": (0, 0.9999), "weight_decay": (0, 1),
     "ema": (0, 0.999999), "smallest": (8, 64), "largest": (32, 640), "small": (0, 1), "empty": (0, 1),
     "four": (0, 1), "rotation": (0, 45), "dark": (0, 1), "blur": (0, 1),
-    "coarse": (0, 1), "hidden": (0, 1), "marks": (0, 1), "jpeg": (0, 1), "mined": (0, 1), "hard": (0, 1),
+    "coarse": (0, 1), "hidden": (0, 1), "marks": (0, 1),
     "stretch": (0, 0.5), "seed": (0, 2**31 - 1),
 }  # fmt: skip
 
@@ -70,6 +67,4 @@ def read_detector_recipe(path: Path) -> DetectorRecipe:
         raise EdgeError(
             f"{path}: smallest: {recipe.smallest:g}; expected less than largest = {recipe.largest:g}"
         )
-    if recipe.hard and not recipe.mined:
-        raise EdgeError(f"{path}: hard: needs mined, the score from which an ignored head is a face")
     return recipe
