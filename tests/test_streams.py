@@ -199,6 +199,19 @@ def test_an_address_of_one_picture_is_asked_for_it_fps_times_a_second(path: str)
         source.close()
 
 
+def test_an_address_of_one_picture_may_leave_its_length_out() -> None:
+    shots = iter(jpegs(9))
+
+    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
+        request.wfile.write(b"HTTP/1.0 200 OK\r\nContent-Type: image/jpeg\r\n\r\n" + next(shots))
+        request.close_connection = True
+
+    with WebCamera({"/cgi": answer}) as camera:
+        source = open_source(f"{camera.address}/cgi", fps=20)
+        assert [number(source.read()) for _ in range(4)] == list(range(4))
+        source.close()
+
+
 def test_hls_comes_evenly_though_its_segments_do_not(tmp_path: Path) -> None:
     """Live, in segments of 2 s: each is there only when its 2 s are over."""
     film = ffmpeg(tmp_path / "a.ts", "-c:v", "libx264", "-g", "20", "-pix_fmt", "yuv420p",

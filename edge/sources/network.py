@@ -149,7 +149,13 @@ class Network:
     def _one_or_many(self, opened: Opened) -> Live | Polled:
         """What *opened*, a bare picture, is: one picture, or the first of many without a container."""
         first = opened.next(_OPEN_S)
-        second = None if first is None else opened.next(_OPEN_S)
+        try:
+            second = None if first is None else opened.next(_OPEN_S)
+        except EdgeError:  # where the answer has no length, FFmpeg takes its end for a fault
+            self._leash.check()
+            if self._leash.expired:
+                raise
+            second = None
         if first is not None and second is None:
             image = opened.picture(first)
             opened.close()
