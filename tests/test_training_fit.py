@@ -262,7 +262,8 @@ def test_the_average_of_runs_is_the_mean_of_their_weights(run: Path, data: Path,
     averaged = keras.models.load_model(mean / "model.keras", compile=False).get_weights()
     for tripled, found in zip(one.get_weights(), averaged, strict=True):
         np.testing.assert_allclose(found, tripled * 2 / 3, rtol=1e-6)
-    assert len(json.loads((mean / "recipe.json").read_text())["average_of"]) == 2
+    record = json.loads((mean / "recipe.json").read_text())
+    assert (len(record["average_of"]), record["networks"]) == (1, 2)  # one run's record, kept once
     assert (mean / "calibration.npz").exists()
 
 

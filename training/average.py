@@ -44,6 +44,8 @@ def average(models: Sequence[Path], out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     write(out / RUN_FILE, networks[-1].save)
     write(out / calibration.name, partial(shutil.copyfile, calibration))
-    # The last run's record leads: quantize reads the data sets from it.
-    told = json.dumps({**asked[-1], "average_of": asked}, indent=1)
-    write(out / RECORD, lambda path: path.write_text(told))
+    # The last run's record leads: quantize reads the data sets from it. Epochs of one run share theirs, which
+    # is kept once: a model's card carries all of it.
+    unlike = [record for i, record in enumerate(asked) if record not in asked[:i]]
+    record = json.dumps({**asked[-1], "average_of": unlike, "networks": len(models)}, indent=1)
+    write(out / RECORD, lambda path: path.write_text(record))
