@@ -152,7 +152,7 @@ def _losing(made: Made) -> list[str]:
     from quantize.report import sqnr
     from quantize.report.facts import compared
 
-    return [f"most error is added by {line}" for line in sqnr.told(compared(made))]
+    return [f"most error is added by {line}" for line in sqnr.summary(compared(made))]
 
 
 def _measured(network: str, made: Made, calibration: dict[str, Any], steps: Steps) -> Report:

@@ -42,9 +42,9 @@ def _blazeface(file: Path, content: bytes) -> DetectorCard:
     (taken, *more), given = _tensors(file, content)
     shapes = {_shape(tensor): tensor["name"] for tensor in given}
     if more or _shape(taken) != BLAZEFACE_INPUT or set(shapes) != BLAZEFACE:
-        told = ", ".join(str(_shape(tensor)) for tensor in given)
+        offered = ", ".join(str(_shape(tensor)) for tensor in given)
         raise EdgeError(
-            f"{file}: takes {_shape(taken)} and gives {told}; expected MediaPipe's BlazeFace, which takes "
+            f"{file}: takes {_shape(taken)} and gives {offered}; expected MediaPipe's BlazeFace, which takes "
             f"{BLAZEFACE_INPUT} and gives (1, 896, 16), (1, 896, 1)"
         )
     return DetectorCard(

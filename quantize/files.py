@@ -41,7 +41,7 @@ def package(
     ]  # fmt: skip
     agreement = {file: round(made.agreement(file), 5) for file in made.files}
     names = made.data.names
-    told = "seven expressions" if names == LABELS else f"{len(names)} labels ({', '.join(names)})"
+    which_labels = "seven expressions" if names == LABELS else f"{len(names)} labels ({', '.join(names)})"
     rare = "(disgust, in FER2013) " if names == LABELS else ""
     plain = Card(
         name=name,
@@ -60,7 +60,7 @@ def package(
         },
         data=tuple(data),
         intended_use=(
-            f"Tells which of {told} a face shows, on the device, for home automation and research. "
+            f"Tells which of {which_labels} a face shows, on the device, for home automation and research. "
             "It reads faces, not feelings."
         ),
         limits=(

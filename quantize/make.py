@@ -126,7 +126,7 @@ def compiled_for_edge_tpu(content: bytes, steps: Steps, wanted: bool = True) -> 
     from quantize.inside import edgetpu
 
     graph = tflite.read(content)
-    for line in edgetpu.told(graph, edgetpu.check(graph)):
+    for line in edgetpu.summary(graph, edgetpu.check(graph)):
         print(line)
     with steps("compiling for the Edge TPU"):
         compiled = edgetpu.compile_file(content)
@@ -139,7 +139,7 @@ def concerns(model: Any) -> list[str]:
     """What about the Keras network *model* does not go well with eight bits, a line each."""
     from quantize.network import explain
 
-    return explain.told(explain.explain(model))
+    return explain.summary(explain.explain(model))
 
 
 def worst(made: Made) -> Cost:

@@ -137,29 +137,29 @@ def test_wrong_inputs_get_one_line_exit_1_and_write_nothing(
     three = without(squares_run, tmp_path / "b", np.arange(len(labels)) < 3)
     new = tmp_path / "new"
 
-    def told(**given: Path) -> str:
+    def refusal(**given: Path) -> str:
         assert quantize(squares_run, given.pop("out", new), **given) == 1
         (line,) = capsys.readouterr().err.splitlines()
         return line
 
     assert (
-        told(model=tmp_path / "no.keras")
+        refusal(model=tmp_path / "no.keras")
         == f"{tmp_path}/no.keras: no such file; expected a run's model.keras"
     )
     for damaged in (text, half):
-        assert told(model=damaged).startswith(f"{damaged}: not a Keras model: ")
-    assert told(model=coloured) == (
+        assert refusal(model=damaged).startswith(f"{damaged}: not a Keras model: ")
+    assert refusal(model=coloured) == (
         f"{coloured}: input (None, 32, 32, 3) of 3 channels; the daemon gives luma: "
         "expected one of (n, height, width, 1)"
     )
-    assert told(data=tmp_path / "no.npz") == (
+    assert refusal(data=tmp_path / "no.npz") == (
         f"{tmp_path}/no.npz: No such file or directory; expected a run's calibration.npz"
     )
     for damaged in (text, cut):
-        assert told(data=damaged) == f"{damaged}: not an npz archive; expected a run's calibration.npz"
-    assert told(data=no_fear) == f"{no_fear}: 0 Training pictures of fear; expected 10 a label"
-    assert told(data=three) == f"{three}: 1 Training pictures of angry; expected 10 a label"
-    assert told(out=blocked) == f"{blocked}: not a folder; --out needs one"
+        assert refusal(data=damaged) == f"{damaged}: not an npz archive; expected a run's calibration.npz"
+    assert refusal(data=no_fear) == f"{no_fear}: 0 Training pictures of fear; expected 10 a label"
+    assert refusal(data=three) == f"{three}: 1 Training pictures of angry; expected 10 a label"
+    assert refusal(out=blocked) == f"{blocked}: not a folder; --out needs one"
     assert not new.exists()
 
 

@@ -103,7 +103,7 @@ def test_a_savedmodels_weights_are_out_of_reach_and_its_temperature_stays_1(
 def test_what_cannot_be_read_or_does_not_fit_the_daemon_is_refused_in_a_line(
     keras: Any, tmp_path: Path
 ) -> None:
-    def told(name: str, model: Any = None) -> str:
+    def refusal(name: str, model: Any = None) -> str:
         path = tmp_path / name
         if model is not None:
             model.save(path)
@@ -116,32 +116,32 @@ def test_what_cannot_be_read_or_does_not_fit_the_daemon_is_refused_in_a_line(
     pixels = keras.Input((24, 24, 1))
     sigmoid = layers.Dense(7, activation="sigmoid", name="end")(layers.Flatten()(pixels))
     code = layers.Dense(7, activation="softmax")(layers.Flatten()(layers.Lambda(lambda x: x / 255)(pixels)))
-    assert told("colour.keras", small(keras, (24, 24, 3))) == (
+    assert refusal("colour.keras", small(keras, (24, 24, 3))) == (
         "input (None, 24, 24, 3) of 3 channels; the daemon gives luma: expected one of (n, height, width, 1)"
     )
-    assert told("any.keras", small(keras, (None, None, 1))) == (
+    assert refusal("any.keras", small(keras, (None, None, 1))) == (
         "input (None, None, None, 1) of no fixed size, which no accelerator's compiler takes; "
         "build it with keras.Input((height, width, 1))"
     )
-    assert told("ten.keras", small(keras, labels=10)) == "output (None, 10); expected 7 labels"
-    assert told("sigmoid.keras", keras.Model(pixels, sigmoid)) == (
+    assert refusal("ten.keras", small(keras, labels=10)) == "output (None, 10); expected 7 labels"
+    assert refusal("sigmoid.keras", keras.Model(pixels, sigmoid)) == (
         "ends in Dense 'end'; expected a dense layer and softmax"
     )
-    assert told("code.keras", keras.Model(pixels, code)) == (
+    assert refusal("code.keras", keras.Model(pixels, code)) == (
         "holds a Lambda layer, Python code that no device's file can hold; use Keras layers that do the same"
     )
     (tmp_path / "text.h5").write_text("hello")
     (tmp_path / "folder").mkdir()
     (tmp_path / "net.onnx").write_bytes(b"")
     (tmp_path / "net.tflite").write_bytes(b"")
-    assert told("no.keras") == "no such file; expected a run's model.keras"
-    assert told("text.h5").startswith("not a Keras model: ")
-    assert told("folder") == "a folder without saved_model.pb; expected a run's model.keras"
-    assert told("net.onnx").startswith("not a whole ONNX file: ")
-    assert told("net.tflite") == "a device's file already; expected the network that it was made from"
+    assert refusal("no.keras") == "no such file; expected a run's model.keras"
+    assert refusal("text.h5").startswith("not a Keras model: ")
+    assert refusal("folder") == "a folder without saved_model.pb; expected a run's model.keras"
+    assert refusal("net.onnx").startswith("not a whole ONNX file: ")
+    assert refusal("net.tflite") == "a device's file already; expected the network that it was made from"
     shutil.copytree(tmp_path / "folder", tmp_path / "saved")
     (tmp_path / "saved" / "saved_model.pb").write_bytes(b"hello")
-    assert told("saved").startswith("not a Keras model: ")
+    assert refusal("saved").startswith("not a Keras model: ")
 
 
 def scrambled(model: Any) -> Any:

@@ -68,7 +68,7 @@ def test_what_is_measured_on_is_publictest_in_the_networks_size_by_what_most_peo
     assert data.majority[:5].tolist() == [3, -1, -1, 6, 6]
 
 
-def told(path: Path, calibrate: int = 70, seed: int = 0) -> str:
+def refusal(path: Path, calibrate: int = 70, seed: int = 0) -> str:
     with pytest.raises(EdgeError) as caught:
         read_data(path, 48, 48, calibrate, seed)
     assert "\n" not in str(caught.value)
@@ -98,21 +98,21 @@ def told(path: Path, calibrate: int = 70, seed: int = 0) -> str:
     ],
 )  # fmt: skip
 def test_arrays_that_do_not_fit_are_named(tmp_path: Path, arrays: dict[str, Any], line: str) -> None:
-    assert told(archive(tmp_path / "data.npz", **arrays)) == line
+    assert refusal(archive(tmp_path / "data.npz", **arrays)) == line
 
 
 def test_too_few_pictures_and_odd_seeds_are_refused(tmp_path: Path) -> None:
     path = archive(tmp_path / "data.npz")
-    assert told(path, calibrate=0) == "--calibrate 0: expected 70 pictures or more"
-    assert told(path, seed=-1) == "--seed -1: expected 0 or more"
+    assert refusal(path, calibrate=0) == "--calibrate 0: expected 70 pictures or more"
+    assert refusal(path, seed=-1) == "--seed -1: expected 0 or more"
 
 
 def test_what_is_no_archive_is_one_line(tmp_path: Path) -> None:
     np.save(tmp_path / "images.npy", np.zeros((280, 48, 48), np.uint8))
     (tmp_path / "empty.npz").touch()
     for name in ("images.npy", "empty.npz"):
-        assert told(tmp_path / name) == "not an npz archive; expected a run's calibration.npz"
-    assert told(tmp_path) == "Is a directory; expected a run's calibration.npz"
+        assert refusal(tmp_path / name) == "not an npz archive; expected a run's calibration.npz"
+    assert refusal(tmp_path) == "Is a directory; expected a run's calibration.npz"
 
 
 def test_damaged_archives_get_one_line_or_an_answer_never_a_traceback(tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ def test_every_op_from_the_first_that_is_not_taken_on_runs_on_the_cpu() -> None:
     tensors = (MAP, MAP, MAP, MAP)
     ops = (Op("RELU", (0,), (1,)), Op("HARD_SWISH", (1,), (2,)), Op("RELU", (2,), (3,)))
     graph = Graph(tensors, ops, (0,), (3,))
-    assert edgetpu.told(graph, edgetpu.check(graph)) == [
+    assert edgetpu.summary(graph, edgetpu.check(graph)) == [
         "Edge TPU: op 2 of 3 is one that it does not take; from there on everything runs on the CPU "
         "(2 of 3 ops)",
         "Edge TPU: op 2 HARD_SWISH 'map': HARD_SWISH is not in its table",

@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 FILES = {"emotion.tflite": b"x" * 5000, "emotion.golden.npz": b"y" * 200, "emotion.json": b"{}"}
 
 
-def told(out: Path) -> str:
+def refusal(out: Path) -> str:
     with pytest.raises(EdgeError) as caught:
         write(out, FILES)
     assert "\n" not in str(caught.value)
@@ -90,7 +90,7 @@ def test_a_name_that_is_taken_by_a_folder_brings_back_what_was_replaced(tmp_path
     (tmp_path / "emotion.tflite").write_bytes(b"old")
     (tmp_path / "emotion.json").mkdir()
     (tmp_path / "emotion.json" / "mine").touch()
-    assert told(tmp_path) == f"{tmp_path}: emotion.json is a folder; nothing was written"
+    assert refusal(tmp_path) == f"{tmp_path}: emotion.json is a folder; nothing was written"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["emotion.json", "emotion.tflite"]
     assert (tmp_path / "emotion.tflite").read_bytes() == b"old"
     assert (tmp_path / "emotion.json" / "mine").exists()
@@ -128,4 +128,4 @@ def test_a_folder_that_was_not_there_is_gone_again_after_a_failure(tmp_path: Pat
 
 def test_where_even_root_may_not_write_it_is_one_line() -> None:
     out = Path("/proc/emotion-edge")
-    assert told(out) == f"{out}: No such file or directory; nothing was written"
+    assert refusal(out) == f"{out}: No such file or directory; nothing was written"

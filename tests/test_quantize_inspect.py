@@ -130,7 +130,7 @@ def test_a_file_without_its_card_or_with_anothers_is_told(tmp_path: Path) -> Non
 
 
 def test_what_is_no_model_gets_one_line(tmp_path: Path) -> None:
-    def told(name: str, content: bytes | None) -> str:
+    def refusal(name: str, content: bytes | None) -> str:
         path = tmp_path / name
         if content is not None:
             path.write_bytes(content)
@@ -140,15 +140,17 @@ def test_what_is_no_model_gets_one_line(tmp_path: Path) -> None:
         return str(caught.value).removeprefix(f"{path}: ")
 
     whole = SHIPPED.read_bytes()
-    assert told("no.tflite", None) == "No such file or directory"
-    assert told("empty.tflite", b"") == "empty; copy the file again"
-    assert told("tiny.tflite", b"abc") == "3 bytes are no TFLite file; copy the file again"
-    assert told("text.tflite", b"hello, world") == "not a TFLite file: no TFL3 at byte 4; copy the file again"
-    assert told("half.tflite", whole[: len(whole) // 2]).endswith("; copy the file again")
-    assert told("text.onnx", b"hello, world").startswith("not a whole ONNX file")
-    assert told("text.keras", b"hello, world").startswith("not a Keras model")
-    assert told("notes.txt", b"hello") == ".txt; expected one of .tflite, .onnx, .keras, .h5"
-    assert told("none", b"hello") == "no suffix; expected one of .tflite, .onnx, .keras, .h5"
+    assert refusal("no.tflite", None) == "No such file or directory"
+    assert refusal("empty.tflite", b"") == "empty; copy the file again"
+    assert refusal("tiny.tflite", b"abc") == "3 bytes are no TFLite file; copy the file again"
+    assert (
+        refusal("text.tflite", b"hello, world") == "not a TFLite file: no TFL3 at byte 4; copy the file again"
+    )
+    assert refusal("half.tflite", whole[: len(whole) // 2]).endswith("; copy the file again")
+    assert refusal("text.onnx", b"hello, world").startswith("not a whole ONNX file")
+    assert refusal("text.keras", b"hello, world").startswith("not a Keras model")
+    assert refusal("notes.txt", b"hello") == ".txt; expected one of .tflite, .onnx, .keras, .h5"
+    assert refusal("none", b"hello") == "no suffix; expected one of .tflite, .onnx, .keras, .h5"
 
 
 def mutants(content: bytes, count: int) -> list[bytes]:

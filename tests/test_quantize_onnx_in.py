@@ -146,7 +146,7 @@ def test_what_quantize_made_itself_can_be_read_again(squares_files: Path) -> Non
 
 
 def test_what_has_no_form_here_is_named(tmp_path: Path) -> None:
-    def told(net: Graph) -> str:
+    def refusal(net: Graph) -> str:
         path = net.save(tmp_path / "net.onnx")
         with pytest.raises(EdgeError) as caught:
             convert.load(path)
@@ -156,11 +156,11 @@ def test_what_has_no_form_here_is_named(tmp_path: Path) -> None:
     net.add("Sigmoid")
     net.add("Flatten")
     net.add("Gemm", net.weights(7, 2304), transB=1)
-    assert told(net).startswith("Sigmoid 'sigmoid0': expected Conv, BatchNormalization, Relu")
+    assert refusal(net).startswith("Sigmoid 'sigmoid0': expected Conv, BatchNormalization, Relu")
     net = Graph(["n", 3, 48, 48])
     net.add("Flatten")
-    assert told(net) == "input [0, 3, 48, 48]; expected one of (n, 1, height, width) luma"
+    assert refusal(net) == "input [0, 3, 48, 48]; expected one of (n, 1, height, width) luma"
     net = Graph(["n", 1, 48, 48])
     net.add("AveragePool", kernel_shape=[3, 3], pads=[1, 1, 1, 1])
     net.add("Flatten")
-    assert told(net).endswith("padded, its padding not counted; expected no padding")
+    assert refusal(net).endswith("padded, its padding not counted; expected no padding")

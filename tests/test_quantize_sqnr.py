@@ -60,7 +60,7 @@ def test_a_dense_layer_whose_scale_one_idle_weight_sets_is_the_worst() -> None:
     assert worst.name == "dense"
     assert worst.db < 3
     assert next(layer for layer in found if layer.name == "second").db > 20
-    assert sqnr.told(found)[0].startswith("dense (FULLY_CONNECTED): ")
+    assert sqnr.summary(found)[0].startswith("dense (FULLY_CONNECTED): ")
 
 
 def test_small_channels_count_as_much_as_a_large_one() -> None:

@@ -65,14 +65,14 @@ def test_without_training_rows_or_votes_there_is_one_set_of_figures(network: Net
     found = evaluate(network, bare, "PublicTest")
     assert accuracies(found, "figures") == [("FER2013", 4, 3 / 4)]
     assert found.without_leaked_rows == []
-    assert "no row is known to stand in Training too (Training rows in --data would tell)" in table(found)
+    assert "no row is known to occur in Training too (Training rows in --data would tell)" in table(found)
 
 
 def test_with_training_rows_that_recur_nowhere_the_table_says_just_that(network: Network) -> None:
     rows = pictures()
     found = evaluate(network, rows.take(np.arange(len(rows)) != 0), "PublicTest")  # without what leaks
     assert found.without_leaked_rows == []
-    assert table(found).splitlines()[-1] == "  no row's exact pixels stand in Training too"
+    assert table(found).splitlines()[-1] == "  no row's exact pixels occur in Training too"
 
 
 def test_votes_without_a_majority_are_no_label_set(network: Network) -> None:

@@ -59,7 +59,7 @@ Told = Callable[..., str]
 
 
 @pytest.fixture
-def told(capfd: pytest.CaptureFixture[str]) -> Told:
+def refusal(capfd: pytest.CaptureFixture[str]) -> Told:
     """The last line of a command that fails."""
 
     def last_line(*given: str | Path) -> str:
@@ -88,7 +88,7 @@ def flipped(content: bytes) -> bytes:
         ("history.csv", lambda _: b"\xff\x00,,\n3\n", "not the history of a run: "),
         ("history.csv", lambda whole: whole[:-20], "not the history of a run: line 2 has other columns than"),
         ("history.csv", lambda whole: whole.replace(b"\n1,", b"\none,"), "not the history of a run: invalid"),
-        ("history.csv", lambda _: b"", "0 epochs, the checkpoint has 1; another --out starts anew"),
+        ("history.csv", lambda _: b"", "0 epochs, the checkpoint has 1; another --out starts over"),
         ("recipe.json", lambda _: b"{", "not the record of a run: Expecting property name"),
         ("recipe.json", lambda _: b"\xff", "not the record of a run: 'utf-8' codec"),
         ("recipe.json", lambda _: b"[1]", "not the record of a run: no object with a recipe in it"),
@@ -101,7 +101,7 @@ def test_a_damaged_run_is_not_resumed_and_its_damaged_file_is_named(
     out = tmp_path / "damaged"
     shutil.copytree(run, out)
     (out / name).write_bytes(damage((out / name).read_bytes()))
-    assert told(*fit(data, out, "--resume")).startswith(f"{out}/{name}: {said}")
+    assert refusal(*fit(data, out, "--resume")).startswith(f"{out}/{name}: {said}")
 
 
 def test_a_run_is_resumed_on_its_own_rows_only_and_what_differs_is_named(
@@ -109,12 +109,12 @@ def test_a_run_is_resumed_on_its_own_rows_only_and_what_differs_is_named(
 ) -> None:
     other = write_data(tmp_path / "shifted.npz", shift=1)
     place = f"{run}/recipe.json: other than asked for"
-    assert told(*fit(other, run, "--resume")) == f"{place}: data; give another --out"
+    assert refusal(*fit(other, run, "--resume")) == f"{place}: data; give another --out"
     recipe = RECIPE.replace("21", "14") + "[augment]\nblur = 0.0\n"
-    said = told(*fit(data, run, "--resume", recipe=recipe, model="plain"))
+    said = refusal(*fit(data, run, "--resume", recipe=recipe, model="plain"))
     assert said == f"{place}: network, recipe (augment.blur, batch); give another --out"
     taught = fit(data, run, "--resume", "--teachers", str(run), recipe=RECIPE + "distill = 0.5\n")
-    assert told(*taught) == f"{place}: recipe (distill), --teachers; give another --out"
+    assert refusal(*taught) == f"{place}: recipe (distill), --teachers; give another --out"
     assert main(fit(data, run, "--resume")) == 0
 
 
@@ -145,7 +145,7 @@ def test_a_full_disk_is_told_and_leaves_no_half_file(
         out = tmp_path / "small" / "run"
         commands = [fit(data, out), ["average", run, run, "--out", out]]
         for given in commands[: 2 if room < 1_000_000 else 1]:  # an average is small
-            said = told(*given)
+            said = refusal(*given)
             assert "No space left on device; --out needs a folder that can be written" in said
             assert said.startswith(str(out))
             assert not list(out.glob(".*"))
@@ -154,12 +154,12 @@ def test_a_full_disk_is_told_and_leaves_no_half_file(
 
 def test_an_average_needs_a_folder_and_whole_records(run: Path, tmp_path: Path, told: Told) -> None:
     (tmp_path / "file").touch()
-    said = told("average", run, run, "--out", tmp_path / "file")
+    said = refusal("average", run, run, "--out", tmp_path / "file")
     assert said == f"{tmp_path}/file: File exists; --out needs a folder that can be written"
     torn = tmp_path / "torn"
     shutil.copytree(run, torn)
     (torn / "recipe.json").write_text("{")
-    said = told("average", run, torn, "--out", tmp_path / "mean")
+    said = refusal("average", run, torn, "--out", tmp_path / "mean")
     assert said.startswith(f"{torn}/recipe.json: not the record of a run: ")
 
 
@@ -230,13 +230,13 @@ def test_what_a_network_gives_is_named_where_that_is_its_fault(
         file = networks / f"{name}.keras"
         given = fit(data, tmp_path / "out", "--teachers", str(file), recipe=RECIPE + "distill = 0.5\n")
         expected = "expected (None, 48, 48, 1) and (None, 7)"
-        assert told(*given) == f"{file}: takes (None, 48, 48, 1), gives {taught}; {expected}"
-        assert told("evaluate", file, "--data", data) == f"{file}: {measured}"
+        assert refusal(*given) == f"{file}: takes (None, 48, 48, 1), gives {taught}; {expected}"
+        assert refusal("evaluate", file, "--data", data) == f"{file}: {measured}"
 
 
 def test_the_network_s_name_is_checked_before_the_data_is_read(tmp_path: Path, told: Told) -> None:
     given = fit(tmp_path / "none.npz", tmp_path / "out", model="nosuch")
-    assert told(*given).startswith("--model nosuch: unknown network; there are cnn-64-128-256, ")
+    assert refusal(*given).startswith("--model nosuch: unknown network; there are cnn-64-128-256, ")
 
 
 def test_a_seed_is_one_that_a_recipe_could_have(data: Path, tmp_path: Path, capsys) -> None:

@@ -161,8 +161,8 @@ def _portraits(options: argparse.Namespace) -> None:
     from training import portraits
 
     counts = portraits.save(_dataset(options), options.out)
-    told = ", ".join(f"{label} {count}" for label, count in zip(LABELS, counts, strict=True))
-    print(f"{options.out}: mean faces of {told} pictures")
+    counted = ", ".join(f"{label} {count}" for label, count in zip(LABELS, counts, strict=True))
+    print(f"{options.out}: mean faces of {counted} pictures")
 
 
 def _framing(options: argparse.Namespace) -> None:

@@ -16,7 +16,7 @@ DATA = {"name", "licence", "used_for"}  # keys of a [[data]] table
 
 @dataclass(frozen=True)
 class Augment:
-    """What each training picture goes through, drawn anew each time it is seen.
+    """What each training picture goes through, redrawn each time it is seen.
 
     Blur, low resolution and noise are there because a camera's small, soft face is what the
     network meets; FER2013's own pictures are sharper.

@@ -86,9 +86,9 @@ def _families(
 def _family(name: str, kind: str, words: str, samples: list[Sample]) -> str:
     lines = [f"# HELP {PREFIX}{name} {words}", f"# TYPE {PREFIX}{name} {kind}"]
     for labels, value in samples:
-        told = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
+        pairs = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
         lines.append(
-            f"{PREFIX}{name}{{{told}}} {float(value)!r}" if told else f"{PREFIX}{name} {float(value)!r}"
+            f"{PREFIX}{name}{{{pairs}}} {float(value)!r}" if pairs else f"{PREFIX}{name} {float(value)!r}"
         )
     return "\n".join(lines) + "\n"
 

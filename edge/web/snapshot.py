@@ -71,7 +71,7 @@ def _camera(camera: CameraView, now: Snapshot) -> dict[str, Any]:
 def _health(now: Snapshot) -> list[tuple[str, str]]:
     """How the node fares: (what, in words)."""
     fares, outbox = now.health, now.health.mqtt.outbox
-    told = [
+    rows = [
         ("Broker", _broker(now)),
         (
             "Events that wait",
@@ -81,23 +81,23 @@ def _health(now: Snapshot) -> list[tuple[str, str]]:
         ("Memory", f"{fares.rss_mib:.0f} MiB"),
     ]
     if fares.temperature_c is not None:
-        told.append(("Temperature", f"{fares.temperature_c:.0f} °C"))
+        rows.append(("Temperature", f"{fares.temperature_c:.0f} °C"))
     if fares.throttled is not None:
-        told.append(
+        rows.append(
             ("Board", f"slowed down: {', '.join(fares.throttled)}" if fares.throttled else "at full speed")
         )
     if fares.rate.reason:
-        told.append(("Pictures", f"{fares.rate.share:.0%} are analysed: short of processor time"))
-    told.append(("Model", fares.runtime.model))
-    told.append(("Detector", fares.runtime.detector))
+        rows.append(("Pictures", f"{fares.rate.share:.0%} are analysed: short of processor time"))
+    rows.append(("Model", fares.runtime.model))
+    rows.append(("Detector", fares.runtime.detector))
     if fares.config.error:
-        told.append(("Configuration", f"the file has a mistake and is not in force: {fares.config.error}"))
+        rows.append(("Configuration", f"the file has a mistake and is not in force: {fares.config.error}"))
     elif fares.config.restart:
-        told.append(("Configuration", f"takes effect with a restart: {', '.join(fares.config.restart)}"))
+        rows.append(("Configuration", f"takes effect with a restart: {', '.join(fares.config.restart)}"))
     for what, words in (("Events' storage", outbox.storage), ("Switches' storage", fares.storage)):
         if words not in ("ok", "memory only"):
-            told.append((what, words))
-    return told
+            rows.append((what, words))
+    return rows
 
 
 def _broker(now: Snapshot) -> str:

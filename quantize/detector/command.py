@@ -42,7 +42,7 @@ def run(
     int8 = f"{name}.tflite"
     if not with_edgetpu:  # else this was said when it was compiled
         graph = tflite.read(made.files[int8])
-        print("\n".join(edgetpu.told(graph, edgetpu.check(graph))))
+        print("\n".join(edgetpu.summary(graph, edgetpu.check(graph))))
     print(shown(made))
     drop, file = made.worst
     if not 100 * drop <= options.max_drop:
@@ -58,12 +58,12 @@ def run(
             figures_of(int8, one.scores, one.alarms),
             calibration | {"agreement with float": agreement},
         )  # fmt: skip
-    told = _report(options.model.resolve(), made, calibration, steps) if report else {}
+    drawn = _report(options.model.resolve(), made, calibration, steps) if report else {}
     write(options.out, files)
     print(f"{options.out}: {', '.join(files)}; {time.monotonic() - began:.0f} s")
     if report:
-        write(report, told)
-        print(f"{report}: {', '.join(told)}")
+        write(report, drawn)
+        print(f"{report}: {', '.join(drawn)}")
     return 100 * drop, file
 
 

@@ -146,9 +146,9 @@ def _alarms(report: Report) -> Iterator[str]:
     yield "Held out of training; from the default score."
     yield from ("", "| file | photos | n | with a false alarm |", "|---|---|---|---|")
     for file, one in report.all.items():
-        for source, told in one.alarms.items():
-            share = f"{100 * told.wrong / told.photos:.1f} %"
-            yield f"| {file} | {source} | {told.photos:,} | {told.wrong} ({share}) |"
+        for source, count in one.alarms.items():
+            share = f"{100 * count.wrong / count.photos:.1f} %"
+            yield f"| {file} | {source} | {count.photos:,} | {count.wrong} ({share}) |"
 
 
 def _facts(report: Report) -> dict[str, Any]:
@@ -188,7 +188,7 @@ def _figures(one: Measured) -> dict[str, Any]:
     return {
         "agreement": round(one.agreement, 5),
         "found": {data: _scores(scores) for data, scores in one.scores.items()},
-        "alarms": {source: told._asdict() for source, told in one.alarms.items()},
+        "alarms": {source: count._asdict() for source, count in one.alarms.items()},
     }
 
 

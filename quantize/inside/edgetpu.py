@@ -69,7 +69,7 @@ def check(graph: Graph) -> list[Finding]:
     return findings
 
 
-def told(graph: Graph, findings: list[Finding]) -> list[str]:
+def summary(graph: Graph, findings: list[Finding]) -> list[str]:
     """The findings as lines for a person: what maps, then one line an op."""
     ops = len(graph.ops)
     if not findings:

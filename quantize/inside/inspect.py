@@ -36,7 +36,7 @@ def inspect(path: Path) -> str:
     if path.suffix == ".tflite":
         from quantize.inside import edgetpu
 
-        lines += edgetpu.told(graph, edgetpu.check(graph))
+        lines += edgetpu.summary(graph, edgetpu.check(graph))
     return "\n".join(lines)
 
 
@@ -103,7 +103,7 @@ def _keras(path: Path) -> str:
     kinds = [type(layer).__name__ for layer in model.layers]
     lines.append(_row("layers", f"{len(kinds)}: {graphs.counted(kinds)}"))
     lines.append(_row("parameters", f"{model.count_params():,}"))
-    return "\n".join([*lines, *explain.told(explain.explain(model))])
+    return "\n".join([*lines, *explain.summary(explain.explain(model))])
 
 
 def _shape(tensor: Any) -> str:

@@ -72,7 +72,7 @@ def explain(model: Any) -> list[Concern]:
     return concerns
 
 
-def told(concerns: list[Concern]) -> list[str]:
+def summary(concerns: list[Concern]) -> list[str]:
     """The concerns as lines for a person, the worst first; the same one of many layers in one line."""
     order = ("stop", "warning", "note")
     alike: dict[tuple[str, ...], list[Concern]] = {}
@@ -110,7 +110,7 @@ def _of_layer(
     if kind in _NORMALIZATIONS:
         yield Concern(
             layer.name, "warning", kind,
-            "computes mean and variance anew for each picture, by ops of which one (NEG) has no int8 form "
+            "recomputes mean and variance for each picture, by ops of which one (NEG) has no int8 form "
             "and stays float",
             "use BatchNormalization after the convolution, which folds away",
         )  # fmt: skip
@@ -143,7 +143,7 @@ def _of_layer(
         size = " and do not fit the Edge TPU's 8 MB" if weights > 8_000_000 else ""
         yield Concern(
             layer.name, "warning", f"dense layer of {layer.input.shape[-1]} inputs",
-            f"its {weights:,} weights share one scale, are read anew for every face{size}",
+            f"its {weights:,} weights share one scale, are read again for every face{size}",
             "use GlobalAveragePooling2D in place of Flatten",
         )  # fmt: skip
 

@@ -45,8 +45,8 @@ def renewed(path: Path, target: Path) -> None:
     with h5py.File(target, "r+") as file:
         if "model_config" not in file.attrs:
             raise ValueError("weights without their network; expected the file of model.save(…)")
-        told = json.loads(_text(file.attrs["model_config"]))
-        file.attrs["model_config"] = json.dumps(_layer(told))
+        described = json.loads(_text(file.attrs["model_config"]))
+        file.attrs["model_config"] = json.dumps(_layer(described))
         if "training_config" in file.attrs:  # an optimizer of that time (its `lr`), which nobody needs here
             del file.attrs["training_config"]
 
@@ -55,20 +55,20 @@ def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def _layer(told: Mapping[str, Any]) -> dict[str, Any]:
+def _layer(described: Mapping[str, Any]) -> dict[str, Any]:
     """One layer, or a network, as Keras 3 tells it."""
-    kind, config = told["class_name"], told["config"]
+    kind, config = described["class_name"], described["config"]
     if kind == "Sequential":
         config = {"layers": config} if isinstance(config, list) else config
         layers = [_layer(one) for one in config["layers"]]
         return {
-            **told,
+            **described,
             "config": {"name": "sequential", **config, "layers": _begun(config["layers"], layers)},
         }
     if "layers" in config:
         layers = [_layer(one) for one in config["layers"]]
-        return {**told, "class_name": "Functional", "config": {**config, "layers": layers}}
-    return {**told, "config": _config(kind, config)}
+        return {**described, "class_name": "Functional", "config": {**config, "layers": layers}}
+    return {**described, "config": _config(kind, config)}
 
 
 def _begun(old: list[Any], layers: list[Any]) -> list[Any]:

@@ -73,14 +73,14 @@ class _Reader:
     def _read(self, node: Any) -> None:
         from onnx import helper, numpy_helper
 
-        told = {one.name: helper.get_attribute_value(one) for one in node.attribute}
+        attrs = {one.name: helper.get_attribute_value(one) for one in node.attribute}
         if node.op_type == "Constant":
-            self._numbers[node.output[0]] = numpy_helper.to_array(told["value"])
+            self._numbers[node.output[0]] = numpy_helper.to_array(attrs["value"])
             return
         read: Callable[..., _Tensor] | None = getattr(self, f"_{node.op_type.lower()}", None)
         if read is None:
             raise self._cannot(node, f"expected {_SAID}")
-        found = read(node, told)
+        found = read(node, attrs)
         self._tensors[node.output[0]] = found
         positive = node.op_type == "MaxPool" and node.input[0] in self._not_negative
         if positive or node.op_type in ("Relu", "Clip"):
@@ -100,16 +100,16 @@ class _Reader:
 
     # --- one method an operation ---
 
-    def _conv(self, node: Any, told: dict[str, Any]) -> _Tensor:
+    def _conv(self, node: Any, attrs: dict[str, Any]) -> _Tensor:
         taken, kernel, bias = self._taken(node), self._number(node, 1), self._number(node, 2)
         if kernel is None or kernel.ndim != 4:
             raise self._cannot(node, "no kernel of its own for pictures")
-        groups, filters = told.get("group", 1), kernel.shape[0]
+        groups, filters = attrs.get("group", 1), kernel.shape[0]
         more = {
-            "strides": told.get("strides", [1, 1]), "dilation_rate": told.get("dilations", [1, 1]),
+            "strides": attrs.get("strides", [1, 1]), "dilation_rate": attrs.get("dilations", [1, 1]),
             "padding": "valid", "use_bias": bias is not None,
         }  # fmt: skip
-        x, more["padding"] = self._padded(node, taken.value, told, kernel.shape[2:])
+        x, more["padding"] = self._padded(node, taken.value, attrs, kernel.shape[2:])
         weights = np.transpose(kernel, (2, 3, 1, 0))
         if groups > 1 and groups == x.shape[-1] and kernel.shape[1] == 1:
             layer = keras.layers.DepthwiseConv2D(kernel.shape[2:], depth_multiplier=filters // groups, **more)
@@ -118,16 +118,16 @@ class _Reader:
             layer = keras.layers.Conv2D(filters, kernel.shape[2:], groups=groups, **more)
         return self._weighted(layer, x, taken.first, weights, bias)
 
-    def _gemm(self, node: Any, told: dict[str, Any]) -> _Tensor:
+    def _gemm(self, node: Any, attrs: dict[str, Any]) -> _Tensor:
         kernel, bias = self._number(node, 1), self._number(node, 2)
-        if kernel is None or told.get("transA"):
+        if kernel is None or attrs.get("transA"):
             raise self._cannot(node, "no kernel of its own")
-        kernel = (kernel.T if told.get("transB") else kernel) * told.get("alpha", 1.0)
-        bias = None if bias is None else np.broadcast_to(bias * told.get("beta", 1.0), kernel.shape[1:])
+        kernel = (kernel.T if attrs.get("transB") else kernel) * attrs.get("alpha", 1.0)
+        bias = None if bias is None else np.broadcast_to(bias * attrs.get("beta", 1.0), kernel.shape[1:])
         layer = keras.layers.Dense(kernel.shape[1], use_bias=bias is not None)
         return self._weighted(layer, self._taken(node).value, False, kernel, bias)
 
-    def _matmul(self, node: Any, told: dict[str, Any]) -> _Tensor:
+    def _matmul(self, node: Any, attrs: dict[str, Any]) -> _Tensor:
         kernel = self._number(node, 1)
         if kernel is None or kernel.ndim != 2:
             raise self._cannot(node, "no kernel of its own")
@@ -135,67 +135,67 @@ class _Reader:
         none = np.zeros(kernel.shape[1], np.float32)
         return self._weighted(layer, self._taken(node).value, False, kernel, none)
 
-    def _batchnormalization(self, node: Any, told: dict[str, Any]) -> _Tensor:
+    def _batchnormalization(self, node: Any, attrs: dict[str, Any]) -> _Tensor:
         taken = self._taken(node)
-        layer = keras.layers.BatchNormalization(epsilon=told.get("epsilon", 1e-5))
+        layer = keras.layers.BatchNormalization(epsilon=attrs.get("epsilon", 1e-5))
         x = layer(taken.value)
         layer.set_weights([self._number(node, place) for place in range(1, 5)])
         return _Tensor(x, taken.first)
 
-    def _relu(self, node: Any, told: dict[str, Any]) -> _Tensor:
+    def _relu(self, node: Any, attrs: dict[str, Any]) -> _Tensor:
         taken = self._taken(node)
         return _Tensor(keras.layers.ReLU()(taken.value), taken.first)
 
-    def _clip(self, node: Any, told: dict[str, Any]) -> _Tensor:
+    def _clip(self, node: Any, attrs: dict[str, Any]) -> _Tensor:
         taken = self._taken(node)
         # Ends were attributes once, and are inputs since.
         low, high = (
-            told.get(name) if number is None else float(number)
+            attrs.get(name) if number is None else float(number)
             for name, number in (("min", self._number(node, 1)), ("max", self._number(node, 2)))
         )
         if low != 0:
             raise self._cannot(node, f"from {low}; expected 0, as in ReLU6")
         return _Tensor(keras.layers.ReLU(max_value=high)(taken.value), taken.first)
 
-    def _softmax(self, node: Any, told: dict[str, Any]) -> _Tensor:
+    def _softmax(self, node: Any, attrs: dict[str, Any]) -> _Tensor:
         return _Tensor(keras.layers.Softmax(name="probabilities")(self._taken(node).value), False)
 
     _logsoftmax = _softmax
 
-    def _maxpool(self, node: Any, told: dict[str, Any]) -> _Tensor:
+    def _maxpool(self, node: Any, attrs: dict[str, Any]) -> _Tensor:
         taken = self._taken(node)
-        if any(told.get("pads", ())) and node.input[0] not in self._not_negative:
+        if any(attrs.get("pads", ())) and node.input[0] not in self._not_negative:
             raise self._cannot(node, "padded, after what may be negative; expected it after a ReLU")
-        return self._pooled(keras.layers.MaxPooling2D, node, told, taken)
+        return self._pooled(keras.layers.MaxPooling2D, node, attrs, taken)
 
-    def _averagepool(self, node: Any, told: dict[str, Any]) -> _Tensor:
-        if any(told.get("pads", ())) and not told.get("count_include_pad"):
+    def _averagepool(self, node: Any, attrs: dict[str, Any]) -> _Tensor:
+        if any(attrs.get("pads", ())) and not attrs.get("count_include_pad"):
             raise self._cannot(node, "padded, its padding not counted; expected no padding")
-        return self._pooled(keras.layers.AveragePooling2D, node, told, self._taken(node))
+        return self._pooled(keras.layers.AveragePooling2D, node, attrs, self._taken(node))
 
-    def _globalaveragepool(self, node: Any, told: dict[str, Any]) -> _Tensor:
+    def _globalaveragepool(self, node: Any, attrs: dict[str, Any]) -> _Tensor:
         taken = self._taken(node)
         return _Tensor(keras.layers.GlobalAveragePooling2D(keepdims=True)(taken.value), taken.first)
 
-    def _reducemean(self, node: Any, told: dict[str, Any]) -> _Tensor:
+    def _reducemean(self, node: Any, attrs: dict[str, Any]) -> _Tensor:
         taken, axes = self._taken(node), self._number(node, 1)
-        over = {int(axis) % 4 for axis in (told.get("axes", ()) if axes is None else axes)}
+        over = {int(axis) % 4 for axis in (attrs.get("axes", ()) if axes is None else axes)}
         if len(taken.value.shape) != 4 or over != ({2, 3} if taken.first else {1, 2}):
             raise self._cannot(node, f"over the axes {sorted(over)}; expected height and width")
-        kept = bool(told.get("keepdims", 1))
+        kept = bool(attrs.get("keepdims", 1))
         return _Tensor(keras.layers.GlobalAveragePooling2D(keepdims=kept)(taken.value), taken.first and kept)
 
-    def _flatten(self, node: Any, told: dict[str, Any]) -> _Tensor:
+    def _flatten(self, node: Any, attrs: dict[str, Any]) -> _Tensor:
         taken = self._taken(node)
         x = taken.value
         if taken.first and len(x.shape) == 4 and x.shape[1:3] != (1, 1):
             x = keras.layers.Permute((3, 1, 2))(x)  # the order that the next kernel is in
         return _Tensor(keras.layers.Flatten()(x), False)
 
-    def _reshape(self, node: Any, told: dict[str, Any]) -> _Tensor:
+    def _reshape(self, node: Any, attrs: dict[str, Any]) -> _Tensor:
         taken, shape = self._taken(node), self._number(node, 1)
         if shape is not None and len(shape) == 2:
-            return self._flatten(node, told)
+            return self._flatten(node, attrs)
         # tf2onnx moves a single channel so.
         if shape is not None and len(shape) == 4 and taken.value.shape[-1] == 1:
             height, width = taken.value.shape[1:3]
@@ -204,43 +204,43 @@ class _Reader:
                     return _Tensor(taken.value, first)
         raise self._cannot(node, "expected one to (n, features)")
 
-    def _squeeze(self, node: Any, told: dict[str, Any]) -> _Tensor:
+    def _squeeze(self, node: Any, attrs: dict[str, Any]) -> _Tensor:
         if self._taken(node).value.shape[1:3] != (1, 1):
             raise self._cannot(node, "expected it after a pooling to one place")
-        return self._flatten(node, told)
+        return self._flatten(node, attrs)
 
-    def _transpose(self, node: Any, told: dict[str, Any]) -> _Tensor:
-        taken, order = self._taken(node), tuple(told.get("perm", ()))
+    def _transpose(self, node: Any, attrs: dict[str, Any]) -> _Tensor:
+        taken, order = self._taken(node), tuple(attrs.get("perm", ()))
         if order == (_CHANNELS_LAST if taken.first else _CHANNELS_FIRST):
             return _Tensor(taken.value, not taken.first)
         raise self._cannot(node, f"{order}; expected channels first to last, or back")
 
-    def _identity(self, node: Any, told: dict[str, Any]) -> _Tensor:
+    def _identity(self, node: Any, attrs: dict[str, Any]) -> _Tensor:
         return self._taken(node)
 
     _dropout = _identity
 
-    def _concat(self, node: Any, told: dict[str, Any]) -> _Tensor:
+    def _concat(self, node: Any, attrs: dict[str, Any]) -> _Tensor:
         parts = [self._taken(node, place) for place in range(len(node.input))]
-        if told["axis"] not in ((1, -3) if parts[0].first else (-1, len(parts[0].value.shape) - 1)):
-            raise self._cannot(node, f"along axis {told['axis']}; expected the channels")
+        if attrs["axis"] not in ((1, -3) if parts[0].first else (-1, len(parts[0].value.shape) - 1)):
+            raise self._cannot(node, f"along axis {attrs['axis']}; expected the channels")
         return _Tensor(keras.layers.Concatenate()([part.value for part in parts]), parts[0].first)
 
-    def _add(self, node: Any, told: dict[str, Any]) -> _Tensor:
+    def _add(self, node: Any, attrs: dict[str, Any]) -> _Tensor:
         if all(name in self._tensors for name in node.input):
             parts = [self._taken(node, place) for place in (0, 1)]
             return _Tensor(keras.layers.Add()([part.value for part in parts]), parts[0].first)
         return self._affine(node, 1.0, self._operand(node))
 
-    def _sub(self, node: Any, told: dict[str, Any]) -> _Tensor:
+    def _sub(self, node: Any, attrs: dict[str, Any]) -> _Tensor:
         if node.input[1] not in self._numbers:
             raise self._cannot(node, "expected a number taken off a picture")
         return self._affine(node, 1.0, -self._operand(node))
 
-    def _mul(self, node: Any, told: dict[str, Any]) -> _Tensor:
+    def _mul(self, node: Any, attrs: dict[str, Any]) -> _Tensor:
         return self._affine(node, self._operand(node), 0.0)
 
-    def _div(self, node: Any, told: dict[str, Any]) -> _Tensor:
+    def _div(self, node: Any, attrs: dict[str, Any]) -> _Tensor:
         if node.input[1] not in self._numbers:
             raise self._cannot(node, "expected a picture divided by a number")
         return self._affine(node, 1 / self._operand(node), 0.0)
@@ -271,32 +271,32 @@ class _Reader:
             return taken
         return _Tensor(keras.layers.Rescaling(scale.tolist(), offset.tolist())(taken.value), taken.first)
 
-    def _padded(self, node: Any, x: Any, told: dict[str, Any], size: Sequence[int]) -> tuple[Any, str]:
+    def _padded(self, node: Any, x: Any, attrs: dict[str, Any], size: Sequence[int]) -> tuple[Any, str]:
         """*x* with the padding of *node*, and what Keras is to pad besides."""
-        auto = told.get("auto_pad", b"NOTSET").decode()
+        auto = attrs.get("auto_pad", b"NOTSET").decode()
         if auto == "SAME_UPPER":
             return x, "same"
         if auto not in ("NOTSET", "VALID"):
             raise self._cannot(node, f"auto_pad {auto}; expected explicit pads")
-        top, left, bottom, right = told.get("pads", [0, 0, 0, 0])
+        top, left, bottom, right = attrs.get("pads", [0, 0, 0, 0])
         if not any((top, left, bottom, right)):
             return x, "valid"
         even = all(length == 2 * before + 1 for length, before in zip(size, (top, left), strict=True))
-        whole = told.get("strides", [1, 1]) == [1, 1] and set(told.get("dilations", [1])) == {1}
+        whole = attrs.get("strides", [1, 1]) == [1, 1] and set(attrs.get("dilations", [1])) == {1}
         if even and whole and (top, left) == (bottom, right):
             return x, "same"
         return keras.layers.ZeroPadding2D(((top, bottom), (left, right)))(x), "valid"
 
-    def _pooled(self, kind: Any, node: Any, told: dict[str, Any], taken: _Tensor) -> _Tensor:
-        if told.get("ceil_mode") or set(told.get("dilations", [1])) != {1}:
+    def _pooled(self, kind: Any, node: Any, attrs: dict[str, Any], taken: _Tensor) -> _Tensor:
+        if attrs.get("ceil_mode") or set(attrs.get("dilations", [1])) != {1}:
             raise self._cannot(node, "with ceil_mode or dilations; expected neither")
-        size = told["kernel_shape"]
-        told = {"strides": [1] * len(size), **told}
-        top, left, bottom, right = told.get("pads", [0, 0, 0, 0])
-        x, padding = taken.value, "same" if told.get("auto_pad") == b"SAME_UPPER" else "valid"
+        size = attrs["kernel_shape"]
+        attrs = {"strides": [1] * len(size), **attrs}
+        top, left, bottom, right = attrs.get("pads", [0, 0, 0, 0])
+        x, padding = taken.value, "same" if attrs.get("auto_pad") == b"SAME_UPPER" else "valid"
         if any((top, left, bottom, right)):
             x = keras.layers.ZeroPadding2D(((top, bottom), (left, right)))(x)
-        return _Tensor(kind(size, told["strides"], padding)(x), taken.first)
+        return _Tensor(kind(size, attrs["strides"], padding)(x), taken.first)
 
     def _weighted(self, layer: Any, x: Any, first: bool, kernel: Floats, bias: Floats | None) -> _Tensor:
         output = layer(x)

@@ -30,8 +30,8 @@ def written(
     except ImportError as error:
         print(f"report without pictures: {error}; run `pip install emotion-edge[quantize]`")
         pictures = {}
-    told = json.dumps(facts, indent=1, ensure_ascii=False)
-    return {"report.md": tell(pictures).encode(), "report.json": f"{told}\n".encode(), **pictures}
+    dumped = json.dumps(facts, indent=1, ensure_ascii=False)
+    return {"report.md": tell(pictures).encode(), "report.json": f"{dumped}\n".encode(), **pictures}
 
 
 def _pictures(report: Report) -> dict[str, bytes]:

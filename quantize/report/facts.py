@@ -171,8 +171,8 @@ def places(content: bytes) -> list[Place]:
         why = dict.fromkeys(reasons[number] for number in numbers if number in reasons)
         if mapped < len(numbers) and not why:
             why = {"after one that it does not take": None}
-        told = "all" if mapped == len(numbers) else f"{mapped} of {len(numbers)}: {'; '.join(why)}"
-        found.append(Place(name, len(numbers), ", ".join(types), told))
+        on_chip = "all" if mapped == len(numbers) else f"{mapped} of {len(numbers)}: {'; '.join(why)}"
+        found.append(Place(name, len(numbers), ", ".join(types), on_chip))
     return found
 
 

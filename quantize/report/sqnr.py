@@ -63,7 +63,7 @@ def worst(found: Sequence[Layer]) -> Layer:
     return max(found, key=lambda layer: layer.added)
 
 
-def told(found: Sequence[Layer], most: int = 3) -> list[str]:
+def summary(found: Sequence[Layer], most: int = 3) -> list[str]:
     """The worst layers as lines for a person, the worst first."""
     return [
         f"{layer.name} ({layer.op}): {layer.db:.1f} dB, middle channel {layer.middle_db:.1f} dB"

@@ -51,16 +51,16 @@ def latency(found: Latency, machine: Mapping[str, Any], one: str) -> Iterator[st
         yield f"| {file} | " + " | ".join(f"{time.ms:.3f} ({time.best_ms:.3f})" for time in times) + " |"
     yield f"| Keras' model.predict | {found.keras_ms:.1f} (all cores) |" + " |" * (len(ways) - 1)
     yield ""
-    told = (
+    text = (
         f"Medians (and the fastest) of {found.rounds} rounds; each round ran all of them, so that what else "
         f"the machine did met them alike. {machine['processor']}, {machine['cores']} cores, load average "
         f"{machine['load_average']}."
     )
     if any(batch > 1 for _, batch in ways):
         singly = dict.fromkeys(time.file for time in found.times if not time.at_once)
-        told += " A batch of eight is one run of eight pictures (LiteRT: input resized)"
-        told += f", but for {', '.join(singly)}, which take one at a time: eight runs." if singly else "."
-    yield told
+        text += " A batch of eight is one run of eight pictures (LiteRT: input resized)"
+        text += f", but for {', '.join(singly)}, which take one at a time: eight runs." if singly else "."
+    yield text
     yield ""
 
 
@@ -75,7 +75,7 @@ def layers(int8: str, found: Sequence[sqnr.Layer]) -> Iterator[str]:
         "large ones hide in the sum. Most error is added by:"
     )
     yield ""
-    yield from (f"{number}. {line}" for number, line in enumerate(sqnr.told(found), 1))
+    yield from (f"{number}. {line}" for number, line in enumerate(sqnr.summary(found), 1))
     yield from ("", "| layer | op | SQNR, dB | middle channel, dB | error added, % |")
     yield "|---|---|---|---|---|"
     for one in found:
@@ -96,8 +96,8 @@ def edge_tpu(int8: str, content: bytes, compiler: edgetpu.Compiled | None) -> It
 
 def making(calibration: Mapping[str, Any], chosen: str, seconds: Mapping[str, float]) -> Iterator[str]:
     """How the files came about; *chosen*: how the pictures of *calibration* were."""
-    told = ", ".join(f"{key} {value}" for key, value in calibration.items())
-    yield f"Calibration: {told}; {chosen}."
+    text = ", ".join(f"{key} {value}" for key, value in calibration.items())
+    yield f"Calibration: {text}; {chosen}."
     yield ""
     yield f"With {', '.join(f'{name} {value}' for name, value in versions().items())}."
     yield from ("", "| step | s |", "|---|---|")

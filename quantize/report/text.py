@@ -26,8 +26,8 @@ def table(made: Made) -> str:
         )
     first = next(iter(made.files))
     for file, content in made.files.items():
-        told = f"{file:<{width}}  {len(content):>9,} bytes, as float does {made.agreement(file):.2%}"
-        lines.append(told if file == first else f"{told}, as {first} {made.agreement(file, first):.2%}")
+        summary = f"{file:<{width}}  {len(content):>9,} bytes, as float does {made.agreement(file):.2%}"
+        lines.append(summary if file == first else f"{summary}, as {first} {made.agreement(file, first):.2%}")
     lines += [f"{file:<{width}}  {len(content):>9,} bytes" for file, content in made.compiled.items()]
     return "\n".join(lines)
 
@@ -44,7 +44,7 @@ def measured_table(report: Report) -> str:
         lines.append(f"{file:<{width}}" + "".join(f"{value:>22.3f}" for value in values))
     lines.append(speed(report))
     if report.layers:
-        lines.append(f"most error is added by {sqnr.told(report.layers, 1)[0]}")
+        lines.append(f"most error is added by {sqnr.summary(report.layers, 1)[0]}")
     return "\n".join(lines)
 
 

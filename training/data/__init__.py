@@ -84,7 +84,7 @@ def _renamed(parts: Sequence[Dataset]) -> list[Dataset]:
 
 
 def recurring(images: np.ndarray, among: np.ndarray) -> np.ndarray:
-    """Mask (n,): the pictures whose exact pixels also stand in *among*."""
+    """Mask (n,): the pictures whose exact pixels also occur in *among*."""
     known = {image.tobytes() for image in among}
     return np.fromiter((image.tobytes() in known for image in images), bool, len(images))
 

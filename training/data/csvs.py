@@ -63,10 +63,10 @@ def with_votes(dataset: Dataset, ferplus: Path, data: Path, problems: Problems) 
         if isinstance(counts, str) and row in usages:  # else the row is left out already, or there is none
             bad.append(row)
             problems.add(f"{ferplus}:{line}: {counts}", "bad row")
-        told = None if isinstance(record, str) else usage_of(record.get("usage", ""))
-        if told is not None and usages.get(row, told) != told:
+        stated = None if isinstance(record, str) else usage_of(record.get("usage", ""))
+        if stated is not None and usages.get(row, stated) != stated:
             raise EdgeError(
-                f"{ferplus}:{line}: {USAGES[told]}, where {data} has {USAGES[usages[row]]}; "
+                f"{ferplus}:{line}: {USAGES[stated]}, where {data} has {USAGES[usages[row]]}; "
                 "both must be whole and in their original order"
             )
     if len(votes) <= dataset.rows.max(initial=0):

@@ -62,7 +62,7 @@ def evaluate(
     """
     rows: list[Row] = []
     grids: dict[str, np.ndarray] = {}
-    told: dict[str, dict[str, Alarms]] = {}
+    by_source: dict[str, dict[str, Alarms]] = {}
     choices: list[Choice] = []
     without = empty(nobody)
     for one in contenders:
@@ -73,8 +73,8 @@ def evaluate(
             rows.append(row)
             grids[f"{one.name}-{data}"] = grid(peopled, pictures, row.scores.at()[1])
         pictures = found_in(one.finder, without)
-        told[one.name] = alarms(without, pictures, one.default)
-        if any(source.wrong for source in told[one.name].values()):
+        by_source[one.name] = alarms(without, pictures, one.default)
+        if any(source.wrong for source in by_source[one.name].values()):
             grids[f"{one.name}-nobody"] = grid(without, pictures, one.default)
         own = {row.data: row.scores for row in rows if row.detector == one.name}
         choices += [
@@ -85,7 +85,9 @@ def evaluate(
             for score in scores
         ]  # fmt: skip
     timed = [photo for photos in sets.values() for photo in photos][:_TIMED]
-    return Evaluation(rows, times({one.name: one.timed for one in contenders}, timed), told, grids, choices)
+    return Evaluation(
+        rows, times({one.name: one.timed for one in contenders}, timed), by_source, grids, choices
+    )
 
 
 def table(found: Evaluation) -> str:
@@ -105,7 +107,9 @@ def table(found: Evaluation) -> str:
             f"{row.scores.ap:.3f} | {recall:.3f} ({score:.2f}) | {sizes} | "
             f"{row.scores.recall_at_score(row.default):.3f} ({row.default:g}) | {ms:.2f} ({best:.2f}) |"
         )
-    shown = [(name, source, one) for name, told in found.alarms.items() for source, one in told.items()]
+    shown = [
+        (name, source, one) for name, by_source in found.alarms.items() for source, one in by_source.items()
+    ]
     if shown:
         lines += ["", "| detector | photos without a face | n | with a false alarm | from score |"]
         lines.append("|---|---|---|---|---|")
@@ -142,8 +146,8 @@ def facts(found: Evaluation) -> dict[str, Any]:
             for row in found.rows
         ],
         "alarms": {
-            name: {source: one._asdict() for source, one in told.items()}
-            for name, told in found.alarms.items()
+            name: {source: one._asdict() for source, one in by_source.items()}
+            for name, by_source in found.alarms.items()
         },
     }  # fmt: skip
 

@@ -87,8 +87,8 @@ def fit(
         model.set_weights(_weights(start_from, model))
     with records.open_run(out, asked, resume):
         records.save_calibration(out, rows, recipe)
-        told = f"{model.count_params():,} parameters, {len(rows.images):,} rows, {count} steps an epoch"
-        _say(f"{network}: {told}")
+        cost = f"{model.count_params():,} parameters, {len(rows.images):,} rows, {count} steps an epoch"
+        _say(f"{network}: {cost}")
         _train(model, optimizer, taught_by, rows, recipe, out, resume, processes)
         return load(out / "model.keras")
 

@@ -51,7 +51,10 @@ def select(dataset: Dataset, recipe: Recipe) -> Rows:
         raise EdgeError("no PublicTest rows in the data; expected a folder validation/ or that usage")
     blank = data.blank(training.images)
     leaked = data.recurring(training.images, validation.images) & ~blank
-    drop, told = blank | leaked, [f"{blank.sum()} blank", f"{leaked.sum()} whose pixels recur in PublicTest"]
+    drop, left_out = (
+        blank | leaked,
+        [f"{blank.sum()} blank", f"{leaked.sum()} whose pixels recur in PublicTest"],
+    )
     soft = data.targets(training.votes, recipe.votes)
     if recipe.ferplus:
         if not dataset.seven:
@@ -60,8 +63,8 @@ def select(dataset: Dataset, recipe: Recipe) -> Rows:
             raise EdgeError("the recipe wants FER+ (ferplus > 0), the data has no votes; --ferplus FILE")
         voteless = (soft.sum(1) == 0) & ~drop
         drop |= voteless
-        told.append(f"{voteless.sum()} without a usable FER+ vote")
-    print(f"Training rows left out of {len(training):,}: {', '.join(told)}", file=sys.stderr, flush=True)
+        left_out.append(f"{voteless.sum()} without a usable FER+ vote")
+    print(f"Training rows left out of {len(training):,}: {', '.join(left_out)}", file=sys.stderr, flush=True)
     count = len(dataset.names)
     hard = np.eye(count, dtype=np.float32)[training.labels]
     # Votes are for the seven; of other labels the recipe may want none.

@@ -140,7 +140,7 @@ def accuracies(out: Path, recipe: Recipe, done: int) -> list[float]:
     lines = [line for line in _lines(out) if int(line["epoch"]) <= done]
     if len(lines) != done:
         raise EdgeError(
-            f"{out}/history.csv: {len(lines)} epochs, the checkpoint has {done}; another --out starts anew"
+            f"{out}/history.csv: {len(lines)} epochs, the checkpoint has {done}; another --out starts over"
         )
     return [judged(float(line["accuracy_fer2013"]), float(line["accuracy_plus7"]), recipe) for line in lines]
 
@@ -166,7 +166,7 @@ def _lines(out: Path, columns: Sequence[str] = COLUMNS) -> list[dict[str, str]]:
     except OSError as error:
         raise EdgeError(f"{path}: {error.strerror}") from error
     except (ValueError, csv.Error) as error:
-        raise EdgeError(f"{path}: not the history of a run: {error}; another --out starts anew") from error
+        raise EdgeError(f"{path}: not the history of a run: {error}; another --out starts over") from error
     return lines
 
 
@@ -195,7 +195,7 @@ def restore_checkpoint(out: Path, variables: Sequence, averages: Sequence) -> in
             return int(archive["done"])
     except Exception as error:  # of damaged bytes, numpy and zipfile raise nearly anything
         raise EdgeError(
-            f"{path}: not a whole checkpoint of this network ({first_line(error)}); another --out starts anew"
+            f"{path}: not a whole checkpoint of this network ({first_line(error)}); another --out starts over"
         ) from error
 
 

@@ -147,8 +147,8 @@ def table(found: Comparison) -> str:
         best = max(found.rows, key=lambda row: row.figures[number].accuracy).name
         for one in found.pairs:
             if one.data == figure.data and best in (one.first, one.second):
-                told = f"{one.first} {one.only_first}, {one.second} {one.only_second}"
-                lines.append(f"  {one.data}: {told}, p {p_text(one.p)}")
+                counts = f"{one.first} {one.only_first}, {one.second} {one.only_second}"
+                lines.append(f"  {one.data}: {counts}, p {p_text(one.p)}")
     return "\n".join(lines)
 
 

@@ -28,7 +28,7 @@ class Evaluation:
     name: str  # for tables
     split: str
     figures: list[Figures]  # every row, one crop a picture: the figures to quote
-    # The same without the rows whose pixels also stand in Training; empty where no such row is known.
+    # The same without the rows whose pixels also occur in Training; empty where no such row is known.
     without_leaked_rows: list[Figures]
     mirrored: list[Figures]  # every row, mean of the picture and its mirror image; empty unless asked for
     training_rows: int  # in the data: leaks are known by them alone
@@ -62,7 +62,7 @@ def label_sets(rows: Dataset) -> list[LabelSet]:
 
 
 def leaked(dataset: Dataset, split: str) -> np.ndarray:
-    """Mask over the rows of *split*: those whose exact pixels also stand in Training."""
+    """Mask over the rows of *split*: those whose exact pixels also occur in Training."""
     rows = dataset.split(split)
     if split == "Training":
         return np.zeros(len(rows), bool)
@@ -118,8 +118,10 @@ def table(found: Evaluation) -> str:
             shown = " ".join(f"{share:>7}" for share in shares)
             lines.append(f"    {label[:10]:>10} {shown} " + " ".join(f"{count:8d}" for count in row))
     if not found.without_leaked_rows and found.split != "Training":
-        told = "no row is known to stand in Training too (Training rows in --data would tell)"
-        lines.append("  " + ("no row's exact pixels stand in Training too" if found.training_rows else told))
+        unknown = "no row is known to occur in Training too (Training rows in --data would tell)"
+        lines.append(
+            "  " + ("no row's exact pixels occur in Training too" if found.training_rows else unknown)
+        )
     return "\n".join([*lines, *_robustness(found)])
 
 

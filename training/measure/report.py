@@ -118,7 +118,7 @@ def _pairs(data: str, networks: Sequence[str], pairs: Sequence[Pair]) -> Iterato
 
 _HOW = (
     "Balanced: mean recall of the labels. Calibration error (ECE): mean distance of confidence and accuracy "
-    "over 15 bins. Not in Training: without the rows whose exact pixels also stand in Training. Mean with "
+    "over 15 bins. Not in Training: without the rows whose exact pixels also occur in Training. Mean with "
     "mirror: probabilities averaged over a picture and its mirror image; the other figures are of one crop."
 )
 

@@ -127,14 +127,14 @@ def watch(frames: Iterator[tuple[float, np.ndarray]], eyes: Any) -> tuple[list[S
     spent, pictures = 0.0, 0
     for at, image in frames:
         began = time.thread_time()
-        told = spotter.step(image, at)
+        closed = spotter.step(image, at)
         spent += time.thread_time() - began
         pictures += 1
-        if told is None:
+        if closed is None:
             blinks += spotter.blinks
             spotter = Spotter(spotter.eyes)
         else:
-            spotted += told
+            spotted += closed
     spotted += spotter.finish()
     return spotted, blinks + spotter.blinks, 1e3 * spent / max(pictures, 1)
 

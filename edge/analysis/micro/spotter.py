@@ -102,13 +102,13 @@ class Spotter:
         blinks = find_blinks(times - begin, np.stack([moved.eyes for _, moved in self._moved]))
         self._count(blinks, begin, now)
         signal = evenly(times, np.stack([moved.regions for _, moved in self._moved]), begin, now)
-        told = []
+        closed = []
         for one in spot(signal, blinks):
             onset, apex, offset = (begin + at for at in one[1:4])
             if onset > self._until and offset <= before:
-                told.append(Spotted(one.region, onset, apex, offset, one.amplitude))
-        self._until = max([self._until, *(one.offset for one in told)])
-        return told
+                closed.append(Spotted(one.region, onset, apex, offset, one.amplitude))
+        self._until = max([self._until, *(one.offset for one in closed)])
+        return closed
 
     def _count(self, blinks: Sequence[tuple[float, float]], begin: float, now: float) -> None:
         for start, end in blinks:
