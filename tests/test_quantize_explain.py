@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from quantize.__main__ import main
-from quantize.network.explain import Concern, explain, told
+from quantize.network.explain import Concern, explain, summary
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -101,7 +101,7 @@ def test_the_bad_networks_layers_are_named_with_what_happens_and_what_to_do() ->
         ("excite", "warning", "squeeze-and-excite"),
         ("norm", "warning", "LayerNormalization"),
     ]
-    assert told(concerns)[0] == (
+    assert summary(concerns)[0] == (
         "warning: swished: swish (silu): becomes LOGISTIC and MUL, each rounded again; its dip below zero "
         "gets few of the 256 steps; use ReLU or ReLU6, which are fused into the convolution before"
     )
@@ -211,4 +211,4 @@ def test_the_same_concern_of_many_layers_is_one_line_and_what_stops_comes_first(
         Concern("c", "warning", "w", "h", "i"),
         Concern("d", "stop", "x", "h", "i"),
     ]
-    assert told(concerns) == ["stop: d: x: h; i", "warning: b and 1 more: w: h; i", "note: a: w: h; i"]
+    assert summary(concerns) == ["stop: d: x: h; i", "warning: b and 1 more: w: h; i", "note: a: w: h; i"]

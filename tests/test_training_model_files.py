@@ -156,7 +156,7 @@ def test_the_shipped_file_s_cost_is_read_from_its_graph() -> None:
     network = open_network(SHIPPED)
     cost = network.opened.cost()
     assert 700_000 < (cost.parameters or 0) < network.bytes
-    assert 28e6 < (cost.macs or 0) < 34e6
+    assert 64e6 < (cost.macs or 0) < 72e6
     assert network.probabilities(PICTURES).sum(1) == pytest.approx(np.ones(5), abs=0.02)
 
 

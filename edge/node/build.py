@@ -35,10 +35,7 @@ from edge.settings.tables import Camera as CameraSettings
 from edge.settings.tables import default_node_id
 from edge.sources import open_source, source_kind
 from edge.sources.capture import CameraStatus, Capture, Slots
-from edge.types import Classifier, Detector, Duplex, EdgeError, Incoming, Sink
-
-if TYPE_CHECKING:
-    from edge.node.page import PageFeed
+from edge.types import Classifier, Detector, Sink
 
 log = logging.getLogger(__name__)
 
@@ -198,24 +195,6 @@ def build_outbox(settings: Settings) -> Outbox:
         max_bytes=round(part.max_mib * 1024 * 1024),
         max_age_s=part.max_age_h * 3600,
     )
-
-
-def open_page(settings: Settings, sink: Duplex, ask: Callable[[Incoming], None]) -> PageFeed | None:
-    """The page as [web] wants it; *ask* takes what it asks of switches. None where it is off.
-
-    Also None, with an error in the log, where it cannot be had: the analysis goes on without.
-    """
-    if not settings.web.enabled:
-        return None
-    try:
-        from edge.node.page import PageFeed
-
-        return PageFeed(settings, sink, ask)
-    except ImportError as error:
-        log.error("web.enabled: %s; install the extra: pip install 'emotion-edge[web]'", error)
-    except EdgeError as error:
-        log.error("%s", error)
-    return None
 
 
 def page_url(settings: Settings) -> str | None:

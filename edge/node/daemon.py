@@ -6,10 +6,11 @@ sink's thread talks to the broker. A missing camera or broker never ends it.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from edge.analysis.engine import Engine
 from edge.contract import messages
@@ -22,11 +23,16 @@ from edge.host.places import state_file
 from edge.host.service import Service
 from edge.mqtt.client import MqttSink
 from edge.mqtt.inbox import Inbox
-from edge.node.build import open_page
 from edge.node.camera import FrameRates
 from edge.node.control import Control
 from edge.node.reload import Live
 from edge.settings import Settings
+from edge.types import Duplex, EdgeError, Incoming
+
+if TYPE_CHECKING:  # not imported where it is not enabled
+    from edge.node.page import PageFeed
+
+log = logging.getLogger(__name__)
 
 TICK_S = 0.1  # how often what is due without a frame (a state held back, a face that left) is checked
 HEALTH_S = 30.0
@@ -55,7 +61,7 @@ class Daemon:
         service: Service,
     ) -> None:
         inbox = Inbox(time.monotonic)
-        self._page = open_page(settings, sink, inbox.put)
+        self._page = _open_page(settings, sink, inbox.put)
         node = settings.node.id
         switches = switches_file(state_file("switches.json", node))
         self._files = StateFiles(switches.path.parent)
@@ -156,3 +162,21 @@ class Daemon:
             runtime=self._live.runtime,
             rate=RateHealth(rate.share, rate.reason) if rate is not None else RateHealth(),
         )
+
+
+def _open_page(settings: Settings, sink: Duplex, ask: Callable[[Incoming], None]) -> PageFeed | None:
+    """The page as [web] wants it; *ask* takes what it asks of switches. None where it is off.
+
+    Also None, with an error in the log, where it cannot be had: the analysis goes on without.
+    """
+    if not settings.web.enabled:
+        return None
+    try:
+        from edge.node.page import PageFeed
+
+        return PageFeed(settings, sink, ask)
+    except ImportError as error:
+        log.error("web.enabled: %s; install the extra: pip install 'emotion-edge[web]'", error)
+    except EdgeError as error:
+        log.error("%s", error)
+    return None

@@ -20,7 +20,8 @@ from pydantic_settings import (
 )
 
 from edge.host.addresses import has_scheme
-from edge.settings.mistakes import dotted, explain, found, hint
+from edge.settings.files import read_secret, without_line_end
+from edge.settings.mistakes import dotted, explain, found, hint, rule
 from edge.settings.tables import (
     SHIPPED,
     SOURCE_NAMES,
@@ -37,9 +38,6 @@ from edge.settings.tables import (
     Outbox,
     Report,
     Web,
-    read_secret,
-    rule,
-    without_line_end,
 )
 from edge.settings.toml_lines import KeyPath, TomlFile, read_toml
 from edge.types import ConfigError

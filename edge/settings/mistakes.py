@@ -10,12 +10,17 @@ from typing import Any, Literal, get_args, get_origin
 
 from annotated_types import Ge, Le
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from edge.host.redaction import masked, masked_path
 
 SECRET_KEYS = ("password", "password_file")
 MAX_SHOWN = 40  # characters of a wrong value
+
+
+def rule(text: str, at: tuple[str | int, ...] = ()) -> PydanticCustomError:
+    """An error for a validator: *text* is the whole message, *at* the path within the field."""
+    return PydanticCustomError("rule", "{text}", {"text": text, "at": at})
 
 
 def found(value: object, longest: int = MAX_SHOWN) -> str:

@@ -22,11 +22,11 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
-from pydantic_core import PydanticCustomError
 
 from edge.host.addresses import has_scheme, standard
+from edge.settings.files import ExistingFile, existing, no_address, read_secret
 from edge.settings.hosts import HostError, broker_host
-from edge.settings.mistakes import SECRET_KEYS, found, hint
+from edge.settings.mistakes import found, hint, rule
 from edge.types import ConfigError, EdgeError
 
 MODEL_FILE = Path(__file__).parents[1] / "models" / "emotion.tflite"
@@ -42,7 +42,6 @@ TOPIC_WORDS = (
     "response",
     "preview",
 )  # topics, not cameras
-MAX_SECRET_BYTES = 65_535  # MQTT's limit for a password
 
 _NAME = r"^[a-zA-Z0-9_-]{1,64}$"
 _NAME_WORDS = "1 to 64 letters, digits, _ and -"
@@ -50,59 +49,12 @@ _TOPIC = r"^[^/$+#\x00-\x20\x7f]([^+#\x00-\x1f\x7f]*[^/+#\x00-\x20\x7f])?$"
 _TOPIC_WORDS = "a topic without + and #, that begins and ends with neither / nor a space, nor begins with $"
 
 
-def rule(text: str, at: tuple[str | int, ...] = ()) -> PydanticCustomError:
-    """An error for a validator: *text* is the whole message, *at* the path within the field."""
-    return PydanticCustomError("rule", "{text}", {"text": text, "at": at})
-
-
-def without_line_end(text: str) -> str:
-    """*text* without the byte order mark and the line's end that editors and shells leave around it."""
-    return text.removeprefix("\ufeff").rstrip("\r\n")
-
-
-def read_secret(path: Path) -> str:
-    """The password in *path*, without_line_end(); ConfigError, which shows nothing of it."""
-    try:
-        with path.open("rb") as file:
-            secret = file.read(MAX_SECRET_BYTES + 1)
-        text = without_line_end(secret.decode())
-    except OSError as error:
-        raise ConfigError(f"{path}: {(error.strerror or str(error)).lower()}") from error
-    except UnicodeDecodeError:  # whose text would show the secret
-        raise ConfigError(f"{path}: not UTF-8 text") from None
-    if not text or len(secret) > MAX_SECRET_BYTES:
-        raise ConfigError(f"{path}: {'larger than a password may be' if text else 'empty'}")
-    return text
-
-
-def _existing(path: Path, info: ValidationInfo) -> Path:
-    path = Path(os.path.abspath(os.path.expanduser(path)))
-    if not (os.path.isfile(path) and os.access(path, os.R_OK)):
-        raise _no_file(str(path), info)
-    return path
-
-
-def _no_address(value: object, info: ValidationInfo) -> object:
-    """*value* as it is. A Path leaves one slash of an address, and redaction would not know it any more."""
-    text = re.sub(r"^([a-zA-Z][\w+.-]*):/(?!/)", r"\1://", str(value))
-    if has_scheme(text):
-        raise _no_file(text, info)
-    return value
-
-
-def _no_file(text: str, info: ValidationInfo) -> Exception:
-    # Someone may write the password itself into password_file: keep it out of the journal.
-    what = "something else" if info.field_name in SECRET_KEYS else found(text, longest=160)
-    return rule(f"found {what}; expected the name of a readable file")
-
-
 def _model(path: Path, info: ValidationInfo) -> Path:
-    return SHIPPED.get(str(path)) or _existing(path, info)
+    return SHIPPED.get(str(path)) or existing(path, info)
 
 
 # Not strict: a strict field accepts only a Path.
-ExistingFile = Annotated[Path, Field(strict=False), BeforeValidator(_no_address), AfterValidator(_existing)]
-ModelFile = Annotated[Path, Field(strict=False), BeforeValidator(_no_address), AfterValidator(_model)]
+ModelFile = Annotated[Path, Field(strict=False), BeforeValidator(no_address), AfterValidator(_model)]
 
 
 def default_node_id() -> str:

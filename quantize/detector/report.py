@@ -12,7 +12,7 @@ from typing import Any
 from quantize.detector.make import Detector, Measured
 from quantize.figures import graph as graphs
 from quantize.figures.detection import RATE, SIZES, Scores
-from quantize.figures.graph import read
+from quantize.figures.reader import read
 from quantize.report import plots as classifiers_plots
 from quantize.report import sqnr, tables, written
 from quantize.report.facts import FLOAT_TFLITE, layers_of, places, times_of, versions

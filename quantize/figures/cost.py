@@ -8,6 +8,7 @@ from typing import Any
 
 from edge.types import EdgeError
 from quantize.figures import graph as graphs
+from quantize.figures.reader import read
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Cost:
 def cost_of_file(suffix: str, content: bytes) -> Cost:
     """The cost of a .tflite or .onnx file; batch normalization is folded into its convolutions."""
     try:
-        graph = graphs.read(suffix, content)
+        graph = read(suffix, content)
     except EdgeError:  # a runtime may take what the readers do not, or onnx is not installed
         return Cost(None, None)
     pictures = max([1, *(size for index in graph.inputs for size in graph.tensors[index].shape[:1])])

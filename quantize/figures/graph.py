@@ -64,17 +64,6 @@ class Graph:
         return [self.tensors[index] for index in op.outputs if index >= 0]
 
 
-def read(suffix: str, content: bytes) -> Graph:
-    """The graph in *content*, a file of that *suffix*; EdgeError without the file's name."""
-    if suffix == ".onnx":
-        from quantize.figures import onnx_graph
-
-        return onnx_graph.read(content)
-    from quantize.figures import tflite
-
-    return tflite.read(content)
-
-
 def parameters(graph: Graph) -> int:
     """Weights and biases, each once: constants that are no scalars, shapes, axes or scales."""
     scales = {index for op in graph.ops if op.name in _SCALING for index in op.inputs[1:]}

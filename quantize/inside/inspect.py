@@ -8,7 +8,8 @@ from typing import Any
 from edge.analysis.card import read_model
 from edge.types import EdgeError
 from quantize.figures import graph as graphs
-from quantize.figures.graph import Graph, Tensor, read
+from quantize.figures.graph import Graph, Tensor
+from quantize.figures.reader import read
 
 _MOST_BYTES = 512 * 1024 * 1024  # far more than any device's file
 SUFFIXES = (".tflite", ".onnx", ".keras", ".h5")

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from quantize.costs import Cost
 from quantize.figures import graph as graphs
-from quantize.figures.graph import read
+from quantize.figures.reader import read
 from quantize.inside import edgetpu
 from quantize.make import Made
 from quantize.report import sqnr

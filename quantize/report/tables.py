@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from quantize.figures import graph as graphs
-from quantize.figures.graph import read
+from quantize.figures.reader import read
 from quantize.inside import edgetpu
 from quantize.report import sqnr
 from quantize.report.facts import places, versions
