@@ -59,3 +59,10 @@ def test_where_the_host_is_unclear_nothing_is_guessed_or_shown(written: str) -> 
 def test_what_is_no_address_has_no_parts() -> None:
     assert taken_apart("/dev/video0") is None
     assert taken_apart("v4l2src ! videoconvert ! appsink") is None
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "99999"])
+def test_a_port_that_does_not_exist_is_named_and_nothing_else(port: str) -> None:
+    with pytest.raises(EdgeError, match=rf"^rtsp://…: port {port} is out of range; expected 1 to 65535$"):
+        standard(f"rtsp://user:secret@camera:{port}/live")
+    assert standard("rtsp://camera:65535/live") == "rtsp://camera:65535/live"

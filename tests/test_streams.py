@@ -114,6 +114,15 @@ def test_a_change_of_resolution_in_the_stream_is_followed() -> None:
     assert shapes == [(120, 160)] * 3 + [(240, 320)] * 3 + [(48, 64)] * 3
 
 
+@pytest.mark.parametrize("kind", ["image/jpg", "image/pjpeg", "text/plain"])
+def test_parts_are_pictures_whatever_their_type_is_called(kind: str) -> None:
+    with WebCamera({"/a": mjpeg(jpegs(20), 0.01, kind)}) as camera:
+        source = open_source(f"{camera.address}/a")
+        seen = [number(source.read()) for _ in range(10)]
+        source.close()
+    assert seen == list(range(seen[0], seen[0] + 10))
+
+
 # Damage
 
 

@@ -77,14 +77,14 @@ def status(code: int, **headers: str) -> Callable[..., None]:
     return answer
 
 
-def mjpeg(parts: Iterable[bytes], interval_s: float = 0.0) -> Callable[..., None]:
-    """Answers with *parts*, one each *interval_s*, until they end or the client leaves."""
+def mjpeg(parts: Iterable[bytes], interval_s: float = 0.0, kind: str = "image/jpeg") -> Callable[..., None]:
+    """Answers with *parts*, named *kind*, one each *interval_s*, until they end or the client leaves."""
     kept = list(parts)
 
     def answer(request: http.server.BaseHTTPRequestHandler) -> None:
         begin_mjpeg(request)
         for part in kept:
-            send_part(request, part)
+            send_part(request, part, kind)
             time.sleep(interval_s)
 
     return answer
@@ -97,8 +97,8 @@ def begin_mjpeg(request: http.server.BaseHTTPRequestHandler) -> None:
     request.end_headers()
 
 
-def send_part(request: http.server.BaseHTTPRequestHandler, part: bytes) -> None:
-    head = b"\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(part)
+def send_part(request: http.server.BaseHTTPRequestHandler, part: bytes, kind: str = "image/jpeg") -> None:
+    head = f"\r\nContent-Type: {kind}\r\nContent-Length: {len(part)}\r\n\r\n".encode()
     request.wfile.write(BOUNDARY + head + part + b"\r\n")
 
 

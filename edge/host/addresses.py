@@ -46,11 +46,14 @@ def has_scheme(text: str) -> bool:
 
 
 def standard(text: str) -> str:
-    """The address *text* as RFC 3986 has it; EdgeError, which shows nothing of it but the scheme, where
-    taken_apart() finds no host."""
+    """The address *text* as RFC 3986 has it; EdgeError, which shows nothing of it but scheme and port,
+    where taken_apart() finds no host, or its port does not exist."""
     address = taken_apart(text)
     if address is None:
         raise EdgeError(f"{text.partition('://')[0]}://…: {_UNCLEAR}")
+    port = re.search(r":(\d+)\Z", address.host)
+    if port and not 1 <= int(port[1]) <= 65535:
+        raise EdgeError(f"{address.scheme}://…: port {port[1]} is out of range; expected 1 to 65535")
     return address.standard
 
 

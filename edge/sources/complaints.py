@@ -27,7 +27,9 @@ def complaint(error: Exception, address: str = "") -> str:
         case av.HTTPNotFoundError():
             return "nothing at this path (404); check what follows the host's name"
         case av.HTTPError() | av.HTTPClientError():
-            return str(error.strerror).replace("Server returned", "the server answers")
+            # FFmpeg's "Server returned 5XX Server Error reply"
+            answer = str(error.strerror).removeprefix("Server returned ").removesuffix(" reply")
+            return f"the server answers {answer}; try again later, or look at the camera's own page"
         case av.ConnectionRefusedError():
             return "connection refused; is the camera on, and is the port right?"
         case av.TimeoutError():

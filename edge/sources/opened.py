@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, partial
 
 import av
 from av.packet import Packet
@@ -34,21 +34,28 @@ class Opened:
         self._leash = leash
         self.damaged = 0  # pictures that could not be decoded
         given = {"protocol_whitelist": protocols, "fpsprobesize": "0", **options}
-        leash.take(limit_s)
+        self._open = partial(av.open, address, options=given, timeout=NOMINAL_S, metadata_errors="replace")
+        self._address = address
+        self._begin(None, limit_s)
+        self._ready: deque[av.VideoFrame] = deque()
+        self._any = False  # picture was decoded
+        self._pictures = Pictures()
+        self._faults = 0  # in a row
+        self._drained = False
+
+    def _begin(self, form: str | None, limit_s: float) -> None:
+        """Open it as *form*; None: as what FFmpeg takes it for."""
+        self._leash.take(limit_s)
         try:
-            self._container = av.open(address, options=given, timeout=NOMINAL_S, metadata_errors="replace")
+            self._container = self._open(format=form)
         except (av.FFmpegError, OSError, UnicodeError, ValueError) as error:
-            raise self._complaint(error, address, limit_s) from error
+            raise self._complaint(error, self._address, limit_s) from error
         try:
             self._stream = self._chosen()
         except EdgeError:
             self.close()
             raise
         self._packets = self._demuxed()
-        self._ready: deque[av.VideoFrame] = deque()
-        self._pictures = Pictures()
-        self._faults = 0  # in a row
-        self._drained = False
 
     @property
     def format(self) -> str:
@@ -142,6 +149,11 @@ class Opened:
         try:
             packet = next(self._packets, None)
         except av.InvalidDataError as error:
+            if self.format == "mpjpeg" and not self._any and not self._leash.expired:
+                # Its parts are not called image/jpeg, as FFmpeg insists; the pictures may be as good.
+                self.close()
+                self._begin("mjpeg", limit_s)
+                return
             self._leash_or_damage(error, limit_s)
             self._packets = self._demuxed()
             return
@@ -164,7 +176,7 @@ class Opened:
                 if frame.is_corrupt:
                     self.damaged += 1
                     continue
-                self._faults = 0
+                self._faults, self._any = 0, True
                 self._ready.append(frame)
 
     def _leash_or_damage(self, error: Exception, limit_s: float) -> None:
