@@ -96,7 +96,7 @@ def flipped(content: bytes) -> bytes:
     ],
 )
 def test_a_damaged_run_is_not_resumed_and_its_damaged_file_is_named(
-    run: Path, data: Path, tmp_path: Path, told: Told, name: str, damage: Callable[[bytes], bytes], said: str
+    run: Path, data: Path, tmp_path: Path, refusal: Told, name: str, damage: Callable[[bytes], bytes], said: str
 ) -> None:
     out = tmp_path / "damaged"
     shutil.copytree(run, out)
@@ -105,7 +105,7 @@ def test_a_damaged_run_is_not_resumed_and_its_damaged_file_is_named(
 
 
 def test_a_run_is_resumed_on_its_own_rows_only_and_what_differs_is_named(
-    run: Path, data: Path, tmp_path: Path, told: Told
+    run: Path, data: Path, tmp_path: Path, refusal: Told
 ) -> None:
     other = write_data(tmp_path / "shifted.npz", shift=1)
     place = f"{run}/recipe.json: other than asked for"
@@ -137,7 +137,7 @@ def test_rows_have_the_same_hash_whatever_type_their_numbers_have(data: Path) ->
 
 @pytest.mark.parametrize("room", [0, 60_000, 300_000, 1_500_000])
 def test_a_full_disk_is_told_and_leaves_no_half_file(
-    run: Path, data: Path, tmp_path: Path, told: Told, room: int
+    run: Path, data: Path, tmp_path: Path, refusal: Told, room: int
 ) -> None:
     with small_disk(tmp_path / "small", "4m"):
         foreign = fill(tmp_path / "small")
@@ -152,7 +152,7 @@ def test_a_full_disk_is_told_and_leaves_no_half_file(
             shutil.rmtree(out, ignore_errors=True)
 
 
-def test_an_average_needs_a_folder_and_whole_records(run: Path, tmp_path: Path, told: Told) -> None:
+def test_an_average_needs_a_folder_and_whole_records(run: Path, tmp_path: Path, refusal: Told) -> None:
     (tmp_path / "file").touch()
     said = refusal("average", run, run, "--out", tmp_path / "file")
     assert said == f"{tmp_path}/file: File exists; --out needs a folder that can be written"
@@ -215,7 +215,7 @@ def test_what_is_no_network_is_told_in_one_line_of_our_own(networks: Path, name:
 
 
 def test_what_a_network_gives_is_named_where_that_is_its_fault(
-    networks: Path, data: Path, tmp_path: Path, told: Told
+    networks: Path, data: Path, tmp_path: Path, refusal: Told
 ) -> None:
     for name, taught, measured in (
         ("eight", "(None, 8)", "8 outputs, 7 labels expected"),
@@ -234,7 +234,7 @@ def test_what_a_network_gives_is_named_where_that_is_its_fault(
         assert refusal("evaluate", file, "--data", data) == f"{file}: {measured}"
 
 
-def test_the_network_s_name_is_checked_before_the_data_is_read(tmp_path: Path, told: Told) -> None:
+def test_the_network_s_name_is_checked_before_the_data_is_read(tmp_path: Path, refusal: Told) -> None:
     given = fit(tmp_path / "none.npz", tmp_path / "out", model="nosuch")
     assert refusal(*given).startswith("--model nosuch: unknown network; there are cnn-64-128-256, ")
 
