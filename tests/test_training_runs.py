@@ -96,7 +96,13 @@ def flipped(content: bytes) -> bytes:
     ],
 )
 def test_a_damaged_run_is_not_resumed_and_its_damaged_file_is_named(
-    run: Path, data: Path, tmp_path: Path, refusal: Told, name: str, damage: Callable[[bytes], bytes], said: str
+    run: Path,
+    data: Path,
+    tmp_path: Path,
+    refusal: Told,
+    name: str,
+    damage: Callable[[bytes], bytes],
+    said: str,
 ) -> None:
     out = tmp_path / "damaged"
     shutil.copytree(run, out)
