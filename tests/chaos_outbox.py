@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 import sqlite3
 import time
 from collections.abc import Sequence
@@ -31,6 +30,7 @@ from tests.chaos import (
     replay,
     running,
 )
+from tests.outbox import payloads_in
 from tests.proxy import Proxy
 from tests.publisher import FILE, start_publisher
 
@@ -92,18 +92,8 @@ def killed(folder: Path, kills: int, seed: int = 1) -> list[Figure]:
 
 
 def committed_in(folder: Path) -> list[Id]:
-    """What the files of a dead daemon hold; read from a copy, so that theirs stay as they were left."""
-    copy = folder / "copy"
-    shutil.rmtree(copy, ignore_errors=True)
-    copy.mkdir()
-    for path in folder.glob(f"{FILE}*"):
-        shutil.copy(path, copy)
-    with closing(sqlite3.connect(copy / FILE)) as connection:
-        try:
-            rows = connection.execute("SELECT payload FROM messages ORDER BY number").fetchall()
-        except sqlite3.OperationalError:  # killed before there was a table
-            return []
-    return [id_of(payload) for (payload,) in rows]
+    """What the files of a dead daemon hold."""
+    return [id_of(payload) for payload in payloads_in(folder)]
 
 
 # Rows 6 and 7: a backlog

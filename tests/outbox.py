@@ -62,7 +62,12 @@ def send(keeping: Outbox, limit: int = 100_000) -> list[tuple[int, bool]]:
 
 
 def stored(folder: Path) -> list[int]:
-    """The numbers that are committed right now: what a copy of the files says, as after a SIGKILL."""
+    """The numbers that are committed right now, as after a SIGKILL."""
+    return [int(json.loads(payload)["id"]) for payload in payloads_in(folder)]
+
+
+def payloads_in(folder: Path) -> list[bytes]:
+    """What the outbox in *folder* holds, read from a copy of its files: theirs stay as they are."""
     copy = folder / "copy"
     shutil.rmtree(copy, ignore_errors=True)
     copy.mkdir()
@@ -73,4 +78,4 @@ def stored(folder: Path) -> list[int]:
             rows = connection.execute("SELECT payload FROM messages ORDER BY number").fetchall()
         except sqlite3.OperationalError:  # copied before the first commit
             return []
-    return [int(json.loads(payload)["id"]) for (payload,) in rows]
+    return [payload for (payload,) in rows]

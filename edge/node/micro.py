@@ -163,14 +163,14 @@ class Watch:
             if spotter is None or spotter.elsewhere(place):
                 spotter = self._spotters[number] = Spotter(place)
             blinks = spotter.blinks
-            told = spotter.step(frame.image, frame.taken)
-            if told is None:
+            over = spotter.step(frame.image, frame.taken)
+            if over is None:
                 del self._spotters[number]
                 continue
             with self._changed:
                 self._blinks += spotter.blinks - blinks
-                self._movements += len(told)
-                self._found.extend(_movement(one, number, frame) for one in told)
+                self._movements += len(over)
+                self._found.extend(_movement(one, number, frame) for one in over)
 
 
 def eyes_of(track: Track) -> tuple[Point, Point]:

@@ -177,8 +177,10 @@ def listen(place: Path | tuple[str, int]) -> socket.socket:
         listener.bind(address)
         listener.listen(16)
     except OSError as error:
-        told = str(place) if isinstance(place, Path) else f"{place[0]}:{place[1]}"
-        raise EdgeError(f"web {told}: {(error.strerror or str(error)).lower()}; change web.listen") from error
+        taken = str(place) if isinstance(place, Path) else f"{place[0]}:{place[1]}"
+        raise EdgeError(
+            f"web {listen}: {(error.strerror or str(error)).lower()}; change web.listen"
+        ) from error
     return listener
 
 

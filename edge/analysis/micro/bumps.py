@@ -119,7 +119,7 @@ def _strongest(found: list[tuple[float, int, Bump]]) -> list[tuple[int, Bump]]:
 
 
 def stays(bump: Bump, signal: Floats) -> bool:
-    """Whether *signal* (samples, 2) around *bump* is better told as a way there that is not gone back."""
+    """Whether *signal* (samples, 2) around *bump* is better explained by a move that stays."""
     at, parts = _around(bump, signal, AROUND_S)
     residual = _left(_shape(at, bump.onset, bump.apex, bump.offset, _slow(len(at))), parts)
     whole = signal[round(at[0] / STEP_S) :][: len(at)].reshape(len(at), -1)

@@ -62,7 +62,7 @@ class Spotter:
         self._motion = FaceMotion(eyes)
         self._moved: deque[tuple[float, Moved]] = deque()
         self._looked = -math.inf
-        self._until = -math.inf  # what began before it was told, or is not to be
+        self._until = -math.inf  # what began before it was reported, or is not to be
         self._blinks_until = -math.inf
 
     @property
