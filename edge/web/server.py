@@ -177,10 +177,8 @@ def listen(place: Path | tuple[str, int]) -> socket.socket:
         listener.bind(address)
         listener.listen(16)
     except OSError as error:
-        taken = str(place) if isinstance(place, Path) else f"{place[0]}:{place[1]}"
-        raise EdgeError(
-            f"web {listen}: {(error.strerror or str(error)).lower()}; change web.listen"
-        ) from error
+        at = str(place) if isinstance(place, Path) else f"{place[0]}:{place[1]}"
+        raise EdgeError(f"web {at}: {(error.strerror or str(error)).lower()}; change web.listen") from error
     return listener
 
 
