@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 import sys
 import threading
 import time
@@ -15,7 +14,7 @@ import pytest
 
 from edge.sources import describe_cameras, open_source
 from edge.sources.capture import Capture, Slots
-from edge.sources.v4l2 import Camera, capture_devices, is_capture, picture
+from edge.sources.v4l2 import Camera, capture_devices, picture
 from edge.types import EdgeError
 from tests.captures import Story, until
 from tests.fake_drivers import FakeDriver, FakePicamera2
@@ -63,33 +62,41 @@ def test_luma_is_taken_out_of_what_a_driver_packs() -> None:
     assert picture(bgr, "BGR3", 64, 48) is bgr
 
 
-def test_only_nodes_that_stream_usable_pictures_are_cameras() -> None:
-    def capability(driver: bytes, node: int) -> bytes:
-        return struct.pack("=16s32s32sIII3I", driver, b"", b"", 0, 0x80000000 | node, node, 0, 0, 0)
+def nodes(root: Path, *given: tuple[str, str, int]) -> tuple[Path, Path]:
+    """sysfs and dev with (node, driver's name, index) each."""
+    sysfs, dev = root / "video4linux", root / "dev"
+    dev.mkdir()
+    for node, name, index in given:
+        (sysfs / node).mkdir(parents=True)
+        (sysfs / node / "name").write_text(f"{name}\n")
+        (sysfs / node / "index").write_text(f"{index}\n")
+        (dev / node).touch()
+    return sysfs, dev
 
-    assert is_capture(capability(b"uvcvideo", 0x04200001))
-    assert not is_capture(capability(b"uvcvideo", 0x04A00000))  # the same stick's metadata
-    assert not is_capture(capability(b"bcm2835-isp", 0x04201000))
-    assert is_capture(struct.pack("=16s32s32sIII3I", b"old", b"", b"", 0, 0x04000001, 0, 0, 0, 0))
+
+def test_only_nodes_that_stream_usable_pictures_are_cameras(tmp_path: Path) -> None:
+    sysfs, dev = nodes(
+        tmp_path,
+        ("video0", "HD Pro Webcam C920", 0),
+        ("video1", "HD Pro Webcam C920", 1),  # the same stick's metadata
+        ("video2", "bcm2835-isp-capture0", 0),
+        ("video3", "rp1-cfe-csi2_ch0", 0),
+        ("video4", "hantro-vpu-dec", 0),
+        ("video5", "Dec 2019 Cam", 0),
+        ("video6", "Gone", 0),
+    )
+    (dev / "video6").unlink()  # as in a container that was not given it
+    assert [device.path for device in capture_devices(sysfs, dev)] == [f"{dev}/video0", f"{dev}/video5"]
 
 
-def test_devices_are_listed_by_number_with_their_names(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sysfs = tmp_path / "video4linux"
-    for name, words in {"video10": "Second\n", "video2": "First\n", "v4l-subdev0": "sensor\n"}.items():
-        (sysfs / name).mkdir(parents=True)
-        (sysfs / name / "name").write_text(words)
-    monkeypatch.setattr("edge.sources.v4l2._captures", lambda path: True)
-    found = capture_devices(sysfs, Path("/dev"))
-    assert [tuple(device) for device in found] == [("/dev/video2", "First"), ("/dev/video10", "Second")]
+def test_devices_are_listed_by_number_with_their_names(tmp_path: Path) -> None:
+    sysfs, dev = nodes(tmp_path, ("video10", "Second", 0), ("video2", "First", 0), ("subdev0", "s", 0))
+    found = capture_devices(sysfs, dev)
+    assert [tuple(device) for device in found] == [(f"{dev}/video2", "First"), (f"{dev}/video10", "Second")]
     assert capture_devices(tmp_path / "absent") == []
     model = tmp_path / "model"
     model.write_bytes(b"Raspberry Pi 5 Model B Rev 1.0\0")
-    opened: list[Path] = []
-    monkeypatch.setattr("edge.sources.v4l2._captures", lambda path: opened.append(path) or True)
-    assert [device.path for device in capture_devices(sysfs, Path("/dev"), model)] == ["/dev/video2"]
-    assert opened == [Path("/dev/video2")]
+    assert [device.path for device in capture_devices(sysfs, dev, model)] == [f"{dev}/video2"]
 
 
 def test_a_pi_camera_gives_its_luma_without_padding(monkeypatch: pytest.MonkeyPatch) -> None:

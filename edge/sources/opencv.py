@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -20,26 +19,34 @@ if "OPENCV_LOG_LEVEL" not in os.environ:
     log_level(SILENT)
 
 
-class Handle:
-    """A cv2.VideoCapture that another thread may interrupt.
+class Stream:
+    """What OpenCV reads from *source* at its own pace, at most *fps* pictures a second (None: all).
 
-    Releasing it under a reader crashes the process: only the reader closes it. *name* begins
-    each error; EdgeError "<name>: <refused>" when it does not open.
+    It never ends regularly: when the sender stops, read() raises EdgeError, and it has to be opened again.
+    *name* begins each error; EdgeError "<name>: <refused>" when it does not open. Releasing it under a reader
+    crashes the process: only the reader closes it.
     """
 
-    def __init__(self, name: str, source: str, backend: int, options: Sequence[int], refused: str) -> None:
-        self.name = name
+    still = False
+    stopped = "the sender stopped or the network fails"  # why no picture came
+
+    def __init__(self, name: str, source: str, backend: int, refused: str, *, fps: float | None) -> None:
+        self._name = name
         self._interrupted = False
-        self._capture = cv2.VideoCapture(source, backend, list(options))
+        self._limit = RateLimit(fps)
+        self._capture = cv2.VideoCapture(source, backend, [])
         if not self._capture.isOpened():
             raise EdgeError(f"{name}: {refused}")
 
-    @property
-    def capture(self) -> cv2.VideoCapture:
-        """For the next call to it; EdgeError once interrupted or closed."""
-        if self._interrupted:
-            raise EdgeError(f"{self.name}: closed while it was read")
-        return self._capture
+    def read(self) -> Image:
+        while self._opened().grab():
+            if not self._limit.passes(time.monotonic()):
+                continue
+            filled, raw = self._opened().retrieve()
+            image = self._picture(np.asarray(raw, np.uint8)) if filled else None
+            if image is not None:
+                return image
+        raise EdgeError(f"{self._name}: no picture came; {self.stopped}")
 
     def interrupt(self) -> None:
         self._interrupted = True
@@ -48,33 +55,15 @@ class Handle:
         self._interrupted = True
         self._capture.release()
 
+    def _opened(self) -> cv2.VideoCapture:
+        """For the next call to it; EdgeError once interrupted or closed."""
+        if self._interrupted:
+            raise EdgeError(f"{self._name}: closed while it was read")
+        return self._capture
 
-class Stream:
-    """A camera that OpenCV reads at the camera's own pace, at most *fps* pictures a second.
-
-    It never ends regularly: when the sender stops, read() raises EdgeError, and it has to be opened again.
-    """
-
-    still = False
-
-    def __init__(self, handle: Handle, *, fps: float | None = None) -> None:
-        self._handle = handle
-        self._limit = RateLimit(fps)
-
-    def read(self) -> Image:
-        while self._handle.capture.grab():
-            if not self._limit.passes(time.monotonic()):
-                continue
-            decoded, image = self._handle.capture.retrieve()
-            if decoded:
-                return np.asarray(image, np.uint8)
-        raise EdgeError(f"{self._handle.name}: no picture came; the sender stopped or the network fails")
-
-    def interrupt(self) -> None:
-        self._handle.interrupt()
-
-    def close(self) -> None:
-        self._handle.close()
+    def _picture(self, raw: Image) -> Image | None:
+        """The picture in what OpenCV gives; None where it is damaged."""
+        return raw
 
 
 def gstreamer(pipeline: str, *, fps: float | None = None) -> Stream:
@@ -85,4 +74,4 @@ def gstreamer(pipeline: str, *, fps: float | None = None) -> Stream:
             f"{name}: this OpenCV is built without GStreamer; use the system's (Jetson: python3-opencv "
             "and a venv with --system-site-packages)"
         )
-    return Stream(Handle(name, pipeline, cv2.CAP_GSTREAMER, [], "the pipeline does not start"), fps=fps)
+    return Stream(name, pipeline, cv2.CAP_GSTREAMER, "the pipeline does not start", fps=fps)

@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
-import struct
-import time
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from edge.sources.opencv import Handle
-from edge.sources.pace import RateLimit
+from edge.sources.opencv import Stream
 from edge.types import EdgeError, Image
 
 _SYSFS = Path("/sys/class/video4linux")
 _DEV = Path("/dev")
-
-# linux/videodev2.h: struct v4l2_capability and VIDIOC_QUERYCAP = _IOR('V', 0, struct v4l2_capability).
-_CAPABILITY = struct.Struct("=16s32s32sIII3I")  # driver, card, bus, version, capabilities, of this node
-_QUERYCAP = (2 << 30) | (_CAPABILITY.size << 16) | (ord("V") << 8) | 0
-_VIDEO_CAPTURE = 0x00000001
-_VIDEO_CAPTURE_MPLANE = 0x00001000
-_STREAMING = 0x04000000
-_DEVICE_CAPS = 0x80000000
-# Nodes of the Raspberry Pi that stream, but raw sensor data or another program's pictures: libcamera's.
-_LIBCAMERA_DRIVERS = (b"bcm2835-isp", b"bcm2835-codec", b"unicam", b"rp1-cfe", b"pispbe")
+# Names that drivers give nodes of codecs, and of raw sensor data or another program's pictures (libcamera's).
+_NO_CAMERA = re.compile(r"codec|[-_]v?(dec|enc)\b|(de|en)coder$|bcm2835-isp|unicam|rp1-cfe|pispbe", re.I)
 _MODEL = Path("/proc/device-tree/model")
 FIRST_CODEC = 10  # on a Raspberry Pi; to open one may hang
 
@@ -41,23 +29,22 @@ class Device(NamedTuple):
 
 
 def capture_devices(sysfs: Path = _SYSFS, dev: Path = _DEV, model: Path = _MODEL) -> list[Device]:
-    """The nodes that give pictures, by number; nodes for metadata, output and codecs are left out.
+    """The nodes that give pictures, by number; nodes for metadata, raw sensor data and codecs are left out.
 
-    On a Raspberry Pi, as *model* says, those from number 10 on are not even opened.
-    A node that may not be opened is listed too: the error on use says why.
+    None is opened: of a camera's nodes the first gives pictures (index 0), the others say what they are.
+    On a Raspberry Pi, as *model* says, those from number 10 on are codecs whatever they are called.
     """
-    nodes = [node for node in sysfs.glob("video*") if re.fullmatch(r"video\d+", node.name)]
-    if is_raspberry_pi(model):
-        nodes = [node for node in nodes if int(node.name[5:]) < FIRST_CODEC]
+    nodes = {int(node.name[5:]): node for node in sysfs.glob("video*") if node.name[5:].isdigit()}
     devices = []
-    for node in sorted(nodes, key=lambda node: int(node.name[5:])):
+    for number, node in sorted(nodes.items()):
         try:
             name = (node / "name").read_text(errors="replace").strip()
-        except OSError:
+            first = int((node / "index").read_text()) == 0
+        except (OSError, ValueError):
             continue  # unplugged since it was listed
-        path = dev / node.name
-        if _captures(path):
-            devices.append(Device(str(path), name))
+        codec = number >= FIRST_CODEC and is_raspberry_pi(model)
+        if first and not codec and not _NO_CAMERA.search(name) and (dev / node.name).exists():
+            devices.append(Device(str(dev / node.name), name))
     return devices
 
 
@@ -69,33 +56,7 @@ def is_raspberry_pi(model: Path = _MODEL) -> bool:
         return False
 
 
-def is_capture(capability: bytes) -> bool:
-    """Whether the struct v4l2_capability in *capability* is of a node that streams usable pictures."""
-    driver, _, _, _, whole, node, *_ = _CAPABILITY.unpack(capability)
-    if driver.rstrip(b"\0") in _LIBCAMERA_DRIVERS:
-        return False
-    flags = node if whole & _DEVICE_CAPS else whole
-    return bool(flags & _STREAMING and flags & (_VIDEO_CAPTURE | _VIDEO_CAPTURE_MPLANE))
-
-
-def _captures(path: Path) -> bool:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    try:
-        answer = bytearray(_CAPABILITY.size)
-        fcntl.ioctl(descriptor, _QUERYCAP, answer)
-        return is_capture(bytes(answer))
-    except OSError:  # not a V4L2 node after all
-        return False
-    finally:
-        os.close(descriptor)
-
-
-class Camera:
+class Camera(Stream):
     """The V4L2 camera at *path*, as luma where the driver's format contains it.
 
     Asked for is YUYV, and MJPEG where YUYV cannot give *width* x *height* at *fps* (a USB 2 camera
@@ -104,18 +65,17 @@ class Camera:
     and from read() when it is unplugged or gives nothing for 10 s (OpenCV's own time-out).
     """
 
-    still = False
+    stopped = "unplugged?"
 
     def __init__(self, path: str, *, width: int = 640, height: int = 480, fps: float | None = None) -> None:
         if not os.path.exists(path):
             raise EdgeError(f"{path}: no such device; is the camera plugged in?")
         if not os.access(path, os.R_OK | os.W_OK):
             raise EdgeError(f"{path}: permission denied; add the user to the group 'video'")
-        self._limit = RateLimit(fps)
         refused = "the driver refuses; is another program using it?"
-        self._handle = Handle(path, path, cv2.CAP_V4L2, [], refused)
+        super().__init__(path, path, cv2.CAP_V4L2, refused, fps=fps)
         wanted_fps = fps or 15.0
-        capture = self._handle.capture
+        capture = self._capture
         for fourcc in ("YUYV", "MJPG"):
             capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*fourcc))
             capture.set(cv2.CAP_PROP_FRAME_WIDTH, width)
@@ -136,21 +96,8 @@ class Camera:
         )  # fmt: skip
         capture.set(cv2.CAP_PROP_BUFFERSIZE, 2)  # a picture that waits in the driver is an old one
 
-    def read(self) -> Image:
-        while self._handle.capture.grab():
-            if not self._limit.passes(time.monotonic()):
-                continue
-            filled, raw = self._handle.capture.retrieve()
-            image = picture(np.asarray(raw, np.uint8), self._fourcc, *self._size) if filled else None
-            if image is not None:
-                return image
-        raise EdgeError(f"{self._handle.name}: no picture came; unplugged?")
-
-    def interrupt(self) -> None:
-        self._handle.interrupt()
-
-    def close(self) -> None:
-        self._handle.close()
+    def _picture(self, raw: Image) -> Image | None:
+        return picture(raw, self._fourcc, *self._size)
 
 
 RAW_FORMATS = frozenset({"YUYV", "NV12", "NV21", "YU12", "YV12", "GREY", "MJPG", "JPEG"})
