@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from edge import settings
-from edge.settings import load, resolve
+from edge.settings import TABLES, load, resolve
 from edge.settings.mistakes import limits, options
-from edge.settings.tables import TABLES
 
 REFERENCE = Path(__file__).resolve().parents[1] / "config.toml"
 PAIR = re.compile(r"^(?P<off># )?(?P<key>[a-z_]+) = (?P<value>.+)$")

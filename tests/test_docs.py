@@ -15,7 +15,7 @@ import yaml
 from edge.contract import schemas
 from edge.contract.messages import Topics
 from edge.homeassistant import discovery
-from edge.settings.tables import TABLES
+from edge.settings import TABLES
 from tests.contract import breach, extremes
 
 if sys.version_info >= (3, 11):

@@ -9,15 +9,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic_settings import EnvSettingsSource
 
 from edge.host.addresses import has_scheme
 from edge.settings.files import read_secret, without_line_end
@@ -25,7 +20,6 @@ from edge.settings.mistakes import dotted, explain, found, hint, rule
 from edge.settings.tables import (
     SHIPPED,
     SOURCE_NAMES,
-    TABLES,
     Analysis,
     Camera,
     Detector,
@@ -48,30 +42,12 @@ SEARCHED = (Path("/etc/emotion-edge/config.toml"), Path("config.toml"))  # the f
 ENVIRONMENT_PREFIX = "EMOTION_EDGE_"
 # In $CREDENTIALS_DIRECTORY (systemd's LoadCredential=): a credential and the keys that it replaces.
 CREDENTIALS = {"mqtt_username": ("username",), "mqtt_password": ("password", "password_file")}
-FILE_KEYS = (
-    ("mqtt", "password_file"),
-    ("mqtt", "ca_file"),
-    ("mqtt", "cert_file"),
-    ("mqtt", "key_file"),
-    ("model", "file"),
-    ("detector", "file"),
-    ("web", "cert_file"),
-    ("web", "key_file"),
-)
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """All settings, checked: the constructor's over the defaults; load() reads file and environment."""
 
-    model_config = SettingsConfigDict(
-        strict=True,
-        frozen=True,
-        extra="forbid",
-        hide_input_in_errors=True,
-        env_prefix=ENVIRONMENT_PREFIX,
-        env_nested_delimiter="__",
-        env_ignore_empty=True,
-    )
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", hide_input_in_errors=True)
 
     node: Node = Field(default_factory=Node)
     mqtt: Mqtt = Mqtt()
@@ -86,67 +62,28 @@ class Settings(BaseSettings):
     web: Web = Web()
     log: Log = Log()
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (init_settings,)
-
     @field_validator("camera")
     @classmethod
-    def _have_names_of_their_own(cls, cameras: tuple[Camera, ...]) -> tuple[Camera, ...]:
+    def _differ(cls, cameras: tuple[Camera, ...]) -> tuple[Camera, ...]:
+        """In name and device."""
         if not cameras:
             raise rule("found none; expected at least one [[camera]]")
-        names = [camera.name for camera in cameras]
-        for index, name in enumerate(names):
-            if name in names[:index]:
-                raise rule(
-                    f"found {found(name)}, which camera[{names.index(name)}] has; choose another name",
-                    at=(index, "name"),
-                )
-        return cameras
-
-    @field_validator("camera")
-    @classmethod
-    def _have_devices_of_their_own(cls, cameras: tuple[Camera, ...]) -> tuple[Camera, ...]:
-        devices = [camera.device for camera in cameras]
-        for index, device in enumerate(devices):
-            if device and device in devices[:index]:
-                first = devices.index(device)
-                raise rule(
-                    f"found {found(cameras[index].source)}, the device of camera[{first}], which no second "
-                    "one can have; name another, or remove one of the two",
-                    at=(index, "source"),
-                )
+        for index, camera in enumerate(cameras):
+            for first, other in enumerate(cameras[:index]):
+                if camera.name == other.name:
+                    taken = f"which camera[{first}] has; choose another name"
+                    raise rule(f"found {found(camera.name)}, {taken}", at=(index, "name"))
+                if camera.device and camera.device == other.device:
+                    taken = f"the device of camera[{first}], which no second one can have"
+                    way = "name another, or remove one of the two"
+                    raise rule(f"found {found(camera.source)}, {taken}; {way}", at=(index, "source"))
         return cameras
 
 
-class _OverFile(Settings):
-    """The environment over what the constructor is given."""
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        environment = EnvSettingsSource(settings_cls)
-        # An unknown name would end in a traceback here; load() reports it.
-        known = {name.lower() for name in variables()}
-        environment.env_vars = {
-            name: given
-            for name, text in environment.env_vars.items()
-            if name in known and (given := without_line_end(text or ""))
-        }
-        return environment, init_settings
+TABLES: dict[str, type[BaseModel]] = {
+    name: Camera if name == "camera" else type(field.get_default(call_default_factory=True))
+    for name, field in Settings.model_fields.items()
+}
 
 
 class Loaded(NamedTuple):
@@ -183,8 +120,10 @@ def resolve(path: Path | None = None) -> Loaded:
     tables = _tables(file, mistakes)
     stronger = _environment(mistakes)
     _prefer_credentials(tables, stronger, mistakes)
+    for name, keys in _given_by_environment().items():
+        tables[name] = tables.get(name, {}) | keys
     try:
-        settings: Settings = _OverFile(**tables)
+        settings = Settings(**tables)
     except ValidationError as error:
         mistakes += [_mistake(file, stronger, details) for details in error.errors(include_url=False)]
     if mistakes:
@@ -210,9 +149,10 @@ def _tables(file: TomlFile, mistakes: list[tuple[int, str]]) -> dict[str, Any]:
         else:
             tables[name] = table
     folder = file.path.parent
-    for name, key in FILE_KEYS:
-        if isinstance(text := tables.get(name, {}).get(key), str) and text not in SHIPPED:
-            tables[name][key] = _anchored(text, folder)
+    for table in (table for name, table in tables.items() if name != "camera"):
+        for key, text in table.items():
+            if key.endswith("file") and isinstance(text, str) and text not in SHIPPED:
+                table[key] = _anchored(text, folder)
     for camera in tables.get("camera", []):
         if isinstance(camera, dict) and isinstance(source := camera.get("source"), str):
             camera["source"] = _anchored_source(source, folder)
@@ -246,6 +186,22 @@ def _environment(mistakes: list[tuple[int, str]]) -> dict[KeyPath, str]:
         elif upper.startswith(ENVIRONMENT_PREFIX) and upper not in known:
             mistakes.append((0, f"environment: {name}: unknown{_similar(upper, known)}"))
     return places
+
+
+def _given_by_environment() -> dict[str, dict[str, Any]]:
+    """Table -> key -> value of the environment variables that are settings."""
+    source = EnvSettingsSource(
+        Settings,  # type: ignore[arg-type]  # it needs no more than a model
+        env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter="__", env_ignore_empty=True,
+    )  # fmt: skip
+    # An unknown name would end in a traceback here; _environment() reports it.
+    known = {name.lower() for name in variables()}
+    source.env_vars = {
+        name: given
+        for name, text in source.env_vars.items()
+        if name in known and (given := without_line_end(text or ""))
+    }
+    return source()
 
 
 def _is_foreign(variable: str) -> bool:

@@ -352,19 +352,3 @@ class Web(_Table):
 
 class Log(_Table):
     level: Literal["debug", "info", "warning", "error"] = "info"
-
-
-TABLES: dict[str, type[BaseModel]] = {
-    "node": Node,
-    "mqtt": Mqtt,
-    "model": Model,
-    "detector": Detector,
-    "analysis": Analysis,
-    "micro": Micro,
-    "report": Report,
-    "camera": Camera,
-    "discovery": Discovery,
-    "outbox": Outbox,
-    "web": Web,
-    "log": Log,
-}
