@@ -1,4 +1,4 @@
-# The two commands: `make demo` and `make test`. Both set up everything from a clean clone.
+# The two main commands, `make demo` and `make test`, set up everything in a clean clone.
 
 PYTHON ?= python3
 VENV := .venv
@@ -13,8 +13,8 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.test tools check
 
-# What ruff, mypy and pytest say, without setting anything up. Tests marked quiet_clock hold seconds against a bound: of
-# them alone, what a busy machine failed is asked once more, and both answers are in the output.
+# ruff, mypy and pytest, without setup. Tests marked quiet_clock compare durations with a limit, so a busy machine may fail
+# them: those, and only those, get a second run, and the output has both.
 check:
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -22,19 +22,19 @@ check:
 	$(BIN)/python -m pytest -m quiet_clock || { [ $$? = 1 ] && $(BIN)/python -m pytest -m quiet_clock --last-failed; } || rc=$$?; \
 	exit $$rc
 
-# The faults of tests/test_chaos.py for some minutes; SOAK=full make soak: with their full counts, some hours.
+# The faults of tests/test_chaos.py, for minutes; SOAK=full make soak: with full counts, for hours.
 .PHONY: soak
 soak: $(VENV)/.test tools
 	@$(BIN)/python -m tests.soak
 
-# What a real Home Assistant makes of it: built once in HA (4 minutes, 1.5 GB), then 6 minutes a run.
+# Against a real Home Assistant: built once in HA (4 minutes, 1.5 GB), then 6 minutes a run.
 .PHONY: ha-test
 HA ?= $(HOME)/.cache/emotion-edge/home-assistant
 ha-test: $(VENV)/.test tools
 	@sh tests/ha/build.sh "$(HA)"
 	@HOME_ASSISTANT="$(HA)" $(BIN)/python -m pytest -x -s -v tests/ha
 
-# The arm64 package on an emulated Cortex-A72: golden vectors, unit tests, the demo. Needs x86_64 and a Debian's apt.
+# The arm64 package on an emulated Cortex-A72: golden vectors, unit tests, the demo. Needs Debian on x86_64.
 .PHONY: arm64-test
 ARM64 ?= $(HOME)/.cache/emotion-edge/arm64
 arm64-test: tools deb13_arm64
@@ -44,8 +44,8 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || $(call apt,python3-venv)
 	@$(PYTHON) -m venv $(VENV)
 
-# Each stamp is one pinned set; the stamp is older than the pins after a pull, so make installs again.
-# The test set holds the demo set.
+# One stamp per pinned set. When a pull changes the pins, the stamp is older, and make installs again.
+# The test set includes the demo set.
 $(VENV)/.demo: requirements/demo.txt pyproject.toml | $(VENV)/bin/python
 	@echo "installing the pinned packages into $(VENV) …"
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $<
@@ -58,7 +58,7 @@ $(VENV)/.test: requirements/test.txt pyproject.toml | $(VENV)/bin/python
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
 	@touch $@ $(VENV)/.demo
 
-# Real parts the tests run against.
+# Programs the tests run.
 .PHONY: tools
 tools:
 	@command -v ffmpeg >/dev/null || $(call apt,ffmpeg)
@@ -66,17 +66,17 @@ tools:
 	@command -v strace >/dev/null || $(call apt,strace)
 	@command -v chromium-headless-shell >/dev/null || command -v chromium >/dev/null || $(call apt,chromium-headless-shell)
 
-# docs/page.png, which the README shows: two minutes.
+# docs/page.png for the README: two minutes.
 .PHONY: screenshot
 screenshot: $(VENV)/.test tools
 	@$(BIN)/python -m tests.screenshot
 
-# One file serves every platform and Python; hashes, and no index addresses.
+# One file for every platform and Python; with hashes, without index addresses.
 COMPILE = $(BIN)/uv pip compile pyproject.toml -q --generate-hashes \
 	--no-emit-index-url --no-annotate --custom-compile-command "make lock"
 LOCK = $(COMPILE) --universal --python-version 3.10
-# Each Debian's package has one Python, so its lock has no markers (pip holds those against the Python it runs
-# in). Bookworm starts from trixie's pins and changes what numpy 1 asks for; the hashes are of every platform.
+# Each Debian package has one Python, so its lock has no markers (pip evaluates those for the Python it runs in). Bookworm
+# starts from trixie's pins and changes what numpy 1 requires; the hashes cover every platform.
 LOCK_DEBIAN = $(COMPILE) --python-platform aarch64-manylinux_2_28
 lock: | $(VENV)/bin/python
 	$(BIN)/python -m pip install -q uv
@@ -87,8 +87,8 @@ lock: | $(VENV)/bin/python
 	cp requirements/trixie.txt requirements/bookworm.txt
 	$(LOCK_DEBIAN) --extra web --python-version 3.11 requirements/bookworm.in -o requirements/bookworm.txt
 
-# The Debian package, installed in a Debian that systemd-nspawn boots; as root. SUITE=trixie make boot-test: the
-# other. The tree is built once in BOOT (1 minute, 350 MB), then 5 minutes a run. BOOT_PACKAGE=F: not a new one.
+# The Debian package in a Debian booted by systemd-nspawn; as root. SUITE=trixie for Debian 13. The tree is built once
+# in BOOT (1 minute, 350 MB), then 5 minutes a run. BOOT_PACKAGE=F tests that package instead of a new one.
 .PHONY: boot-test
 SUITE ?= bookworm
 BOOT ?= $(HOME)/.cache/emotion-edge/boot
@@ -103,7 +103,7 @@ boot-test: $(VENV)/.test
 	sh tests/boot/build.sh "$(BOOT)/$(SUITE)" $(SUITE) && \
 	BOOT_TREE="$(BOOT)/$(SUITE)" BOOT_PACKAGE="$$package" $(BIN)/python -m pytest -x -v tests/boot
 
-# The Debian packages, into dist/; one alone: make deb12_arm64. Needs dpkg-deb and, for the wheels, a network.
+# The Debian packages, into dist/; just one: make deb12_arm64. Needs dpkg-deb and, for the wheels, a network.
 .PHONY: deb
 DEBS := deb12_amd64 deb12_arm64 deb13_amd64 deb13_arm64
 .PHONY: $(DEBS)

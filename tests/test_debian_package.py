@@ -34,9 +34,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if shutil.which("git") is None or not (REPOSITORY / ".git").exists():
         pytest.skip("the package is built from a git clone")
     root = tmp_path_factory.mktemp("package") / "root"
-    build.lay_ours("deb12", root, EPOCH)
-    build.lay_control("deb12", "arm64", root)
-    build.settle(root, EPOCH)
+    build.copy_ours("deb12", root, EPOCH)
+    build.write_control("deb12", "arm64", root)
+    build.normalize(root, EPOCH)
     return root
 
 
@@ -101,7 +101,7 @@ def test_the_service_starts_the_command_that_the_package_brings(root: Path) -> N
 
 
 def test_a_file_of_systemd_without_a_place_stops_the_build() -> None:
-    with pytest.raises(build.BuildError, match=r"systemd/new\.timer: no place in the package"):
+    with pytest.raises(build.BuildError, match=r"systemd/new\.timer: no destination"):
         build.place(REPOSITORY / "systemd/new.timer")
     assert build.place(REPOSITORY / "systemd/x/coral.conf") == "usr/share/emotion-edge/drop-ins/coral.conf"
 

@@ -1,7 +1,8 @@
 """Builds one Debian package: `python systemd/debian/build.py deb12 arm64`; `make deb` builds all four.
 
-The pinned wheels are laid in for the named Debian and architecture, whatever this machine is; installing the
-package then needs neither pip nor a network. Same clone, same SOURCE_DATE_EPOCH, same dpkg: same bytes.
+The package contains the pinned wheels for the given Debian and architecture, whatever this machine is, so
+installing it needs neither pip nor a network. Builds are reproducible: same clone, same SOURCE_DATE_EPOCH,
+same dpkg, same bytes.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ MAINTAINER = "emotion-edge maintainers <maintainers@emotion-edge.invalid>"
 
 @dataclass(frozen=True)
 class Debian:
-    """A release of Debian, and of Raspberry Pi OS with it."""
+    """A release of Debian, and the Raspberry Pi OS based on it."""
 
     python: str  # the system's python3, which runs the daemon
-    lock: str  # pins for that Python alone, so free of markers: pip holds those against the Python it runs in
+    lock: str  # pins for that Python only, without markers: pip evaluates those for the Python it runs in
 
 
 DEBIANS = {
@@ -39,7 +40,7 @@ MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 # Newest first; Debian 12 has glibc 2.36.
 GLIBCS = ("manylinux_2_28", "manylinux_2_27", "manylinux2014")
 
-# Where a file of systemd/ goes; {name} is its name without the suffix.
+# Destinations of the files of systemd/; {name} is the name without the suffix.
 PLACES = {
     ".service": "usr/lib/systemd/system/{name}.service",
     ".sysusers": "usr/lib/sysusers.d/{name}.conf",
@@ -48,7 +49,7 @@ PLACES = {
     ".conf": "usr/share/emotion-edge/drop-ins/{name}.conf",
 }
 
-# Of the wheels: what only builds, tests or type-checks, and LiteRT's plug-ins for other vendors' chips.
+# Dropped from the wheels: build, test and typing files, and LiteRT's plug-ins for other vendors' chips.
 NEEDLESS = (
     "bin", "**/tests", "**/*.pyi", "**/*.a", "**/*.h", "numpy/*core/include", "numpy/f2py", "numpy/distutils",
     "ai_edge_litert/vendors", "ai_edge_litert/tools", "ai_edge_litert/libLiteRtWebGpuAccelerator.so",
@@ -57,11 +58,11 @@ NEEDLESS = (
 
 
 class BuildError(Exception):
-    """What keeps a package from being built, in one line."""
+    """Why a package cannot be built, in one line."""
 
 
 def version() -> str:
-    """Our version, without importing the daemon."""
+    """The version in edge/__init__.py, read without importing it."""
     found = re.search(r'__version__ = "(.+)"', (TOP / "edge/__init__.py").read_text())
     if not found:
         raise BuildError("edge/__init__.py: no __version__; expected one")
@@ -84,19 +85,19 @@ def control(debian: str, architecture: str, size_kib: int) -> str:
 
 
 def locked(lock: Path) -> list[str]:
-    """The names of the packages that *lock* pins, as their files begin: lower case, with _ for -."""
+    """The names of the packages pinned in *lock*, spelled as in wheel names: lower case, _ for -."""
     return [name.replace("-", "_") for name in re.findall(r"(?m)^([a-z0-9-]+)==", lock.read_text())]
 
 
 def without_licence(names: list[str]) -> list[str]:
-    """Those of *names* that debian/copyright does not cover."""
+    """The *names* that debian/copyright does not cover."""
     text = (HERE / "copyright").read_text()
     covered = re.findall(rf"{LIBRARY}/(\w+)", text)
     return [name for name in names if not any(name.startswith(prefix) for prefix in covered)]
 
 
-def lay_wheels(debian: str, architecture: str, library: Path) -> None:
-    """Lay the pinned wheels, less what a device never needs, into *library*; BuildError where pip fails."""
+def install_wheels(debian: str, architecture: str, library: Path) -> None:
+    """Install the pinned wheels into *library*, less the files no device needs; BuildError if pip fails."""
     release = DEBIANS[debian]
     uncovered = without_licence(locked(TOP / release.lock))
     if uncovered:
@@ -106,10 +107,10 @@ def lay_wheels(debian: str, architecture: str, library: Path) -> None:
     if subprocess.run(
         [*pip, "--target", library, "--no-deps", "--no-compile", "--require-hashes", "--only-binary=:all:",
          *platforms, "--implementation=cp", f"--python-version={release.python}",
-         # pip holds what a wheel requires against the Python it runs in, too.
+         # pip also evaluates a wheel's requirements for the Python it runs in.
          "--ignore-requires-python", "-r", TOP / release.lock]
     ).returncode:  # fmt: skip
-        raise BuildError(f"{release.lock}: pip could not lay its wheels for {architecture}; see above")
+        raise BuildError(f"{release.lock}: pip could not install its wheels for {architecture}; see above")
     for pattern in NEEDLESS:
         for path in list(library.glob(pattern)):
             if path.is_dir():
@@ -119,7 +120,7 @@ def lay_wheels(debian: str, architecture: str, library: Path) -> None:
 
 
 def ours() -> list[str]:
-    """The paths of the daemon's own files, from the top; what git ignores is none of them."""
+    """The paths of the daemon's files relative to the repository, without ignored ones."""
     listed = subprocess.run(
         ["git", "-C", TOP, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "edge"],
         capture_output=True, text=True,
@@ -129,8 +130,8 @@ def ours() -> list[str]:
     return [path for path in listed.stdout.split("\0") if path and (TOP / path).is_file()]
 
 
-def lay_ours(debian: str, root: Path, epoch: int) -> None:
-    """Lay everything but the wheels into *root*: daemon, command, configuration, systemd's files."""
+def copy_ours(debian: str, root: Path, epoch: int) -> None:
+    """Copy everything but the wheels into *root*: daemon, command, configuration, systemd files."""
     for path in ours():
         put(root / LIBRARY / path, (TOP / path).read_bytes())
     put(root / "usr/bin/emotion-edge", (HERE / "emotion-edge").read_bytes())
@@ -146,14 +147,14 @@ def lay_ours(debian: str, root: Path, epoch: int) -> None:
 
 
 def place(path: Path) -> str:
-    """Where the file *path* of systemd/ goes in the package; BuildError for one nobody thought of."""
+    """Destination of the file *path* of systemd/ in the package; BuildError if it has none."""
     if path.suffix not in PLACES:
-        raise BuildError(f"{path.relative_to(TOP)}: no place in the package; add it to PLACES in build.py")
+        raise BuildError(f"{path.relative_to(TOP)}: no destination; add it to PLACES in build.py")
     return PLACES[path.suffix].format(name=path.stem)
 
 
 def changelog(debian: str, epoch: int) -> str:
-    """A Debian changelog of one entry; git has the rest."""
+    """A Debian changelog with one entry; git has the rest."""
     date = subprocess.run(
         ["date", "-uR", f"-d@{epoch}"], capture_output=True, text=True, check=True, env={"LC_ALL": "C"}
     ).stdout.strip()
@@ -164,13 +165,13 @@ def changelog(debian: str, epoch: int) -> str:
 
 
 def put(path: Path, content: bytes) -> None:
-    """Write *content* to *path*, whose folders are made."""
+    """Write *content* to *path*, creating its folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
 
 
-def lay_control(debian: str, architecture: str, root: Path) -> None:
-    """Write DEBIAN/ for what lies in *root*."""
+def write_control(debian: str, architecture: str, root: Path) -> None:
+    """Write DEBIAN/ for the files in *root*."""
     files = [path for path in root.rglob("*") if path.is_file()]
     size_kib = sum(-(-path.stat().st_size // 1024) for path in files)
     put(root / "DEBIAN/control", control(debian, architecture, size_kib).encode())
@@ -183,8 +184,8 @@ def lay_control(debian: str, architecture: str, root: Path) -> None:
     put(root / "DEBIAN/md5sums", sums.stdout)
 
 
-def settle(root: Path, epoch: int) -> None:
-    """Give everything in *root* the mode that Debian's policy asks for and the time *epoch*."""
+def normalize(root: Path, epoch: int) -> None:
+    """Set Debian's standard modes and the time *epoch* on everything in *root*."""
     runs = {"usr/bin/emotion-edge", "DEBIAN/postinst", "DEBIAN/prerm", "DEBIAN/postrm"}
     for path in [root, *root.rglob("*")]:
         path.chmod(0o755 if path.is_dir() or str(path.relative_to(root)) in runs else 0o644)
@@ -192,7 +193,7 @@ def settle(root: Path, epoch: int) -> None:
 
 
 def source_date() -> int:
-    """SOURCE_DATE_EPOCH, else the time of the clone's last commit."""
+    """SOURCE_DATE_EPOCH, or else the time of the last commit."""
     given = os.environ.get("SOURCE_DATE_EPOCH")
     if given:
         return int(given)
@@ -203,8 +204,8 @@ def source_date() -> int:
 
 
 def pack(root: Path, package: Path, epoch: int, *, quick: bool = False) -> Path:
-    """Pack what lies in *root* into the file *package*, which is returned; *quick*: larger, in less time."""
-    # One thread: how many there are shows in xz's output.
+    """Pack *root* into the file *package* and return it; *quick*: faster, but a larger file."""
+    # One thread: xz's output depends on the number of threads.
     environment = {**os.environ, "SOURCE_DATE_EPOCH": str(epoch), "DPKG_DEB_THREADS_MAX": "1"}
     compression = ["-Zgzip", "-z1"] if quick else ["-Zxz", "-z6"]
     command = ["dpkg-deb", "--root-owner-group", *compression, "--build", root, package]
@@ -213,7 +214,7 @@ def pack(root: Path, package: Path, epoch: int, *, quick: bool = False) -> Path:
 
 
 def build(debian: str, architecture: str, out: Path, *, quick: bool = False) -> Path:
-    """The package of *architecture* for *debian*, written into the folder *out*; BuildError.
+    """Build the package of *architecture* for *debian* in the folder *out*; BuildError on failure.
 
     *quick*: see pack().
     """
@@ -224,16 +225,16 @@ def build(debian: str, architecture: str, out: Path, *, quick: bool = False) -> 
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="emotion-edge-deb-") as folder:
         root = Path(folder) / "root"
-        lay_wheels(debian, architecture, root / LIBRARY)
-        lay_ours(debian, root, epoch)
-        lay_control(debian, architecture, root)
-        settle(root, epoch)
+        install_wheels(debian, architecture, root / LIBRARY)
+        copy_ours(debian, root, epoch)
+        write_control(debian, architecture, root)
+        normalize(root, epoch)
         pack(root, package, epoch, quick=quick)
     return package
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Build what the command line asks for; 1 where that fails."""
+    """Build the package given on the command line; return 1 on failure."""
     parser = argparse.ArgumentParser(description="Build one Debian package.")
     parser.add_argument("debian", choices=DEBIANS)
     parser.add_argument("architecture", choices=MACHINES)
