@@ -112,11 +112,14 @@ def gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gpu:
     return Gpu(folder)
 
 
-def leave_onnx(folder: Path) -> Path:
-    """A classifier's emotion.onnx (tests/tiny_onnx.py) with golden vectors and a card in *folder*."""
-    file = write_onnx(folder / "emotion.onnx", [1, 48, 48, 1])
+def leave_onnx(folder: Path, labels: tuple[str, ...] = LABELS) -> Path:
+    """A classifier's emotion.onnx (tests/tiny_onnx.py) with golden vectors and a card in *folder*.
+
+    *labels*: LABELS, or more before them, which no picture shows.
+    """
+    file = write_onnx(folder / "emotion.onnx", [1, 48, 48, 1], outputs=len(labels))
     card = Card(
-        name="levels", version="1", files={}, labels=LABELS, intended_use="tests", limits="all",
+        name="levels", version="1", files={}, labels=labels, intended_use="tests", limits="all",
         input=Input(height=48, width=48, channels=1, range=(0, 255)),
         crop=Crop(framing="fer2013", upright=True), output=Output(kind="probabilities", temperature=1.0),
     )  # fmt: skip

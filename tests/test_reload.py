@@ -8,7 +8,13 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from edge.types import LABELS
 from tests.broker import Mosquitto, Subscriber, broker, eventually, subscriber  # noqa: F401
+from tests.contract import breach
+from tests.gpu_stub import leave_onnx
+from tests.home_assistant_rules import entities
 from tests.process import Start, start  # noqa: F401
 from tests.test_commands import NODE, ask, configuration, health, ready
 
@@ -102,6 +108,41 @@ def test_what_needs_a_restart_is_answered_and_in_health(broker: Mosquitto, start
         assert ask(heard, "reload", b"{}") == {"status": "ok", "restart": ["node.id", "mqtt.prefix"]}
         assert eventually(lambda: health(heard)["config"].get("restart") == ["node.id", "mqtt.prefix"])
         assert not [topic for topic, _, _ in heard.messages if topic.startswith("house")]
+
+
+def test_a_network_of_other_labels_announces_them_and_so_does_the_way_back(
+    broker: Mosquitto, start: Start, tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxruntime")
+    eight = ("contempt", *LABELS)
+    file = leave_onnx(tmp_path, eight)
+    seven = configuration(broker.port, "hall")
+
+    def options(heard: Subscriber) -> list[str]:
+        topic = "homeassistant/device/pi/hall/config"
+        found: Any = entities(topic, (heard.last(topic) or "{}").encode())
+        return list(found["emotion"]["options"])
+
+    def labels(heard: Subscriber) -> tuple[str, ...]:
+        """Of the faces last published."""
+        faces = json.loads(heard.last(f"{NODE}/hall/faces") or "{}").get("faces")
+        return tuple(faces[0]["scores"]) if faces else ()
+
+    with subscriber(broker.port) as heard:
+        daemon = start(seven)
+        assert ready(heard, "hall")
+        assert eventually(lambda: labels(heard) == LABELS)
+        assert options(heard) == ["none", "uncertain", *LABELS]
+        for text, those in ((f'{seven}[model]\nfile = "{file}"\n', eight), (seven, LABELS)):
+            daemon.config.write_text(text)
+            daemon.process.send_signal(signal.SIGHUP)
+            assert eventually(lambda those=those: labels(heard) == those)
+            assert eventually(lambda those=those: options(heard) == ["none", "uncertain", *those])
+            assert json.loads(heard.last(f"{NODE}/info") or "")["labels"] == list(those)
+            for topic in ("state", "faces", "event"):
+                assert breach(topic, heard.payloads(f"{NODE}/hall/{topic}")[-1], those) is None
+        assert daemon.stop()[0] == 0
+    assert "Traceback" not in daemon.log
 
 
 def catches(pid: int, number: signal.Signals) -> bool:

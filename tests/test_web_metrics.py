@@ -32,6 +32,9 @@ def values(text: str) -> dict[str, dict[tuple[str, ...], float]]:
     found: dict[str, dict[tuple[str, ...], float]] = {}
     for family in text_string_to_metric_families(text):
         assert family.documentation
+        # What `promtool check metrics` asks.
+        quantiles = any("quantile" in sample.labels for sample in family.samples)
+        assert quantiles == (family.type == "summary")
         for sample in family.samples:
             found.setdefault(sample.name, {})[tuple(sample.labels.values())] = sample.value
     return found

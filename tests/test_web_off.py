@@ -6,11 +6,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.broker import Mosquitto, broker, eventually, subscriber  # noqa: F401
 from tests.page import House
 from tests.process import REPOSITORY, Start, environment, start  # noqa: F401
 from tests.test_end_to_end import PORTRAITS, configuration
 
+LACKS = (
+    "web.enabled: No module named uvicorn; there is no page; "
+    "install the extra: pip install 'emotion-edge[web]'"
+)
 PREVIEW = "emotion-edge/pi/preview"
 
 LOADED = """
@@ -84,4 +90,17 @@ def test_a_missing_package_costs_the_page_alone(broker: Mosquitto, tmp_path: Pat
         finally:
             process.terminate()
             _, log = process.communicate(timeout=30)
-    assert "web.enabled: No module named uvicorn; install the extra: pip install 'emotion-edge[web]'" in log
+    assert log.count(LACKS) == 1
+
+
+@pytest.mark.parametrize(("enabled", "lines"), [("true", [f"# {LACKS}"]), ("false", [])])
+def test_check_says_that_a_package_is_missing(tmp_path: Path, enabled: str, lines: list[str]) -> None:
+    (tmp_path / "uvicorn.py").write_text("raise ImportError('No module named uvicorn')\n")
+    (tmp_path / "config.toml").write_text(f"[web]\nenabled = {enabled}\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "edge", "check", "--config", str(tmp_path / "config.toml")],
+        capture_output=True, text=True, timeout=60, cwd=REPOSITORY, check=False,
+        env={**environment(), "PYTHONPATH": f"{tmp_path}:{REPOSITORY}"},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line for line in done.stdout.splitlines() if "web.enabled" in line] == lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -108,6 +109,14 @@ def test_the_preview_starts_says_so_and_shows_moving_pictures_in_boxes(
         first = tab.run(f"{image}.src")
         assert eventually(lambda: tab.run(f"{image}.src") != first)
         assert eventually(lambda: tab.run("document.querySelectorAll('.picture rect').length") == 2)
+        drawn = "[...document.querySelectorAll('.picture text')].map(it => it.textContent)"
+        assert all(re.fullmatch(r"[a-z]+ \d+ %", label) for label in tab.run(drawn))
+        inside = (
+            "[...document.querySelectorAll('.picture text')].every(it => { const [a, b] = "
+            "[it, it.closest('.picture')].map(of => of.getBoundingClientRect()); "
+            "return a.top >= b.top - 1 && a.bottom <= b.bottom + 4; })"
+        )
+        assert tab.run(inside)
         tab.click("#preview")
         assert eventually(lambda: heard.last("emotion-edge/pi/preview") == "OFF")
         assert eventually(lambda: tab.run("document.querySelector('.picture').checkVisibility()") is False)
@@ -156,6 +165,21 @@ def test_it_can_be_used_by_keyboard_and_everything_has_a_name(lasting: House, br
     shown = [it for it in nodes if not it.get("ignored") and it.get("role", {}).get("value") in roles]
     assert len(shown) >= 6
     assert [it for it in shown if not it.get("name", {}).get("value")] == []
+    tiles = [it["name"]["value"] for it in nodes if it.get("role", {}).get("value") == "article"]
+    assert tiles == ["Camera hall"]
+
+
+def test_a_refused_preview_says_why_until_it_is_read(house: House, browser: Browser) -> None:
+    tab = browser.tab
+    enter(tab, house)
+    # As many changes at once as use up the page's allowance.
+    tab.run(
+        "for (let i = 0; i < 60; i++) post('preview', {on: false});document.querySelector('#preview').click()"
+    )
+    assert eventually(lambda: "Preview: too many changes" in tab.text("#notice"))
+    time.sleep(1)  # four states later
+    assert tab.run("document.querySelector('#notice').checkVisibility()")
+    assert "too many changes" in tab.text("#notice")
 
 
 @pytest.mark.parametrize(("width", "dark"), [(360, False), (360, True), (1200, True)])

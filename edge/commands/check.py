@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"# {file}: no mistakes")
     else:
         print(f"# no file ({' nor '.join(map(str, SEARCHED))}): defaults")
-    print("".join(f"# {line}\n" for line in _missing_chips(settings)), end="")
+    print("".join(f"# {line}\n" for line in (*_missing_chips(settings), *_missing_page(settings))), end="")
     for title, lines in tables_of(settings, origins):
         print(f"\n{title}")
         print("\n".join(lines))
@@ -67,6 +67,17 @@ def _missing_chips(settings: Settings) -> Iterator[str]:
         raise
     except EdgeError as error:
         yield str(error)
+
+
+def _missing_page(settings: Settings) -> Iterator[str]:
+    """The daemon's line where a page is configured and what serves it is not installed."""
+    from edge.web import lacks
+
+    try:
+        if settings.web.enabled:
+            import edge.web.page  # noqa: F401
+    except ImportError as error:
+        yield lacks(error)
 
 
 def _replay(settings: Settings, file: Path | None) -> int:

@@ -176,7 +176,9 @@ def _open_page(settings: Settings, sink: Duplex, ask: Callable[[Incoming], None]
 
         return PageFeed(settings, sink, ask)
     except ImportError as error:
-        log.error("web.enabled: %s; install the extra: pip install 'emotion-edge[web]'", error)
+        from edge.web import lacks
+
+        log.error("%s", lacks(error))
     except EdgeError as error:
         log.error("%s", error)
     return None

@@ -56,7 +56,7 @@ def _families(
     )
     yield (
         "stage_seconds",
-        "gauge",
+        "summary",
         "Time of a stage over the last 300 frames.",
         [
             ({**label, "stage": stage, "quantile": quantile}, ms / 1e3)

@@ -6,15 +6,23 @@ const SVG = "http://www.w3.org/2000/svg";
 const SILENT_MS = 5000; // without news: the connection counts as lost
 const TIMELINE_MS = { "10min": 2000, "24h": 30000 };
 const PICTURE_MS = 200; // at least, from one picture to the next
+const REFUSED_MS = 8000; // for which a refusal can be read
 const AGO = { "10min": "10 min ago", "24h": "24 h ago" };
 
 const $ = (id) => document.getElementById(id);
 const tiles = new Map(); // camera -> Tile
 let state = null;
 let heard = performance.now();
+let refused = { words: "", until: 0 }; // why the preview did not turn
 
 function write(node, text) {
   if (node.textContent !== text) node.textContent = text;
+}
+
+function svg(kind, attributes) {
+  const node = document.createElementNS(SVG, kind);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  return node;
 }
 
 function percent(part) {
@@ -45,10 +53,14 @@ class Tile {
     this.node = $("camera").content.cloneNode(true).firstElementChild;
     this.span = "10min";
     this.due = 0; // when the timeline is asked for next
+    this.size = [4, 3]; // of the picture last shown: one that is being loaded has none
     this.edited = new Map(); // input -> until when the page's own value stays
     this.node.dataset.camera = name;
+    this.node.setAttribute("aria-label", `Camera ${name}`);
     this.find("h2").textContent = name;
-    this.find(".picture img").alt = `Picture of camera ${name}`;
+    const image = this.find(".picture img");
+    image.alt = `Picture of camera ${name}`;
+    image.addEventListener("load", () => { this.size = [image.naturalWidth, image.naturalHeight]; });
     for (const button of this.node.querySelectorAll(".spans button")) {
       button.addEventListener("click", () => this.choose(button));
     }
@@ -132,7 +144,7 @@ class Tile {
         const progress = document.createElement("progress");
         progress.max = 1;
         progress.className = colour(label);
-        progress.setAttribute("aria-hidden", "true");
+        bar.setAttribute("aria-hidden", "true"); // the number says it
         bar.append(progress);
         number.className = "number";
         return [name, bar, number];
@@ -162,16 +174,16 @@ class Tile {
     picture.hidden = !state.preview.on || !picture.firstElementChild.src;
     if (!state.preview.on) picture.firstElementChild.removeAttribute("src");
     if (picture.hidden) return;
-    const boxes = camera.faces.map((face) => {
-      const rectangle = document.createElementNS(SVG, "rect");
-      ["x", "y", "width", "height"].forEach((side, index) => rectangle.setAttribute(side, face.box[index]));
-      rectangle.setAttribute("class", colour(face.emotion));
-      return rectangle;
-    });
+    const [width, height] = this.size;
     const drawing = this.find(".picture svg");
-    drawing.setAttribute("viewBox", "0 0 1 1");
-    drawing.setAttribute("preserveAspectRatio", "none");
-    drawing.replaceChildren(...boxes);
+    drawing.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    drawing.setAttribute("font-size", (width / 26).toFixed(1));
+    drawing.replaceChildren(...camera.faces.flatMap((face) => {
+      const [x, y, wide, high] = face.box.map((part, side) => part * (side % 2 ? height : width));
+      const label = svg("text", { x, y: y > width / 20 ? y - 5 : y + high + width / 26, class: colour(face.emotion) });
+      label.textContent = `${face.emotion} ${percent(face.confidence)}`;
+      return [svg("rect", { x, y, width: wide, height: high, class: colour(face.emotion) }), label];
+    }));
   }
 
   showTimeline(told) {
@@ -193,12 +205,7 @@ class Tile {
         sums.set(label, (sums.get(label) ?? 0) + seconds);
       }
     });
-    drawing.replaceChildren(...[...paths].map(([label, path]) => {
-      const drawn = document.createElementNS(SVG, "path");
-      drawn.setAttribute("d", path);
-      drawn.setAttribute("class", colour(label));
-      return drawn;
-    }));
+    drawing.replaceChildren(...[...paths].map(([label, path]) => svg("path", { d: path, class: colour(label) })));
     const all = [...sums.values()].reduce((a, b) => a + b, 0);
     const shares = [...sums].sort((a, b) => b[1] - a[1]).map(([label, sum]) => [label, percent(sum / all)]);
     drawing.setAttribute("aria-label", `Timeline of ${AGO[this.span].replace(" ago", "")}: `
@@ -262,12 +269,16 @@ function showPreview() {
   button.hidden = !allowed;
   write(button, on ? "Hide pictures" : "Show pictures");
   const notice = $("notice");
-  notice.hidden = !on;
+  const failed = performance.now() < refused.until;
+  notice.hidden = !on && !failed;
   const minutes = Math.max(1, Math.ceil(left / 60));
-  write(notice, on
-    ? `Preview is on: ${blurred ? "pictures with blurred faces" : "pictures"} can be seen on this page, `
-      + `for ${minutes} more ${minutes === 1 ? "minute" : "minutes"} at most; MQTT says so.`
-    : "");
+  const lines = [];
+  if (failed) lines.push(`Preview: ${refused.words}.`);
+  if (on) {
+    lines.push(`Preview is on: ${blurred ? "pictures with blurred faces" : "pictures"} can be seen on this page, `
+      + `for ${minutes} more ${minutes === 1 ? "minute" : "minutes"} at most; MQTT says so.`);
+  }
+  write(notice, lines.join(" "));
 }
 
 async function lookAtTimelines() {
@@ -327,9 +338,8 @@ function showLink() {
 
 $("preview").addEventListener("click", async () => {
   const error = await post("preview", { on: !state.preview.on }).catch(() => "the device does not answer");
-  if (!error) return;
-  $("notice").hidden = false;
-  write($("notice"), `Preview: ${error}`);
+  refused = { words: error, until: error ? performance.now() + REFUSED_MS : 0 };
+  showPreview();
 });
 $("settings").addEventListener("toggle", async (event) => {
   if (!event.target.open) return;
