@@ -91,7 +91,7 @@ def test_every_model_is_served_by_one_child_and_the_last_one_ends_it(model: Open
 
 
 @pytest.mark.usefixtures("stub")
-def test_the_child_inherits_no_secret_no_socket_and_no_session(
+def test_the_child_inherits_no_secret_no_other_socket_and_no_session(
     model: Open, chip: Chip, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("EMOTION_EDGE_MQTT__PASSWORD", "hunter2")
@@ -111,7 +111,8 @@ def test_the_child_inherits_no_secret_no_socket_and_no_session(
     assert b"hunter2" not in environment
     assert b"CREDENTIALS" not in environment
     held = [os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()]
-    assert {place.partition(":")[0] for place in held} <= {"pipe", "/dev/null"}
+    assert {place.partition(":")[0] for place in held} <= {"pipe", "/dev/null", "socket"}
+    assert [place.partition(":")[0] for place in held].count("socket") == 1  # by which it is asked
     assert os.getsid(pid) == pid
     assert "Max core file size" in (limits := Path(f"/proc/{pid}/limits").read_text())
     assert limits.partition("Max core file size")[2].split()[:2] == ["0", "0"]

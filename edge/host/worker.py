@@ -1,6 +1,6 @@
 """A child process that answers requests one at a time, each within a deadline.
 
-Requests and answers go by pipe: the lengths of header and payload, the header as JSON, the payload's bytes.
+Requests and answers go by socket: the lengths of header and payload, the header as JSON, the payload's bytes.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import functools
 import json
 import logging
 import os
-import select
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -42,31 +42,29 @@ class Worker:
     def __init__(self, module: str) -> None:
         """Start *module*'s ``main(parent)``, which calls serve(); EdgeError where no process can be had.
 
-        It gets three pipes and nothing else: no other descriptor, no secret in its environment, no terminal.
+        It gets a socket, a pipe for what it prints and nothing else: no other descriptor, no secret in its
+        environment, no terminal.
         """
         said, saying = os.pipe()
         # Its output must never block it: what is not read is dropped.
         for end in (said, saying):
             os.set_blocking(end, False)
+        self._channel, theirs = socket.socketpair()
         statement = f"from {module} import main; main({os.getpid()})"
         try:
             self._child = subprocess.Popen(
-                [sys.executable, "-c", statement], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                stderr=saying, bufsize=0, close_fds=True, start_new_session=True, cwd="/",
-                env=clean_environment(),
+                [sys.executable, "-c", statement], stdin=theirs.fileno(), stdout=saying, stderr=saying,
+                close_fds=True, start_new_session=True, cwd="/", env=clean_environment(),
             )  # fmt: skip
         except OSError as error:
             os.close(said)
+            self._channel.close()
             raise EdgeError(f"{module}: cannot be started: {error.strerror or error}") from error
         finally:
             os.close(saying)
-        assert self._child.stdin is not None
-        assert self._child.stdout is not None
+            theirs.close()
         self.pid = self._child.pid
         self._said, self._last = said, b""
-        self._to, self._from = self._child.stdin.fileno(), self._child.stdout.fileno()
-        for end in (self._to, self._from):
-            os.set_blocking(end, False)
 
     def ask(
         self, header: Mapping[str, Any], payload: bytes | memoryview = b"", *, timeout_s: float
@@ -74,7 +72,9 @@ class Worker:
         """The answer to one request; EdgeError where it says why not, WorkerLostError where it is no more."""
         until = time.monotonic() + timeout_s
         try:
-            self._send(header, payload, until)
+            text = json.dumps(header).encode()
+            for part in (_LENGTHS.pack(len(text), len(payload)) + text, payload):
+                self._within(until).sendall(part)
             lengths = _LENGTHS.unpack(self._receive(_LENGTHS.size, until))
             if lengths[0] > MAX_HEADER or lengths[1] > MAX_PAYLOAD:
                 raise WorkerLostError("answers nonsense")
@@ -103,31 +103,23 @@ class Worker:
         except subprocess.TimeoutExpired:
             return False
         if self._said >= 0:
-            for stream in (self._child.stdin, self._child.stdout):
-                assert stream is not None
-                stream.close()
+            self._channel.close()
             os.close(self._said)
             self._said = -1
         return True
 
-    def _send(self, header: Mapping[str, Any], payload: bytes | memoryview, until: float) -> None:
-        text = json.dumps(header).encode()
-        for part in (_LENGTHS.pack(len(text), len(payload)) + text, payload):
-            left = memoryview(part)
-            while left:
-                try:
-                    left = left[os.write(self._to, left) :]
-                except BlockingIOError:
-                    _wait(self._to, select.POLLOUT, until)
+    def _within(self, until: float) -> socket.socket:
+        """The socket for one call that must return by *until*; TimeoutError."""
+        left = until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._channel.settimeout(left)
+        return self._channel
 
     def _receive(self, size: int, until: float) -> bytes:
         got = bytearray()
         while len(got) < size:
-            try:
-                part = os.read(self._from, size - len(got))
-            except BlockingIOError:
-                _wait(self._from, select.POLLIN, until)
-                continue
+            part = self._within(until).recv(size - len(got))
             if not part:
                 raise EOFError
             got += part
@@ -143,22 +135,22 @@ class Worker:
         try:
             code = self._child.wait(1.0)
         except subprocess.TimeoutExpired:
-            return "closed its pipe"
+            return "closed its socket"
         self._listen()
         return why_ended(code, self._last) if code else "ended"
 
 
 def serve(parent: int, answer: Answerer) -> None:
-    """The child's part: *answer* requests (header, payload) until *parent* ends or closes the pipe.
+    """The child's part: *answer* requests (header, payload) until *parent* ends or closes the socket.
 
     An EdgeError that *answer* raises goes back as such, any other error with its traceback.
     """
     die_with(parent)
-    requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    channel = socket.socket(fileno=os.dup(0))
+    requests = channel.makefile("rb")
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
-    os.dup2(2, 1)  # keep a library's output out of the answers
     while lengths := requests.read(_LENGTHS.size):
         size, more = _LENGTHS.unpack(lengths)
         header = json.loads(requests.read(size))
@@ -170,19 +162,10 @@ def serve(parent: int, answer: Answerer) -> None:
             said = f"{type(error).__name__}: {' '.join(str(error).split())}"
             reply, payload = {"error": said[:1000], "trace": traceback.format_exc()[-8000:]}, b""
         text = json.dumps(reply).encode()
-        answers.write(_LENGTHS.pack(len(text), len(payload)) + text + payload)
-        answers.flush()
+        channel.sendall(_LENGTHS.pack(len(text), len(payload)) + text + payload)
 
 
 @functools.lru_cache(maxsize=32)
 def _log_once(trace: str) -> None:
     """Log a child's *trace*, once."""
     log.error("in a child process: %s", trace.rstrip())
-
-
-def _wait(end: int, event: int, until: float) -> None:
-    left = until - time.monotonic()
-    poll = select.poll()
-    poll.register(end, event)
-    if left <= 0 or not poll.poll(left * 1000):
-        raise TimeoutError
