@@ -7,9 +7,9 @@ import os
 import re
 import socket
 import ssl
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, fields
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from edge.host.redaction import masked_path
 from edge.types import EdgeError
@@ -76,22 +76,11 @@ class Broker:
     @classmethod
     def of(cls, part: Mqtt, client_id: str) -> Broker:
         """The broker of the [mqtt] table, for the client *client_id*."""
-        return cls(
-            part.host,
-            client_id=client_id,
-            port=part.port,
-            username=part.username,
-            password=part.password.get_secret_value() if part.password else None,
-            keepalive_s=part.keepalive_s,
-            tls=part.tls,
-            ca_file=str(part.ca_file) if part.ca_file else None,
-            cert_file=str(part.cert_file) if part.cert_file else None,
-            key_file=str(part.key_file) if part.key_file else None,
-            insecure=part.insecure,
-            transport=part.transport,
-            path=part.path,
-            version=part.version,
-        )
+        given: dict[str, Any] = {one.name: getattr(part, one.name, one.default) for one in fields(cls)}
+        for key in ("ca_file", "cert_file", "key_file"):
+            given[key] = given[key] and str(given[key])
+        secret = part.password and part.password.get_secret_value()
+        return cls(**given | {"client_id": client_id, "password": secret})
 
     @property
     def protocols(self) -> tuple[int, ...]:

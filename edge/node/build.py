@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 
@@ -51,32 +51,16 @@ def open_engine(settings: Settings, waiting: Waiting = no_wait) -> Engine:
     """The configured model in the first runtime that computes it right; EdgeError where none does."""
     # OpenCV takes every core by default; the configuration says how many threads the analysis may use.
     cv2.setNumThreads(settings.model.threads)
-    part = settings.model
-    return open_chain(
-        part.file,
-        runtime=part.runtime,
-        provider=part.provider,
-        threads=part.threads,
-        mirror=part.mirror,
-        waiting=waiting,
-    )
+    return open_chain(**settings.model.model_dump(), waiting=waiting)
 
 
 def open_configured_detector(settings: Settings, waiting: Waiting = no_wait) -> FaceDetector:
     """The configured detector; EdgeError where its file is missing or wrong."""
     part = settings.detector
-    return open_detector(
-        part.kind,
-        file=part.file,
-        # By default a network of one fixed shape gets pictures of that shape.
-        long_side=part.long_side if "long_side" in part.model_fields_set else None,
-        min_face=part.min_face,
-        min_score=part.min_score,
-        threads=settings.model.threads,
-        runtime=part.runtime,
-        provider=part.provider,
-        waiting=waiting,
-    )
+    given = part.model_dump(exclude={"long_side"})
+    # By default a network of one fixed shape gets pictures of that shape.
+    long_side = part.long_side if "long_side" in part.model_fields_set else None
+    return open_detector(**given, long_side=long_side, threads=settings.model.threads, waiting=waiting)
 
 
 def build_pipeline(camera: str, settings: Settings, detector: Detector, classifier: Classifier) -> Pipeline:
@@ -95,14 +79,7 @@ def build_rate(settings: Settings) -> Rate | None:
 
 
 def rules_of(settings: Settings) -> Rules:
-    report = settings.report
-    return Rules(
-        min_confidence=report.min_confidence,
-        margin=report.margin,
-        hold_s=report.hold_s,
-        appear_s=report.appear_s,
-        blend_s=report.blend_s,
-    )
+    return Rules(**settings.report.model_dump(exclude={"forget_s"}))
 
 
 def capture_opener(
@@ -117,29 +94,16 @@ def capture_opener(
 
     With *watch*, the source gives what it can, and the capture thins it to the configured rate.
     """
-    open_camera = partial(
-        open_source,
-        part.source,
-        fps=part.fps if watch is None else _fastest(part),
-        width=part.width,
-        height=part.height,
-        loop=part.loop,
-        rtsp_transport=part.rtsp_transport,
-        faces=part.faces,
-    )
-    publish_status = partial(_publish_status, sink, topics, part.name)
-    if watch is None:
-        return partial(Capture, part.name, open_camera, slots, publish_status, heartbeats=heartbeats)
-    every = watch.offer
+    given = part.model_dump(exclude={"name"}) | ({} if watch is None else {"fps": _fastest(part)})
+    thinned: dict[str, Any] = {} if watch is None else {"fps": part.fps, "every": watch.offer}
     return partial(
         Capture,
         part.name,
-        open_camera,
+        partial(open_source, **given),
         slots,
-        publish_status,
+        partial(_publish_status, sink, topics, part.name),
         heartbeats=heartbeats,
-        fps=part.fps,
-        every=every,
+        **thinned,
     )
 
 
