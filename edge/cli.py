@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import math
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from edge.host.addresses import has_scheme
 from edge.host.redaction import masked
 from edge.types import EdgeError
+
+N = TypeVar("N", int, float)
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 
@@ -78,33 +82,23 @@ def file_path(text: str) -> Path:
 
 def whole(least: int = 0, most: int | None = None) -> Callable[[str], int]:
     """The type of an option that is a whole number from *least* on, up to *most*."""
-
-    def parse(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = least - 1
-        if value < least or (most is not None and value > most):
-            upwards = "on" if most is None else f"to {most}"
-            raise argparse.ArgumentTypeError(
-                f"found {text!a}; expected a whole number from {least} {upwards}"
-            )
-        return value
-
-    return parse
+    return _bounded(int, "a whole number", least, math.inf if most is None else most)
 
 
-def number(least: float = -math.inf) -> Callable[[str], float]:
-    """The type of an option that is a finite number of at least *least*."""
+def number(least: float = -math.inf, most: float = math.inf) -> Callable[[str], float]:
+    """The type of an option that is a finite number of at least *least*, up to *most*."""
+    return _bounded(float, "a number", least, most)
 
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not (math.isfinite(value) and value >= least):
-            upwards = "" if least == -math.inf else f" from {least:g} on"
-            raise argparse.ArgumentTypeError(f"found {text!a}; expected a number{upwards}")
-        return value
+
+def _bounded(kind: Callable[[str], N], words: str, least: float, most: float) -> Callable[[str], N]:
+    upwards = "on" if most == math.inf else f"to {most:.15g}"
+    bounds = "" if least == -math.inf else f" from {least:g} {upwards}"
+
+    def parse(text: str) -> N:
+        with contextlib.suppress(ValueError):
+            value = kind(text)
+            if least <= value <= most and abs(value) < math.inf:
+                return value
+        raise argparse.ArgumentTypeError(f"found {text!a}; expected {words}{bounds}")
 
     return parse

@@ -40,10 +40,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--annotate", type=file_path, metavar="OUT", help="draw them into copies in this folder"
     )
     parser.add_argument(
-        "--min-score", type=_part, metavar="S", help="least score, 0 to 1 (default: the daemon's)"
+        "--min-score", type=number(0, 1), metavar="S", help="least score, 0 to 1 (default: the daemon's)"
     )
     parser.add_argument(
-        "--min-face", type=_part, default=0.0, metavar="F",
+        "--min-face", type=number(0, 1), default=0.0, metavar="F",
         help="smallest box, its longer side as a part of the picture's, 0 to 1 (default 0)",
     )  # fmt: skip
     parser.add_argument(
@@ -144,13 +144,6 @@ def _write(copy: Path, image: Image) -> None:
     except (OSError, cv2.error) as error:
         reason = error.strerror if isinstance(error, OSError) else f"OpenCV writes no {copy.suffix}"
         raise EdgeError(f"--annotate: {copy}: {reason}") from error
-
-
-def _part(text: str) -> float:
-    value = number(0.0)(text)
-    if value > 1:
-        raise argparse.ArgumentTypeError(f"found {text!a}, expected a number from 0 to 1")
-    return value
 
 
 def _text(report: dict[str, Any]) -> str:
