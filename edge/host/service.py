@@ -28,7 +28,7 @@ class Service:
         self.heartbeats = Heartbeats()
         self.analysis = self.heartbeats.stage("analysis")
         self._notifier = notifier or Notifier()
-        self._ready = False
+        self.ready = False  # report_ready() was called
         self._status = ""
         self._stuck = ""  # which stage, in words
         self._stopping = threading.Event()
@@ -40,14 +40,10 @@ class Service:
         if self._notifier:
             self._thread.start()
 
-    @property
-    def ready(self) -> bool:
-        return self._ready
-
     def report_ready(self) -> None:
         """The start is complete; only the first call counts."""
-        if not self._ready:
-            self._ready = True
+        if not self.ready:
+            self.ready = True
             self._notifier.send(READY=1)
 
     def report_status(self, words: str) -> None:
@@ -60,13 +56,13 @@ class Service:
     @contextmanager
     def reloading(self) -> Iterator[None]:
         """Around a reload."""
-        if self._ready:  # during the start it is no reload
+        if self.ready:  # during the start it is no reload
             self._notifier.send(RELOADING=1, MONOTONIC_USEC=time.monotonic_ns() // 1000)
         try:
             with self.analysis.waiting("reading the configuration", RELOAD_S):
                 yield
         finally:
-            if self._ready:
+            if self.ready:
                 self._notifier.send(READY=1)
 
     def stop(self) -> None:
@@ -91,7 +87,7 @@ class Service:
                 return
 
     def _feed(self) -> None:
-        if not self._ready:
+        if not self.ready:
             self._notifier.send(EXTEND_TIMEOUT_USEC=START_S * 1_000_000)
         if self._notifier.watchdog_s:
             self._notifier.send(WATCHDOG=1)

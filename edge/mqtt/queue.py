@@ -64,14 +64,10 @@ class Queue:
         self._in_hand: Due | None = None  # taken out, perhaps not yet in flight
         self._in_flight: dict[int, Due] = {}  # by the connection's number for it
         self._serial = itertools.count()
-        self._connected = False
+        self.connected = False
         self._closed = False
         self._connects = 0
         self._dropped = 0
-
-    @property
-    def connected(self) -> bool:
-        return self._connected
 
     @property
     def in_flight(self) -> int:
@@ -96,7 +92,7 @@ class Queue:
             if self._closed:
                 return False
             self._put(message)
-            return self._connected
+            return self.connected
 
     def subscribe(self, topic: str, wanted: bool = True) -> bool:
         """Subscribe to *topic* now and on every connect, or no longer."""
@@ -105,16 +101,16 @@ class Queue:
                 self._subscribed[topic] = None
             else:
                 self._subscribed.pop(topic, None)
-            if self._connected:
+            if self.connected:
                 self._waiting[topic,] = Subscription(topic, wanted)
-            return self._connected
+            return self.connected
 
     def republish(self) -> bool:
         """Line up every retained message once more."""
         with self._lock:
-            if self._connected and not self._closed:
+            if self.connected and not self._closed:
                 self._waiting.update(self._all_retained())
-            return self._connected
+            return self.connected
 
     def close(self) -> bool:
         """Make ``offline`` the last word; False where it was before."""
@@ -137,12 +133,12 @@ class Queue:
             self._waiting.update(self._all_retained())
             self._waiting.update(((topic,), Subscription(topic, True)) for topic in self._subscribed)
             self._waiting.update((serial, event.message) for serial, event in self._events.items())
-            self._connected = True
+            self.connected = True
             self._connects += 1
 
     def end(self) -> None:
         with self._lock:
-            self._connected = False
+            self.connected = False
             self._waiting = {}
             self._in_hand = None
             self._in_flight = {}
@@ -206,7 +202,7 @@ class Queue:
             self._events[key] = _Event(message, deadline)
             if len(self._events) > self._size:
                 self._drop(next(iter(self._events)))
-        if self._connected:
+        if self.connected:
             self._waiting[key] = message
 
     def _all_retained(self) -> Iterator[tuple[str, Message]]:

@@ -97,7 +97,7 @@ class Live:
         self.rate = build_rate(settings)  # None: every frame is analysed
         self.health = ConfigHealth()
         self.reloads = 0  # attempts
-        self._settings = settings
+        self.settings = settings  # in force
         self._engine = engine
         self._sink = sink
         self._keeper = keeper
@@ -111,7 +111,7 @@ class Live:
 
     def start(self) -> None:
         """Open the cameras, publish info and discovery."""
-        self._apply(self._settings)
+        self._apply(self.settings)
         self._announce()
 
     def close(self) -> None:
@@ -127,11 +127,6 @@ class Live:
             self.cameras[frame.camera].analyse(frame)
 
     @property
-    def settings(self) -> Settings:
-        """What is in force."""
-        return self._settings
-
-    @property
     def watching(self) -> tuple[str, ...]:
         """How the spotting of brief movements fares, of each camera that has it."""
         return tuple(camera.watch.state for camera in self.cameras.values() if camera.watch is not None)
@@ -139,7 +134,7 @@ class Live:
     @property
     def info(self) -> Info:
         """What the node is now."""
-        return build_info(self._settings, self._engine, self._detector)
+        return build_info(self.settings, self._engine, self._detector)
 
     @property
     def runtime(self) -> RuntimeHealth:
@@ -162,10 +157,10 @@ class Live:
         if self._load is None:
             return Reloaded(mistakes=("there is no configuration file",))
         try:
-            settings, changed, restart = _merged(self._settings, self._load())
+            settings, changed, restart = _merged(self.settings, self._load())
             waiting = self._service.analysis.waiting
-            engine = _same_or_new(self._engine, self._settings, settings, waiting)
-            detectors = _same_or_new_detectors(self._detectors, self._settings, settings, waiting)
+            engine = _same_or_new(self._engine, self.settings, settings, waiting)
+            detectors = _same_or_new_detectors(self._detectors, self.settings, settings, waiting)
         except EdgeError as error:
             # A file's name may not be valid Unicode.
             return self._refused(tuple(str(error).encode(errors="replace").decode().splitlines()))
@@ -176,7 +171,7 @@ class Live:
         if engine is not self._engine and "model" not in changed:
             changed += ("model",)  # the file behind the same name
         relabelled = engine.model.card.labels != self._engine.model.card.labels
-        before, self._settings = self._settings, settings
+        before, self.settings = self.settings, settings
         self._engine, self._detectors = engine, detectors
         self.health = ConfigHealth(restart=restart)
         self._apply(before)
@@ -190,11 +185,11 @@ class Live:
 
     def _apply(self, before: Settings) -> None:
         """Bring the cameras in line with the settings; *before* are the previous ones."""
-        if self._settings.log != before.log:
-            logging.getLogger().setLevel(self._settings.log.level.upper())
-        if self._settings.analysis != before.analysis:
-            self.rate = build_rate(self._settings)
-        old, new = ({part.name: part for part in settings.camera} for settings in (before, self._settings))
+        if self.settings.log != before.log:
+            logging.getLogger().setLevel(self.settings.log.level.upper())
+        if self.settings.analysis != before.analysis:
+            self.rate = build_rate(self.settings)
+        old, new = ({part.name: part for part in settings.camera} for settings in (before, self.settings))
         for name in [name for name in self.cameras if name not in new]:
             gone = self.cameras.pop(name)
             gone.remove()
@@ -205,7 +200,7 @@ class Live:
                 self.cameras[name] = self._build(part)
                 self.cameras[name].start()
             else:
-                watched = self._settings.micro != before.micro
+                watched = self.settings.micro != before.micro
                 self._update(self.cameras[name], part, moved=part != old[name] or watched)
         self._publish_info()
 
@@ -231,10 +226,10 @@ class Live:
 
     def _announce(self) -> None:
         """Announce the node and its cameras to Home Assistant."""
-        part, web, names = self._settings.discovery, self._settings.web, list(self.cameras)
+        part, web, names = self.settings.discovery, self.settings.web, list(self.cameras)
         devices = discovery.devices(
             self.topics, names, __version__, temperature=temperature_c() is not None,
-            labels=self._engine.model.card.labels, page=web.enabled, url=page_url(self._settings),
+            labels=self._engine.model.card.labels, page=web.enabled, url=page_url(self.settings),
         )  # fmt: skip
         kept = [topic for name in names for topic in retained_topics(self.topics, name)]
         kept += [self.topics.of("preview")] if web.enabled else []
@@ -243,7 +238,7 @@ class Live:
         )
 
     def _build(self, part: CameraSettings) -> Camera:
-        settings, started = self._settings, time.monotonic()
+        settings, started = self.settings, time.monotonic()
         watch = build_watch(part.name, settings)
         camera = Camera(
             part.name,
@@ -266,14 +261,14 @@ class Live:
         camera.pipeline.detector = self._detectors[camera.name]
         camera.pipeline.classifier = self._engine.classifier
         # A new gate in any case: another detector may find other faces.
-        camera.pipeline.gate = MotionGate() if self._settings.analysis.skip_still else None
-        camera.pipeline.tracker.forget_s = self._settings.report.forget_s
-        camera.announcer.faces_hz = self._settings.mqtt.faces_hz
-        camera.configure(rules_of(self._settings))
+        camera.pipeline.gate = MotionGate() if self.settings.analysis.skip_still else None
+        camera.pipeline.tracker.forget_s = self.settings.report.forget_s
+        camera.announcer.faces_hz = self.settings.mqtt.faces_hz
+        camera.configure(rules_of(self.settings))
         if moved:
             if camera.watch is not None:
                 camera.watch.stop()
-            camera.watch = build_watch(camera.name, self._settings)
+            camera.watch = build_watch(camera.name, self.settings)
             camera.open_capture = self._opener(part, camera.watch)
             camera.restart()
 

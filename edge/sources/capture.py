@@ -37,7 +37,6 @@ class Slots:
         self._changed = threading.Condition()
         # In the order in which the cameras began to wait: a served camera queues up behind.
         self._waiting: dict[str, Frame] = {}
-        self._closed = False
 
     def put(self, frame: Frame) -> bool:
         """Offer *frame*; True when it displaced one of the same camera that nobody took."""
@@ -48,23 +47,15 @@ class Slots:
             return displaced
 
     def take(self, timeout: float) -> Frame | None:
-        """The next camera's newest picture, in turn; None after *timeout* seconds or once closed."""
+        """The next camera's newest picture, in turn; None after *timeout* seconds."""
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._closed, timeout)
-            if not self._waiting or self._closed:
-                return None
-            return self._waiting.pop(next(iter(self._waiting)))
+            there = self._changed.wait_for(lambda: self._waiting, timeout)
+            return self._waiting.pop(next(iter(self._waiting))) if there else None
 
     def drop(self, camera: str) -> None:
         """Forget what waits of *camera*."""
         with self._changed:
             self._waiting.pop(camera, None)
-
-    def close(self) -> None:
-        """Wake take(), which gives None from now on."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
 
 
 class Capture:

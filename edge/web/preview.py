@@ -39,12 +39,8 @@ class Preview:
     *clock* gives monotonic s. Every method takes one assignment of what the other thread reads.
     """
 
-    def __init__(
-        self, clock: Callable[[], float], *, unseen_s: float = UNSEEN_S, longest_s: float = LONGEST_S
-    ) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._unseen_s = unseen_s
-        self._longest_s = longest_s
         self._asked = False
         self._run: _Run | None = None
         self._seen = 0.0  # when a picture was last looked at, monotonic s
@@ -69,7 +65,7 @@ class Preview:
     def left_s(self) -> float:
         """Seconds until it ends in any case; 0 while it is off."""
         run = self._run
-        return max(0.0, run.started + self._longest_s - self._clock()) if run and self.on else 0.0
+        return max(0.0, run.started + LONGEST_S - self._clock()) if run and self.on else 0.0
 
     def look(self, camera: str) -> Picture | None:
         """The newest picture, if there is one and it may be seen; that somebody looks is remembered."""
@@ -102,9 +98,9 @@ class Preview:
         now = self._clock()
         if run.why:
             return run.why
-        if now - run.started >= self._longest_s:
-            return f"{self._longest_s / 60:g} minutes are over"
-        return f"nobody looked for {self._unseen_s:g} s" if now - self._seen >= self._unseen_s else ""
+        if now - run.started >= LONGEST_S:
+            return f"{LONGEST_S / 60:g} minutes are over"
+        return f"nobody looked for {UNSEEN_S:g} s" if now - self._seen >= UNSEEN_S else ""
 
 
 def jpeg(picture: Picture, *, blur: bool) -> bytes:
