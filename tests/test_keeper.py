@@ -95,9 +95,9 @@ def device_topics(*cameras: str, node: str = "kitchen-pi") -> set[str]:
 
 
 def component_topics(*cameras: str) -> set[str]:
-    found = devices(*cameras)
+    found = discovery.messages(devices(*cameras), "homeassistant", "component", {})
     own = {f"emotion-edge/kitchen-pi/{camera}/status" for camera in cameras}
-    return set(discovery.announced(found, "homeassistant", "component", {})) | own
+    return {message.topic for message in found} | own
 
 
 def test_a_camera_renamed_while_the_daemon_was_off_is_taken_back(

@@ -51,36 +51,26 @@ def takes_all(message: Message) -> bool:
     return True
 
 
-def announced(
-    devices: Sequence[Device], prefix: str, form: Format, before: Announced, fits: Fits = takes_all
-) -> Announced:
-    """The config topics that messages() of the same arguments has, and the entities in each."""
-    topics: Announced = {}
-    for device in devices:
-        used = _form(device, prefix, form, before, fits)
-        for entity, config in device.entities.items():
-            topics.setdefault(_topic(device, entity, prefix, used), {})[entity] = config["p"]
-    return topics
-
-
 def messages(
     devices: Sequence[Device], prefix: str, form: Format, before: Announced, fits: Fits = takes_all
-) -> list[Message]:
-    """The retained messages that announce *devices*, below *prefix*.
+) -> dict[Message, dict[str, str]]:
+    """The retained messages that announce *devices*, below *prefix*, each with its entities' platforms.
 
     *before*: what was announced last. Entities that a device had then and has no longer are named once more
     with nothing but their platform, which removes them.
     A device whose message does not fit is announced by component, an entity whose message does not
     fit without the device's details.
     """
-    found = []
+    found: dict[Message, dict[str, str]] = {}
     for device in devices:
-        if _form(device, prefix, form, before, fits) == "device":
-            found.append(_device_message(device, prefix, before))
+        platforms = {entity: config["p"] for entity, config in device.entities.items()}
+        if form == "device" and fits(whole := _device_message(device, prefix, before)):
+            found[whole] = platforms
             continue
-        for entity in device.entities:
+        for entity, platform in platforms.items():
             whole = _entity_message(device, entity, prefix, brief=False)
-            found.append(whole if fits(whole) else _entity_message(device, entity, prefix, brief=True))
+            message = whole if fits(whole) else _entity_message(device, entity, prefix, brief=True)
+            found[message] = {entity: platform}
     return found
 
 
@@ -102,12 +92,6 @@ def former_topics(devices: Sequence[Device], prefix: str) -> set[str]:
             if device.id == joined:
                 found.add(f"{prefix}/{config['p']}/{joined}/{entity}/config")
     return found
-
-
-def _form(device: Device, prefix: str, form: Format, before: Announced, fits: Fits) -> Format:
-    if form == "device" and not fits(_device_message(device, prefix, before)):
-        return "component"
-    return form
 
 
 def _device_message(device: Device, prefix: str, before: Announced) -> Message:

@@ -79,8 +79,9 @@ class Keeper:
         """
         self._announced = devices, prefix, form, others, birth_topic
         self._limits_version = self._sink.limits_version
-        about = devices, prefix, form, self._known, self._sink.fits
-        wanted = discovery.announced(*about) | {topic: {} for topic in others}
+        messages = discovery.messages(devices, prefix, form, self._known, self._sink.fits)
+        wanted: Announced = {message.topic: entities for message, entities in messages.items()}
+        wanted |= {topic: {} for topic in others}
         # First what goes: its name is free then. Where the same entities come on other topics, Home Assistant
         # lets go of them and keeps what it knows, and the old topics go when the broker has the new ones.
         gone = {topic: entities for topic, entities in self._known.items() if topic not in wanted}
@@ -90,7 +91,7 @@ class Keeper:
                 self._sink.publish(discovery.migrating(topic))
             else:
                 self._sink.forget(topic)
-        for message in discovery.messages(*about):
+        for message in messages:
             self._sink.publish(message)
         self._listen(birth_topic if devices else "")
         merged = {topic: self._known.get(topic, {}) | entities for topic, entities in wanted.items()}
