@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
         view = DemoView("127.0.0.1", port, settings.mqtt.prefix, sys.stdout)
         view.start()
         try:
-            serve(settings, seconds=options.seconds)
+            serve(settings, options.seconds)
         finally:
             view.stop()
     return 0

@@ -65,24 +65,16 @@ def unexpected_logged() -> Iterator[None]:
         raise
 
 
-def serve(
-    settings: Settings,
-    *,
-    load: Callable[[], Settings] | None = None,
-    asked: threading.Event | None = None,
-    seconds: float | None = None,
-) -> None:
-    """Run the daemon until SIGTERM or SIGINT, or for *seconds*; EdgeError when it cannot begin.
-
-    SIGHUP reloads from *load*, at once if it was *asked* for before; without *load*, SIGHUP ends it.
-    """
+def serve(settings: Settings, seconds: float | None) -> None:
+    """Run the daemon until SIGTERM, SIGINT or SIGHUP, or for *seconds*; EdgeError when it cannot begin."""
     with unexpected_logged():
-        _serve(settings, load, asked or threading.Event(), seconds)
+        _serve(settings, None, threading.Event(), seconds)
 
 
 def _serve(
     settings: Settings, load: Callable[[], Settings] | None, asked: threading.Event, seconds: float | None
 ) -> None:
+    """SIGHUP reloads from *load*, at once if it was *asked* for before; without *load*, SIGHUP ends it."""
     from edge.host.notify import Notifier
     from edge.host.service import Service
     from edge.node.build import build_sink, open_engine
