@@ -278,9 +278,9 @@ class Connection:
         if sock is not None:
             sock.close()
 
-    def _note_connack(
-        self, client: paho.Client, userdata: Any, flags: Any, reason: ReasonCode, properties: Any
-    ) -> None:
+    # What paho calls; the underscores are its client, and what it knows that we do not need.
+
+    def _note_connack(self, _: Any, __: Any, ___: Any, reason: ReasonCode, properties: Any) -> None:
         self.in_flight = min(IN_FLIGHT, getattr(properties, "ReceiveMaximum", IN_FLIGHT))
         self.terms = Terms(
             packet=getattr(properties, "MaximumPacketSize", None),
@@ -289,35 +289,27 @@ class Connection:
         )
         self._connack = reason
 
-    def _note_ack(
-        self, client: paho.Client, userdata: Any, mid: int, reason: ReasonCode, properties: Any
-    ) -> None:
+    def _note_ack(self, _: Any, __: Any, mid: int, reason: ReasonCode, ___: Any) -> None:
         too_large = mid in self._client.too_large
         self._came.append(Ack(mid, str(reason) if reason.is_failure else None, too_large))
 
-    def _note_subscribed(
-        self, client: paho.Client, userdata: Any, mid: int, reasons: list[ReasonCode], properties: Any
-    ) -> None:
+    def _note_subscribed(self, _: Any, __: Any, mid: int, reasons: list[ReasonCode], ___: Any) -> None:
         self._came.append(Ack(mid, next((str(reason) for reason in reasons if reason.is_failure), None)))
 
-    def _note_unsubscribed(
-        self, client: paho.Client, userdata: Any, mid: int, reasons: list[ReasonCode], properties: Any
-    ) -> None:
+    def _note_unsubscribed(self, _: Any, __: Any, mid: int, ___: Any, ____: Any) -> None:
         self._came.append(Ack(mid, None))
 
-    def _note_message(self, client: paho.Client, userdata: Any, message: paho.MQTTMessage) -> None:
+    def _note_message(self, _: Any, __: Any, message: paho.MQTTMessage) -> None:
         self._came.append(Incoming(message.topic, bytes(message.payload), message.retain))
 
-    def _note_end(
-        self, client: paho.Client, userdata: Any, flags: Any, reason: ReasonCode, properties: Any
-    ) -> None:
+    def _note_end(self, _: Any, __: Any, ___: Any, reason: ReasonCode, ____: Any) -> None:
         self._end = reason
 
-    def _note_failure(self, client: paho.Client, userdata: Any, level: int, text: str) -> None:
+    def _note_failure(self, _: Any, __: Any, level: int, text: str) -> None:
         if level == paho.MQTT_LOG_ERR:
             self._failure = text
 
-    def _note_alert(self, client: paho.Client, userdata: Any, sock: Any) -> None:
+    def _note_alert(self, _: Any, __: Any, sock: Any) -> None:
         """Where the broker hung up before all was sent, read the TLS alert that says why."""
         if self._broker.tls and self._connack is None:
             try:
