@@ -9,11 +9,11 @@ import pytest
 
 from edge.contract.messages import Topics
 from edge.homeassistant import discovery
+from edge.mqtt.inbox import Allowance
 from edge.node.build import page_url
 from edge.settings import Settings, load
 from edge.settings.tables import Web
 from edge.types import ConfigError
-from edge.web.doors import Allowance
 from edge.web.page import hosts_of
 from tests.home_assistant_rules import entities
 

@@ -26,6 +26,25 @@ class CommandHealth:
     refused: int = 0
 
 
+class Allowance:
+    """*rate* a second, after a pause *burst* at once. *clock* gives monotonic s."""
+
+    def __init__(self, rate: float, burst: float, clock: Callable[[], float]) -> None:
+        self._rate = rate
+        self._burst = self._left = burst
+        self._clock = clock
+        self._at = clock()
+
+    def take(self) -> bool:
+        now = self._clock()
+        self._left = min(self._burst, self._left + (now - self._at) * self._rate)
+        self._at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
 class Inbox:
     """Takes what came to the subscribed topics; gives it out at RATE_HZ, after a pause RATE_HZ at once.
 
@@ -38,8 +57,7 @@ class Inbox:
         self._clock = clock
         self._lock = threading.Lock()  # guards all below
         self._waiting: deque[Incoming] = deque()
-        self._allowance = RATE_HZ
-        self._allowed_at = clock()
+        self._allowance = Allowance(RATE_HZ, RATE_HZ, clock)
         self._counts = CommandHealth()
         self._retained: set[str] = set()  # topics whose retained command was logged
         self._line = 0, ""  # what waits to be logged, and its level
@@ -61,14 +79,7 @@ class Inbox:
     def take(self) -> Incoming | None:
         """The next command whose turn has come."""
         with self._lock:
-            now = self._clock()
-            self._allowance += (now - self._allowed_at) * RATE_HZ
-            self._allowance = min(self._allowance, RATE_HZ)
-            self._allowed_at = now
-            if self._allowance < 1 or not self._waiting:
-                return None
-            self._allowance -= 1
-            return self._waiting.popleft()
+            return self._waiting.popleft() if self._waiting and self._allowance.take() else None
 
     def accept(self, line: str) -> None:
         """Count a command that was carried out; *line* is for the log."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import ssl
-import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
@@ -35,10 +34,7 @@ class Page:
         tls = _tls(part)
         token = None if part.socket else _token(topics.node)
         cookie = f"emotion-edge-{topics.node}"
-        routes = Routes(
-            board, topics, ask, token, cookie, time.monotonic,
-            preview=part.preview, blur=part.blur_faces, secure=tls is not None,
-        )  # fmt: skip
+        routes = Routes(board, topics, ask, token, cookie, part)
         doors = Doors(routes.app(), token, cookie, hosts_of(part), routes.login_page)
         self._server = Server(doors, listen(part.socket or part.address), tls)
 

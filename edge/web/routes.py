@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from importlib import resources
 from typing import Any
@@ -16,10 +17,12 @@ from starlette.routing import Route, Router
 
 from edge.contract.messages import Topics
 from edge.contract.switches import NAMES, Refused, parse
+from edge.mqtt.inbox import Allowance
 from edge.settings.shown import settings_text
+from edge.settings.tables import Web
 from edge.types import Incoming
 from edge.web.board import Board
-from edge.web.doors import MAX_BODY, Allowance
+from edge.web.doors import MAX_BODY
 from edge.web.metrics import CONTENT_TYPE, metrics
 from edge.web.preview import Picture, jpeg
 from edge.web.snapshot import CameraView, Snapshot
@@ -53,29 +56,22 @@ class Routes:
         ask: Callable[[Incoming], None],
         token: Token | None,
         cookie: str,
-        clock: Callable[[], float],
-        *,
-        preview: bool,
-        blur: bool,
-        secure: bool,
+        part: Web,
     ) -> None:
         self._board = board
         self._topics = topics
         self._ask = ask
         self._token = token
         self._cookie = cookie
-        self._preview = preview
-        self._blur = blur
-        self._secure = secure
-        self._guesses = Allowance(1, 10, clock)
-        self._changes = Allowance(5, 10, clock)
+        self._part = part
+        self._guesses = Allowance(1, 10, time.monotonic)
+        self._changes = Allowance(5, 10, time.monotonic)
         # For every viewer; gone with the picture.
         self._encoded: WeakKeyDictionary[Picture, bytes] = WeakKeyDictionary()
         # Read once: no request names a file.
         folder = resources.files(__package__).joinpath("static")
         self._files = {name: folder.joinpath(name).read_bytes() for name in FILES}
         self._state: tuple[Snapshot | None, float, bytes] = None, 0.0, b""
-        self._clock = clock
 
     def app(self) -> Router:
         reads: dict[str, Callable[[Request], Any]] = {
@@ -121,7 +117,7 @@ class Routes:
         response = RedirectResponse("./", 303)
         response.set_cookie(
             self._cookie, self._token.session(), max_age=YEAR_S, httponly=True, samesite="strict",
-            secure=self._secure,
+            secure=self._part.cert_file is not None,
         )  # fmt: skip
         return response
 
@@ -138,11 +134,11 @@ class Routes:
 
     def _encoded_state(self) -> bytes:
         """One for all viewers."""
-        snapshot, now = self._board.snapshot, self._clock()
+        snapshot, now = self._board.snapshot, time.monotonic()
         if self._state[0] is not snapshot or now - self._state[1] >= EVERY_S or not self._state[2]:
             state = self._board.state()
-            state["preview"]["allowed"] = self._preview
-            state["preview"]["blurred"] = self._blur
+            state["preview"]["allowed"] = self._part.preview
+            state["preview"]["blurred"] = self._part.blur_faces
             text = json.dumps(state, separators=(",", ":"), ensure_ascii=False)
             self._state = snapshot, now, f"data: {text}\n\n".encode()
         return self._state[2]
@@ -191,15 +187,15 @@ class Routes:
                 raise Refusal("on: expected true or false")
         except Refusal as refusal:
             return PlainTextResponse(f"{refusal}\n", 400)
-        if not self._preview:
+        if not self._part.preview:
             return PlainTextResponse("web.preview is false in config.toml\n", 403)
         preview = self._board.preview
         if not asked["on"]:
             preview.end("ended on the page")
             return Response(status_code=204)
         preview.ask()
-        until = self._clock() + BEGIN_S
-        while not preview.on and self._clock() < until:
+        until = time.monotonic() + BEGIN_S
+        while not preview.on and time.monotonic() < until:
             await asyncio.sleep(0.02)
         if preview.on:
             return Response(status_code=204)
@@ -212,7 +208,7 @@ class Routes:
         if picture is None:
             return Response(status_code=204)
         if picture not in self._encoded:
-            self._encoded[picture] = jpeg(picture, blur=self._blur)
+            self._encoded[picture] = jpeg(picture, blur=self._part.blur_faces)
         return Response(self._encoded[picture], media_type="image/jpeg")
 
     async def _change(self, request: Request) -> dict[str, Any]:
