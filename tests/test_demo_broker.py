@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.commands.demo_amqtt import DemoBroker
+from edge.commands.demo_amqtt import amqtt_broker
 from edge.commands.demo_broker import demo_broker, mosquitto
 from edge.types import EdgeError, Message
 from tests.broker import eventually, subscriber
@@ -23,15 +23,15 @@ def test_it_carries_what_the_sink_publishes_and_stops_without_a_trace(
 ) -> None:
     before = threading.active_count()
     began = time.monotonic()
-    with DemoBroker() as broker:
+    with amqtt_broker() as port:
         assert time.monotonic() - began < 5.0  # .3 s measured
-        with subscriber(broker.port) as listening:
-            sink = idle_sink(broker.port, version="3.1.1")
+        with subscriber(port) as listening:
+            sink = idle_sink(port, version="3.1.1")
             sink.start()
             sink.publish(Message("p/n/hall/state", b"1", qos=1, retain=True))
             sink.publish(Message("p/n/hall/event", b"2", qos=1, max_age_s=10))
             assert eventually(lambda: listening.last("p/n/hall/event") == "2")
-            with subscriber(broker.port) as late:
+            with subscriber(port) as late:
                 assert eventually(lambda: ("p/n/hall/state", "1", True) in late.messages)
             sink.stop()
             assert eventually(lambda: listening.last("p/n/status") == "offline")
@@ -44,8 +44,8 @@ def test_it_carries_what_the_sink_publishes_and_stops_without_a_trace(
 
 @pytest.mark.quiet_clock
 def test_it_stops_while_clients_are_connected(capfd: pytest.CaptureFixture[str]) -> None:
-    with DemoBroker() as broker:
-        sink = idle_sink(broker.port, version="3.1.1")
+    with amqtt_broker() as port:
+        sink = idle_sink(port, version="3.1.1")
         sink.start()
         assert eventually(lambda: sink.connected)
         began = time.monotonic()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from edge.commands.demo_amqtt import DemoBroker
+from edge.commands.demo_amqtt import amqtt_broker
 from edge.commands.demo_view import ASCII, DemoView, Style, line, style_of
 from edge.types import EdgeError
 from tests.broker import Mosquitto, Subscriber, broker, eventually, free_port
@@ -135,10 +135,10 @@ def test_a_subscriber_prints_what_is_new_with_its_topic(broker: Mosquitto) -> No
 
 def test_it_views_the_broker_of_the_demo() -> None:
     out = io.StringIO()
-    with DemoBroker() as demo:
-        view = DemoView("127.0.0.1", demo.port, "p", out)
+    with amqtt_broker() as port:
+        view = DemoView("127.0.0.1", port, "p", out)
         view.start()
-        sink = idle_sink(demo.port, version="3.1.1", status_topic="p/demo/status", client_id="demo")
+        sink = idle_sink(port, version="3.1.1", status_topic="p/demo/status", client_id="demo")
         sink.start()
         assert eventually(lambda: "online" in out.getvalue())
         sink.stop()

@@ -24,10 +24,10 @@ START_S = 10.0
 def demo_broker() -> Iterator[int]:
     """Run a broker; its loopback port. EdgeError where there is none to run."""
     if importlib.util.find_spec("amqtt") is not None:
-        from edge.commands.demo_amqtt import DemoBroker
+        from edge.commands.demo_amqtt import amqtt_broker
 
-        with DemoBroker() as broker:
-            yield broker.port
+        with amqtt_broker() as port:
+            yield port
         return
     # Debian puts it where a plain user's PATH does not look.
     program = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
