@@ -225,7 +225,7 @@ class MqttSink:
                 if self._limits.ended(ends, isinstance(error, TooLargeError), lasted, convict=convict):
                     wait = first  # retry soon to find the message
                 else:
-                    self._namesake.ended(error, lasted)
+                    self._namesake.ended(error)
                 self._stage.wait("before it tries the broker again", wait + FRESH_S)
                 self._stopping.wait(wait)
                 wait = min(2 * wait, longest)
@@ -269,7 +269,7 @@ class MqttSink:
     def _open(self) -> Connection:
         """A connection in the first of the protocols that the broker answers to."""
         order, self._order = self._order, self._broker.protocols
-        broker = self._namesake.broker()
+        broker = self._namesake.broker
         for protocol in order:
             self._stage.wait("connecting to the broker", CONNECT_S)
             try:

@@ -14,10 +14,6 @@ from edge.types import Incoming, Message
 
 log = logging.getLogger(__name__)
 
-SOON_S = (
-    60.0  # of two daemons that take each other over, none stays longer: the other retries every 1 to 30 s
-)
-ENOUGH = 2  # such ends in a row; one may be the broker restarting
 REMEMBERED = 100  # of our own payloads on a topic: 50 minutes of health
 LASTS_S = 120.0  # that an alarm outlives its last sign; the other's health is a sign every 30 s
 
@@ -28,7 +24,7 @@ class Namesake:
     A live message on this node's info or health that we did not publish is the other daemon's. One on
     another machine has another client id, so both stay connected and receive each other's messages. One with
     our client id (on this machine, or from a copied card) makes the broker end our connection; only MQTT 5
-    says why. After two such ends we connect under another client id: then both daemons stay connected, and a
+    says why. After such an end we connect under another client id: then both daemons stay connected, and a
     broker that hung up for other reasons raises no alarm.
 
     *node* is the first part of the node's topics; no two daemons' payloads there are the same, for they
@@ -37,22 +33,18 @@ class Namesake:
 
     def __init__(self, broker: Broker, node: str, clock: Callable[[], float] = time.monotonic) -> None:
         self.topics = (f"{node}/info", f"{node}/health")
-        self._broker = broker
+        self.broker = broker  # with the client id to use next
+        self._given = broker
         self._aside = replace(broker, client_id=f"{broker.client_id[:17]}{uuid.uuid4().hex[:6]}")
         self._node = node.rpartition("/")[2]
         self._clock = clock
         # MQTT 3.1.1 echoes it, and over a bad network what an earlier connection sent comes late.
         self._said = {topic: deque[int](maxlen=REMEMBERED) for topic in self.topics}  # hashes of payloads
-        self._pushed = 0  # connections in a row that ended soon and without another reason
         self._until: float | None = None  # when the alarm ends
 
     @property
     def alarmed(self) -> bool:
         return self._until is not None
-
-    def broker(self) -> Broker:
-        """The address with the client id to use next."""
-        return self._broker if self._pushed < ENOUGH else self._aside
 
     def said(self, message: Message) -> None:
         """Remember what we publish on the topics."""
@@ -65,28 +57,21 @@ class Namesake:
         if live and hash(message.payload) not in self._said[message.topic]:
             self._alarm(f"it publishes on {message.topic}")
 
-    def ended(self, error: Exception, lasted_s: float) -> None:
-        """Check the end of a connection, or of an attempt, that *lasted_s*."""
-        before = self._pushed
+    def ended(self, error: Exception) -> None:
+        """Check the end of a connection, or of an attempt."""
         if isinstance(error, TakenOverError):
-            self._pushed = ENOUGH
-            self._alarm(f"it connects with our client id {self._broker.client_id}")
-        elif isinstance(error, HungUpError) and lasted_s < SOON_S:
-            self._pushed += 1
-        else:
-            self._pushed = 0
-        if before < ENOUGH <= self._pushed:
-            log.info("mqtt %s: connecting as %s from now on, in case another client uses our id",
-                     self._broker, self._aside.client_id)  # fmt: skip
+            self._alarm(f"it connects with our client id {self._given.client_id}")
+        pushed = isinstance(error, HungUpError | TakenOverError)
+        self.broker = self._aside if pushed else self._given
 
     def tick(self) -> None:
         """End an alarm LASTS_S after its last sign."""
         if self._until is not None and self._clock() > self._until:
             self._until = None
-            log.info("mqtt %s: no more sign of another daemon as node %s", self._broker, self._node)
+            log.info("mqtt %s: no more sign of another daemon as node %s", self._given, self._node)
 
     def _alarm(self, reason: str) -> None:
         if self._until is None:
             log.error("mqtt %s: another daemon runs as node %s: %s; give each its own node.id, "
-                      "also on copied cards", self._broker, self._node, reason)  # fmt: skip
+                      "also on copied cards", self._given, self._node, reason)  # fmt: skip
         self._until = self._clock() + LASTS_S
