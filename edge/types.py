@@ -6,7 +6,8 @@ Ground floor: imports nothing of the project. Times named ``taken``, ``since`` o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
@@ -26,6 +27,15 @@ class EdgeError(Exception):
     """An error that the user can fix, in one line: place, what is wrong, what was expected."""
 
     exit_code = 1
+
+
+@contextmanager
+def named(place: object, errors: tuple[type[Exception], ...] = (OSError,)) -> Iterator[None]:
+    """Turn *errors* into an EdgeError that begins with *place*."""
+    try:
+        yield
+    except errors as error:
+        raise EdgeError(f"{place}: {getattr(error, 'strerror', None) or error}") from error
 
 
 class ConfigError(EdgeError):

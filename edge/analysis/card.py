@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from edge.labels import wrong_names
-from edge.types import EdgeError
+from edge.types import EdgeError, named
 
 MAX_MODEL_BYTES = 32 * 1024 * 1024
 MAX_CARD_BYTES = 1024 * 1024
@@ -268,14 +268,11 @@ def _read_listed(path: Path, card: _AnyCard) -> bytes:
 
 
 def _read(path: Path, limit: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > limit:
-                raise EdgeError(f"{path}: {size} bytes, more than the {limit} allowed")
-            content = file.read(limit + 1)
-    except OSError as error:
-        raise EdgeError(f"{path}: {error.strerror or error}") from error
+    with named(path), path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            raise EdgeError(f"{path}: {size} bytes, more than the {limit} allowed")
+        content = file.read(limit + 1)
     if len(content) > limit:  # a device or a pipe has no size to ask for
         raise EdgeError(f"{path}: more than {limit} bytes")
     return content

@@ -76,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
     failed = 0
     summaries: list[Summary] = []
     with contextlib.ExitStack() as stack:
-        table = stack.enter_context(Table(options.csv, labels)) if options.csv else None
+        table = stack.enter_context(contextlib.closing(Table(options.csv, labels))) if options.csv else None
         for video in options.videos:
             pipeline = build_pipeline(
                 video.name, settings, open_configured_detector(settings), engine.classifier
@@ -139,7 +139,7 @@ def _analyse(
     summary = Summary(video)
     progress = _Progress(video)
     with contextlib.ExitStack() as stack:
-        drawn = stack.enter_context(AnnotatedVideo(annotate)) if annotate else None
+        drawn = stack.enter_context(contextlib.closing(AnnotatedVideo(annotate))) if annotate else None
         for opened, step in steps(video, pipeline):
             at = step.frame.taken
             tracks = [track for track in pipeline.tracker.tracks if track.seen == at]

@@ -6,10 +6,9 @@ import csv
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
-from edge.types import LABELS, EdgeError, Event, Frame, Track
+from edge.types import LABELS, Event, Frame, Track, named
 
 BEFORE = ("row", "file", "time", "track", "x", "y", "width", "height", "emotion", "confidence")
 AFTER = ("event", "from")  # the columns after a probability a label
@@ -24,25 +23,17 @@ class Table:
     """
 
     def __init__(self, path: Path, labels: Sequence[str] = LABELS) -> None:
-        self._path = path
-        try:
+        self._named = f"--csv {path}"
+        with named(self._named):
             self._file = path.open("w", newline="", encoding="utf-8", errors="backslashreplace")
-        except OSError as error:
-            raise self._cannot(error) from error
         # By place: a network's own label may be called as another column.
         self._writer = csv.writer(self._file)
         self._labels = tuple(labels)
-
-    def __enter__(self) -> Table:
         self._row([*BEFORE, *self._labels, *AFTER])
-        return self
 
-    def __exit__(self, kind: type[BaseException] | None, _: object, __: TracebackType | None) -> None:
-        try:
+    def close(self) -> None:
+        with named(self._named):
             self._file.close()
-        except OSError as error:
-            if kind is None:
-                raise self._cannot(error) from error
 
     def add(self, video: Path, frame: Frame, tracks: Sequence[Track], events: Sequence[Event]) -> None:
         """One picture: *tracks* are the faces that are in it."""
@@ -70,13 +61,8 @@ class Table:
         self._row(["movement", video, f"{at:.3f}", track, *[""] * unused, region, ""])
 
     def _row(self, cells: Sequence[Any]) -> None:
-        try:
+        with named(self._named):
             self._writer.writerow(cells)
-        except OSError as error:
-            raise self._cannot(error) from error
-
-    def _cannot(self, error: OSError) -> EdgeError:
-        return EdgeError(f"--csv {self._path}: {error.strerror or error}")
 
 
 class Span(NamedTuple):

@@ -6,7 +6,6 @@ import importlib.util
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 
 import av
 import cv2
@@ -14,9 +13,10 @@ import numpy as np
 from av.video.stream import VideoStream
 
 from edge.commands.analyze_table import Summary
-from edge.types import LABELS, UNCERTAIN, EdgeError, Image, Track
+from edge.types import LABELS, UNCERTAIN, EdgeError, Image, Track, named
 
 _TICKS = 90_000  # a second, of the time stamps written: what MP4 players expect
+_FAILURES = (av.FFmpegError, OSError)
 _QUALITY = "20"  # x264's CRF
 _GRAY = (160, 160, 160)
 # BGR; blue for what is sad, red for what is angry, as people expect.
@@ -30,25 +30,17 @@ class AnnotatedVideo:
     """H.264 in an MP4 that begins to play before it is whole, pictures at the times of the original's."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        try:
+        self._named = f"--annotate {path}"
+        with named(self._named, _FAILURES):
             self._container = av.open(str(path), "w", format="mp4", options={"movflags": "faststart"})
-        except (av.FFmpegError, OSError) as error:
-            raise self._cannot(error) from error
         self._stream: VideoStream | None = None
         self._last = -1  # ticks
 
-    def __enter__(self) -> AnnotatedVideo:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, _: object, __: TracebackType | None) -> None:
-        try:
+    def close(self) -> None:
+        with named(self._named, _FAILURES):
             if self._stream is not None:
                 self._container.mux(self._stream.encode(None))
             self._container.close()
-        except (av.FFmpegError, OSError) as error:
-            if kind is None:
-                raise self._cannot(error) from error
 
     def add(self, image: Image, at: float, period: float, tracks: Sequence[Track]) -> None:
         """*image* (BGR) with *tracks* drawn in, *at* seconds, scaled to the first one's size."""
@@ -61,10 +53,8 @@ class AnnotatedVideo:
         frame = av.VideoFrame.from_ndarray(image, format="bgr24")
         frame.time_base = Fraction(1, _TICKS)
         frame.pts = self._last = max(self._last + 1, round(at * _TICKS))
-        try:
+        with named(self._named, _FAILURES):
             self._container.mux(stream.encode(frame))
-        except (av.FFmpegError, OSError) as error:
-            raise self._cannot(error) from error
 
     def _begun(self, image: Image, period: float) -> VideoStream:
         stream = self._container.add_stream("libx264", rate=Fraction(1 / period).limit_denominator(1001))
@@ -74,10 +64,6 @@ class AnnotatedVideo:
         stream.options = {"crf": _QUALITY, "preset": "veryfast"}
         self._stream = stream
         return stream
-
-    def _cannot(self, error: Exception) -> EdgeError:
-        reason = error.strerror if isinstance(error, OSError) else None
-        return EdgeError(f"--annotate {self._path}: {reason or error}")
 
 
 def check_plotting(path: Path) -> None:
@@ -122,9 +108,8 @@ def save_timeline(summaries: Sequence[Summary], path: Path, labels: Sequence[str
     shown = [Patch(color=_rgb(label, labels), label=label) for label in (*labels, UNCERTAIN)]
     figure.legend(handles=shown, ncols=len(shown), loc="outside lower center", fontsize=8, frameon=False)
     try:
-        figure.savefig(path, dpi=110)
-    except OSError as error:
-        raise EdgeError(f"--plot {path}: {error.strerror or error}") from error
+        with named(f"--plot {path}"):
+            figure.savefig(path, dpi=110)
     finally:
         pyplot.close(figure)
 

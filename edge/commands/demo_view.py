@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, TextIO
 
-from edge.types import NONE, UNCERTAIN, EdgeError
+from edge.types import NONE, UNCERTAIN, EdgeError, named
 
 BAR = 10  # characters
 WIDTH = 48  # of the text between a line's source and its topic
@@ -129,10 +129,8 @@ class DemoView:
         client.on_subscribe = lambda *about: subscribed.set()
         client.on_message = lambda client, userdata, message: self.show(message.topic, bytes(message.payload))
         host, port = self._address
-        try:
+        with named(f"demo: cannot subscribe at {host}:{port}"):
             client.connect(host, port)
-        except OSError as error:
-            raise EdgeError(f"demo: cannot subscribe at {host}:{port}: {error.strerror or error}") from error
         client.loop_start()
         if not subscribed.wait(5):
             self.stop(0)

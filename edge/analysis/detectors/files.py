@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from edge.host.places import state_directory
-from edge.types import EdgeError
+from edge.types import EdgeError, named
 
 FACES = Path(__file__).parents[2] / "models" / "faces.tflite"  # ours, with its card
 
@@ -46,11 +46,8 @@ def models_directory() -> Path:
 
 def verify(path: Path, entry: DetectorFile) -> None:
     """EdgeError unless the file at *path* is *entry*, byte for byte."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(entry.size + 1)
-    except OSError as error:
-        raise EdgeError(f"{path}: {error.strerror or error}") from error
+    with named(path), path.open("rb") as file:
+        content = file.read(entry.size + 1)
     sha256 = hashlib.sha256(content).hexdigest()
     if sha256 != entry.sha256:
         raise EdgeError(
