@@ -129,10 +129,7 @@ def test_the_preview_ends_by_itself_after_the_last_viewer_left(
     broker: Mosquitto, browser: Browser, tmp_path: Path
 ) -> None:
     # The daemon itself, but for how long it waits: Python runs this before anything else.
-    (tmp_path / "sitecustomize.py").write_text(
-        "import functools\nfrom edge.web import board\n"
-        "board.Preview = functools.partial(board.Preview, unseen_s=4.0)\n"
-    )
+    (tmp_path / "sitecustomize.py").write_text("from edge.web import preview\npreview.UNSEEN_S = 4.0\n")
     path = {"PYTHONPATH": f"{tmp_path}:{REPOSITORY}"}
     house = House(tmp_path, broker, "preview = true", environment=path)
     try:
