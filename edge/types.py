@@ -253,14 +253,10 @@ class Classifier(Protocol):
         ...
 
 
-class Sink(Protocol):
-    """Where messages go. Never blocks, never raises: the daemon runs without a broker."""
+class Duplex(Protocol):
+    """Where messages go and come from. Never blocks, never raises: the daemon runs without a broker."""
 
     def publish(self, message: Message) -> None: ...
-
-
-class Duplex(Sink, Protocol):
-    """A sink that also subscribes, and can clear retained topics."""
 
     def subscribe(self, topic: str, handler: Callable[[Incoming], None]) -> None:
         """Call *handler*, in the sink's thread, with each message on the exact *topic*."""

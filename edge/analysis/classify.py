@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,9 +11,6 @@ from edge.analysis.card import OURS, Card
 from edge.analysis.preprocess import crop
 from edge.analysis.tensors import levels
 from edge.types import EdgeError, Face, Floats, Image, Runtime
-
-if TYPE_CHECKING:
-    from edge.analysis.card import Card  # needs pydantic, which is not everywhere that training measures
 
 
 class FaceClassifier:

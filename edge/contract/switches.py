@@ -40,7 +40,7 @@ class Switches:
 
     def turned(self, name: str, value: bool | float, configured: Rules) -> Switches:
         """These switches with *name* at *value*, or following config.toml where it says the same."""
-        same = text(value) == text(_configured(name, configured))
+        same = text(value) == Switches().states(configured)[name]
         change: dict[str, Any] = {name: None if same else value}
         return replace(self, **change)
 
@@ -115,8 +115,3 @@ def _switches(given: Any) -> Switches:
     # Parsed as over MQTT: what cannot be set cannot be read.
     values: dict[str, Any] = {name: parse(name, str(value).encode()) for name, value in given.items()}
     return Switches(**values)
-
-
-def _configured(name: str, rules: Rules) -> bool | float:
-    values = {"enabled": True, "min_confidence": rules.min_confidence, "hold": rules.hold_s}
-    return values[name]

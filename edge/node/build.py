@@ -35,7 +35,7 @@ from edge.settings.tables import Camera as CameraSettings
 from edge.settings.tables import default_node_id
 from edge.sources import open_source, source_kind
 from edge.sources.capture import CameraStatus, Capture, Slots
-from edge.types import Classifier, Detector, Sink
+from edge.types import Classifier, Detector, Duplex
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ def rules_of(settings: Settings) -> Rules:
 def capture_opener(
     part: CameraSettings,
     slots: Slots,
-    sink: Sink,
+    sink: Duplex,
     topics: Topics,
     heartbeats: Heartbeats,
     watch: Watch | None = None,
@@ -189,5 +189,5 @@ def topics_of(settings: Settings) -> Topics:
     return Topics(settings.mqtt.prefix, settings.node.id)
 
 
-def _publish_status(sink: Sink, topics: Topics, camera: str, status: CameraStatus, reason: str) -> None:
+def _publish_status(sink: Duplex, topics: Topics, camera: str, status: CameraStatus, reason: str) -> None:
     sink.publish(messages.camera_status(topics, camera, status))

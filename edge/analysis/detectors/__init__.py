@@ -111,14 +111,13 @@ def _first_that_runs(some: Callable[[Kind], FaceDetector]) -> FaceDetector:
     for kind in preferred:
         try:
             detector = some(kind)
+            break
         except ConfigError:  # these settings are for ssd: no fallback to another detector
             raise
         except EdgeError as error:
             reasons.append(str(error))
-        else:
-            detector.because = "; ".join(reasons)
-            return detector
-    detector = some("haar")
+    else:
+        detector = some("haar")
     detector.because = "; ".join(reasons)
     return detector
 

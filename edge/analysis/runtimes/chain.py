@@ -86,17 +86,16 @@ class Chain(Generic[M]):
             try:
                 model = named if path == named.path else self.read(path)
                 runtime = self._open(kind, model)
-            except EdgeError as error:
-                if kind == "cpu":
-                    raise
-                passed_over.append(f"{kind}: {error}")
-                log.warning("%s: %s; the next runtime is tried", kind, error)
-                continue
             except Exception as error:
                 if kind == "cpu":
                     raise
-                passed_over.append(f"{kind}: {type(error).__name__}: {' '.join(str(error).split())}")
-                log.error("%s: unexpected error; the next runtime is tried", kind, exc_info=error)
+                if isinstance(error, EdgeError):
+                    why = str(error)
+                    log.warning("%s: %s; the next runtime is tried", kind, why)
+                else:
+                    why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+                    log.error("%s: unexpected error; the next runtime is tried", kind, exc_info=error)
+                passed_over.append(f"{kind}: {why}")
                 continue
             chosen = Chosen(model, runtime, self.runtime, tuple(passed_over))
             if not isinstance(runtime, OnChip) or runtime.place:

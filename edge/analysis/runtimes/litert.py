@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 from importlib.metadata import version
 from typing import Any
 
@@ -79,18 +81,11 @@ class LiteRT:
 
 
 def _interpreter_class() -> tuple[str, Any]:
-    try:
-        from ai_edge_litert.interpreter import Interpreter
-
-        return "ai-edge-litert", Interpreter
-    except ImportError:
-        pass
-    try:
-        from tflite_runtime.interpreter import Interpreter
-
-        return "tflite-runtime", Interpreter
-    except ImportError as error:
-        raise EdgeError("no TFLite interpreter installed; run `pip install ai-edge-litert`") from error
+    """The first package that is installed, and its Interpreter."""
+    for package in ("ai-edge-litert", "tflite-runtime"):
+        with contextlib.suppress(ImportError):
+            return package, importlib.import_module(f"{package.replace('-', '_')}.interpreter").Interpreter
+    raise EdgeError("no TFLite interpreter installed; run `pip install ai-edge-litert`")
 
 
 def _signature_names(interpreter: Any) -> dict[int, str]:
