@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from edge.commands.demo_amqtt import amqtt_broker
+from edge.commands.demo_broker import subscribed
 from edge.commands.demo_view import ASCII, DemoView, Style, line, style_of
 from edge.types import EdgeError
 from tests.broker import Mosquitto, Subscriber, broker, eventually, free_port
@@ -106,20 +107,19 @@ def test_colours_are_for_terminals_that_want_them(monkeypatch: pytest.MonkeyPatc
 
 def test_a_subscriber_prints_what_is_new_with_its_topic(broker: Mosquitto) -> None:
     out = io.StringIO()
-    view = DemoView("127.0.0.1", broker.port, "home/faces", out)
-    view.start()
+    view = DemoView("home/faces", out)
     sender = Subscriber(broker.port, "nothing")
-    for topic, payload in [
-        ("home/faces/demo/status", b"online"),
-        ("home/faces/demo/hall/state", STATE % (1, b"0.5")),
-        ("home/faces/demo/hall/state", STATE % (1, b"0.7")),  # no news
-        ("home/faces/demo/hall/state", STATE % (2, b"0.7")),
-        ("home/faces/demo/hall/event", APPEARED),
-        ("home/other/demo/hall/event", APPEARED),
-    ]:
-        sender.publish(topic, payload)
-    assert eventually(lambda: out.getvalue().count("\n") == 4)
-    view.stop()
+    with subscribed(broker.port, ["home/faces/#"], view.show):
+        for topic, payload in [
+            ("home/faces/demo/status", b"online"),
+            ("home/faces/demo/hall/state", STATE % (1, b"0.5")),
+            ("home/faces/demo/hall/state", STATE % (1, b"0.7")),  # no news
+            ("home/faces/demo/hall/state", STATE % (2, b"0.7")),
+            ("home/faces/demo/hall/event", APPEARED),
+            ("home/other/demo/hall/event", APPEARED),
+        ]:
+            sender.publish(topic, payload)
+        assert eventually(lambda: out.getvalue().count("\n") == 4)
     sender.close()
     lines = out.getvalue().splitlines()
     assert [text.split()[-1] for text in lines] == [
@@ -135,18 +135,18 @@ def test_a_subscriber_prints_what_is_new_with_its_topic(broker: Mosquitto) -> No
 
 def test_it_views_the_broker_of_the_demo() -> None:
     out = io.StringIO()
-    with amqtt_broker() as port:
-        view = DemoView("127.0.0.1", port, "p", out)
-        view.start()
+    view = DemoView("p", out)
+    with amqtt_broker() as port, subscribed(port, ["p/#"], view.show):
         sink = idle_sink(port, version="3.1.1", status_topic="p/demo/status", client_id="demo")
         sink.start()
         assert eventually(lambda: "online" in out.getvalue())
         sink.stop()
         assert eventually(lambda: "offline" in out.getvalue())
-        view.stop()
+        assert view.gone.is_set()
 
 
 def test_a_broker_that_is_not_there_is_reported_in_one_line() -> None:
     port = free_port()
-    with pytest.raises(EdgeError, match=f"demo: cannot subscribe at 127.0.0.1:{port}: Connection refused"):
-        DemoView("127.0.0.1", port, "p", io.StringIO()).start()
+    refused = f"demo: cannot subscribe at 127.0.0.1:{port}: Connection refused"
+    with pytest.raises(EdgeError, match=refused), subscribed(port, ["p/#"], lambda topic, payload: None):
+        pass

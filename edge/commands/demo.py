@@ -26,7 +26,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(options: argparse.Namespace) -> int:
-    from edge.commands.demo_broker import demo_broker
+    from edge.commands.demo_broker import demo_broker, subscribed
     from edge.commands.demo_view import DemoView
     from edge.settings import Settings
 
@@ -42,10 +42,10 @@ def run(options: argparse.Namespace) -> int:
                 "camera": [{"name": "portraits", "source": "portraits", "faces": options.faces}],
             }
         )
-        view = DemoView("127.0.0.1", port, settings.mqtt.prefix, sys.stdout)
-        view.start()
-        try:
-            serve(settings, options.seconds)
-        finally:
-            view.stop()
+        view = DemoView(settings.mqtt.prefix, sys.stdout)
+        with subscribed(port, [f"{settings.mqtt.prefix}/#"], view.show):
+            try:
+                serve(settings, options.seconds)
+            finally:
+                view.gone.wait(1.0)
     return 0

@@ -8,14 +8,15 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 from edge.host.child import die_with
-from edge.types import EdgeError
+from edge.types import EdgeError, named
 
 START_S = 10.0
 
@@ -58,6 +59,33 @@ def mosquitto(program: str) -> Iterator[int]:
         finally:
             process.terminate()
             process.wait()
+
+
+@contextmanager
+def subscribed(port: int, topics: Iterable[str], hear: Callable[[str, bytes], None]) -> Iterator[None]:
+    """Call *hear*, in a thread, with topic and payload of each message on *topics* of the broker at *port*.
+
+    It begins once the broker has taken the subscription: nothing published later is missed. EdgeError.
+    """
+    import paho.mqtt.client as paho
+    from paho.mqtt.enums import CallbackAPIVersion
+
+    taken = threading.Event()
+    client = paho.Client(CallbackAPIVersion.VERSION2)
+    client.suppress_exceptions = True  # such as a closed pipe behind stdout
+    client.on_subscribe = lambda *_: taken.set()
+    client.on_message = lambda client, userdata, message: hear(message.topic, bytes(message.payload))
+    with named(f"demo: cannot subscribe at 127.0.0.1:{port}"):
+        client.connect("127.0.0.1", port)
+    client.subscribe([(topic, 1) for topic in topics])
+    client.loop_start()
+    try:
+        if not taken.wait(5):
+            raise EdgeError(f"demo: the broker at 127.0.0.1:{port} does not take a subscription")
+        yield
+    finally:
+        client.disconnect()
+        client.loop_stop()
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes], said: Path) -> None:

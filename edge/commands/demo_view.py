@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, TextIO
 
-from edge.types import NONE, UNCERTAIN, EdgeError, named
+from edge.types import NONE, UNCERTAIN
 
 BAR = 10  # characters
 WIDTH = 48  # of the text between a line's source and its topic
@@ -103,44 +103,20 @@ def _clock(body: Mapping[str, Any]) -> str:
 
 
 class DemoView:
-    """Subscribes to everything below *prefix* and writes a line for what is new to *out*."""
+    """Writes a line for what is new below *prefix* to *out*."""
 
-    def __init__(self, host: str, port: int, prefix: str, out: TextIO) -> None:
-        self._address = host, port
+    def __init__(self, prefix: str, out: TextIO) -> None:
+        self.gone = threading.Event()  # the node went offline
         self._prefix = prefix
         self._out = out
         self._style = style_of(out)
         self._shown: dict[str, str] = {}  # topic -> what the last line of it said
-        self._gone = threading.Event()  # the node went offline
-        self._client: Any = None
-
-    def start(self) -> None:
-        """Return once the broker has taken the subscription, so that nothing published later is missed."""
-        import paho.mqtt.client as paho
-        from paho.mqtt.enums import CallbackAPIVersion
-
-        def subscribe(*about: object) -> None:
-            client.subscribe(f"{self._prefix}/#", qos=1)
-
-        subscribed = threading.Event()
-        self._client = client = paho.Client(CallbackAPIVersion.VERSION2, client_id="demo-view")
-        client.suppress_exceptions = True  # such as a closed pipe behind stdout
-        client.on_connect = subscribe
-        client.on_subscribe = lambda *about: subscribed.set()
-        client.on_message = lambda client, userdata, message: self.show(message.topic, bytes(message.payload))
-        host, port = self._address
-        with named(f"demo: cannot subscribe at {host}:{port}"):
-            client.connect(host, port)
-        client.loop_start()
-        if not subscribed.wait(5):
-            self.stop(0)
-            raise EdgeError(f"demo: the broker at {host}:{port} does not take a subscription")
 
     def show(self, topic: str, payload: bytes) -> None:
         """Write the line for a message, unless it equals the last one on its topic."""
         parts = topic.removeprefix(f"{self._prefix}/").split("/")
         if parts[1:] == ["status"]:
-            (self._gone.set if payload == b"offline" else self._gone.clear)()
+            (self.gone.set if payload == b"offline" else self.gone.clear)()
         text = line(parts, payload, self._style, datetime.now().strftime("%H:%M:%S"))
         if text is None:
             return
@@ -148,12 +124,6 @@ class DemoView:
         if self._shown.get(topic) != news:
             self._shown[topic] = news
             print(f"{text}  {self._style.paint(topic, DIM)}", file=self._out, flush=True)
-
-    def stop(self, patience_s: float = 1.0) -> None:
-        """Disconnect, once the node's ``offline`` was shown or *patience_s* have passed."""
-        self._gone.wait(patience_s)
-        self._client.disconnect()
-        self._client.loop_stop()
 
 
 def _news(kind: str, payload: bytes) -> str:

@@ -42,43 +42,32 @@ def measure() -> dict[str, Any]:
 
 
 def _start(config: Path, port: int, place: str) -> dict[str, float]:
-    import paho.mqtt.client as paho
-    from paho.mqtt.enums import CallbackAPIVersion
+    from edge.commands.demo_broker import subscribed
 
     heard: dict[str, float] = {}
-    subscribed, complete = threading.Event(), threading.Event()
+    complete = threading.Event()
     names = {place + topic: name for name, topic in MILESTONES.items()}
 
-    def on_message(client: paho.Client, userdata: object, message: paho.MQTTMessage) -> None:
-        name = names.get(message.topic)
-        if name is not None:
-            heard.setdefault(name, time.monotonic())
+    def hear(topic: str, payload: bytes) -> None:
+        heard.setdefault(names[topic], time.monotonic())
         if len(heard) == len(names):
             complete.set()
 
-    client = paho.Client(CallbackAPIVersion.VERSION2)
-    client.on_message = on_message
-    client.on_subscribe = lambda *_: subscribed.set()
-    client.connect("127.0.0.1", port)
-    client.subscribe([(topic, 1) for topic in names])
-    client.loop_start()
-    if not subscribed.wait(TIMEOUT_S):
-        raise EdgeError("bench: the embedded broker does not answer")
-    began = time.monotonic()
-    daemon = subprocess.Popen(
-        [sys.executable, "-m", "edge", "run", "--config", str(config)],
-        env={
-            **{name: value for name, value in os.environ.items() if not name.startswith("EMOTION_EDGE_")},
-            "STATE_DIRECTORY": str(config.parent),
-        },
-    )
-    try:
-        if not complete.wait(TIMEOUT_S):
-            missing = ", ".join(sorted(set(names.values()) - set(heard)))
-            raise EdgeError(f"bench: nothing of {missing} within {TIMEOUT_S:.0f} s of starting the daemon")
-    finally:
-        daemon.terminate()
-        daemon.wait()
-        client.disconnect()
-        client.loop_stop()
+    with subscribed(port, names, hear):
+        began = time.monotonic()
+        daemon = subprocess.Popen(
+            [sys.executable, "-m", "edge", "run", "--config", str(config)],
+            env={
+                **{name: value for name, value in os.environ.items() if not name.startswith("EMOTION_EDGE_")},
+                "STATE_DIRECTORY": str(config.parent),
+            },
+        )
+        try:
+            if not complete.wait(TIMEOUT_S):
+                missing = ", ".join(sorted(set(names.values()) - set(heard)))
+                late = f"within {TIMEOUT_S:.0f} s of starting the daemon"
+                raise EdgeError(f"bench: nothing of {missing} {late}")
+        finally:
+            daemon.terminate()
+            daemon.wait()
     return {name: when - began for name, when in heard.items()}
