@@ -43,10 +43,12 @@ TOPIC_WORDS = (
     "preview",
 )  # topics, not cameras
 
-_NAME = r"^[a-zA-Z0-9_-]{1,64}$"
-_NAME_WORDS = "1 to 64 letters, digits, _ and -"
-_TOPIC = r"^[^/$+#\x00-\x20\x7f]([^+#\x00-\x1f\x7f]*[^/+#\x00-\x20\x7f])?$"
-_TOPIC_WORDS = "a topic without + and #, that begins and ends with neither / nor a space, nor begins with $"
+Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$", description="1 to 64 letters, digits, _ and -")]
+Topic = Annotated[str, Field(
+    max_length=128,
+    pattern=r"^[^/$+#\x00-\x20\x7f]([^+#\x00-\x1f\x7f]*[^/+#\x00-\x20\x7f])?$",
+    description="a topic without + and #, that begins and ends with neither / nor a space, nor begins with $",
+)]  # fmt: skip
 
 
 def _model(path: Path, info: ValidationInfo) -> Path:
@@ -79,7 +81,7 @@ class _Table(BaseModel):
 
 
 class Node(_Table):
-    id: str = Field(default_factory=default_node_id, pattern=_NAME, description=_NAME_WORDS)
+    id: Name = Field(default_factory=default_node_id)
 
 
 class Mqtt(_Table):
@@ -101,12 +103,7 @@ class Mqtt(_Table):
         description="a path that begins with / and has no spaces",
     )
     version: Literal["auto", "3.1.1", "5"] = "auto"
-    prefix: str = Field(
-        default="emotion-edge",
-        max_length=128,
-        pattern=_TOPIC,
-        description=_TOPIC_WORDS,
-    )
+    prefix: Topic = "emotion-edge"
     keepalive_s: int = Field(default=15, ge=5, le=3600)
     faces_hz: float = Field(default=2.0, ge=0, le=10)
 
@@ -210,7 +207,7 @@ class Report(_Table):
 
 
 class Camera(_Table):
-    name: str = Field(default="cam", pattern=_NAME, description=_NAME_WORDS)
+    name: Name = "cam"
     source: str = Field(
         default="auto",
         min_length=1,
@@ -282,10 +279,8 @@ class Camera(_Table):
 class Discovery(_Table):
     enabled: bool = True
     format: Literal["device", "component"] = "device"
-    prefix: str = Field(default="homeassistant", max_length=128, pattern=_TOPIC, description=_TOPIC_WORDS)
-    birth_topic: str = Field(
-        default="homeassistant/status", max_length=128, pattern=_TOPIC, description=_TOPIC_WORDS
-    )
+    prefix: Topic = "homeassistant"
+    birth_topic: Topic = "homeassistant/status"
 
 
 class Outbox(_Table):
