@@ -51,16 +51,15 @@ def open_engine(settings: Settings, waiting: Waiting = no_wait) -> Engine:
     """The configured model in the first runtime that computes it right; EdgeError where none does."""
     # OpenCV takes every core by default; the configuration says how many threads the analysis may use.
     cv2.setNumThreads(settings.model.threads)
-    return open_chain(**settings.model.model_dump(), waiting=waiting)
+    return open_chain(**dict(settings.model), waiting=waiting)
 
 
 def open_configured_detector(settings: Settings, waiting: Waiting = no_wait) -> FaceDetector:
     """The configured detector; EdgeError where its file is missing or wrong."""
     part = settings.detector
-    given = part.model_dump(exclude={"long_side"})
     # By default a network of one fixed shape gets pictures of that shape.
-    long_side = part.long_side if "long_side" in part.model_fields_set else None
-    return open_detector(**given, long_side=long_side, threads=settings.model.threads, waiting=waiting)
+    unset = {} if "long_side" in part.model_fields_set else {"long_side": None}
+    return open_detector(**{**dict(part), **unset}, threads=settings.model.threads, waiting=waiting)
 
 
 def build_pipeline(camera: str, settings: Settings, detector: Detector, classifier: Classifier) -> Pipeline:
@@ -79,7 +78,7 @@ def build_rate(settings: Settings) -> Rate | None:
 
 
 def rules_of(settings: Settings) -> Rules:
-    return Rules(**settings.report.model_dump(exclude={"forget_s"}))
+    return Rules(**{key: value for key, value in settings.report if key != "forget_s"})
 
 
 def capture_opener(
@@ -94,8 +93,11 @@ def capture_opener(
 
     With *watch*, the source gives what it can, and the capture thins it to the configured rate.
     """
-    given = part.model_dump(exclude={"name"}) | ({} if watch is None else {"fps": _fastest(part)})
-    thinned: dict[str, Any] = {} if watch is None else {"fps": part.fps, "every": watch.offer}
+    given = {key: value for key, value in part if key != "name"}
+    thinned: dict[str, Any] = {}
+    if watch is not None:
+        given["fps"] = _fastest(part)
+        thinned = {"fps": part.fps, "every": watch.offer}
     return partial(
         Capture,
         part.name,
