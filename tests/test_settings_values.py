@@ -179,7 +179,7 @@ def test_settings_do_not_show_the_password() -> None:
 def test_the_default_id_shows_machines_apart_without_telling_the_machine_id(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Path, "read_text", lambda path: "0123456789abcdef0123456789abcdef\n")
+    monkeypatch.setattr(Path, "read_text", lambda path, errors: "0123456789abcdef0123456789abcdef\n")
     # printf 0123456789abcdef0123456789abcdef | sha256sum
     assert tables.default_node_id() == "emotion-3eb1bd"
 
@@ -188,7 +188,7 @@ def test_the_default_id_shows_machines_apart_without_telling_the_machine_id(
 def test_without_a_machine_id_the_hosts_name_is_the_default_id(
     content: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Path, "read_text", lambda path: content)
+    monkeypatch.setattr(Path, "read_text", lambda path, errors: content)
     monkeypatch.setattr("socket.gethostname", lambda: "pi.küche.lan")
     assert tables.default_node_id() == "pi-k-che-lan"
 

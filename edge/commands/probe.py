@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from edge.commands.options import add_config
 from edge.host.child import failure_of
+from edge.host.places import content_of
 from edge.types import EdgeError
 
 # Distribution -> the statement that shows whether it works here.
@@ -174,9 +175,11 @@ def codecs(root: Path = Path("/")) -> Iterator[Finding]:
 
 def service(root: Path = Path("/")) -> Iterator[Finding]:
     """Limits of the systemd unit that this kernel does not enforce."""
-    controllers = _text(root / "sys/fs/cgroup/cgroup.controllers").split()
+    controllers = content_of(root / "sys/fs/cgroup/cgroup.controllers").split()
     # Version 1 lists each controller in its own line: name, hierarchy, cgroups, enabled.
-    first = [(row[0], row[-1]) for row in map(str.split, _text(root / "proc/cgroups").splitlines()) if row]
+    first = [
+        (row[0], row[-1]) for row in map(str.split, content_of(root / "proc/cgroups").splitlines()) if row
+    ]
     if "memory" in controllers or ("memory", "1") in first:
         yield Finding("service", "MemoryMax", True, "the memory cgroup is on")
     else:
@@ -220,7 +223,7 @@ def accelerators(root: Path = Path("/")) -> Iterator[Finding]:
         use = CORAL_WAY if sticks or cards else "loads; plug a Coral in"
         yield Finding("accelerator", LIBRARY, True, use)
     yield from _compiled()
-    release = _text(root / "etc/nv_tegra_release").partition("\n")[0].strip("# ")
+    release = content_of(root / "etc/nv_tegra_release").partition("\n")[0].strip("# ")
     nodes = [f"/dev/{node.name}" for node in sorted(root.glob("dev/nvhost*"))]
     jetson = release or ", ".join(nodes[:3])
     detail = f"{jetson}; {_gpu_way()}" if jetson else "no /etc/nv_tegra_release, no /dev/nvhost*"
@@ -252,10 +255,3 @@ def _gpu_way() -> str:
         return GPU_WAY
     have = "no ONNX Runtime" if failure else f"its ONNX Runtime has only {there}"
     return f"{have}; {PROVIDER_STEP}"
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""

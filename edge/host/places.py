@@ -1,4 +1,4 @@
-"""The folder for persistent state: systemd's where there is one.
+"""The folder for persistent state, systemd's where there is one; and what the system's own files say.
 
 Each file belongs to one node and has its id in the name: a machine may run two daemons as one user, and
 nothing locks between them.
@@ -33,3 +33,11 @@ def state_directory() -> Path:
         return Path(data) / "emotion-edge"
     home = os.path.expanduser("~") if os.environ.get("HOME", "/") else "~"
     return Path(home, ".local/share/emotion-edge") if home.startswith("/") else WITHOUT_HOME
+
+
+def content_of(path: Path) -> str:
+    """The text of *path*, a small file of the system, stripped; empty where it cannot be read."""
+    try:
+        return path.read_text(errors="replace").strip()
+    except OSError:
+        return ""

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from edge.host.places import content_of
+
 MIN_FREE_BYTES = 256 * 1024  # on the disk; less is reported before a commit fails
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -109,10 +111,7 @@ class Store:
         Only the wall clock knows how long the machine was off, and it may be years wrong: the time between
         the last row and now does not count, so that nothing expires early.
         """
-        try:
-            boot = BOOT_ID.read_text().strip().encode()
-        except OSError:
-            boot = b""
+        boot = content_of(BOOT_ID).encode()
         execute = self._connection.execute
         (known,) = execute("SELECT value FROM facts WHERE name = 'boot'").fetchone()
         (last,) = execute("SELECT max(taken) FROM messages").fetchone()

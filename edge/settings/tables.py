@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from edge.host.addresses import has_scheme, standard
+from edge.host.places import content_of
 from edge.settings.files import ExistingFile, existing, no_address, read_secret
 from edge.settings.hosts import HostError, broker_host
 from edge.settings.mistakes import found, hint, rule
@@ -65,10 +66,7 @@ def default_node_id() -> str:
     Where /etc/machine-id is missing or not set yet (a container, an image before its first boot), the
     host's name.
     """
-    try:
-        machine = Path("/etc/machine-id").read_text().strip()
-    except (OSError, UnicodeDecodeError):
-        machine = ""
+    machine = content_of(Path("/etc/machine-id"))
     if re.fullmatch(r"[0-9a-f]{32}", machine) and set(machine) != {"0"}:
         return f"emotion-{hashlib.sha256(machine.encode()).hexdigest()[:6]}"
     return re.sub(r"[^a-zA-Z0-9_-]", "-", socket.gethostname())[:64] or "emotion"

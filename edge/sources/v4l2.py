@@ -10,6 +10,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from edge.host.places import content_of
 from edge.sources.opencv import Stream
 from edge.types import EdgeError, Image
 
@@ -37,11 +38,7 @@ def capture_devices(sysfs: Path = _SYSFS, dev: Path = _DEV, model: Path = _MODEL
     nodes = {int(node.name[5:]): node for node in sysfs.glob("video*") if node.name[5:].isdigit()}
     devices = []
     for number, node in sorted(nodes.items()):
-        try:
-            name = (node / "name").read_text(errors="replace").strip()
-            first = int((node / "index").read_text()) == 0
-        except (OSError, ValueError):
-            continue  # unplugged since it was listed
+        name, first = content_of(node / "name"), content_of(node / "index") == "0"
         codec = number >= FIRST_CODEC and is_raspberry_pi(model)
         if first and not codec and not _NO_CAMERA.search(name) and (dev / node.name).exists():
             devices.append(Device(str(dev / node.name), name))
@@ -50,10 +47,7 @@ def capture_devices(sysfs: Path = _SYSFS, dev: Path = _DEV, model: Path = _MODEL
 
 def is_raspberry_pi(model: Path = _MODEL) -> bool:
     """Whether the board calls itself one in the device tree's *model*."""
-    try:
-        return "Raspberry Pi" in model.read_text(errors="replace")
-    except OSError:
-        return False
+    return "Raspberry Pi" in content_of(model)
 
 
 class Camera(Stream):
