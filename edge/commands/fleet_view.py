@@ -115,8 +115,8 @@ def _row(name: str, node: _Node, wall: float) -> Row:
         runtime=_text(node.info, "runtime", "name"),
         cameras=tuple(_camera_row(it, node.cameras.get(it), rates) for it in names),
         temperature_c=_number(node.health, "temperature_c"),
-        queued=_count(node.health, "mqtt", "queued"),
-        outbox=_count(node.health, "mqtt", "outbox", "depth"),
+        queued=_at(node.health, "mqtt", "queued", kind=int),
+        outbox=_at(node.health, "mqtt", "outbox", "depth", kind=int),
         health_age_s=_age(_text(node.health, "ts"), wall),
     )
 
@@ -155,11 +155,6 @@ def _text(body: Any, *keys: str) -> str | None:
 def _number(body: Any, *keys: str) -> float | None:
     number = _at(body, *keys, kind=(int, float))  # type: ignore[arg-type]
     return float(number) if number is not None and math.isfinite(number) else None
-
-
-def _count(body: Any, *keys: str) -> int | None:
-    count: int | None = _at(body, *keys, kind=int)
-    return count
 
 
 def _age(timestamp: str | None, wall: float) -> float | None:

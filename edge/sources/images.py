@@ -124,8 +124,7 @@ class Images:
     def interrupt(self) -> None:
         self._pace.interrupt()
 
-    def close(self) -> None:
-        self._pace.interrupt()
+    close = interrupt
 
     def _next(self) -> Image | None:
         while self._files:

@@ -85,8 +85,7 @@ class Portraits:
     def interrupt(self) -> None:
         self._pace.interrupt()
 
-    def close(self) -> None:
-        self._pace.interrupt()
+    close = interrupt
 
     def render(self, n: int) -> tuple[Image, tuple[Portrait, ...]]:
         """Picture *n* (0 or more) and what it shows: of n, the seed and the settings alone."""

@@ -50,12 +50,12 @@ class Regularity:
         if self._begun is None:
             self._begun = self._judged = taken
 
-    def judge(self, now: float) -> bool:
-        """Look again if that is due; whether there is a new verdict. Also while no picture comes."""
+    def judge(self, now: float) -> None:
+        """Look again if that is due. Also while no picture comes."""
         while self._taken and now - self._taken[0] > WINDOW_S:
             self._taken.popleft()
         if self._begun is None or now - self._begun < WINDOW_S or now - self._judged < LOOK_S:
-            return False
+            return
         self._judged = now
         gaps = np.diff(np.array(self._taken))
         # Counted over the whole window, so that a silence that has not ended lowers it.
@@ -63,4 +63,3 @@ class Regularity:
         self.last = Verdict(len(self._taken) / WINDOW_S, jitter)
         self._failed = 0 if self.last.good else self._failed + 1
         self.fit = self.last.good or (self.fit and self._failed < FAILS)
-        return True
