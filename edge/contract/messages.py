@@ -159,15 +159,10 @@ def health(topics: Topics, now: Health, wall: float) -> Message:
     payload["rate"] = {"share": round(now.rate.share, 2), "reason": now.rate.reason}
     payload["runtime"] = asdict(now.runtime)
     payload["cameras"] = {name: _camera_health(camera) for name, camera in now.cameras.items()}
-    payload["mqtt"] = {
-        "reconnects": now.mqtt.reconnects,
-        "queued": now.mqtt.queued,
-        "dropped": now.mqtt.dropped,
-        "outbox": asdict(now.mqtt.outbox),
-        "duplicate_id": now.mqtt.duplicate_id,
-        "insecure": now.mqtt.insecure,
-    }
-    if now.mqtt.limits is not None:
+    payload["mqtt"] = asdict(now.mqtt)
+    if now.mqtt.limits is None:
+        del payload["mqtt"]["limits"]
+    else:
         payload["mqtt"]["limits"] = _limits_health(now.mqtt.limits)
     payload["commands"] = asdict(now.commands)
     payload["config"] = _config_health(now.config)
