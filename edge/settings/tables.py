@@ -35,14 +35,7 @@ MODEL_FILE = Path(__file__).parents[1] / "models" / "emotion.tflite"
 SHIPPED = {file.stem: file for file in sorted(MODEL_FILE.parent.glob("emotion*.tflite"))}
 SOURCE_NAMES = ("auto", "picamera", "portraits")
 SOURCE_SCHEMES = ("rtsp", "rtsps", "http", "https")
-TOPIC_WORDS = (
-    "status",
-    "info",
-    "health",
-    "request",
-    "response",
-    "preview",
-)  # topics, not cameras
+TOPIC_WORDS = ("status", "info", "health", "request", "response", "preview")  # topics, not cameras
 
 Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$", description="1 to 64 letters, digits, _ and -")]
 Topic = Annotated[str, Field(

@@ -14,12 +14,8 @@ from edge.analysis.preprocess import luma
 from edge.types import Floats, Image, Point
 
 UNIT = 48  # pixels between the eyes in the crop
-LEFT, TOP, RIGHT, BOTTOM = (
-    -1.05,
-    -0.75,
-    1.05,
-    1.85,
-)  # what the crop shows, eye distances from the eyes' midpoint
+# What the crop shows, eye distances from the eyes' midpoint.
+LEFT, TOP, RIGHT, BOTTOM = -1.05, -0.75, 1.05, 1.85
 SIZE = round((RIGHT - LEFT) * UNIT), round((BOTTOM - TOP) * UNIT)  # (width, height)
 
 _HALF = SIZE[0] // 2, SIZE[1] // 2  # the head's motion is found in a crop of half the size

@@ -34,9 +34,8 @@ RUN_S = 1.0  # an inference takes milliseconds; the CPU answers within 2 s of a 
 # For loading one model: an Edge TPU's firmware goes over USB first, TensorRT builds its engine once.
 LOAD_S = {"edgetpu": 20.0, "tensorrt": 1800.0, "cuda": 120.0}
 PROOF_S = 20.0  # an inference before it is proven: a GPU chooses its kernels with the first one
-TURN_S = (
-    0.1  # that an inference waits for another model's: one that loads takes longer than a picture is worth
-)
+# That an inference waits for another model's: one that loads takes longer than a picture is worth.
+TURN_S = 0.1
 RETRY_S = (1.0, 60.0)  # between two tries: at first, at most
 ABSENT_S = 5.0  # at most, between two looks for a chip that is not plugged in
 STEADY_S = 60.0  # so long without a fault, and the next retry is soon again
