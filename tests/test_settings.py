@@ -199,6 +199,7 @@ def test_mistakes_in_the_environment_are_reported_by_the_variables_name(
         "EMOTION_EDGE_CAMERA__0__NAME": "a",
         "EMOTION_EDGE_LOG__LEVEL": "chatty",
         "EMOTION_EDGE_MODEL__THREADS": "two",
+        "EMOTION_EDGE_WEB__HOSTS": "kitchen-pi",
     }.items():
         monkeypatch.setenv(name, text)
     assert mistakes("[mqtt]\nport = 0") == [
@@ -208,6 +209,8 @@ def test_mistakes_in_the_environment_are_reported_by_the_variables_name(
         'environment: EMOTION_EDGE_MODEL__THREADS: found "two"; expected a whole number from 1 to 4',
         "environment: EMOTION_EDGE_MQTT: unknown; a key must follow, as in EMOTION_EDGE_MQTT__HOST",
         "environment: EMOTION_EDGE_MQTT__HOSTT: unknown; did you mean EMOTION_EDGE_MQTT__HOST?",
+        "environment: EMOTION_EDGE_WEB__HOSTS: found something else; expected names without a port, as "
+        '["kitchen-pi.local"]',
         "config.toml:2: mqtt.port: found 0; expected a whole number from 1 to 65535",
     ]
 

@@ -118,9 +118,9 @@ def resolve(path: Path | None = None) -> Loaded:
     file = TomlFile(Path("defaults"), {}, {}) if path is None else read_toml(path)
     mistakes: list[tuple[int, str]] = []  # (line, text), reported in this order
     tables = _tables(file, mistakes)
-    stronger = _environment(mistakes)
+    stronger, given = _environment(mistakes)
     _prefer_credentials(tables, stronger, mistakes)
-    for name, keys in _given_by_environment().items():
+    for name, keys in given.items():
         tables[name] = tables.get(name, {}) | keys
     try:
         settings = Settings(**tables)
@@ -171,37 +171,28 @@ def _anchored_source(source: str, folder: Path) -> str:
     return path if "/" in source or "." in source or os.path.exists(path) else source
 
 
-def _environment(mistakes: list[tuple[int, str]]) -> dict[KeyPath, str]:
-    """The keys that environment variables set, with the place for messages."""
+def _environment(mistakes: list[tuple[int, str]]) -> tuple[dict[KeyPath, str], dict[str, dict[str, Any]]]:
+    """The keys that environment variables set, with the place for messages; and table -> key -> value."""
+    source = EnvSettingsSource(
+        Settings,  # type: ignore[arg-type]  # it needs no more than a model
+        env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter="__",
+    )  # fmt: skip
     known = variables()
     places: dict[KeyPath, str] = {}
+    given: dict[str, str | None] = {}
     for name, text in sorted(os.environ.items()):
         upper = name.upper()  # pydantic-settings takes them in any case
         if upper in known and without_line_end(text):
             places[known[upper]] = f"environment: {name}"
+            given[name.lower()] = without_line_end(text)
         elif _is_foreign(upper):
             log.warning("environment: %s: ignored; not a setting%s", name, _meant(upper, known))
         elif upper.startswith(f"{ENVIRONMENT_PREFIX}CAMERA"):
             mistakes.append((0, f"environment: {name}: unknown; cameras are described in the file"))
         elif upper.startswith(ENVIRONMENT_PREFIX) and upper not in known:
             mistakes.append((0, f"environment: {name}: unknown{_similar(upper, known)}"))
-    return places
-
-
-def _given_by_environment() -> dict[str, dict[str, Any]]:
-    """Table -> key -> value of the environment variables that are settings."""
-    source = EnvSettingsSource(
-        Settings,  # type: ignore[arg-type]  # it needs no more than a model
-        env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter="__", env_ignore_empty=True,
-    )  # fmt: skip
-    # An unknown name would end in a traceback here; _environment() reports it.
-    known = {name.lower() for name in variables()}
-    source.env_vars = {
-        name: given
-        for name, text in source.env_vars.items()
-        if name in known and (given := without_line_end(text or ""))
-    }
-    return source()
+    source.env_vars = given
+    return places, source()
 
 
 def _is_foreign(variable: str) -> bool:

@@ -5,7 +5,9 @@ config.toml at the top of the repository describes every key in words.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
 import os
 import re
 import socket
@@ -22,6 +24,7 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
+from pydantic_settings import NoDecode
 
 from edge.host.addresses import has_scheme, standard
 from edge.host.places import content_of
@@ -288,7 +291,7 @@ class Web(_Table):
     )
     preview: bool = False
     blur_faces: bool = False
-    hosts: tuple[str, ...] = Field(default=(), description="names in quotes and brackets")
+    hosts: Annotated[tuple[str, ...], NoDecode, Field(description="names in quotes and brackets")] = ()
     url: str | None = Field(
         default=None,
         max_length=256,
@@ -321,6 +324,9 @@ class Web(_Table):
     @field_validator("hosts", mode="before")
     @classmethod
     def _are_names(cls, hosts: object) -> object:
+        if isinstance(hosts, str):  # the environment's
+            with contextlib.suppress(ValueError):
+                hosts = json.loads(hosts)
         given = hosts if isinstance(hosts, list | tuple) else (None,)
         for name in given:
             if not isinstance(name, str) or not re.fullmatch(r"[\w.-]{1,253}|\[[0-9a-fA-F:.]+\]", name):
