@@ -18,6 +18,9 @@ from edge.types import EdgeError, Image
 
 MAX_SIDE = 8192  # pixels
 _DAMAGED_IN_A_ROW = 250  # packets without one picture: what comes is no video any more
+# Of a file, small pictures are decoded so many in one go, as many as have this many pixels: FFmpeg and PyAV run
+# cold after an analysis, which takes half of what a picture of 320x240 costs.
+_BURST, _BURST_PIXELS = 8, 8 * 320 * 240
 _ATTACHED = 0x400  # AV_DISPOSITION_ATTACHED_PIC: a song's cover
 
 
@@ -36,6 +39,7 @@ class Opened:
         given = {"protocol_whitelist": protocols, "fpsprobesize": "0", **options}
         self._open = partial(av.open, address, options=given, timeout=NOMINAL_S, metadata_errors="replace")
         self._address = address
+        self._at_hand = protocols == "file"  # what comes next need not be waited for
         self._begin(None, limit_s)
         self._ready: deque[av.VideoFrame] = deque()
         self._any = False  # picture was decoded
@@ -56,6 +60,9 @@ class Opened:
             self.close()
             raise
         self._packets = self._demuxed()
+        context = self._stream.codec_context
+        pixels = max(1, context.width * context.height)
+        self._burst = min(_BURST, _BURST_PIXELS // pixels) if self._at_hand else 1
 
     @property
     def format(self) -> str:
@@ -96,6 +103,8 @@ class Opened:
             if self._drained:
                 return None
             self._feed(limit_s)
+            while 0 < len(self._ready) < self._burst and not (self._faults or self._drained):
+                self._feed(limit_s)
         self._leash.check()
         frame = self._ready.popleft()
         self._check_size(frame.width, frame.height)
