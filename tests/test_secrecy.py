@@ -32,6 +32,11 @@ STARS = "********"
         ("http://cam/abcdefghij0123456789X/s", "http://cam/********/s"),
         ("http://cam/me:pw/s", "http://cam/********/s"),
         ("rtsp://cam/channel=1/user=me_password=a/b.sdp", "rtsp://cam/channel=********/user=********"),
+        ("http://cam/live%3Fjwt%3Dab%26c/s", "http://cam/********/s"),
+        ("http://cam/a%20b/s", "http://cam/a%20b/s"),
+        ("http://cam/api_key/ab12/s", "http://cam/api_key/********/s"),
+        ("rtsp://cam/Token/x", "rtsp://cam/Token/********"),
+        ("//admin:pw@cam/s", "********@cam/s"),
         # pipelines, and messages with an address in them
         ("rtspsrc location=rtsp://c user-pw=x y ! sink", "rtspsrc location=rtsp://c user-pw=******** ! sink"),
         ("rtspsrc location=rtsp://u:p w@c/s num=9 ! x", "rtspsrc location=rtsp://********@c/s num=9 ! x"),

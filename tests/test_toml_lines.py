@@ -148,9 +148,22 @@ def test_a_missing_file_a_folder_and_an_endless_device_are_reported(tmp_path: Pa
         ('b = "c”\nd = 1\n', ':1: found the quote ”, which TOML does not know; write "'),
         ('b = "“c”" d\n', ":1: not TOML: expected newline or end of document after a statement"),
         ("b = c # “d”\n", ":1: not TOML: invalid value; a text needs quotes"),
+        ("a = 1\nb\u00a0= 'c'\n", ":2: found the invisible character U+00A0; write a space, or nothing"),
+        ("b = 'c'\u200b\n", ":1: found the invisible character U+200B; write a space, or nothing"),
+        ("b = True\n", ":1: found True; write true"),
+        ("b = FALSE # so\n", ":1: found FALSE; write false"),
+        ("b = 0,5\n", ":1: found 0,5; write a point, as in 0.5"),
+        ("[t]\nb: 'c'\n", ":2: found :; write ="),
+        ('b = "C:\\Users"\n', ":1: found a \\ in a text; put the text in single quotes, or write \\\\"),
+        (
+            'b = "C:\\films"\nc = "\\d"\n',
+            ":2: found a \\ in a text; put the text in single quotes, or write \\\\",
+        ),
     ],
 )
-def test_a_word_processors_quotes_are_named(text: str, said: str, tmp_path: Path) -> None:
+def test_what_another_format_or_a_word_processor_writes_is_named(
+    text: str, said: str, tmp_path: Path
+) -> None:
     path = written(tmp_path, text.encode())
     with pytest.raises(ConfigError) as caught:
         read_toml(path)

@@ -15,16 +15,18 @@ SECRET = "********"
 # What an address, or a text with one in it, is divided by: GStreamer's elements.
 _ELEMENTS = re.compile(r"(\s!\s)")
 _BEGINS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
-_SEGMENT = re.compile(r"[\w .,~+%-]{1,20}")  # of a path; a longer one may be a token
+# Of a path; a longer one may be a token, and what is encoded a whole query.
+_SEGMENT = re.compile(r"(?!.*%(?:26|3[abdf]|40))[\w .,~+%-]{1,20}", re.IGNORECASE)
 _NAME = re.compile(r"[\w.-]{1,20}")
 # A word with one of these in it, as a name: "user-pw=", "access_token=", "Authorization: ".
 _TELLING = "user|usr|login|pass|pwd|pw|psw|auth|bearer|token|key|secret|session|cookie|credential"
+_NAMES_NEXT = r"[\w.-]{0,12}(?:pass|password|pwd|auth|token|key|secret)"  # of a path: /token/…
 _SECRET_FROM = re.compile(
     rf"(?<![a-z0-9])([\w.-]{{0,30}}(?:{_TELLING})[\w.-]{{0,30}}\s*=\s*|(?:authorization|cookie|bearer)\b\s*:?\s*)\S.*",
     re.IGNORECASE | re.DOTALL,
 )
 # Of an address without its scheme: user:password@, and ?name=value.
-_LOGIN = re.compile(r"^[^\s/@:]+:.*@", re.DOTALL)
+_LOGIN = re.compile(r"^(?://)?[^\s/@:]+:.*@", re.DOTALL)
 _QUERY = re.compile(r"\?([\w.-]+=\S*)")
 _FOLDERS = re.compile(
     # From a / that begins a path to its last one: folders may have spaces in their names.
@@ -36,7 +38,8 @@ def masked(text: str) -> str:
     """*text*, a setting or a message with one in it, without what may be a secret.
 
     Of an address scheme, host, port and path are shown; not who logs in, no value of its query, no segment of
-    the path over 20 characters or with odd ones in it, and nothing after ``password=`` and the like.
+    the path over 20 characters or with odd ones in it, and nothing that is announced by ``password=``,
+    ``/token/`` and the like.
     """
     if has_scheme(text):
         return _masked_address(text)
@@ -89,9 +92,12 @@ def _masked_rest(rest: str) -> str:
     """A path with its query and fragment."""
     path, mark, query = rest.partition("?")
     path, hash_mark, _ = path.partition("#")
-    shown = []
+    shown: list[str] = []
     for segment in path.split("/"):
         name, equals, _ = segment.partition("=")
+        if segment and shown and re.fullmatch(_NAMES_NEXT, shown[-1], re.IGNORECASE):
+            shown.append(SECRET)
+            continue
         if equals and _NAME.fullmatch(name):
             shown.append(f"{name}={SECRET}")
             if re.search(_TELLING, name, re.IGNORECASE):  # its value may have a / in it

@@ -34,6 +34,8 @@ def broker_host(text: str) -> str:
     if host is None or (separator and keys is None):
         raise HostError("expected a host name or address alone, without a scheme, port or path")
     wanted = {"host": f'"{host}"'}
+    if port and not 1 <= int(port) <= 65535:
+        raise HostError(f"port {port} does not exist; write host = \"{host}\" and a port from 1 to 65535")
     if port:
         wanted["port"] = port
     wanted |= keys or {}

@@ -28,6 +28,16 @@ _INNER_LINE_END = "\f"
 
 # What a word processor or a web page makes of " and '.
 _CURLY = re.compile("[“”„‟«»″‘’‚‛]")
+_INVISIBLE = re.compile(
+    "[\u00a0\u2000-\u200f\u2028-\u202f\u2060\u3000\ufeff]"
+)  # blanks of web pages and their like
+# What people write who know other formats, and what it is in TOML.
+_HABITS = (
+    (re.compile(r"=\s*(True|TRUE)\b"), "true"),
+    (re.compile(r"=\s*(False|FALSE)\b"), "false"),
+    (re.compile(r"=\s*(\d+,\d+)\s*$"), "a point, as in 0.5"),
+    (re.compile(r"^\s*[\w-]+\s*(:)"), "="),
+)
 _NO_CODE = re.compile(r"""\"(?:\\.|[^"\\])*\"|'[^']*'|\#.*""")  # strings and the comment of a line
 
 
@@ -149,9 +159,16 @@ def _syntax_error(path: Path, text: str, message: str) -> str:
     what, _, where = message.partition(" (at ")
     number = re.match(r"line (\d+)", where)
     line = int(number[1]) if number else max(1, len(text.rstrip().splitlines()))
-    if curly := _CURLY.search(_NO_CODE.sub("", text.split("\n")[line - 1])):
+    code = _NO_CODE.sub("", text.split("\n")[line - 1])
+    if curly := _CURLY.search(code):
         quote = "'" if curly[0] in "‘’‚‛" else '"'
         what = f"found the quote {curly[0]}, which TOML does not know; write {quote}"
+    elif blank := _INVISIBLE.search(code):
+        what = f"found the invisible character U+{ord(blank[0]):04X}; write a space, or nothing"
+    elif habit := next(((it[1], right) for wrong, right in _HABITS if (it := wrong.search(code))), None):
+        what = f"found {habit[0]}; write {habit[1]}"
+    elif "hex value" in what or "Unescaped '\\'" in what:
+        what = "found a \\ in a text; put the text in single quotes, or write \\\\"
     elif what == "Cannot overwrite a value":
         key = re.match(r"\s*\[*([\w.-]+)", text.splitlines()[line - 1])
         what = f"{key[1] if key else 'this key'}: was given before; keep one of the two"

@@ -18,8 +18,8 @@ from edge.types import EdgeError, Image
 
 MAX_SIDE = 8192  # pixels
 _DAMAGED_IN_A_ROW = 250  # packets without one picture: what comes is no video any more
-# Of a file, small pictures are decoded so many in one go, as many as have this many pixels: FFmpeg and PyAV run
-# cold after an analysis, which takes half of what a picture of 320x240 costs.
+# A file's small pictures are decoded in one go, so many or as many as have so many pixels: an analysis takes
+# FFmpeg and PyAV out of the processor's cache, and to begin cold is most of what a small picture costs.
 _BURST, _BURST_PIXELS = 8, 8 * 320 * 240
 _ATTACHED = 0x400  # AV_DISPOSITION_ATTACHED_PIC: a song's cover
 
