@@ -160,6 +160,13 @@ def test_more_than_a_host_is_refused_with_what_to_write(host: str, instead: str)
     assert mistakes(f"[mqtt]\nhost = '{host}'") == [said]
 
 
+@pytest.mark.parametrize("host", ["broker:99999", "[::1]:0", "mqtts://broker:70000"])
+def test_a_port_that_does_not_exist_is_not_advised(host: str) -> None:
+    (said,) = mistakes(f"[mqtt]\nhost = '{host}'")
+    assert "does not exist; write host = " in said
+    assert "port = " not in said
+
+
 @pytest.mark.parametrize(
     "host",
     ["", " ", "a b", "broker:", ":1883", "broker:mqtt", "a:1:2", "[::1", "::1]", "[1.2.3.4]", "[broker]",
