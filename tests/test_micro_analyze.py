@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from edge.__main__ import main
 from edge.sources.portraits import Portraits
+from training.__main__ import main as train
 from training.micro.faces import of_folder
 from training.micro.render import Renderer
 from training.micro.script import Movement, write_script
@@ -56,6 +58,22 @@ def test_a_movement_is_told_with_its_time(tmp_path: Path, capsys: pytest.Capture
     lines = table.read_text().splitlines()
     rows = [row for row in csv.DictReader(lines) if row["row"] == "movement"]
     assert [(row["event"], float(row["time"])) for row in rows] == [("mouth_left", moved["onset"])]
+
+
+def test_a_slow_video_interpolated_shows_the_spotter_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`emotion-train micro spot --videos`: how often it reports something a minute."""
+    video = film(tmp_path / "slow.mkv", 30)
+    assert train(["micro", "spot", "--videos", str(video)]) == 0
+    first, moved, last = capsys.readouterr().out.splitlines()
+    found = re.fullmatch(r"slow.mkv: 1 movements in (2\.\d) s with a face", first)
+    assert found
+    assert "mouth_left" in moved
+    assert float(moved.split()[2]) == pytest.approx(TRUTH.onset, abs=0.08)
+    seconds = float(found.group(1))
+    assert last.startswith(f"together: 1 movements in {seconds} s, ")
+    assert float(last.split()[6]) == pytest.approx(60 / seconds, abs=1)
 
 
 def test_a_slow_video_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -89,6 +89,29 @@ def test_all_that_moves_at_once_is_the_head() -> None:
     assert spot(of, []) == []
 
 
+@pytest.mark.parametrize(("others", "length"), [(4, 0.9), (3, 1.4)])
+def test_a_small_one_in_a_face_that_goes_far_meanwhile_is_not_believed(others: int, length: float) -> None:
+    """As at a turn's begin and end, of which the affine map leaves most in brow, nose and mouth."""
+    of = moved(signal(), "brow_left", 1.0, 1.25, 0.009)
+    turn = np.array([ease((at * STEP_S - 0.7) / length) for at in range(len(of))], np.float32)
+    assert [one.region for one in spot(of, [])] == ["brow_left"]
+    for region in ("nose", "mouth_left", "mouth_right", "chin")[:others]:
+        of[:, list(REGIONS).index(region), 0] += 0.06 * turn
+    if others == 4:
+        assert spot(of, []) == []
+    else:  # who speaks moves three of six
+        assert [one.region for one in spot(of, [])] == ["brow_left"]
+
+
+def test_a_small_one_of_a_region_that_goes_far_meanwhile_is_not_believed() -> None:
+    of = moved(signal(), "nose", 1.0, 1.25, 0.012)
+    assert len(spot(of, [])) == 1
+    of[:, list(REGIONS).index("nose"), 0] += 0.05 * np.array(
+        [ease((n * STEP_S - 0.5) / 1.4) for n in range(len(of))]
+    )
+    assert spot(of, []) == []
+
+
 def test_a_brow_that_goes_with_a_blink_is_none() -> None:
     of = moved(signal(), "brow_left", 1.0, 1.2, 0.004)
     assert len(spot(of, [])) == 1

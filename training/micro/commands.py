@@ -34,6 +34,10 @@ def add_parser(commands: Any) -> None:
     spot = some.add_parser("spot", parents=[made], help="what the spotter finds in made clips")
     spot.add_argument("--fps", type=number(58), default=60.0, metavar="F", help="default: 60")
     spot.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
+    spot.add_argument(
+        "--videos", type=Path, nargs="+", metavar="VIDEO",
+        help="instead: what it reports of real videos, brought to --fps by motion interpolation",
+    )  # fmt: skip
     spot.set_defaults(run=_spot, threads=None)
 
     coded = argparse.ArgumentParser(add_help=False)
@@ -54,7 +58,9 @@ def add_parser(commands: Any) -> None:
     evaluate.set_defaults(run=_evaluate, threads=None)
     fit = some.add_parser("fit", parents=[coded], help="one network on all subjects")
     fit.add_argument("--classes", type=int, choices=(3, 5), default=3, help="default: 3")
-    fit.add_argument("--out", type=Path, required=True, metavar="DIR", help="model.keras is written there")
+    fit.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="model.keras and loss.png are written there"
+    )
     fit.set_defaults(run=_fit, threads=None)
 
 
@@ -103,6 +109,9 @@ def _spot(options: argparse.Namespace) -> None:
     from training.micro.spot import measure
 
     cv2.setNumThreads(1)
+    if options.videos:
+        _films(options)
+        return
     figures = measure(_seeds(options), options.fps, _people(options))
     print(figures.text())
     if options.json:
@@ -111,6 +120,12 @@ def _spot(options: argparse.Namespace) -> None:
             options.json.write_text(json.dumps(found, indent=1) + "\n")
         except OSError as error:
             raise EdgeError(f"{options.json}: {error.strerror or error}") from error
+
+
+def _films(options: argparse.Namespace) -> None:
+    from training.micro import films
+
+    print(films.text([films.watch(video, options.fps) for video in options.videos]))
 
 
 def _seeds(options: argparse.Namespace) -> range:

@@ -164,10 +164,21 @@ def excursion(bump: Bump, signal: Floats) -> float:
     return _furthest(parts[(at >= bump.onset) & (at <= bump.offset)])
 
 
+def ways(bump: Bump, signal: Floats) -> Floats:
+    """(regions,): how far each of *signal* (samples, regions, 2) goes around *bump*, slow or not."""
+    first, last = _span(bump, signal, AROUND_S)
+    return np.asarray(np.hypot(*np.ptp(signal[first:last], axis=0).T), np.float32)
+
+
+def _span(bump: Bump, signal: Floats, around_s: float) -> tuple[int, int]:
+    """(first sample, one after the last) from *around_s* before *bump* to so long after it."""
+    first = max(round((bump.onset - around_s) / STEP_S), 0)
+    return first, min(round((bump.offset + around_s) / STEP_S) + 1, len(signal))
+
+
 def _around(bump: Bump, signal: Floats, around_s: float) -> tuple[np.ndarray, Floats]:
     """(times, *signal* flat and without what is slow) from *around_s* before *bump* to so long after it."""
-    first = max(round((bump.onset - around_s) / STEP_S), 0)
-    last = min(round((bump.offset + around_s) / STEP_S) + 1, len(signal))
+    first, last = _span(bump, signal, around_s)
     slow = _slow(last - first)
     parts = signal[first:last].reshape(last - first, -1)
     return np.arange(first, last) * STEP_S, parts - slow @ (slow.T @ parts)

@@ -9,7 +9,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from edge.analysis.micro.bumps import AROUND_S, LONGEST_S, Bump, evenly, excursion, find_bumps, stays, unrest
+from edge.analysis.micro.bumps import (
+    AROUND_S,
+    LONGEST_S,
+    Bump,
+    evenly,
+    excursion,
+    find_bumps,
+    stays,
+    unrest,
+    ways,
+)
 from edge.analysis.micro.motion import FaceMotion, Moved
 from edge.analysis.micro.regions import REGIONS
 from edge.types import Floats, Image, Point
@@ -17,6 +27,7 @@ from edge.types import Floats, Image, Point
 # All sizes are of the motion as it is measured: a region's mean, in eye distances, about half its centre's.
 LEAST = 0.0035  # that a region must go
 MOST = 0.02  # that it may: a hand, a grimace
+MEANWHILE = 0.025  # that it may go meanwhile in any way, and most of the face: a turn's end looks small
 ALONE = 0.7  # of all that the region does around it
 SPEECH_S = 0.5  # around a movement of the mouth: who speaks moves it again and again
 LOOK_S = 0.25  # from one look at the signal to the next
@@ -126,6 +137,7 @@ def spot(signal: Floats, blinks: Sequence[tuple[float, float]]) -> list[Spotted]
         (bump, name)
         for number, bump in find_bumps(signal, LEAST, ALONE)
         if not stays(bump, signal[:, number])
+        and not _is_of_a_large_one(bump, number, signal)
         and _is_its_own(bump, name := _NAMES[number], signal)
         and not _is_of_a_blink(bump, name, blinks)
     ]
@@ -149,6 +161,12 @@ def find_blinks(times: np.ndarray, eyes: Floats) -> list[tuple[float, float]]:
         else:
             spans.append((float(at), float(at)))
     return [(start - _BLINK_EDGE_S, end + _BLINK_EDGE_S) for start, end in spans]
+
+
+def _is_of_a_large_one(bump: Bump, number: int, signal: Floats) -> bool:
+    """Whether its region goes further than any brief movement meanwhile, or most of the face does: a turn."""
+    far = ways(bump, signal) > MEANWHILE
+    return bool(far[number]) or int(far.sum()) >= _MOST_REGIONS
 
 
 def _is_its_own(bump: Bump, name: str, signal: Floats) -> bool:
