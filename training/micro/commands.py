@@ -85,8 +85,8 @@ def _fit(options: argparse.Namespace) -> None:
     print(*odd, sep="\n")
     kept, labels, names = casme.labelled(samples, options.classes)
     learner = recognize.Learner(import_keras(), recognize.INPUTS["flow"], len(names), options.seed)
-    learner.fit(recognize.features(kept)["flow"], labels)
-    recognize.save(learner, options.out)
+    losses = learner.fit(recognize.features(kept)["flow"], labels)
+    recognize.save(learner, losses, options.out)
     print(f"{options.out / 'model.keras'}: {', '.join(names)}, {len(kept)} clips; not measured: see evaluate")
 
 

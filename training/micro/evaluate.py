@@ -26,6 +26,11 @@ class Result:
     names: tuple[str, ...]
     subjects: int
     confusion: np.ndarray
+    losses: np.ndarray  # (subjects, STEPS), of those trained without each
+
+    @property
+    def title(self) -> str:
+        return f"{self.kind}, {len(self.names)} classes"
 
     def values(self) -> dict[str, Any]:
         """For JSON."""
@@ -58,8 +63,8 @@ def evaluate(
         rows = [rows_of[sample] for sample in kept]
         subjects = [sample.subject for sample in kept]
         for kind in INPUTS:
-            confusion = leave_one_out(keras, inputs[kind][rows], labels, subjects, len(names), seed)
-            results.append(Result(kind, names, len(set(subjects)), confusion))
+            confusion, losses = leave_one_out(keras, inputs[kind][rows], labels, subjects, len(names), seed)
+            results.append(Result(kind, names, len(set(subjects)), confusion, losses))
     return results
 
 
@@ -76,38 +81,27 @@ def table(results: Sequence[Result]) -> str:
 
 
 def write_report(results: Sequence[Result], odd: Sequence[str], out: Path) -> None:
-    """figures.json, report.md and confusion.png in *out*; EdgeError where it cannot be written."""
-    from quantize.figures.canvas import png
+    """figures.json, report.md and the plots in *out*; EdgeError where it cannot be written."""
+    from training.micro import plots
 
     shown = {"protocol": PROTOCOL, "odd": list(odd), "results": [one.values() for one in results]}
     page = [
         "# Recognition of brief movements", "", "    " + table(results).replace("\n", "\n    "), "",
         "`flow`: u, v and strain from onset to apex. `apex`: the apex's picture alone, as of FER2013.",
         "Of made clips these figures say that the code runs, and nothing else.", "",
-        "![confusion](confusion.png)", "", *(f"* {line}" for line in odd),
+        "![confusion](confusion.png)", "", "Loss by batch, each subject left out (pale) and their mean:", "",
+        "![loss](loss.png)", "", *(f"* {line}" for line in odd),
     ]  # fmt: skip
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / "figures.json").write_text(json.dumps(shown, indent=1) + "\n")
         (out / "report.md").write_text("\n".join(page).rstrip() + "\n")
-        (out / "confusion.png").write_bytes(png(_drawn(results)))
+        confusions = [
+            (f"{one.title}, UF1 {uf1(one.confusion):.2f}", one.names, one.confusion) for one in results
+        ]
+        (out / "confusion.png").write_bytes(plots.confusions(confusions))
+        (out / "loss.png").write_bytes(plots.losses({one.title: one.losses for one in results}))
     except OSError as error:
         raise EdgeError(
             f"{out}: {error.strerror or error}; --out needs a folder that can be written"
         ) from error
-
-
-def _drawn(results: Sequence[Result]) -> Any:
-    from quantize.figures.canvas import axes_of
-
-    figure, axes = axes_of(1, len(results), (3.2 * len(results), 3.4))
-    for axis, one in zip(axes[0], results, strict=True):
-        shares = one.confusion / np.maximum(one.confusion.sum(1, keepdims=True), 1)
-        axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        axis.grid(visible=False)
-        for (row, column), count in np.ndenumerate(one.confusion):
-            axis.text(column, row, str(count), ha="center", va="center", fontsize=8)
-        axis.set_xticks(range(len(one.names)), one.names, rotation=45, ha="right")
-        axis.set_yticks(range(len(one.names)), one.names)
-        axis.set_title(f"{one.kind}, {len(one.names)} classes, UF1 {uf1(one.confusion):.2f}")
-    return figure

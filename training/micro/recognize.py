@@ -113,8 +113,11 @@ class Learner:
         self._weights = self.model.get_weights()
         self._seed, self._classes = seed, classes
 
-    def fit(self, inputs: np.ndarray, labels: np.ndarray) -> None:
-        """STEPS batches of *inputs* (n, SIDE, SIDE, channels), each class as often as any other."""
+    def fit(self, inputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """STEPS batches of *inputs* (n, SIDE, SIDE, channels), each class as often as any other.
+
+        (STEPS,): each batch's loss.
+        """
         self.model.set_weights(self._weights)
         for variable in self.model.optimizer.variables:
             if "learning_rate" not in variable.path:
@@ -122,9 +125,12 @@ class Learner:
         rng = np.random.default_rng(self._seed)
         counts = np.bincount(labels, minlength=self._classes)
         chances = 1 / counts[labels]
-        for _ in range(STEPS):
+        losses = np.zeros(STEPS)
+        for step in range(STEPS):
             rows = rng.choice(len(labels), BATCH, p=chances / chances.sum())
-            self.model.train_on_batch(inputs[rows], labels[rows])
+            self.model.reset_metrics()  # Keras would give the mean since the last one
+            losses[step] = self.model.train_on_batch(inputs[rows], labels[rows])
+        return losses
 
     def predict(self, inputs: np.ndarray) -> np.ndarray:
         """The likeliest class of each."""
@@ -133,22 +139,30 @@ class Learner:
 
 def leave_one_out(
     keras: Any, inputs: np.ndarray, labels: np.ndarray, subjects: Sequence[str], classes: int, seed: int
-) -> np.ndarray:
-    """(classes, classes): rows what a clip is, columns what was said of it by who never saw its subject."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """(classes, classes): rows what a clip is, columns what was said of it by who never saw its subject.
+
+    Also (subjects, STEPS): the losses of those trained without each.
+    """
     learner = Learner(keras, inputs.shape[-1], classes, seed)
     confusion = np.zeros((classes, classes), int)
+    losses = []
     for fold in folds(subjects):
-        learner.fit(inputs[fold.train], labels[fold.train])
+        losses.append(learner.fit(inputs[fold.train], labels[fold.train]))
         np.add.at(confusion, (labels[fold.test], learner.predict(inputs[fold.test])), 1)
-    return confusion
+    return confusion, np.stack(losses)
 
 
-def save(learner: Learner, out: Path) -> None:
+def save(learner: Learner, losses: np.ndarray, out: Path) -> None:
+    """model.keras, and loss.png of its *losses* (STEPS,), in *out*; EdgeError where it cannot be written."""
+    from training.micro import plots
+
     try:
         out.mkdir(parents=True, exist_ok=True)
         with warnings.catch_warnings():  # of Keras about NumPy
             warnings.simplefilter("ignore", DeprecationWarning)
             learner.model.save(out / "model.keras")
+        (out / "loss.png").write_bytes(plots.losses({"flow, all subjects": losses[None]}))
     except OSError as error:
         raise EdgeError(
             f"{out}: {error.strerror or error}; --out needs a folder that can be written"
