@@ -172,6 +172,38 @@ def test_30_pictures_a_second_are_refused_in_one_line(caplog: pytest.LogCaptureF
     assert watch.take() == []
 
 
+def test_a_source_that_slows_down_is_refused_within_5_s_and_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now = 100.0
+    watch = Watch("hall", lambda: now)
+
+    def pass_time(fps: float, seconds: float) -> None:
+        """Offer pictures for so long, in steps that its thread judges."""
+        nonlocal now
+        for _ in range(round(4 * seconds)):
+            for _ in range(round(fps / 4)):
+                now += 1 / fps
+                offer(watch, np.zeros((8, 8), np.uint8), now)
+            if now - 100 > WINDOW_S + LOOK_S:
+                eventually(lambda now=now: watch._regularity._judged > now - LOOK_S)
+
+    try:
+        with caplog.at_level(logging.INFO):
+            pass_time(60, 4)
+            eventually(lambda: watch.state == "spotting")
+            slowed = now
+            while watch.state == "spotting" and now - slowed < 10:
+                pass_time(40, 0.25)
+            assert watch.state == "refused"
+            assert now - slowed <= 5
+    finally:
+        watch.stop()
+    assert watch.story.startswith("movements refused: ")
+    assert caplog.records[-1].getMessage() == f"camera hall: {watch.story}"
+    assert watch.story.endswith("pictures a second; at least 58 are needed")
+
+
 def test_small_faces_are_left_out_and_told() -> None:
     watch = Watch("hall")
     tracks = [track(1, 100), track(2, LEAST_EYES - 1), track(3, 80), track(4, 70)]
