@@ -1,4 +1,4 @@
-"""``quantize``: from a trained network to the files that a device runs."""
+"""``quantize``: converts a trained network into the files a device runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edge.cli import ended, number, open_standard_streams, whole
 from edge.labels import FER2013, order
 from edge.types import EdgeError
 from quantize.costs import CONFIDED
-from quantize.pixels import RANGES, said
+from quantize.pixels import RANGES, text_of
 
 if TYPE_CHECKING:
     from quantize.make import Made
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
     from quantize.steps import Steps
 
 _LONGEST_NAME = 100  # characters
-# What each kind of device takes besides the int8 TFLite file: (ONNX, Edge TPU).
+# Files for each kind of device besides int8 TFLite: (ONNX, Edge TPU).
 TARGETS = {"pi": (False, False), "coral": (False, True), "jetson": (True, False), "all": (True, True)}
 
 
 class DropError(EdgeError):
-    """Eight bits cost more accuracy than was allowed."""
+    """int8 costs more accuracy than allowed."""
 
     exit_code = 3
 
 
 def main(argv: list[str] | None = None) -> int:
-    """0 with all files in place; else nothing is written: 1 wrong input, 3 too large a loss.
+    """Return 0 with all files written, else without any: 1 for wrong input, 3 for too large a loss.
 
-    ``quantize inspect FILE`` prints what a file holds: 0, or 1 where it is not whole.
-    ``quantize card FILE`` writes the card of another maker's face detector.
+    ``quantize inspect FILE`` prints a file's content; returns 0, or 1 if the file is damaged.
+    ``quantize card FILE`` writes the card of a third-party face detector.
     """
-    open_standard_streams()  # --help prints, too
+    open_standard_streams()  # --help prints as well
     given = sys.argv[1:] if argv is None else argv
     if given[:1] == ["inspect"]:
         options, work = _inspect_parser().parse_args(given[1:]), _inspect
@@ -74,19 +74,19 @@ def _quantize(options: argparse.Namespace) -> int:
     from quantize.files import check_writable
 
     reported = None if options.no_report else options.report or options.out / "report"
-    check_writable(options.out)  # now rather than after a minute's work
+    check_writable(options.out)  # before a minute's work
     if reported:
         check_writable(reported, "--report")
     with_onnx, with_edgetpu = TARGETS[options.target]
     with_onnx, with_edgetpu = with_onnx or options.onnx, with_edgetpu or options.edgetpu
-    # Photos with boxes are a detector's, an archive of crops is a classifier's.
+    # A folder of photos means a detector, an archive of crops a classifier.
     if options.data.is_dir() or options.data.suffix == ".txt":
         from quantize.detector.command import run
 
         lost, file = run(options, with_onnx=with_onnx, with_edgetpu=with_edgetpu, report=reported)
         if not lost <= options.max_drop:
             raise DropError(
-                f"{options.model}: {file} loses {lost:.2f} points of average precision, --max-drop allows "
+                f"{options.model}: {file} loses {lost:.2f} points of average precision; --max-drop allows "
                 f"{options.max_drop:g}; nothing was written"
             )
         return 0
@@ -113,7 +113,7 @@ def _classifier(
     print(table(made))
     most = worst(made)
     if most.drop > options.max_drop and options.qat:
-        print(f"{most.file} loses {most.drop:.2f} points; training it to bear eight bits …", flush=True)
+        print(f"{most.file} loses {most.drop:.2f} points; starting quantization-aware training …", flush=True)
         made = made_with(qat=options.qat)
         print(table(made))
         most = worst(made)
@@ -121,12 +121,12 @@ def _classifier(
         for line in [*_losing(made), *concerns(made.model)]:
             print(line, file=sys.stderr)
         raise DropError(
-            f"{options.model}: {most.file} loses {most.drop:.2f} points on {most.data}, --max-drop allows "
-            f"{options.max_drop:g}; nothing was written" + ("" if options.qat else "; --qat 10 may mend it")
+            f"{options.model}: {most.file} loses {most.drop:.2f} points on {most.data}; --max-drop allows "
+            f"{options.max_drop:g}; nothing was written" + ("" if options.qat else "; try --qat 10")
         )
     calibration = {"data": options.data.name, "pictures": len(made.data.rows), "seed": options.seed}
     if made.pixels != "255":
-        calibration["pixels the network takes"] = said(made.pixels)
+        calibration["pixels the network takes"] = text_of(made.pixels)
     if made.qat:
         calibration["epochs trained for eight bits"] = made.qat
     with steps("packing"):
@@ -148,11 +148,11 @@ def _classifier(
 
 
 def _losing(made: Made) -> list[str]:
-    """Where eight bits lose most, as lines."""
+    """The layers with the largest quantization error, as lines."""
     from quantize.report import sqnr
     from quantize.report.facts import compared
 
-    return [f"most error is added by {line}" for line in sqnr.summary(compared(made))]
+    return [f"largest error: {line}" for line in sqnr.summary(compared(made))]
 
 
 def _measured(network: str, made: Made, calibration: dict[str, Any], steps: Steps) -> Report:
@@ -161,7 +161,7 @@ def _measured(network: str, made: Made, calibration: dict[str, Any], steps: Step
 
     with steps("comparing layers"):
         layers = compared(made)
-    with steps("timing the files in turn"):
+    with steps("timing the files"):
         latency = timed(made)
     return Report(network, made, calibration, concerns(made.model), layers, latency, machine(), steps.seconds)
 
@@ -175,22 +175,22 @@ def _drawn(report: Report, steps: Steps) -> dict[str, bytes]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "quantize", description="A trained network to a device's files.",
-        epilog="quantize inspect FILE prints what is inside a model file; quantize card FILE --out DIR "
-        "writes the card of another maker's face detector",
+        "quantize", description="Converts a trained network into a device's files.",
+        epilog="quantize inspect FILE prints the content of a model file; quantize card FILE --out DIR "
+        "writes the card of a third-party face detector",
     )  # fmt: skip
     parser.add_argument("model", type=Path, metavar="MODEL", help=".keras, .h5, .onnx or a SavedModel folder")
     parser.add_argument(
         "--data", type=Path, required=True, metavar="NPZ",
-        help="the run's calibration.npz; for a face detector the folder of photos it was trained on",
+        help="the run's calibration.npz; for a face detector its folder of training photos",
     )  # fmt: skip
     parser.add_argument(
         "--measure", type=Path, nargs="+", default=[], metavar="DIR",
-        help="for a face detector: folders with annotations.json to score the float network and the file on",
+        help="for a face detector: folders with annotations.json to evaluate on",
     )  # fmt: skip
     parser.add_argument(
         "--min-score", type=number(0), default=0.5, metavar="S",
-        help="for a face detector: the score from which a find is a face, for its card (default 0.5)",
+        help="for a face detector: the score threshold in its card (default 0.5)",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument(
@@ -198,51 +198,51 @@ def _parser() -> argparse.ArgumentParser:
         help="pi: int8 TFLite; coral: that and --edgetpu; jetson: that and --onnx; all (default pi)",
     )  # fmt: skip
     parser.add_argument(
-        "--onnx", action="store_true", help="also ONNX files: fp32, fp16, and int8 as TensorRT takes it"
+        "--onnx", action="store_true", help="also ONNX files: fp32, fp16, and int8 for TensorRT"
     )
     parser.add_argument(
         "--edgetpu", action="store_true",
-        help="also what an Edge TPU takes of it, and the file compiled for it",
+        help="also check the ops against the Edge TPU's table, and compile for it",
     )  # fmt: skip
     parser.add_argument(
         "--max-drop", type=number(), default=0.5, metavar="POINTS",
-        help="accuracy that int8 may cost; beyond: exit 3, nothing written (default 0.5)",
+        help="accuracy that int8 may cost; if more, exit 3 and write nothing (default 0.5)",
     )  # fmt: skip
     parser.add_argument(
         "--qat", type=whole(), default=0, metavar="EPOCHS",
-        help="train the network to bear eight bits where they cost more than that (default 0: never)",
+        help="quantization-aware training if int8 costs more than that (default 0: never)",
     )  # fmt: skip
     parser.add_argument(
-        "--calibrate", type=whole(), default=1000, metavar="N", help="pictures (default 1000)"
+        "--calibrate", type=whole(), default=1000, metavar="N", help="calibration pictures (default 1000)"
     )
     parser.add_argument(
         "--confidence", choices=CONFIDED, metavar="LABELS",
-        help="labels that confidence is to agree with: plus7, what most people see (default where the data "
-        "has FER+ votes), or fer2013, for a network trained on those",
+        help="labels to calibrate confidence on: plus7, FER+'s majority (default with FER+ votes), "
+        "or fer2013, if trained on those",
     )  # fmt: skip
     parser.add_argument(
         "--labels", type=order, default=FER2013, metavar="NAME,NAME",
-        help="what the data's numbers mean: label names in their order (default FER2013's)",
+        help="names of the data's numeric labels, in order (default: FER2013's)",
     )  # fmt: skip
     parser.add_argument(
         "--pixels", choices=RANGES,
-        help="what the network takes for black and white: 0 and 255, 0 and 1, or (signed) -1 and 1; folded "
-        "into the file (default: found out on PublicTest)",
+        help="the network's pixel range: 0 to 255, 0 to 1, or (signed) -1 to 1; folded into the file "
+        "(default: detected on PublicTest)",
     )  # fmt: skip
-    parser.add_argument("--seed", type=whole(), default=0, help="chooses them (default 0)")
+    parser.add_argument("--seed", type=whole(), default=0, help="selects calibration pictures (default 0)")
     report = parser.add_mutually_exclusive_group()
     report.add_argument(
         "--report", type=Path, metavar="DIR",
-        help="for report.md, report.json and pictures of what it cost (default: report in --out's folder)",
+        help="folder for report.md, report.json and plots (default: report in --out's folder)",
     )  # fmt: skip
-    report.add_argument("--no-report", action="store_true", help="only the files; nothing is timed")
-    parser.add_argument("--name", type=_name, help="of the files (default emotion, of a detector faces)")
+    report.add_argument("--no-report", action="store_true", help="write only the files, without timing")
+    parser.add_argument("--name", type=_name, help="of the files (default emotion; for a detector faces)")
     parser.add_argument("--model-version", default="1", metavar="V", help="for the card (default 1)")
     return parser
 
 
 def _name(text: str) -> str:
-    """The type of an option that names files, each by a suffix of its own."""
+    """Option type: a file name without its suffix."""
     if not text or text.startswith(".") or len(text) > _LONGEST_NAME or not set(text).isdisjoint("/\\\0\n"):
         raise argparse.ArgumentTypeError(
             f"found {text!a}; expected a file's name without its suffix; --out gives the folder"
@@ -253,18 +253,18 @@ def _name(text: str) -> str:
 def _card_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "quantize card",
-        description="A card for another maker's face detector (MediaPipe's BlazeFace), so that detector.file "
-        "takes it.",
+        description="Writes a card for a third-party face detector (MediaPipe's BlazeFace) for use "
+        "as detector.file.",
     )
-    parser.add_argument("file", type=Path, metavar="FILE", help=".tflite, also compiled for an Edge TPU")
+    parser.add_argument("file", type=Path, metavar="FILE", help=".tflite, may be compiled for an Edge TPU")
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="for the card and a copy of the file"
+        "--out", type=Path, required=True, metavar="DIR", help="folder for the card and a copy of the file"
     )
     return parser
 
 
 def _inspect_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("quantize inspect", description="What is inside a model file.")
+    parser = argparse.ArgumentParser("quantize inspect", description="Prints the content of a model file.")
     parser.add_argument("file", type=Path, metavar="FILE", help=".tflite, .onnx, .keras or .h5")
     return parser
 

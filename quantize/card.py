@@ -1,4 +1,4 @@
-"""Cards for other people's face detectors, whose outputs are known: `quantize card FILE`."""
+"""Cards for third-party face detectors with known outputs: `quantize card FILE`."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ BLAZEFACE_INPUT = (1, 128, 128, 3)
 
 
 def package(file: Path) -> dict[str, bytes]:
-    """The detector *file* and its card, name -> content; EdgeError where its form is not known.
+    """The detector *file* and its card, name -> content; EdgeError for an unknown format.
 
-    A file compiled for an Edge TPU has its card too: it is read, not run.
+    A file compiled for an Edge TPU works too: it is read, not run.
     """
     try:
         content = file.read_bytes()
@@ -44,8 +44,8 @@ def _blazeface(file: Path, content: bytes) -> DetectorCard:
     if more or _shape(taken) != BLAZEFACE_INPUT or set(shapes) != BLAZEFACE:
         offered = ", ".join(str(_shape(tensor)) for tensor in given)
         raise EdgeError(
-            f"{file}: takes {_shape(taken)} and gives {offered}; expected MediaPipe's BlazeFace, which takes "
-            f"{BLAZEFACE_INPUT} and gives (1, 896, 16), (1, 896, 1)"
+            f"{file}: input {_shape(taken)}, outputs {offered}; expected MediaPipe's BlazeFace: input "
+            f"{BLAZEFACE_INPUT}, outputs (1, 896, 16), (1, 896, 1)"
         )
     return DetectorCard(
         kind="detector",
@@ -54,7 +54,7 @@ def _blazeface(file: Path, content: bytes) -> DetectorCard:
         files={},
         input=DetectorInput(height=128, width=128, channels=3, range=(-1.0, 1.0)),
         # MediaPipe's face_detection_short_range.pbtxt: four layers of stride 8, 16, 16, 16 with two anchors
-        # each, those of one stride side by side in a cell; points: right eye, left eye, nose, mouth, ears.
+        # each, those of one stride adjacent within a cell; points: right eye, left eye, nose, mouth, ears.
         decode=Anchors(
             form="anchors",
             grids=(Grid(stride=8, anchors=2), Grid(stride=16, anchors=6)),
@@ -80,7 +80,7 @@ def _tensors(file: Path, content: bytes) -> tuple[list[dict[str, Any]], list[dic
 
     try:
         with quiet(show_on_error=False):
-            # Never allocated: that would need the chip that a file is compiled for.
+            # Never allocated: that needs the chip the file is compiled for.
             interpreter = Interpreter(model_content=content)
             return interpreter.get_input_details(), interpreter.get_output_details()
     except (ValueError, RuntimeError) as error:

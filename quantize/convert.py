@@ -1,4 +1,4 @@
-"""A Keras network -> the bytes of a full-int8 TFLite file."""
+"""Converts a Keras network into a full-int8 TFLite file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _HDF5 = (".h5", ".hdf5")
 
 
 def load(path: Path, labels: int = len(LABELS)) -> Any:
-    """The network at *path*, checked to take luma pixels and to give probabilities of so many *labels*.
+    """The network at *path*, checked to take luma pixels and to output probabilities of *labels* labels.
 
     *path* is a .keras, .h5 or .onnx file or a SavedModel folder; EdgeError, in one line, for anything else.
     """
@@ -28,12 +28,12 @@ def load(path: Path, labels: int = len(LABELS)) -> Any:
         raise EdgeError(f"{path}: input {model.input_shape}; expected one of (n, height, width, 1)")
     if None in shape[1:]:
         raise EdgeError(
-            f"{path}: input {shape} of no fixed size, which no accelerator's compiler takes; "
+            f"{path}: input {shape} has no fixed size, which accelerators' compilers need; "
             "build it with keras.Input((height, width, 1))"
         )
     if shape[3] != 1:
         raise EdgeError(
-            f"{path}: input {shape} of {shape[3]} channels; the daemon gives luma: "
+            f"{path}: input {shape} has {shape[3]} channels; the daemon provides luma: "
             "expected one of (n, height, width, 1)"
         )
     if len(model.outputs) != 1 or tuple(model.output_shape[1:]) != (labels,):
@@ -44,19 +44,19 @@ def load(path: Path, labels: int = len(LABELS)) -> Any:
 
 
 def opened(path: Path) -> Any:
-    """The Keras network at *path*, whatever it takes and gives; a SavedModel comes as a single layer."""
+    """The Keras network at *path*, with any inputs and outputs; a SavedModel becomes a single layer."""
     if not path.exists():
         raise EdgeError(f"{path}: no such file; expected a run's model.keras")
     if path.is_dir() and not _is_saved_model(path):
         raise EdgeError(f"{path}: a folder without saved_model.pb; expected a run's model.keras")
     if path.suffix == ".tflite":
-        raise EdgeError(f"{path}: a device's file already; expected the network that it was made from")
+        raise EdgeError(f"{path}: already a device's file; expected the network it was made from")
     os.environ["KERAS_BACKEND"] = "tensorflow"  # the converter reads TensorFlow graphs only
     try:
         with quiet(show_on_error=False):
             import keras
 
-            keras.utils.clear_session()  # numbers in layers' names go into the file: the same each time
+            keras.utils.clear_session()  # layer names go into the file: keep their numbers reproducible
             if path.is_dir():
                 return _saved_model(path)
             return _loaded(path)
@@ -64,18 +64,18 @@ def opened(path: Path) -> Any:
         raise
     except ImportError as error:
         raise EdgeError(f"{error}; run `pip install emotion-edge[quantize]`") from error
-    except Exception as error:  # keras raises whatever its archive reader does
-        said = " ".join(str(error).split())
-        if "lambda" in said.lower():
+    except Exception as error:  # Keras raises whatever its archive reader does
+        reason = " ".join(str(error).split())
+        if "lambda" in reason.lower():
             raise EdgeError(
-                f"{path}: holds a Lambda layer, Python code that no device's file can hold; "
+                f"{path}: contains a Lambda layer, Python code that device files cannot contain; "
                 "use Keras layers that do the same"
             ) from error
-        raise EdgeError(f"{path}: not a Keras model: {said[:200]}{_older(path)}") from error
+        raise EdgeError(f"{path}: not a Keras model: {reason[:200]}{_older(path)}") from error
 
 
 def _loaded(path: Path) -> Any:
-    """The network in the .keras, .h5 or .onnx file at *path*; raises whatever its reader does."""
+    """The network in the .keras, .h5 or .onnx file at *path*; raises whatever the reader raises."""
     import keras
 
     from quantize.network import keras2, onnx_in
@@ -91,7 +91,7 @@ def _loaded(path: Path) -> Any:
 
 
 def _older(path: Path) -> str:
-    """What to do with a file that an older Keras saved and this one cannot read; empty for any other."""
+    """Advice for a file of an older Keras that this one cannot read; empty for any other."""
     from quantize.network import keras2
 
     version = keras2.saved_by(path) if path.suffix in _HDF5 else ""
@@ -108,7 +108,7 @@ def _is_saved_model(path: Path) -> bool:
 
 
 def _saved_model(path: Path) -> Any:
-    """A network of one layer that runs the serving function of the SavedModel at *path*."""
+    """A network of one layer that runs the SavedModel's serving function."""
     import keras
     import tensorflow as tf
 
@@ -122,7 +122,7 @@ def _saved_model(path: Path) -> Any:
 
 
 def predict(model: Any, images: Image) -> Floats:
-    """Probabilities (n, labels) float32 of *images* (n, height, width) uint8 by the float network."""
+    """The float network's probabilities (n, labels) float32 for *images* (n, height, width) uint8."""
     with quiet():
         return np.asarray(
             model.predict(images[..., np.newaxis].astype(np.float32), batch_size=256, verbose=0)
@@ -130,9 +130,9 @@ def predict(model: Any, images: Image) -> Floats:
 
 
 def fold_temperature(model: Any, temperature: float, path: Path) -> float:
-    """Divide what goes into the softmax by *temperature*, so that it comes out calibrated.
+    """Divide the logits by *temperature*, so that the probabilities are calibrated.
 
-    Gives the temperature that is folded in: 1 for a SavedModel, whose weights are out of reach.
+    Returns the temperature folded in: 1 for a SavedModel, whose weights are inaccessible.
     """
     if _is_saved_model(path):
         return 1.0
@@ -144,12 +144,11 @@ def fold_temperature(model: Any, temperature: float, path: Path) -> float:
 def to_int8(model: Any, calibration: Image, content: bytes | None = None, within: float = WITHIN) -> bytes:
     """The TFLite file: int8 throughout, weights per channel, pixel - 128 in, batch of one.
 
-    Only dense layers have one scale for all: a scale a channel came to them in TensorFlow 2.16, and runtimes
-    from before, the Edge TPU's among them, read the first for all. That costs nothing: on PublicTest .8519 in
-    place of .8521 (edge-s), .7828 in place of .7828 (plain).
-    *calibration* (m, height, width) uint8 shows what each activation reaches; a *model* that was trained
-    with ranges keeps those. *content* is what to_float makes of it, where that is at hand already; *within*:
-    see quantize.ranges.WITHIN.
+    Dense layers have one scale per tensor: per-channel scales for them came with TensorFlow 2.16, and older
+    runtimes, including the Edge TPU's, apply the first to all. It costs nothing: on PublicTest .8519 instead
+    of .8521 (edge-s), .7828 instead of .7828 (plain). *calibration* (m, height, width) uint8 determines the
+    ranges of activations; a *model* trained with ranges keeps those. *content* is the result of to_float, if
+    already available; *within*: see quantize.ranges.WITHIN.
     """
     with quiet():
         import tensorflow as tf
@@ -166,7 +165,7 @@ def to_int8(model: Any, calibration: Image, content: bytes | None = None, within
             converter.inference_output_type = tf.int8
             eight = bytes(converter.convert())
         else:
-            # What the converter does with a representative data set, but for the ranges, which are ours.
+            # Like the converter's own calibration, but with our ranges.
             eight = bytes(
                 mlir_quantize(
                     with_ranges(content or to_float(model), calibration, within),
@@ -179,7 +178,7 @@ def to_int8(model: Any, calibration: Image, content: bytes | None = None, within
 
 
 def to_float(model: Any) -> bytes:
-    """The float TFLite file of *model*, batch of one; of one trained with ranges, without them."""
+    """The float TFLite file of *model*, batch of one; ranges from training are removed."""
     with quiet():
         from quantize.network.qat import has_ranges, without_ranges
 
@@ -190,13 +189,13 @@ def _converter(model: Any) -> Any:
     import keras
     import tensorflow as tf
 
-    # A batch of one, fixed: a dynamic shape keeps accelerators' compilers out.
+    # A fixed batch of one: accelerators' compilers reject dynamic shapes.
     pixels = keras.Input(batch_shape=(1, *model.input_shape[1:]), name="pixels")
     return tf.lite.TFLiteConverter.from_keras_model(keras.Model(pixels, model(pixels)))
 
 
 def _check(content: bytes) -> None:
-    """EdgeError unless *content* takes pixel - 128 and holds no float tensor."""
+    """EdgeError unless *content* takes pixel - 128 and has no float tensor."""
     from ai_edge_litert.interpreter import Interpreter
 
     with quiet():
@@ -205,9 +204,9 @@ def _check(content: bytes) -> None:
     pixels = (taken["dtype"], taken["quantization"]) == (np.int8, (1.0, -128))
     if not pixels or any(output["dtype"] != np.int8 for output in given):
         raise EdgeError(
-            f"the converter made input {np.dtype(taken['dtype'])} {taken['quantization']} and output "
+            f"the converter produced input {np.dtype(taken['dtype'])} {taken['quantization']} and output "
             f"{', '.join(str(np.dtype(output['dtype'])) for output in given)}; "
-            "int8 with scale 1, zero point -128, and int8 are needed: "
+            "expected int8 with scale 1, zero point -128, and int8; "
             "does the network take pixels 0 to 255?"
         )
     floats = [tensor["name"] for tensor in interpreter.get_tensor_details() if tensor["dtype"] == np.float32]
@@ -216,11 +215,11 @@ def _check(content: bytes) -> None:
 
 
 def _logits(model: Any, path: Path) -> Any:
-    """The dense layer or convolution whose outputs softmax turns into probabilities."""
+    """The dense layer or convolution that computes the logits."""
     import keras
 
     layers, activations = keras.layers, keras.activations
-    # What a factor passes through unchanged.
+    # Layers that commute with a factor.
     through = (
         layers.GlobalAveragePooling2D, layers.AveragePooling2D, layers.Flatten, layers.Reshape,
         layers.Dropout,
@@ -242,7 +241,7 @@ def _logits(model: Any, path: Path) -> Any:
 
 
 def _backwards(model: Any) -> Iterator[Any]:
-    """The layers of *model* from the last on, along first inputs; of a network inside it, its own."""
+    """The layers of *model* backwards from the last, along first inputs; descends into inner networks."""
     import keras
 
     tensor = model.outputs[0]

@@ -1,4 +1,4 @@
-"""What each file costs against the float network: accuracy, calibration, which label suffers."""
+"""Cost of each file compared with the float network: accuracy, calibration, most affected label."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from quantize.figures import labelsets, scores
 from quantize.figures.labelsets import FERPLUS, LabelSet
 
 FER2013, OWN = "FER2013", "own labels"
-CONFIDED = {"fer2013": FER2013, "plus7": FERPLUS}  # as --confidence names them
+CONFIDED = {"fer2013": FER2013, "plus7": FERPLUS}  # names of --confidence
 
 
 class Cost(NamedTuple):
-    """What one file costs on one label set of PublicTest; shares 0..1."""
+    """One file's cost on one label set of PublicTest; fractions 0..1."""
 
     file: str
     data: str
@@ -26,7 +26,7 @@ class Cost(NamedTuple):
     accuracy: float
     float_error: float  # calibration error before the temperature
     error: float  # and of the file
-    only_float: int  # rows that only the float network has right
+    only_float: int  # rows that only the float network classifies correctly
     only_file: int
     labels: tuple[str, ...]
     float_recalls: list[float | None]  # of each of labels
@@ -34,17 +34,17 @@ class Cost(NamedTuple):
 
     @property
     def drop(self) -> float:
-        """Points of accuracy lost, positive where the file is worse."""
+        """Accuracy lost, in points; positive if the file is worse."""
         return 100 * (self.float_accuracy - self.accuracy)
 
     @property
     def p(self) -> float:
-        """McNemar's, of file and float network."""
+        """McNemar's p of file and float network."""
         return scores.mcnemar(self.only_float, self.only_file)
 
     @property
     def moved(self) -> tuple[str, float]:
-        """The label whose recall changed most, and by how many points (negative where the file is worse)."""
+        """The label with the largest change of recall, and that in points (negative if the file is worse)."""
         changes = [
             (label, 100 * (after - before))
             for label, before, after in zip(self.labels, self.float_recalls, self.recalls, strict=True)
@@ -54,22 +54,22 @@ class Cost(NamedTuple):
 
 
 def label_sets(data: Data) -> list[LabelSet]:
-    """FER2013's labels and FER+'s majority where anyone voted, or the data's own labels."""
+    """FER2013's labels and FER+'s majority if there are votes, or the data's own labels."""
     if data.names != LABELS:
         return [LabelSet(OWN, np.ones(len(data.labels), bool), data.labels, data.names)]
     return labelsets.label_sets(FER2013, data.labels, data.majority)
 
 
 def confided(data: Data, asked: str | None) -> LabelSet:
-    """The label set that confidence is to agree with: *asked* of CONFIDED, else what most people see.
+    """The label set for calibration: *asked*, one of CONFIDED, or by default FER+'s majority.
 
-    EdgeError where nobody voted and FER+'s majority is asked for.
+    EdgeError if FER+'s majority is requested without votes.
     """
     found = label_sets(data)
     if asked is None:
         return found[-1]
     if data.names != LABELS:
-        raise EdgeError(f"--confidence {asked}: the data has labels of its own; leave it out")
+        raise EdgeError(f"--confidence {asked}: not applicable to the data's own labels; leave it out")
     for one in found:
         if one.name == CONFIDED[asked]:
             return one
@@ -77,7 +77,7 @@ def confided(data: Data, asked: str | None) -> LabelSet:
 
 
 def costs(probabilities: Mapping[str, Floats], before: Floats, data: Data) -> list[Cost]:
-    """Of each file's *probabilities* (n, labels) against the float network's, on each label set."""
+    """The cost of each file's *probabilities* (n, labels) against the float network's, by label set."""
     return [
         _cost(file, after[part.rows], before[part.rows], part)
         for file, after in probabilities.items()

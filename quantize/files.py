@@ -1,4 +1,4 @@
-"""What quantize leaves behind: the model's files and their card, all in place or none."""
+"""Writes quantize's output, the model's files and their card, all or none."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ PROTOCOL = "{file} as shipped, one crop a picture; PublicTest also chose the tem
 def package(
     made: Made, name: str, version: str, model: Path, calibration: Mapping[str, Any]
 ) -> dict[str, bytes]:
-    """Every file to write, name -> content: the model's, its golden vectors, and last the card of them all.
+    """All files to write, name -> content: the model's, its golden vectors, and last their card.
 
-    The training record is taken from beside *model*; *calibration* is what is to be told of how it was made.
+    The training record comes from next to *model*; *calibration* goes into the card.
     """
     record = record_beside(model)
     data = record.get("recipe", {}).pop("data", ())
@@ -82,19 +82,19 @@ def package(
 
 
 def check_writable(out: Path, option: str = "--out") -> None:
-    """EdgeError unless files could be written to *out*, which *option* gives and need not exist yet."""
+    """EdgeError unless *out*, given by *option*, is writable; it need not exist yet."""
     nearest = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     if not nearest.is_dir():
-        raise EdgeError(f"{nearest}: not a folder; {option} needs one")
+        raise EdgeError(f"{nearest}: not a folder; expected one for {option}")
     if not os.access(nearest, os.W_OK):
-        raise EdgeError(f"{nearest}: not writable; {option} needs a folder that is")
+        raise EdgeError(f"{nearest}: not writable; expected a writable folder for {option}")
 
 
 def write(out: Path, files: Mapping[str, bytes]) -> None:
     """Put *files* (name -> content) into *out*, all or none.
 
-    Written and synced aside first, then renamed into place in their order, the card last: until it is
-    there, the old card refuses the new files. What stood there comes back where one cannot be renamed.
+    They are written and synced to a temporary folder first, then renamed in order, the card last: until then
+    the old card rejects the new files. If a rename fails, the previous files are restored.
     """
     aside, was_there = None, out.exists()
     try:
@@ -112,7 +112,7 @@ def write(out: Path, files: Mapping[str, bytes]) -> None:
         if aside is not None:
             shutil.rmtree(aside, ignore_errors=True)
         if not was_there:
-            with contextlib.suppress(OSError):  # an empty one goes again; one with the files stays
+            with contextlib.suppress(OSError):  # removes it if empty
                 out.rmdir()
 
 
@@ -137,20 +137,20 @@ def _into_place(aside: Path, out: Path, names: list[str]) -> None:
         raise
     folder = os.open(out, os.O_RDONLY)
     try:
-        os.fsync(folder)  # the names, too, are on the disk
+        os.fsync(folder)  # so that the names are on disk, too
     finally:
         os.close(folder)
 
 
 def record_beside(model: Path) -> dict[str, Any]:
-    """What ``emotion-train`` noted of the run that *model* is of; empty where a network came without."""
+    """``emotion-train``'s record of *model*'s run; empty without one."""
     path = model.with_name("recipe.json")
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise EdgeError(f"{path}: {error}; it is the run's record and belongs beside the network") from error
+        raise EdgeError(f"{path}: {error}; expected the run's record next to the network") from error
     if not isinstance(record, dict) or not isinstance(record.get("recipe", {}), dict):
         raise EdgeError(f"{path}: not a run's record")
     return record

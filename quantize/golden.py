@@ -1,4 +1,4 @@
-"""The golden vectors of the files that quantize makes: eight pictures, and what each file makes of them."""
+"""Golden vectors of quantize's files: eight pictures, and each file's outputs."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from edge.analysis.runtimes import open_runtime
 from edge.sources.portraits import FILE
 from edge.types import Floats, Image
 
-# Probabilities may differ by this much on another chip. Of int8: about twice what LiteRT's kernels without
-# XNNPACK make of these pictures (edge-s: 0.049). Of the others: TensorRT may take 16-bit kernels; those of
-# the fp16 file differ from fp32 by up to 0.005 over PublicTest.
+# Tolerance of probabilities on another chip. int8: about twice the difference of LiteRT's kernels without
+# XNNPACK on these pictures (edge-s: 0.049). Others: TensorRT may choose 16-bit kernels; the fp16 file differs
+# from fp32 by up to 0.005 over PublicTest.
 TOLERANCE_INT8 = 24 / 256
 TOLERANCE_FLOAT = 0.02
 _SEED = 0
 
 
 def pictures(height: int, width: int) -> Image:
-    """(8, height, width) uint8, always the same: the seven mean faces under noise, and the extremes.
+    """(8, height, width) uint8, fixed: the seven mean faces with noise, and extreme values.
 
-    The faces are nobody's (``emotion-train portraits``), so they can go wherever a model goes.
+    The faces are synthetic (``emotion-train portraits``), so they may be distributed with a model.
     """
     random = np.random.default_rng(_SEED)
     with np.load(FILE) as archive:
@@ -41,8 +41,8 @@ def pictures(height: int, width: int) -> Image:
 def golden(files: Mapping[str, bytes], compiled: Iterable[str], card: Card) -> bytes:
     """The archive that edge.analysis.golden reads, for *files* (name -> content).
 
-    The files named in *compiled* cannot run here: they are to give what the first of *files*, from
-    which they were compiled, gives.
+    The files in *compiled* cannot run here; their expected outputs are those of the first of *files*, which
+    they were compiled from.
     """
     inputs = pictures(card.input.height, card.input.width)
     scores = []
@@ -55,9 +55,9 @@ def golden(files: Mapping[str, bytes], compiled: Iterable[str], card: Card) -> b
 def golden_outputs(
     files: Mapping[str, bytes], compiled: Iterable[str], inputs: Image, span: tuple[float, float]
 ) -> bytes:
-    """As golden(), of a detector's *files* on *inputs* (n, height, width) uint8, whose pixels reach *span*.
+    """As golden(), for a detector's *files* on *inputs* (n, height, width) uint8 with pixel range *span*.
 
-    An output's span is the range that holds zero and all its values on *inputs*.
+    An output's span is the range of zero and all its values on *inputs*.
     """
     scores, spans = [], []
     for content in files.values():
@@ -66,7 +66,7 @@ def golden_outputs(
         parts = np.split(found, np.cumsum(answers.sizes)[:-1], axis=1)
         spans.append(np.repeat([_span(part) for part in parts], answers.sizes))
         scores.append(found)
-    # 11 bits of a value are more than its tolerance asks for, and half the bytes.
+    # 11 bits are more precise than the tolerance needs, at half the size.
     return _archive(inputs, files, compiled, scores, np.float16, spans)
 
 
@@ -96,5 +96,5 @@ def _archive(
 
 
 def is_int8(name: str) -> bool:
-    """Whether the file *name*, one of quantize's, computes in eight bits."""
+    """Whether quantize's file *name* is int8."""
     return name.endswith((".tflite", ".int8.onnx"))

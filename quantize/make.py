@@ -1,4 +1,4 @@
-"""From a trained network to all its files, in memory, with what was measured on the way."""
+"""Makes all files of a trained network in memory, and measures them."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Made:
-    """A network, its files and their figures; nothing of it is written yet."""
+    """A network, its files and their figures, not yet written."""
 
     model: Any  # Keras, with the temperature folded in; takes pixels 0 to 255
-    pixels: str  # the range that the network itself takes them in, one of pixels.RANGES
+    pixels: str  # the original network's pixel range, one of pixels.RANGES
     size: tuple[int, int]  # height and width of its input, pixels
     data: Data
     temperature: float
-    confided: str  # the label set on PublicTest that chose it
-    qat: int  # epochs it was trained to bear eight bits
-    before: Floats  # (n, labels) of PublicTest by the float network, before the temperature
-    float_tflite: bytes  # what the others were made from; goes to no device
+    confided: str  # the label set on PublicTest used for it
+    qat: int  # epochs of quantization-aware training
+    before: Floats  # (n, labels), the float network on PublicTest, before the temperature
+    float_tflite: bytes  # source of the others; not for devices
     files: dict[str, bytes]  # name -> content, the int8 TFLite file first
-    compiled: dict[str, bytes]  # for the Edge TPU: name -> content; only that can run it
-    compiler: Compiled | None  # and what its compiler said
-    probabilities: dict[str, Floats]  # (n, labels) of PublicTest by each of files
-    costs: tuple[Cost, ...]  # of each of files, on each label set
+    compiled: dict[str, bytes]  # for the Edge TPU only: name -> content
+    compiler: Compiled | None  # its compiler's output
+    probabilities: dict[str, Floats]  # (n, labels) on PublicTest, by file
+    costs: tuple[Cost, ...]  # by file and label set
 
     def agreement(self, one: str, other: str = "") -> float:
-        """Share of PublicTest on which file *one* chooses as file *other*, or as the float network."""
+        """Fraction of PublicTest on which file *one* agrees with file *other*, or with the float network."""
         there = self.probabilities[other] if other else self.before
         return float((self.probabilities[one].argmax(1) == there.argmax(1)).mean())
 
@@ -61,23 +61,22 @@ def make(
     pixels: str | None = None,
     order: Order = FER2013,
 ) -> Made:
-    """The files called *name* of the network at *path*; EdgeError for what it, or the data, is not right for.
+    """The files *name* of the network at *path*; EdgeError if it or the data is unsuitable.
 
     ``name.tflite`` always; ``name.onnx``, ``name.fp16.onnx`` and ``name.int8.onnx``; and
-    ``name.edgetpu.tflite`` where the compiler is installed. With *qat* the network is first trained for that
-    many epochs to bear eight bits. *confidence*: see `confided`. *pixels*, of pixels.RANGES, is what the
-    network takes for black and white; found out by asking where it is None. Says on the terminal what it is
-    at, and what it dislikes of the network.
+    ``name.edgetpu.tflite`` if the compiler is installed. *qat*: epochs of quantization-aware training first.
+    *confidence*: see `confided`. *pixels*, one of pixels.RANGES, is the network's pixel range, detected if
+    None. Prints progress, and concerns about the network.
     """
     with steps("opening network and data"):
         model = convert.load(path, len(names_of(data_path)))
         _, height, width, _ = model.input_shape
         data = read_data(data_path, height, width, calibrate, seed, order)
         truth = confided(data, confidence)
-    if not qat:  # else this was said the first time
+    if not qat:  # otherwise printed the first time
         for line in concerns(model):
             print(line)
-    with steps("asking the float network"):
+    with steps("running the float network"):
         why = ""
         if pixels is None:
             pixels, why = taken.found(model, data.images, truth)
@@ -93,10 +92,10 @@ def make(
     if qat:
         from quantize.network.qat import train
 
-        with steps(f"training it for {qat} epochs"):
+        with steps(f"quantization-aware training, {qat} epochs"):
             model = train(model, data.calibration, qat, seed=seed)
     tflite_name = f"{name}.tflite"
-    with steps(f"quantizing by {len(data.rows)} pictures"):
+    with steps(f"quantizing with {len(data.rows)} pictures"):
         float_tflite = convert.to_float(model)
         files = {tflite_name: convert.to_int8(model, data.calibration, float_tflite)}
     if with_onnx:
@@ -119,7 +118,7 @@ def make(
 
 
 def compiled_for_edge_tpu(content: bytes, steps: Steps, wanted: bool = True) -> Compiled | None:
-    """*content* compiled for the Edge TPU, if *wanted* and its compiler is here; says what the chip takes."""
+    """*content* compiled for the Edge TPU, if *wanted* and possible; prints which ops it supports."""
     if not wanted:
         return None
     from quantize.figures import tflite
@@ -130,18 +129,18 @@ def compiled_for_edge_tpu(content: bytes, steps: Steps, wanted: bool = True) -> 
         print(line)
     with steps("compiling for the Edge TPU"):
         compiled = edgetpu.compile_file(content)
-    for line in edgetpu.compiled_told(compiled):
+    for line in edgetpu.compiled_text(compiled):
         print(line)
     return compiled
 
 
 def concerns(model: Any) -> list[str]:
-    """What about the Keras network *model* does not go well with eight bits, a line each."""
+    """Why the Keras network *model* may quantize badly, a line each."""
     from quantize.network import explain
 
     return explain.summary(explain.explain(model))
 
 
 def worst(made: Made) -> Cost:
-    """The largest cost of a file in eight bits."""
+    """The largest cost of an int8 file."""
     return max((cost for cost in made.costs if is_int8(cost.file)), key=lambda cost: cost.drop)

@@ -1,4 +1,4 @@
-"""What a device file answers to many pictures."""
+"""Runs a device file on many pictures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from edge.types import Floats, Image, Runtime
 
 
 def probabilities_of(runtime: Runtime, images: Image, title: str = "measuring") -> Floats:
-    """(n, labels) float32 of *images* (n, height, width) uint8, one inference each, as a device does."""
+    """(n, labels) float32 for *images* (n, height, width) uint8, one inference each, as on a device."""
     from tqdm import tqdm
 
     tensors = quantise(images[:, np.newaxis, :, :, np.newaxis], runtime.input)

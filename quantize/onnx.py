@@ -1,4 +1,4 @@
-"""The float TFLite file -> ONNX files: in 32, 16 and 8 bits, the last as TensorRT takes it."""
+"""Converts the float TFLite file to ONNX files: fp32, fp16, and int8 for TensorRT."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from edge.host.quiet import quiet
 from edge.types import EdgeError, Floats, Image
 from quantize.ranges import PIXELS, ranges_of
 
-FLOAT, HALF, INT8 = ".onnx", ".fp16.onnx", ".int8.onnx"  # the first is what the daemon looks for
+FLOAT, HALF, INT8 = ".onnx", ".fp16.onnx", ".int8.onnx"  # the daemon looks for the first
 INPUT, OUTPUT = "pixels", "probabilities"
-_OPSET = 17  # with Q and DQ per channel, and within what TensorRT 8.6 (JetPack 5) and later read
-# Symmetric int8 has half the steps for what is never negative: a narrower range than TFLite's pays
-# (0.8 against 0.9: 0.1 to 0.3 points more agreement on three networks).
+_OPSET = 17  # has Q and DQ per channel, and is supported by TensorRT 8.6 (JetPack 5) and later
+# Symmetric int8 wastes half its steps on non-negative values, so a narrower range than TFLite's is better
+# (0.8 instead of 0.9: 0.1 to 0.3 points more agreement on three networks).
 WITHIN = 0.8
 _TENSORRT = {
     "ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False, "AddQDQPairToWeight": True,
@@ -28,13 +28,13 @@ _TENSORRT = {
 
 
 def to_onnx(content: bytes, calibration: Image, within: float = WITHIN) -> dict[str, bytes]:
-    """Suffix -> ONNX file of the network in *content*, a float TFLite file; each one checked.
+    """Suffix -> checked ONNX file of the network in *content*, a float TFLite file.
 
-    All take pixels (1, height, width, 1) float32, 0 to 255, and give float32: one output as probabilities,
-    several by the names that the signature of *content* has for them. In the 8-bit one each step is a Q/DQ
-    pair: int8, zero points 0, weights per channel. The first convolution and what follows the last pooling
-    stay float: they cost little, and pixels would lose a bit.
-    *calibration* (m, height, width) uint8 shows what the activations reach; *within*: see quantize.ranges.
+    All take pixels (1, height, width, 1) float32, 0 to 255, and output float32: a single output is
+    probabilities, several have the names in *content*'s signature. The int8 file has Q/DQ pairs: int8, zero
+    points 0, weights per channel. The first convolution and everything after the last pooling stay float:
+    they cost little, and pixels would lose a bit. *calibration* (m, height, width) uint8 determines the
+    ranges of activations; *within*: see quantize.ranges.
     """
     with quiet():
         from onnxruntime.transformers.float16 import convert_float_to_float16
@@ -48,7 +48,7 @@ def to_onnx(content: bytes, calibration: Image, within: float = WITHIN) -> dict[
 
 
 def _from_tflite(content: bytes) -> onnx.ModelProto:
-    """The graph, folded and fused where that is exact, its outputs named as those of *content*."""
+    """The graph, folded and fused where exact, with *content*'s output names."""
     import tf2onnx
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -57,11 +57,11 @@ def _from_tflite(content: bytes) -> onnx.ModelProto:
         path.write_bytes(content)
         try:
             model, _ = tf2onnx.convert.from_tflite(str(path), opset=_OPSET)
-        except Exception as error:  # tf2onnx has no errors of its own
+        except Exception as error:  # tf2onnx has no exceptions of its own
             reason = " ".join(str(error).split())[:200]
             raise EdgeError(f"tf2onnx cannot convert this network: {reason}") from error
         outputs = [output.name for output in open_runtime("cpu", content).outputs]
-        # Ordered first: a fusion finds what it finds in the order of the nodes.
+        # Ordered first, because fusions depend on the order of nodes.
         converted, fused = path.with_suffix(".onnx"), path.with_suffix(".fused.onnx")
         onnx.save(_tidy(model, outputs if len(outputs) > 1 else [OUTPUT]), converted)
         quant_pre_process(converted, fused, skip_symbolic_shape=True)
@@ -93,7 +93,7 @@ def _with_steps(model: onnx.ModelProto, calibration: Image, within: float) -> on
 
 
 def _kept_float(nodes: Iterable[onnx.NodeProto]) -> list[str]:
-    """Names of the nodes up to the first convolution, of poolings over all, and from the last dense on."""
+    """Names of the nodes up to the first convolution, global poolings, and from the last dense layer on."""
     ordered = list(nodes)
     kinds = [node.op_type for node in ordered]
     begin = kinds.index("Conv") + 1 if "Conv" in kinds else 0
@@ -107,7 +107,7 @@ def _kept_float(nodes: Iterable[onnx.NodeProto]) -> list[str]:
 
 
 def _run(model: onnx.ModelProto, images: Image) -> Iterator[dict[str, Floats]]:
-    """For each of *images*, every tensor that the nodes of *model* compute."""
+    """For each of *images*, all tensors computed by *model*."""
     import onnxruntime
 
     open_model = _copy(model)
@@ -128,10 +128,10 @@ def _run(model: onnx.ModelProto, images: Image) -> Iterator[dict[str, Floats]]:
 
 
 def _tidy(model: onnx.ModelProto, outputs: Sequence[str] | None = None) -> onnx.ModelProto:
-    """*model* with nodes ordered and everything named by its place, so that equal graphs are equal bytes.
+    """*model* with nodes ordered and everything named by position, so that equal graphs are equal bytes.
 
-    Those tools number tensors by what their process did before, and order nodes by hash.
-    *outputs*: new names of its outputs, which come in the order of these names.
+    The tools' tensor numbers depend on the history of the process, and their node order on hashes.
+    *outputs*: new names of the outputs, in this order.
     """
     graph = model.graph
     given = sorted(zip(outputs or [output.name for output in graph.output], graph.output, strict=True),
@@ -161,7 +161,7 @@ def _tidy(model: onnx.ModelProto, outputs: Sequence[str] | None = None) -> onnx.
 def _ordered(
     graph: onnx.GraphProto, outputs: Sequence[str]
 ) -> tuple[list[onnx.NodeProto], dict[str, str], list[onnx.TensorProto]]:
-    """The nodes that make *outputs*, inputs before their node; a new name for each tensor; the constants."""
+    """The nodes that compute *outputs* in topological order; a new name for each tensor; the constants."""
     maker = {output: node for node in graph.node for output in node.output}
     constants = {constant.name: constant for constant in graph.initializer}
     ordered: list[onnx.NodeProto] = []
@@ -186,7 +186,7 @@ def _ordered(
 
 
 def _one(name: str, tensor: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
-    """The graph's *tensor* under the name *name*, of a batch of one."""
+    """The graph's *tensor*, renamed to *name*, with a batch of one."""
     kind = tensor.type.tensor_type
     return onnx.helper.make_tensor_value_info(
         name, kind.elem_type, [1, *(side.dim_value for side in kind.shape.dim[1:])]
@@ -200,7 +200,7 @@ def _checked(model: onnx.ModelProto) -> bytes:
 
 
 def _check_symmetric(model: onnx.ModelProto) -> None:
-    """EdgeError unless every Q and DQ of *model* is what TensorRT takes: int8, zero point 0."""
+    """EdgeError unless every Q and DQ of *model* suits TensorRT: int8, zero point 0."""
     constants = {constant.name: numpy_helper.to_array(constant) for constant in model.graph.initializer}
     steps = [node for node in model.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
     wrong = [
@@ -209,8 +209,8 @@ def _check_symmetric(model: onnx.ModelProto) -> None:
     ]  # fmt: skip
     if wrong or not steps:
         raise EdgeError(
-            f"the 8-bit ONNX file would have {len(steps)} steps, {len(wrong)} not symmetric int8; "
-            "TensorRT takes no others"
+            f"{len(wrong)} of {len(steps)} steps of the int8 ONNX file are not symmetric int8; "
+            "TensorRT supports no others"
         )
 
 

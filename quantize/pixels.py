@@ -1,4 +1,4 @@
-"""What values a network takes its pixels for, found out where nobody says, and brought to 0 to 255."""
+"""A network's pixel range: detected if not given, and converted to 0 to 255."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from quantize import convert
 from quantize.figures.labelsets import LabelSet
 from quantize.figures.scores import accuracy
 
-# As --pixels names them: what black and white are to the network. The device gives 0 to 255.
+# Names of --pixels: the network's values of black and white. Devices provide 0 to 255.
 RANGES = {"255": (0.0, 255.0), "1": (0.0, 1.0), "signed": (-1.0, 1.0)}
-_ASKED = 700  # pictures that are enough to tell ranges apart
-_ALIKE = 0.02  # of accuracy: between ranges as close as this, the surer one is taken
+_ASKED = 700  # pictures, enough to distinguish ranges
+_ALIKE = 0.02  # accuracy: between ranges closer than this, the lower loss decides
 
 
 class AtChanceError(EdgeError):
-    """The float network knows no more than one label for all would."""
+    """The float network is no better than always predicting one label."""
 
     exit_code = 3
 
 
 class Asked(NamedTuple):
-    """How a network does where pixels are given in one of RANGES."""
+    """A network's figures with pixels in one of RANGES."""
 
     accuracy: float  # 0..1
-    loss: float  # mean of -log of the right label's probability
+    loss: float  # mean cross-entropy
 
 
 def found(model: Any, images: Image, truth: LabelSet) -> tuple[str, str]:
-    """The name in RANGES that suits *model* best on *images* (n, h, w) uint8, and a line that says why."""
+    """The name in RANGES that suits *model* best on *images* (n, h, w) uint8, and a line with the reason."""
     rows = np.flatnonzero(truth.rows)
     some = np.linspace(0, len(rows) - 1, min(len(rows), _ASKED)).astype(np.int64)
     pictures, labels = images[rows[some]], truth.truth[some]
@@ -41,13 +41,13 @@ def found(model: Any, images: Image, truth: LabelSet) -> tuple[str, str]:
     most = max(one.accuracy for one in asked.values())
     alike = [name for name, one in asked.items() if one.accuracy >= most - _ALIKE]
     best = min(alike, key=lambda name: asked[name].loss)
-    right = {name: f"{said(name)}: {100 * one.accuracy:.1f} %" for name, one in asked.items()}
+    right = {name: f"{text_of(name)}: {100 * one.accuracy:.1f} %" for name, one in asked.items()}
     others = ", ".join(right[name] for name in asked if name != best)
     return best, f"pixels {right[best]} of {len(some)} right; {others}"
 
 
 def with_pixels(model: Any, name: str) -> Any:
-    """*model*, which takes pixels in RANGES' *name*, as a network that takes 0 to 255."""
+    """*model* with pixel range *name*, as a network that takes 0 to 255."""
     low, high = RANGES[name]
     if (low, high) == RANGES["255"]:
         return model
@@ -58,22 +58,22 @@ def with_pixels(model: Any, name: str) -> Any:
     return keras.Model(pixels, model(scaled), name=f"{model.name}_of_pixels")
 
 
-def said(name: str) -> str:
-    """RANGES' *name* in words."""
+def text_of(name: str) -> str:
+    """The range *name* as text."""
     low, high = RANGES[name]
     return f"{low:g} to {high:g}"
 
 
 def check_knows(probabilities: Floats, truth: LabelSet, path: Path, name: str) -> None:
-    """AtChanceError where *probabilities* (n, labels) are right no more often than one label for all."""
+    """AtChanceError if *probabilities* (n, labels) are no better than always predicting one label."""
     rows = len(truth.truth)
     right = accuracy(probabilities[truth.rows], truth.truth)
     chance = float(np.bincount(truth.truth).max()) / rows
-    # Two standard errors: what a network without any knowledge passes once in forty times.
+    # Two standard errors: an untrained network passes once in forty times.
     if right <= chance + 2 * math.sqrt(chance * (1 - chance) / rows):
         raise AtChanceError(
-            f"{path}: right in {100 * right:.1f} % of {rows} ({truth.name}) as a float network, given pixels "
-            f"{said(name)}; one label for all is in {100 * chance:.1f} %; expected a trained network, labels "
+            f"{path}: the float network has {100 * right:.1f} % of {rows} right ({truth.name}) with pixels "
+            f"{text_of(name)}, a constant label {100 * chance:.1f} %; expected a trained network, labels "
             f"in our order, or other pixels (--pixels {', '.join(RANGES)}); nothing was written"
         )
 

@@ -1,4 +1,4 @@
-"""What takes long, told while it runs: a bar over named steps, and what each took."""
+"""Progress of long commands: a bar over named steps, and the time each took."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 
 class Steps:
-    """Used as ``with steps("measuring"):``; the bar shows on a terminal only, a line a step anywhere."""
+    """Use as ``with steps("measuring"):``; the bar only shows on a terminal, a line per step always."""
 
     def __init__(self, total: int) -> None:
-        self.total = total  # steps that are expected
-        self.seconds: dict[str, float] = {}  # name -> what it took; of one that came twice, both together
+        self.total = total  # expected number of steps
+        self.seconds: dict[str, float] = {}  # name -> duration; repeated steps are summed
 
     @contextlib.contextmanager
     def __call__(self, name: str) -> Iterator[None]:
@@ -25,7 +25,7 @@ class Steps:
         )  # fmt: skip
         try:
             yield
-        finally:  # of one that fails, too: it is told where that was
+        finally:  # also for a step that fails, to show which one it was
             bar.close()
             took = time.monotonic() - began
             self.seconds[name] = self.seconds.get(name, 0) + took

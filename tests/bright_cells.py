@@ -48,7 +48,7 @@ def leave_model(folder: Path) -> Path:
 
 
 def leave_card(path: Path, **changes: Any) -> None:
-    """A card beside the model file *path*; *changes* replace its parts."""
+    """A card next to the model file *path*; *changes* replace its parts."""
     content = path.read_bytes()
     card = {
         "kind": "detector",

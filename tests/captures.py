@@ -87,7 +87,7 @@ def no_reader_outlives_its_test() -> Iterator[None]:
 
 
 class Story:
-    """What a capture tells, with the times."""
+    """What a capture reports, with the times."""
 
     def __init__(self) -> None:
         self.began = time.monotonic()

@@ -30,7 +30,7 @@ FPS = 10
 
 
 class JpegCamera:
-    """An MJPEG camera on the loopback whose pictures, *shown*, a test changes."""
+    """An MJPEG camera on the loopback; the test sets its picture, *shown*."""
 
     def __init__(self, shown: Callable[[], Image]) -> None:
         self.shown = shown
@@ -222,7 +222,7 @@ def lying(folder: Path) -> list[Figure]:
         Figure("13", "events from stale frames, besides that who was there left",
                len(reported) - reported.count("face_left"), 0),
         Figure("13", "s until a black one is online", light, 5),
-        Figure("13", "a dark one that stands still is not online", not dark, 0),
+        Figure("13", "a dark, unchanging camera is not online", not dark, 0),
     ]  # fmt: skip
 
 

@@ -136,7 +136,7 @@ def disk_full(folder: Path) -> list[Figure]:
         assert eventually(lambda: listening.last(f"{NODE}/status") == "offline")
         events, log = ids(listening, f"{NODE}/hall/event"), ids(listening, f"{NODE}/hall/log")
     return [
-        Figure("8", "s until health tells of it", reported, 10),
+        Figure("8", "s until health reports it", reported, 10),
         Figure("8", "% fewer messages with faces", missing, 50),
         Figure("8", f"of {len(events)} events not in the log", len(set(events) - set(log)), 0),
     ]
@@ -198,8 +198,8 @@ def corrupt_file(folder: Path) -> list[Figure]:
     aside = list((folder / "state").glob("*.corrupt"))
     return [
         Figure("9", "s from the start to online", started, 60),  # .4 alone; the machine may be busy
-        Figure("9", "files set aside, beside the one", abs(len(aside) - 1), 0),
-        Figure("9", "counted, beside the one", abs(reported["corrupt"] - 1), 0),
+        Figure("9", "files set aside besides the one", abs(len(aside) - 1), 0),
+        Figure("9", "counted besides the one", abs(reported["corrupt"] - 1), 0),
         Figure("9", "storage is not ok", reported["storage"] != "ok", 0),
     ]
 

@@ -100,7 +100,7 @@ def committed_in(folder: Path) -> list[Id]:
 
 
 def backlog(folder: Path, rows: int, extra: int = 500) -> list[Figure]:
-    """Rows 6 and 7: *extra* events more than may wait happen offline; then all is sent beside live ones."""
+    """Rows 6 and 7: *extra* events over the limit happen offline; then all are sent along with live ones."""
     port = free_port()
     outbox = Outbox(folder / FILE, max_rows=rows)
     with publishing(port, folder, 0, outbox=outbox, retry_s=(0.2, 0.5)) as (_, earlier):
@@ -130,7 +130,7 @@ def backlog(folder: Path, rows: int, extra: int = 500) -> list[Figure]:
     )
     replayed = [json.loads(payload)["replayed"] for (topic, payload, _), _ in reported if topic == LOG][:rows]
     return [
-        Figure("6", f"messages dropped beside the {extra} oldest", abs(dropped - extra), 0),
+        Figure("6", f"messages dropped besides the {extra} oldest", abs(dropped - extra), 0),
         Figure("6", "of the count, lost by a restart", abs(counted - extra), 0),
         Figure("6", "first one sent is not the oldest kept", abs(oldest[0] - (extra + 1)), 0),
         Figure("6", f"lost of the {rows} kept", rows - len(set(oldest)), 0),

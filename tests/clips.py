@@ -1,4 +1,4 @@
-"""A short video whose pictures carry their number."""
+"""A short video with numbered frames."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edge.types import Source
 
 
 def drawn(n: int) -> np.ndarray:
-    """A picture that tells its number: n bright columns of 8 pixels."""
+    """A picture that encodes its number: n bright columns of 8 pixels."""
     image = np.zeros((48, 64, 3), np.uint8)
     image[:, : 8 * n] = 255
     return image

@@ -1,4 +1,4 @@
-"""Shared fixtures. What needs the data beside the checkout skips, with the reason, where it is absent."""
+"""Shared fixtures. Tests that need the data next to the checkout skip with a reason without it."""
 
 import signal
 import warnings

@@ -21,7 +21,7 @@ from tests.tiny_onnx import write_cells
 
 
 def leave_compiled_detector(folder: Path, *, right: bool = True) -> Path:
-    """The shipped detector with a compiled file in its card, whose golden vectors are *right* or are not."""
+    """The shipped detector with a compiled file in its card; its golden vectors are *right* or wrong."""
     for suffix in (".tflite", ".json"):
         shutil.copy(FACES.with_suffix(suffix), folder)
     file = folder / "faces.edgetpu.tflite"
@@ -47,7 +47,7 @@ def room(*cells: tuple[int, int]) -> Image:
 
 
 def _leave_golden(computed: Path, names: list[str], *, right: bool = True) -> None:
-    """Golden vectors beside *computed*, the same for all of *names*, and both in its card."""
+    """Golden vectors next to *computed*, the same for all *names*, and both in its card."""
     model = read_detector(computed) if computed.name == "faces.onnx" else read_detector(FACES)
     answers = Outputs(open_runtime("auto", computed.read_bytes()), model.card.input.range)
     pictures = np.random.default_rng(0).integers(0, 255, (2, 256, 320), np.uint8)

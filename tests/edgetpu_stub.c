@@ -1,5 +1,5 @@
 /* Stands in for libedgetpu: a delegate that takes no operator, so that the CPU computes, and that fails on
-   demand. The word in the file "mode" beside the library says how: load, fail, hang or abort when it is opened;
+   demand. The word in the file "mode" next to the library says how: load, fail, hang or abort when it is opened;
    once it is open, the same words are obeyed within 10 ms, as libedgetpu's own USB thread dies of a fault. */
 #define _GNU_SOURCE
 #include <dlfcn.h>

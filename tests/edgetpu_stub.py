@@ -50,7 +50,7 @@ def compiled(content: bytes) -> bytes:
 
 
 def leave_compiled(folder: Path, *, right: bool = True) -> Path:
-    """The shipped model with a compiled file in its card, whose golden vectors are *right* or are not."""
+    """The shipped model with a compiled file in its card; its golden vectors are *right* or wrong."""
     for path in MODEL_FILE.parent.glob("emotion.*"):
         shutil.copy(path, folder)
     file = folder / "emotion.edgetpu.tflite"

@@ -1,4 +1,4 @@
-"""Small real objects that keep the protocols, for tests of what stands around them."""
+"""Small objects that implement the protocols, for tests of their users."""
 
 import contextlib
 import re

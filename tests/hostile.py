@@ -76,8 +76,8 @@ def flooded(folder: Path, count: int) -> list[Figure]:
             _flood(mosquitto.port, topics, count)
             after = _calm(heard, "after")
             seconds = time.monotonic() - began
-            # Beside the commands' own lines, the camera tells when it is there again.
-            said = [line for line in daemon.log_so_far().splitlines()[lines:] if "online" not in line]
+            # Besides the commands' own lines, the camera logs its return.
+            message = [line for line in daemon.log_so_far().splitlines()[lines:] if "online" not in line]
             grown = process.memory_info().rss - memory
             died = abs(process.num_threads() - threads)
             code, _ = daemon.stop()
@@ -86,7 +86,7 @@ def flooded(folder: Path, count: int) -> list[Figure]:
             Figure("19", f"of {count} payloads not counted", max(0, count - counted), 0),
             Figure("19", "threads died or born", died, 0),
             Figure("19", "RSS grown, MiB", grown / 2**20, 10),
-            Figure("19", f"log lines in {seconds:.0f} s", len(said), seconds + 2),
+            Figure("19", f"log lines in {seconds:.0f} s", len(message), seconds + 2),
             Figure("19", "tracebacks", daemon.log.count("Traceback"), 0),
             Figure("19", "exit code", code, 0),
         ]

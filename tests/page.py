@@ -69,9 +69,9 @@ class House:
         sent = body if isinstance(body, bytes | None) else json.dumps(body).encode()
         connection.request(method, path, sent, {name: value for name, value in named.items() if value})
         answer = connection.getresponse()
-        told = answer.status, answer.read().decode(), answer.headers
+        reported = answer.status, answer.read().decode(), answer.headers
         connection.close()
-        return told
+        return reported
 
     def own(self, method: str, path: str, body: object = None, **headers: str) -> tuple[int, str]:
         """As ask(), as the page itself does."""

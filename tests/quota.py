@@ -28,7 +28,7 @@ SIZE, FPS = (1280, 720), 25
 
 @contextmanager
 def cpu_quota(share: float) -> Iterator[Path]:
-    """A cgroup whose processes get *share* of one processor, however busy the machine is, and no more.
+    """A cgroup limited to *share* of one processor, however busy the machine is.
 
     Skips where none may be made.
     """
@@ -60,8 +60,8 @@ def cpu_quota(share: float) -> Iterator[Path]:
 def throttled(group: Path) -> tuple[int, int]:
     """(periods in which it wanted more than its quota, all periods in which it ran), so far."""
     lines = (line.split() for line in (group / "cpu.stat").read_text().splitlines())
-    told = {key: int(value) for key, value in lines}
-    return told["nr_throttled"], told["nr_periods"]
+    output = {key: int(value) for key, value in lines}
+    return output["nr_throttled"], output["nr_periods"]
 
 
 def film(path: Path) -> Path:

@@ -75,7 +75,7 @@ FULL: Mapping[str, Fault] = {
 
 
 def main(wanted: list[str]) -> int:
-    """Bring about the *wanted* rows (none named: all) and tell the figures; 1 where one was not held."""
+    """Run the *wanted* rows (default: all) and print the figures; return 1 if one missed its limit."""
     logging.basicConfig(level="ERROR")  # outages are what it is here for
     faults = FULL if os.environ.get("SOAK") == "full" else SHORT
     if unknown := set(wanted) - set(faults):

@@ -1,4 +1,4 @@
-"""A small network that tells where a bright square is, and the run that emotion-train would leave of it."""
+"""A small network that locates a bright square, and its run as written by emotion-train."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def pictures(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """*n* pictures whose label is the place of a bright square, under noise."""
+    """*n* noisy pictures with a bright square; its place is the label."""
     random = np.random.default_rng(n)
     labels = np.arange(n) % 7
     images = random.integers(0, 156, (n, 48, 48), np.uint8)

@@ -56,7 +56,7 @@ def test_where_the_host_is_unclear_nothing_is_guessed_or_shown(written: str) -> 
     assert "S3cret" not in str(error.value)
 
 
-def test_what_is_no_address_has_no_parts() -> None:
+def test_an_invalid_address_has_no_parts() -> None:
     assert taken_apart("/dev/video0") is None
     assert taken_apart("v4l2src ! videoconvert ! appsink") is None
 

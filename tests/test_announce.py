@@ -137,7 +137,7 @@ def test_a_state_never_shows_an_emotion_below_the_floor(floor: float) -> None:
     assert len(seen & set(LABELS)) == 7
 
 
-def test_the_state_keeps_still_while_one_emotion_gives_way_to_another() -> None:
+def test_the_state_is_unchanged_while_one_emotion_replaces_another() -> None:
     teller, rules = announcer(faces_hz=0), Rules()
     person, story = track(confidence=0.9), []
     for n in range(60):
@@ -147,7 +147,7 @@ def test_the_state_keeps_still_while_one_emotion_gives_way_to_another() -> None:
     assert [emotion for _, emotion in story] == ["happy", "happy", "sad"]  # the second one less sure
 
 
-def test_who_comes_while_an_emotion_gives_way_is_reported_with_uncertain() -> None:
+def test_a_face_that_comes_during_a_change_is_reported_with_uncertain() -> None:
     teller = announcer(faces_hz=0)
     teller.frame(frame(0.0), [track()], [])
     doubted = replace(track(confidence=0.12), doubted=True)

@@ -1,4 +1,4 @@
-"""From settings to objects: what the node tells of itself."""
+"""From settings to objects: what the node reports about itself."""
 
 import re
 import shutil

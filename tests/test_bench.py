@@ -1,4 +1,4 @@
-"""`emotion-edge bench`: what it tells, not how fast this machine is."""
+"""`emotion-edge bench`: its output, not the speed of this machine."""
 
 import json
 
@@ -23,24 +23,24 @@ def test_every_stage_of_every_frame_is_reported(capsys: pytest.CaptureFixture[st
     assert 0 < report["around_bare_calls"] < 10
 
 
-def test_a_person_gets_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+def test_text_output_is_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "--source", "portraits", "--frames", "3", "--detector", "haar"]) == 0
     reported = capsys.readouterr().out
     assert "portraits  640x480, 3 frames" in reported
     assert "bare classify" in reported
 
 
-def test_startup_hears_the_daemons_first_words(capsys: pytest.CaptureFixture[str]) -> None:
+def test_startup_times_the_daemons_first_messages(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "--startup", "--json"]) == 0
     reported = json.loads(capsys.readouterr().out)
     assert 0 < reported["first_message_s"] <= reported["first_state_s"] <= reported["first_event_s"]
 
 
-def test_a_source_that_is_none_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_source_gets_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "--source", "missing.mp4"]) == 1
     assert capsys.readouterr().err.startswith("source 'missing.mp4': no such file")
     for source in ("http://127.0.0.1:9/s?jwt=hunter2", "rtsp://me:hunter 2@127.0.0.1:9/s"):
         assert main(["bench", "--source", source]) == 1
-        said = capsys.readouterr().err
-        assert "127.0.0.1:9/s" in said
-        assert "hunter" not in said
+        message = capsys.readouterr().err
+        assert "127.0.0.1:9/s" in message
+        assert "hunter" not in message

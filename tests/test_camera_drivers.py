@@ -43,7 +43,7 @@ def test_a_usb_camera_is_asked_for_the_format_that_gives_luma_fast_enough(
     source.close()
 
 
-def test_luma_is_taken_out_of_what_a_driver_packs() -> None:
+def test_luma_is_extracted_from_packed_formats() -> None:
     luma = np.arange(8, dtype=np.uint8).reshape(2, 4) * 10
     colour = np.full(8, 200, np.uint8)
     yuyv = np.stack([luma.reshape(-1), colour], axis=1)
@@ -128,7 +128,7 @@ def test_without_picamera2_the_error_says_how_to_get_it(monkeypatch: pytest.Monk
         open_source("picamera")
 
 
-def test_auto_without_any_camera_says_what_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_without_a_camera_lists_what_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edge.sources.describe_cameras", list)
     with pytest.raises(EdgeError, match=r"picamera2 .*, no /dev/video\* gives pictures; plug one in"):
         open_source("auto")
@@ -198,7 +198,7 @@ def test_a_usb_driver_that_raises_when_it_is_released_costs_nothing_but_a_log_li
 
 
 @pytest.mark.quiet_clock
-def test_a_pi_camera_that_hangs_when_it_is_closed_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pi_camera_that_hangs_on_close_blocks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     over = threading.Event()
 
     class Hanging(FakePicamera2):

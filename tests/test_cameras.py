@@ -129,7 +129,7 @@ def test_a_camera_switched_off_is_closed_and_its_faces_leave(house: House) -> No
     assert (house.read, len(house.sink.messages)) == (read, reported)  # no picture, no message
 
 
-def test_switched_on_again_it_goes_on(house: House) -> None:
+def test_a_camera_resumes_when_switched_on_again(house: House) -> None:
     house.add("hall", Switches(enabled=False))
     assert (house.opened, house.sink.payloads(f"{HALL}/status")) == (0, ["disabled"])
     house.look(0.1)
@@ -152,7 +152,7 @@ def test_every_switch_s_state_is_reported_once_and_when_it_is_set(house: House) 
     assert house.sink.payloads(states["enabled"]) == ["ON"]
 
 
-def test_rules_follow_the_configuration_where_no_switch_says_otherwise(house: House) -> None:
+def test_rules_follow_the_configuration_unless_a_switch_overrides_them(house: House) -> None:
     house.add("hall", Switches(hold=2.0))
     house.cameras["hall"].configure(Rules(min_confidence=0.7, hold_s=1.0, margin=0.1))
     assert house.cameras["hall"].pipeline.rules == Rules(min_confidence=0.7, hold_s=2.0, margin=0.1)
@@ -187,9 +187,7 @@ def test_a_restarted_camera_is_opened_again_and_keeps_its_faces(house: House) ->
     assert house.events() == ["face_appeared"]
 
 
-def test_however_often_it_is_asked_for_a_camera_is_not_opened_more_often_than_agreed(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_restarts_of_a_camera_are_rate_limited(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     house.add("hall", Switches())
     house.until(f"{HALL}/status", "offline")
     assert eventually(lambda: house.opened == 1)
@@ -295,7 +293,7 @@ def test_ten_failures_in_a_row_close_that_camera_alone_until_it_is_opened_again(
     assert house.open == 2
 
 
-def test_health_judges_only_a_picture_that_there_is(house: House) -> None:
+def test_health_rates_the_picture_only_if_there_is_one(house: House) -> None:
     house.add("hall", Switches())
     house.add("porch", Switches(enabled=False))
     house.until(f"{HALL}/state", '"present":"ON"')

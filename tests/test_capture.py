@@ -28,7 +28,7 @@ def test_a_slot_keeps_the_newest_picture_and_says_what_it_displaced() -> None:
     assert slots.take(0) is None
 
 
-def test_cameras_are_served_in_turn_whoever_is_faster() -> None:
+def test_cameras_are_served_in_turn_whatever_their_rate() -> None:
     slots = Slots()
     served = []
     for n in range(6):
@@ -42,7 +42,7 @@ def test_cameras_are_served_in_turn_whoever_is_faster() -> None:
 
 
 @pytest.mark.quiet_clock
-def test_whoever_waits_is_woken_by_a_picture() -> None:
+def test_a_waiting_consumer_wakes_on_a_picture() -> None:
     slots = Slots()
     threading.Timer(0.05, slots.put, [frame(1.0)]).start()
     began = time.monotonic()
@@ -129,7 +129,7 @@ def test_waits_between_tries_double_up_to_a_bound() -> None:
     assert sum(waits) < 3.1
 
 
-def test_a_fault_in_a_driver_is_healed_like_any_other_and_its_traceback_logged_once(
+def test_a_driver_error_is_retried_and_its_traceback_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def odd_buffer(n: int) -> Image:

@@ -1,4 +1,4 @@
-"""Captures whose driver hangs, raises or freezes, and what they leave behind."""
+"""Captures with drivers that hang, raise or freeze, and what they leave behind."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_driver_that_hangs_in_close_is_offline_with_the_cause_and_the_camera_i
 
 
 @pytest.mark.quiet_clock
-def test_a_dismissed_reader_that_hangs_in_close_does_not_hold_up_who_stops_the_camera() -> None:
+def test_a_dismissed_reader_that_hangs_in_close_does_not_delay_stopping_the_camera() -> None:
     class Slow(Script):
         def close(self) -> None:
             Hanging.over.wait(60)
@@ -85,7 +85,7 @@ def test_a_dismissed_reader_that_hangs_in_close_does_not_hold_up_who_stops_the_c
     assert 0.15 < time.monotonic() - began < 1.0
 
 
-def test_a_driver_that_raises_in_close_is_reported_once_and_the_camera_goes_on(
+def test_a_driver_that_raises_in_close_is_reported_once_and_the_camera_keeps_running(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.WARNING, "edge.sources.capture")
@@ -183,7 +183,7 @@ def test_a_covered_lens_is_dark_and_stays_online_and_a_lamp_in_the_night_is_not(
     assert story.reported == [("online", "")]
 
 
-def test_nothing_is_said_of_the_picture_of_a_camera_that_gives_none() -> None:
+def test_the_picture_of_a_silent_camera_is_not_rated() -> None:
     camera = FailingAtThree(moving, 0.02)
     reported: list[tuple[str, str | None]] = []
 
@@ -200,7 +200,7 @@ def test_nothing_is_said_of_the_picture_of_a_camera_that_gives_none() -> None:
     assert reported == [("online", None), ("offline", None)]
 
 
-def test_a_folder_of_images_may_stand_still() -> None:
+def test_a_folder_of_images_is_never_frozen() -> None:
     source = Script(lambda n: moving(1))
     source.still = True
     story = Story()
@@ -226,7 +226,7 @@ def test_a_change_of_size_is_followed() -> None:
 
 @pytest.mark.parametrize("source", [Script, Hanging])
 @pytest.mark.quiet_clock
-def test_stopping_takes_no_longer_than_it_may_even_while_a_read_hangs(source: type[Script]) -> None:
+def test_stopping_keeps_its_time_limit_while_a_read_hangs(source: type[Script]) -> None:
     capture = Capture("hall", lambda: source(moving, 0.005), Slots(), Story())
     capture.start()
     until(lambda: capture.frames >= 2)

@@ -45,16 +45,16 @@ def test_a_file_that_its_card_lists_is_read(model: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("labels", "said"),
+    ("labels", "message"),
     [
         (["smile"], "1 labels; expected 2 to 100"),
         (["smile", "no\tsmile"], "expected 1 to 64 printable characters"),
         (["smile", ""], "label ''; expected 1 to 64"),
     ],
 )
-def test_labels_that_could_not_be_published_are_refused(model: Path, labels: list[str], said: str) -> None:
+def test_labels_that_could_not_be_published_are_refused(model: Path, labels: list[str], message: str) -> None:
     model.with_suffix(".json").write_text(json.dumps(card(labels=labels)))
-    with pytest.raises(EdgeError, match=re.escape(said)):
+    with pytest.raises(EdgeError, match=re.escape(message)):
         read_model(model)
 
 
@@ -69,12 +69,12 @@ def test_any_single_flipped_bit_is_refused(model: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [(b"", "0 bytes, its card says 4096"), (CONTENT[:-1], "4095 bytes"), (CONTENT + b"x", "4097 bytes")],
 )
-def test_a_file_of_another_length_is_refused(model: Path, content: bytes, said: str) -> None:
+def test_a_file_of_another_length_is_refused(model: Path, content: bytes, message: str) -> None:
     model.write_bytes(content)
-    with pytest.raises(EdgeError, match=said):
+    with pytest.raises(EdgeError, match=message):
         read_model(model)
 
 
@@ -98,7 +98,7 @@ def test_a_card_that_lists_other_files_is_named(model: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("{", "not a model card: Invalid JSON"),
         ("[]", "not a model card"),
@@ -107,27 +107,27 @@ def test_a_card_that_lists_other_files_is_named(model: Path) -> None:
         (json.dumps({key: card()[key] for key in card() if key != "output"}), "output: Field required"),
     ],
 )
-def test_a_wrong_card_gets_one_line_that_says_where(tmp_path: Path, text: str, said: str) -> None:
+def test_a_wrong_card_gets_one_line_that_says_where(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "emotion.json"
     path.write_text(text)
-    with pytest.raises(EdgeError, match=said) as caught:
+    with pytest.raises(EdgeError, match=message) as caught:
         read_card(path)
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith(str(path))
 
 
 @pytest.mark.parametrize("name", ["a/emotion.golden.npz", "../emotion.tflite", "/etc/passwd", "..", ""])
-def test_a_card_lists_files_beside_it_only(model: Path, name: str) -> None:
+def test_a_card_lists_only_files_next_to_it(model: Path, name: str) -> None:
     entry = {"sha256": "0" * 64, "size": 1}
     path = model.with_suffix(".json")
     path.write_text(json.dumps(card(files={**card()["files"], name: entry})))
     with pytest.raises(EdgeError) as caught:
         read_model(model)
-    said = f"Value error, {name!r}; expected the name of a file next to the card"
-    assert str(caught.value) == f"{path}: not a model card: files: {said}"
+    message = f"Value error, {name!r}; expected the name of a file next to the card"
+    assert str(caught.value) == f"{path}: not a model card: files: {message}"
 
 
-def test_a_folder_in_the_models_place_is_one_line_too(model: Path) -> None:
+def test_a_folder_instead_of_the_model_gets_one_line(model: Path) -> None:
     model.unlink()
     model.mkdir()
     with pytest.raises(EdgeError, match="Is a directory"):
@@ -161,6 +161,6 @@ def test_a_file_with_a_card_of_its_own_name_has_that_one(tmp_path: Path) -> None
     assert card_path(path) == tmp_path / "emotion.int8.json"
 
 
-def test_what_a_card_does_not_list_beside_is_missed_by_its_kind(model: Path) -> None:
+def test_a_missing_companion_file_is_named_by_kind(model: Path) -> None:
     with pytest.raises(EdgeError, match=r"emotion\.json: lists 0 files \*\.golden\.npz; quantize makes"):
         read_beside(read_model(model), ".golden.npz")

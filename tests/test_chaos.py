@@ -1,4 +1,4 @@
-"""The daemon among faults, in short: `make soak` brings about the same ones with the full counts."""
+"""Short fault-injection tests of the daemon; `make soak` runs the same faults with full counts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_daemon_that_is_killed_again_and_again_loses_nothing_it_committed(tmp_
     chaos.check(chaos_outbox.killed(tmp_path, kills=6))
 
 
-def test_a_backlog_drops_its_oldest_and_is_sent_beside_live_events(tmp_path: Path) -> None:
+def test_a_backlog_drops_its_oldest_and_is_sent_along_with_live_events(tmp_path: Path) -> None:
     chaos.check(chaos_outbox.backlog(tmp_path, rows=700))
 
 
@@ -39,7 +39,7 @@ def test_a_broker_that_never_answers_costs_no_frame() -> None:
     chaos.check(chaos_daemon.silent_broker(seconds=1.5, limit=60))
 
 
-def test_a_full_disk_costs_no_event_and_health_tells_of_it(tmp_path: Path) -> None:
+def test_a_full_disk_costs_no_event_and_health_reports_it(tmp_path: Path) -> None:
     chaos.check(chaos_daemon.disk_full(tmp_path))
 
 
@@ -55,7 +55,7 @@ def test_restarts_of_broker_and_camera_leave_no_thread_and_no_file_open(tmp_path
     chaos.check(chaos_daemon.soak(tmp_path, 300, 1, 1))
 
 
-def test_with_a_quarter_of_a_processor_frames_come_seldom_but_fresh(tmp_path: Path) -> None:
+def test_with_a_quarter_of_a_cpu_frames_are_rare_but_fresh(tmp_path: Path) -> None:
     chaos.check(quota.little_processor(tmp_path, seconds=5))
 
 

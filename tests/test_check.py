@@ -66,7 +66,7 @@ def test_a_token_in_the_websockets_path_is_not_printed(tmp_path: Path, path: str
     assert "hunter2" not in done.stderr
 
 
-def test_an_accelerator_that_is_asked_for_and_missing_is_named_and_no_mistake(tmp_path: Path) -> None:
+def test_a_missing_accelerator_is_named_but_is_not_a_mistake(tmp_path: Path) -> None:
     leave_onnx(tmp_path)
     model = f'[model]\nfile = "{tmp_path}/emotion.onnx"\nruntime = "onnx"\nprovider = "tensorrt"\n'
     (tmp_path / "c.toml").write_text(model)
@@ -132,7 +132,7 @@ def test_without_a_file_the_configured_model_is_replayed(squares_files: Path, tm
     assert "2 threads: 8 golden pictures" in done.stdout
 
 
-def test_a_model_that_computes_otherwise_than_it_did_ends_with_1_and_one_line(tmp_path: Path) -> None:
+def test_a_model_with_different_outputs_exits_1_with_one_line(tmp_path: Path) -> None:
     """As a faulty accelerator would: the file is right, and the numbers that come out of it are not."""
     for path in MODEL_FILE.parent.glob("emotion.*"):
         shutil.copy(path, tmp_path)

@@ -15,11 +15,11 @@ from edge.host import child
         ("raise SystemExit('said so')", "said so"),
     ],
 )
-def test_what_fails_in_a_process_of_its_own_is_reported_in_one_line(statement: str, failure: str) -> None:
+def test_a_failure_in_a_child_process_is_reported_in_one_line(statement: str, failure: str) -> None:
     assert child.failure_of(statement) == failure
 
 
-def test_what_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hung_child_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child, "TIMEOUT_S", 0.2)
     assert child.failure_of("import time; time.sleep(30)") == "no answer within 0.2 s"
 

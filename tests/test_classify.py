@@ -58,7 +58,7 @@ def test_no_faces_give_no_rows() -> None:
 
 
 @pytest.mark.parametrize("nonsense", [np.nan, np.inf, 0.0])
-def test_nonsense_from_the_network_is_no_opinion(nonsense: float) -> None:
+def test_nan_outputs_give_no_label(nonsense: float) -> None:
     runtime = EchoRuntime(PIXELS, FLOAT_OUT, np.full((1, 7), nonsense, np.float32))
     assert classifier(runtime).scores(np.zeros((48, 48), np.uint8)) == pytest.approx([1 / 7] * 7)
 
@@ -72,7 +72,7 @@ def test_a_model_with_another_range_gets_its_pixels_scaled() -> None:
 
 
 @pytest.mark.parametrize(
-    ("input_spec", "output_spec", "said"),
+    ("input_spec", "output_spec", "message"),
     [
         (PIXELS._replace(shape=(1, 64, 64, 1)), PROBABILITIES, "card says .*48.*, model takes .*64"),
         (PIXELS, PROBABILITIES._replace(shape=(1, 8)), r"card lists 7 labels, model gives \(1, 8\) outputs"),
@@ -80,22 +80,22 @@ def test_a_model_with_another_range_gets_its_pixels_scaled() -> None:
     ],
 )
 def test_a_model_that_is_not_what_its_card_says_is_refused(
-    input_spec: TensorSpec, output_spec: TensorSpec, said: str
+    input_spec: TensorSpec, output_spec: TensorSpec, message: str
 ) -> None:
-    with pytest.raises(EdgeError, match=said):
+    with pytest.raises(EdgeError, match=message):
         classifier(EchoRuntime(input_spec, output_spec, np.zeros((1, 7))))
 
 
 @pytest.mark.parametrize(
     ("framing", "upright"), [("mtcnn", True), ("fer2013", False), ("FER2013", True), ("", True)]
 )
-def test_faces_cut_otherwise_than_the_card_says_are_refused(framing: str, upright: bool) -> None:
+def test_crops_that_differ_from_the_card_are_refused(framing: str, upright: bool) -> None:
     runtime = EchoRuntime(PIXELS, PROBABILITIES, np.zeros((1, 7)))
     with pytest.raises(EdgeError, match=f"card says crop framing='{framing}' upright={upright}; expected"):
         classifier(runtime, crop={"framing": framing, "upright": upright})
 
 
-def test_the_card_s_labels_and_their_order_rule() -> None:
+def test_the_card_decides_labels_and_their_order() -> None:
     runtime = EchoRuntime(PIXELS, PROBABILITIES, np.zeros((1, 7)))
     assert classifier(runtime, labels=list(reversed(LABELS))).labels == tuple(reversed(LABELS))
     with pytest.raises(EdgeError, match=r"card lists 2 labels, model gives \(1, 7\) outputs"):

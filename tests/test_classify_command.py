@@ -64,14 +64,14 @@ def test_folders_named_for_labels_give_accuracy_and_confusion(
 @pytest.mark.parametrize(
     ("given", "file"), [("emotion-xs", "emotion-xs.tflite"), ("emotion", "emotion.tflite")]
 )
-def test_a_model_that_comes_with_us_goes_by_its_name(given: str, file: str) -> None:
+def test_a_shipped_model_is_found_by_name(given: str, file: str) -> None:
     parser = argparse.ArgumentParser()
     add_engine(parser)
     assert settings_of(parser.parse_args(["--model", given])).model.file == MODEL_FILE.with_name(file)
     assert settings_of(parser.parse_args(["--model", f"./{given}"])).model.file == Path(given)
 
 
-def test_an_image_that_is_none_is_named_and_the_rest_goes_on(
+def test_an_invalid_image_is_named_and_the_others_are_classified(
     photo: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     broken = photo.with_name("broken.png")
@@ -83,15 +83,15 @@ def test_an_image_that_is_none_is_named_and_the_rest_goes_on(
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("missing.png", "no such file or folder"), ("empty", "no images here")]
+    ("name", "message"), [("missing.png", "no such file or folder"), ("empty", "no images here")]
 )
-def test_nothing_to_classify_is_one_line(
-    name: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_nothing_to_classify_gets_one_line(
+    name: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "empty").mkdir()
     assert main(["classify", str(tmp_path / name)]) == 1
     error = capsys.readouterr().err
-    assert error.startswith(f"{tmp_path / name}: {said}")
+    assert error.startswith(f"{tmp_path / name}: {message}")
     assert error.count("\n") == 1
 
 
@@ -149,9 +149,7 @@ def test_folders_of_numbers_need_their_order(
     assert json.loads(capsys.readouterr().out)["confusion"] == by_number["confusion"]
 
 
-def test_files_that_are_no_pictures_are_named_next_to_those_that_are(
-    photo: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_files_that_are_not_pictures_are_named(photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     photo.with_name("notes.odt").write_text("x")
     assert main(["classify", "--detector", "haar", str(photo.parent)]) == 0
     reported = capsys.readouterr().err

@@ -69,7 +69,7 @@ CAMPAIGN = ("campaign", "plan.toml", "--out", "runs", "--data", "d.csv")
         ),
     ],
 )
-def test_an_impossible_number_is_wrong_use(
+def test_an_invalid_number_is_a_usage_error(
     main: Callable[[list[str]], int],
     arguments: tuple[str, ...],
     reported: str,
@@ -88,7 +88,7 @@ def test_a_whole_number_within_its_bounds_is_taken(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "-0.5", "1e400", "inf", "ten", "9" * 5000, "65536"])
-def test_a_whole_number_is_nothing_else(text: str) -> None:
+def test_a_whole_number_rejects_everything_else(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="expected a whole number from 1 to 65535"):
         whole(1, 65535)(text)
 
@@ -134,9 +134,7 @@ def test_development_mode_shows_where_a_surprise_came_from() -> None:
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
 @pytest.mark.parametrize(("command", "code"), [("check", 0), ("check --config /nowhere.toml", 78)])
-def test_what_is_started_without_standard_streams_ends_as_it_would_with_them(
-    closed: str, command: str, code: int, tmp_path: Path
-) -> None:
+def test_it_works_without_standard_streams(closed: str, command: str, code: int, tmp_path: Path) -> None:
     """And no file that it opens takes their place, to be printed into."""
     done = subprocess.run(
         ["sh", "-c", f"exec {sys.executable} -m edge {command} {closed}"], cwd=tmp_path,
@@ -163,7 +161,7 @@ def test_closed_descriptors_are_open_before_a_command_begins() -> None:
 
 @pytest.mark.parametrize("module", ["edge", "training", "quantize"])
 @pytest.mark.parametrize("encoding", ["iso-8859-1", "ascii", "cp437"])
-def test_output_never_ends_over_a_character(module: str, encoding: str, tmp_path: Path) -> None:
+def test_an_unencodable_character_never_fails_the_output(module: str, encoding: str, tmp_path: Path) -> None:
     """Help holds … and more; a file's name need not be text at all."""
     environment = {**os.environ, "PYTHONIOENCODING": encoding}
     command = {"edge": ["classify"], "training": ["fit"], "quantize": []}[module]
@@ -196,6 +194,6 @@ def test_an_address_where_a_file_belongs_is_refused_without_its_secrets(
 ) -> None:
     with pytest.raises(SystemExit):
         edge.__main__.main([*arguments, address])
-    told = capsys.readouterr().err
-    assert "expected a file" in told
-    assert "S3cret" not in told
+    message = capsys.readouterr().err
+    assert "expected a file" in message
+    assert "S3cret" not in message

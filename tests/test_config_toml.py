@@ -37,11 +37,11 @@ def test_the_reference_equals_the_defaults() -> None:
     assert load(REFERENCE) == load()
 
 
-def test_every_setting_is_in_the_reference_and_nothing_else_does() -> None:
+def test_the_reference_has_every_setting_and_no_other() -> None:
     assert set(entries()) == {(table, key) for table, model in TABLES.items() for key in model.model_fields}
 
 
-def test_what_is_in_force_is_what_has_a_default_of_its_own() -> None:
+def test_keys_with_a_default_are_not_commented_out() -> None:
     off = {".".join(key) for key, (in_force, _) in entries().items() if not in_force}
     assert off == {
         "mqtt.username", "mqtt.password", "mqtt.password_file", "mqtt.ca_file", "mqtt.cert_file",
@@ -71,14 +71,14 @@ def test_every_range_and_choice_is_reported_above_its_key() -> None:
     assert checked == 51
 
 
-def test_every_line_that_is_off_can_be_switched_on(tmp_path: Path) -> None:
+def test_every_commented_line_can_be_enabled(tmp_path: Path) -> None:
     network = "face_detection_yunet_2023mar.onnx"
     files = ("mqtt_password", "ca.crt", "client.crt", "client.key", "web.crt", "web.key", "emotion.tflite")
     for name in (*files, network):
         (tmp_path / name).write_text("x")
     lines = REFERENCE.read_text().split("\n")
     text = "\n".join(line.removeprefix("# ") if PAIR.match(line) else line for line in lines)
-    # What the comments tell beside them.
+    # As the comments require.
     text = text.replace("tls = false", "tls = true").replace('password = "..."', "")
     text = text.replace('source = "auto"', 'source = "portraits"')
     (tmp_path / "config.toml").write_text(text)
@@ -89,6 +89,6 @@ def test_every_line_that_is_off_can_be_switched_on(tmp_path: Path) -> None:
     assert (read.camera[0].width, read.camera[0].height) == (640, 480)
 
 
-def test_four_lines_are_marked_for_who_has_a_usb_camera_and_a_broker() -> None:
+def test_four_lines_are_marked_for_a_usb_camera_and_a_broker() -> None:
     marked = [key for key, (_, comment) in entries().items() if re.search(r"\[[1-4]\]", comment)]
     assert marked == [("mqtt", "host"), ("mqtt", "username"), ("mqtt", "password_file"), ("camera", "source")]

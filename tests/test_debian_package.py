@@ -61,7 +61,7 @@ def test_bookworms_lock_has_the_numpy_that_its_picamera2_was_compiled_for() -> N
 
 
 @pytest.mark.parametrize("release", build.DEBIANS.values(), ids=list(build.DEBIANS))
-def test_a_debians_lock_leaves_nothing_to_the_python_that_pip_runs_in(release: object) -> None:
+def test_a_debian_lock_has_no_markers(release: object) -> None:
     pins = re.findall(r"(?m)^[a-z].*", (REPOSITORY / release.lock).read_text())  # type: ignore[attr-defined]
     assert pins
     assert [pin for pin in pins if ";" in pin] == []
@@ -75,7 +75,7 @@ def test_each_bundled_package_has_its_licence_named(release: object) -> None:
     assert build.without_licence([*names, "stranger"]) == ["stranger"]
 
 
-def test_every_file_lies_where_debian_expects_it(root: Path) -> None:
+def test_every_file_is_where_debian_expects_it(root: Path) -> None:
     files = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
     assert {
         "DEBIAN/control", "DEBIAN/md5sums", "DEBIAN/postinst", "DEBIAN/prerm", "DEBIAN/postrm",
@@ -107,7 +107,7 @@ def test_a_file_of_systemd_without_a_place_stops_the_build() -> None:
 
 
 def test_the_command_sees_the_packages_own_library_first_and_so_do_its_children(tmp_path: Path) -> None:
-    """Our edge, and behind it what the system has: here a picamera2 that stands for Raspberry Pi OS's."""
+    """Our edge, and behind it the system's packages: here a stand-in for Raspberry Pi OS's picamera2."""
     library, system = tmp_path / "ours", tmp_path / "system"
     for folder, packages in ((library, ("edge", "numpy")), (system, ("numpy", "picamera2"))):
         for name in packages:

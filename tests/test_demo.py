@@ -13,7 +13,7 @@ from tests.process import environment
 
 
 def changes(lines: list[str]) -> list[tuple[str, str]]:
-    """(face, emotion it changed from) of the lines that tell of a change, not of an arrival."""
+    """(face, previous emotion) of the lines that show a change, not an arrival."""
     reported = re.findall(r"face (\d) +(\w+) →", "".join(lines))
     return [(face, before) for face, before in reported if before != "none"]
 

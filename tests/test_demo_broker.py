@@ -62,7 +62,7 @@ def without_amqtt(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("without_amqtt")
-def test_without_amqtt_it_is_the_machines_mosquitto_which_ends_with_it() -> None:
+def test_without_amqtt_it_runs_and_stops_mosquitto() -> None:
     with demo_broker() as port, subscriber(port) as listening:
         listening.publish("hello", b"there")
         assert eventually(lambda: listening.last("hello") == "there")

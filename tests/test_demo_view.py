@@ -75,7 +75,7 @@ def test_a_line_says_when_where_who_and_what(topic: str, payload: bytes, expecte
 
 
 @pytest.mark.parametrize("topic", ["demo/health", "demo/hall/faces", "demo/hall/hold/state"])
-def test_what_comes_too_often_or_is_not_for_people_is_not_shown(topic: str) -> None:
+def test_frequent_and_internal_messages_are_not_shown(topic: str) -> None:
     assert line(topic.split("/"), b"{}", PLAIN, "11:11:11") is None
 
 

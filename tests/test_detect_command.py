@@ -83,7 +83,7 @@ def test_originals_are_never_drawn_over(photo: Path, capsys: pytest.CaptureFixtu
     assert photo.read_bytes() == before
 
 
-def test_an_image_that_is_none_has_a_line_and_the_rest_goes_on(
+def test_an_invalid_image_gets_a_line_and_the_others_are_searched(
     photo: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     broken = photo.with_name("broken.png")
@@ -96,16 +96,16 @@ def test_an_image_that_is_none_has_a_line_and_the_rest_goes_on(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["nowhere"], "nowhere: no such file or folder\n"),
         (["."], ".: no images here; expected .avif, "),
     ],
 )
-def test_what_cannot_be_searched_is_one_line(
-    arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+def test_unsearchable_input_gets_one_line(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
     assert main(["detect", *arguments]) == 1
-    assert capsys.readouterr().err.startswith(said)
+    assert capsys.readouterr().err.startswith(message)

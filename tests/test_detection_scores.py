@@ -14,7 +14,7 @@ from quantize.figures.detection import Found, scored
 SCORER = Path(__file__).resolve().parents[2] / "shared" / "tools" / "detection" / "score.py"
 
 
-def test_hits_misses_and_false_alarms_by_falling_score() -> None:
+def test_hits_misses_and_false_positives_by_falling_score() -> None:
     one, other = Box(10, 10, 40, 40), Box(100, 100, 40, 40)
     finds = [Face(one, 0.9), Face(Box(200, 10, 40, 40), 0.8), Face(other, 0.7), Face(one, 0.6)]
     scores = scored([Found((320, 240), finds, [one, other, Box(250, 150, 40, 40)])])
@@ -34,7 +34,7 @@ def test_tiny_faces_are_neither_hit_nor_missed() -> None:
 
 
 @pytest.mark.skipif(not SCORER.exists(), reason="../shared/tools is not there to compare with")
-def test_it_comes_to_what_the_outside_scorer_says(tmp_path: Path) -> None:
+def test_it_agrees_with_an_independent_scorer(tmp_path: Path) -> None:
     random = np.random.default_rng(3)
     pictures, lines, truth = [], [], []
     for i in range(60):
@@ -49,11 +49,11 @@ def test_it_comes_to_what_the_outside_scorer_says(tmp_path: Path) -> None:
         truth.append({"file": f"{i}.jpg", "size": [480, 360], "boxes": [list(box) for box in boxes]})
     (tmp_path / "found.jsonl").write_text("\n".join(lines))
     (tmp_path / "truth.json").write_text(json.dumps(truth))
-    said = subprocess.run(
+    message = subprocess.run(
         [sys.executable, str(SCORER), str(tmp_path / "found.jsonl"), str(tmp_path / "truth.json")],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    theirs, ours = json.loads(said.stdout), scored(pictures)
+    theirs, ours = json.loads(message.stdout), scored(pictures)
     assert ours.ap == pytest.approx(theirs["AP"], abs=6e-4)
     assert ours.at(0.1) == pytest.approx(tuple(theirs["recall_at_0.1"]), abs=6e-4)
     assert ours.by_size(ours.at(0.1)[1]) == pytest.approx(theirs["by_size_at_0.1"], abs=6e-4)

@@ -202,7 +202,7 @@ def test_the_daemon_shows_at_once_that_a_gpu_went_and_came_back(
         gpu.set("fail")
         began = time.monotonic()
         assert eventually(lambda: states()[-1].startswith("cuda: fails: CUDA failure 700"))
-        print(f"health told of the fault after {time.monotonic() - began:.2f} s")
+        print(f"health reported the fault after {time.monotonic() - began:.2f} s")
         info = json.loads(heard.last("emotion-edge/pi/info") or "{}")
         assert ", cpu, 1 thread; onnx; cuda: fails: CUDA failure 700" in info["detector"]["reason"]
         gpu.set("load")

@@ -1,4 +1,4 @@
-"""Files that outlast the daemon: the old or the new, never a part."""
+"""Persistent files: the old or the new content, never a part."""
 
 import logging
 import os
@@ -26,7 +26,7 @@ def test_a_file_is_made_with_its_folder_and_replaced(tmp_path: Path) -> None:
     assert path.parent.stat().st_mode & 0o077 == 0
 
 
-def test_what_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:
+def test_a_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file.json"
     write_whole(path, "old")
     (tmp_path / "file.json.new").mkdir()  # as good as a disk that refuses, for root, too
@@ -90,11 +90,11 @@ def test_a_write_that_hangs_blocks_nobody_is_reported_and_ends_with_the_newest_t
     assert files.flush(5)
     assert (files.storage, (tmp_path / "file").read_text()) == ("ok", "second")
     files.close()
-    said = [record.getMessage() for record in caplog.records]
-    assert said == [f"{tmp_path}: {SILENT}", f"{tmp_path}: disk answers again, after 0 s"]
+    message = [record.getMessage() for record in caplog.records]
+    assert message == [f"{tmp_path}: {SILENT}", f"{tmp_path}: disk answers again, after 0 s"]
 
 
-def test_what_is_refused_is_reported_once_and_tried_again(
+def test_a_refused_write_is_reported_once_and_retried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)

@@ -73,12 +73,12 @@ def test_the_tables_name_every_topic_with_its_qos_and_schema() -> None:
     for topic, name in shown.items():
         assert schemas.name_for(PREFIX + topic, "emotion-edge") == name
     # What the daemon says, as it says it.
-    said = {schemas.name_for(it.topic, "emotion-edge"): (it.qos, it.retain) for it in extremes()}
-    assert len(said) == 17
+    message = {schemas.name_for(it.topic, "emotion-edge"): (it.qos, it.retain) for it in extremes()}
+    assert len(message) == 17
     for topic, rest in rows:
-        if (name := shown[topic]) in said:
+        if (name := shown[topic]) in message:
             qos, retained = (cell.strip() for cell in rest.split("|")[:2])
-            assert (int(qos), retained.startswith("yes")) == said[name], topic
+            assert (int(qos), retained.startswith("yes")) == message[name], topic
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
@@ -92,7 +92,7 @@ def test_every_example_is_named_on_the_page() -> None:
     assert links == {path.name for path in EXAMPLES}
 
 
-def test_the_page_s_configurations_have_keys_that_exist() -> None:
+def test_the_configurations_on_the_page_use_existing_keys() -> None:
     shown = blocks("toml")
     assert len(shown) == 3
     for _, content in shown:
@@ -104,7 +104,7 @@ def test_the_page_s_configurations_have_keys_that_exist() -> None:
 
 
 def pattern_exists(topic: str) -> bool:
-    """Whether the contract has a topic that *topic*, perhaps with wildcards, stands for."""
+    """Whether the contract has a topic that matches *topic*, which may have wildcards."""
     levels = topic.replace("%u", "+").split("/")
     for known in schemas.TOPICS:
         parts = known.split("/")
@@ -135,7 +135,7 @@ def test_the_topics_of_the_bridge_exist() -> None:
         assert pattern_exists(topic)
 
 
-def test_a_topic_that_does_not_exist_would_be_found() -> None:
+def test_an_unknown_topic_is_detected() -> None:
     assert not pattern_exists("kitchen-pi/hall/frame")
     assert not pattern_exists("+/state")
     assert pattern_exists("+/+/+/set")

@@ -45,7 +45,7 @@ def guarded(tmp_path: Path) -> Iterator[Mosquitto]:
     mosquitto.kill()
 
 
-def test_the_daemon_and_the_home_work_and_nobody_else_commands(guarded: Mosquitto, start: Start) -> None:
+def test_only_the_home_user_can_command_the_daemon(guarded: Mosquitto, start: Start) -> None:
     port = guarded.port
     with subscriber(port, "#", HOME) as home, subscriber(port, "#", GUEST) as guest:
         daemon = start(CONFIGURATION.format(port))
@@ -84,7 +84,7 @@ def test_the_daemon_and_the_home_work_and_nobody_else_commands(guarded: Mosquitt
     assert "another daemon" not in daemon.log
 
 
-def test_who_has_no_password_does_not_get_in(guarded: Mosquitto, tmp_path: Path) -> None:
+def test_a_wrong_password_is_refused(guarded: Mosquitto, tmp_path: Path) -> None:
     daemon = Process(tmp_path, CONFIGURATION.format(guarded.port).replace('"k"', '"wrong"'))
     try:
         reported = "refused the connection (Not authorized); check mqtt.username, its password"

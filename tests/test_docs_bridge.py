@@ -127,7 +127,7 @@ def test_commands_that_are_let_in_come_once_and_their_answers_go_back(both_ways:
         assert counts(afar) == counts(at_home) == once
 
 
-def test_over_a_way_that_was_cut_the_log_comes_and_no_old_event(tmp_path: Path) -> None:
+def test_after_an_outage_the_log_arrives_but_no_old_event(tmp_path: Path) -> None:
     with Proxy(free_port()) as way:
         brokers = bridged(tmp_path, way=way.port)
         way.target = brokers.centre.port

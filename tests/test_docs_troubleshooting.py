@@ -1,4 +1,4 @@
-"""docs/troubleshooting.md: what it says the daemon says is in the daemon."""
+"""docs/troubleshooting.md quotes only messages that exist in the code."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def test_the_page_quotes_the_daemon() -> None:
 
 
 @pytest.mark.parametrize("phrase", QUOTED)
-def test_what_is_quoted_is_in_the_program(phrase: str) -> None:
-    assert any(said.fullmatch(phrase) for said in SAID)
+def test_each_quoted_message_is_in_the_code(phrase: str) -> None:
+    assert any(message.fullmatch(phrase) for message in SAID)
 
 
-def test_what_nothing_says_is_found_out() -> None:
+def test_an_invented_message_is_detected() -> None:
     for phrase in (
         "the lens fell off",
         "buy a new broom",
         "its shelf has no more room",
     ):
-        assert not any(said.fullmatch(phrase) for said in SAID), phrase
+        assert not any(message.fullmatch(phrase) for message in SAID), phrase

@@ -108,7 +108,7 @@ def test_a_broker_that_comes_late_dies_and_comes_back_is_served(
         mosquitto.kill()
 
 
-def test_a_missing_camera_is_offline_and_the_other_goes_on(broker: Mosquitto, start: Start) -> None:
+def test_a_missing_camera_is_offline_and_the_other_keeps_running(broker: Mosquitto, start: Start) -> None:
     with subscriber(broker.port) as heard:
         missing = 'name = "porch"\nsource = "/dev/video99"\n'
         daemon = start(configuration(broker.port, PORTRAITS, missing))

@@ -1,4 +1,4 @@
-"""Which chip runs a model: tried in order, proven by golden vectors, and why the others were passed over."""
+"""Which chip runs a model: tried in order, verified by golden vectors, and why others were skipped."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_a_model_without_golden_vectors_runs_on_the_cpu_only(
 
 
 @pytest.mark.parametrize("mirror", [True, False])
-def test_the_mirror_image_has_an_equal_say_where_it_is_wanted(mirror: bool) -> None:
+def test_the_mirror_image_counts_equally_if_enabled(mirror: bool) -> None:
     classifier = open_chain(MODEL_FILE, mirror=mirror).classifier
     golden = read_golden(read_model(MODEL_FILE))
     for picture in golden.pictures:
@@ -148,6 +148,6 @@ def test_the_mirror_image_has_an_equal_say_where_it_is_wanted(mirror: bool) -> N
     assert max(moved) > 0.01  # the two differ, or the test could not fail
 
 
-def test_the_mirror_image_is_asked_on_the_cpu_alone_unless_reported_otherwise() -> None:
+def test_the_mirror_image_is_used_on_the_cpu_only_by_default() -> None:
     assert open_chain(MODEL_FILE).classifier.mirror
     assert not open_chain(MODEL_FILE, mirror=False).classifier.mirror

@@ -45,7 +45,7 @@ def test_a_split_counts_the_rows_that_only_one_of_two_has_right() -> None:
 
 
 def rows(confidence: list[float], labels: list[int]) -> np.ndarray:
-    """Probabilities of seven labels: *confidence* for the one in *labels*, the rest shared."""
+    """Probabilities of seven labels: *confidence* for the one in *labels*, the rest equal."""
     found = np.empty((len(labels), 7), np.float32)
     for row, sure, label in zip(found, confidence, labels, strict=True):
         row[:] = (1 - sure) / 6
@@ -53,23 +53,23 @@ def rows(confidence: list[float], labels: list[int]) -> np.ndarray:
     return found
 
 
-def test_reliability_is_told_by_bin_and_its_gaps_are_the_calibration_error() -> None:
-    said = rows([0.9, 0.9, 0.9, 0.9, 0.5, 0.5], [0, 1, 2, 3, 4, 5])
+def test_the_gaps_of_the_reliability_bins_are_the_calibration_error() -> None:
+    message = rows([0.9, 0.9, 0.9, 0.9, 0.5, 0.5], [0, 1, 2, 3, 4, 5])
     truth = np.array([0, 1, 2, 6, 4, 5])  # three of four of the sure ones, both of the others
-    less, more = scores.reliability(said, truth)
+    less, more = scores.reliability(message, truth)
     assert (less.n, less.accuracy) == (2, 1.0)
     assert less.confidence == pytest.approx(0.5)
     assert (more.n, more.accuracy) == (4, 0.75)
     assert more.confidence == pytest.approx(0.9)
-    assert scores.calibration_error(said, truth) == pytest.approx((2 * 0.5 + 4 * 0.15) / 6)
+    assert scores.calibration_error(message, truth) == pytest.approx((2 * 0.5 + 4 * 0.15) / 6)
 
 
 def test_a_label_without_rows_has_no_recall() -> None:
-    said = rows([0.9, 0.9, 0.9], [0, 0, 1])
-    assert scores.recalls(said, np.array([0, 1, 1]), 3) == [1.0, 0.5, None]
+    message = rows([0.9, 0.9, 0.9], [0, 0, 1])
+    assert scores.recalls(message, np.array([0, 1, 1]), 3) == [1.0, 0.5, None]
 
 
-def test_a_file_is_held_against_the_float_network_on_both_label_sets() -> None:
+def test_a_file_is_compared_with_the_float_network_on_both_label_sets() -> None:
     labels = np.array([0, 0, 1, 1, 2, 2])
     majority = np.array([0, 0, 1, 1, -1, 3])
     nothing = np.zeros((0, 4, 4), np.uint8)
@@ -82,7 +82,7 @@ def test_a_file_is_held_against_the_float_network_on_both_label_sets() -> None:
     assert (first.only_float, first.only_file) == (1, 2)
     assert first.drop == pytest.approx(-100 / 6)
     assert first.p == pytest.approx(2 * (1 + 3) / 8 - 3 / 8)
-    assert first.moved == ("angry", -50.0)  # of three that move alike the first is told
+    assert first.moved == ("angry", -50.0)  # of three equal changes the first is reported
     assert (second.data, second.n) == (FERPLUS, 5)
     assert (second.only_float, second.only_file) == (2, 1)
     assert second.recalls[3] == 0.0

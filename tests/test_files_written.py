@@ -42,7 +42,7 @@ class Call(NamedTuple):
 
 
 def noisy_portraits() -> Image:
-    """Two faces, and noise of which no piece comes about by chance."""
+    """Two faces, and noise that cannot occur elsewhere by chance."""
     image = Portraits(faces=2, paced=False).read().copy()
     image[-40:] = np.random.default_rng(0).integers(0, 256, image[-40:].shape)
     return image

@@ -1,4 +1,4 @@
-"""Several nodes on one broker: beside each other, in a list, over a bridge, and many of them."""
+"""Several nodes on one broker: side by side, in a list, over a bridge, and many of them."""
 
 from __future__ import annotations
 
@@ -60,25 +60,25 @@ def present(heard: Subscriber, node: str, camera: str = "hall") -> bool:
     return '"present":"ON"' in (heard.last(f"{PREFIX}/{node}/{camera}/state") or "")
 
 
-class Told(NamedTuple):
+class Refusal(NamedTuple):
     code: int
     out: str
     errors: str
 
 
 @pytest.fixture
-def fleet(capsys: pytest.CaptureFixture[str]) -> Callable[..., Told]:
+def fleet(capsys: pytest.CaptureFixture[str]) -> Callable[..., Refusal]:
     """Runs `emotion-edge fleet` towards a port; in this process, to spare its start."""
 
-    def run(port: int | str, *options: str) -> Told:
+    def run(port: int | str, *options: str) -> Refusal:
         capsys.readouterr()
         code = main(["fleet", "--host", "127.0.0.1", "--port", str(port), *options])
-        return Told(code, *capsys.readouterr())
+        return Refusal(code, *capsys.readouterr())
 
     return run
 
 
-RunFleet = Callable[..., Told]
+RunFleet = Callable[..., Refusal]
 
 
 # Beside each other
@@ -102,7 +102,7 @@ def test_two_nodes_on_one_broker_do_not_disturb_each_other(
             assert (row["status"], row["version"]) == ("online", "0.1.0")
             assert [(camera["name"], camera["status"]) for camera in row["cameras"]] == [("hall", "online")]
             assert 0 <= row["health_age_s"] < 60
-        # A command for one is none for the other, whose camera has the same name.
+        # A command for one does not reach the other, though its camera has the same name.
         heard.publish(f"{PREFIX}/attic/hall/enabled/set", b"OFF")
         heard.publish(f"{PREFIX}/attic/request/info", b"{}")
         assert eventually(lambda: heard.last(f"{PREFIX}/attic/hall/status") == "disabled")
@@ -137,7 +137,7 @@ def test_two_nodes_on_one_broker_do_not_disturb_each_other(
 # Retained
 
 
-def test_who_comes_late_knows_all_and_a_broker_that_lost_its_store_is_reported_within_5_s(
+def test_late_subscribers_get_everything_and_a_broker_without_its_store_is_refilled_within_5_s(
     broker: Mosquitto,
     node: Nodes,
 ) -> None:
@@ -216,7 +216,7 @@ def test_a_broker_that_goes_ends_the_watch(broker: Mosquitto, fleet: RunFleet) -
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "mqtt"])
-def test_a_port_that_is_none_is_refused(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_port_is_refused(port: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["fleet", "--port", port])
     assert f"found '{port}'; expected a whole number from 1 to 65535" in capsys.readouterr().err

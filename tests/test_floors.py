@@ -55,7 +55,7 @@ def test_packages_meet_only_in_one_direction(package: str, never: set[str]) -> N
 
 
 @pytest.mark.parametrize("package", ["training", "quantize/figures"])
-def test_of_quantize_training_takes_the_figures_alone_and_they_need_nothing_else_of_it(package: str) -> None:
+def test_training_imports_only_quantize_figures_which_import_no_other_part_of_quantize(package: str) -> None:
     found = {
         (path.name, name)
         for path in sources(package)
@@ -94,7 +94,7 @@ def test_the_daemons_floors_import_downwards_only() -> None:
     assert upwards == []
 
 
-def test_the_ground_floor_of_the_daemon_needs_no_tensorflow_installed() -> None:
+def test_the_device_set_has_no_tensorflow() -> None:
     """The device set is what pyproject.toml says: nothing of training is in it."""
     text = (REPOSITORY / "pyproject.toml").read_text()
     device = text[text.index("\ndependencies = [") : text.index("[project.optional-dependencies]")]

@@ -25,7 +25,7 @@ def classifier(model: Model) -> FaceClassifier:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_each_file_makes_of_its_pictures_what_it_did(squares_files: Path, name: str) -> None:
+def test_each_file_reproduces_its_golden_outputs(squares_files: Path, name: str) -> None:
     model = read_model(squares_files / name)
     golden = read_golden(model)
     assert golden.pictures.shape == (8, 48, 48)
@@ -34,13 +34,13 @@ def test_each_file_makes_of_its_pictures_what_it_did(squares_files: Path, name: 
     assert max(deviations(golden, classifier(model))) < 1e-4
 
 
-def test_the_pictures_reach_black_and_white_and_are_reported_apart(squares_files: Path) -> None:
+def test_the_pictures_include_black_and_white_and_are_listed_separately(squares_files: Path) -> None:
     golden = read_golden(read_model(squares_files / "emotion.tflite"))
     assert (golden.pictures.min(), golden.pictures.max()) == (0, 255)
     assert len({picture.tobytes() for picture in golden.pictures}) == 8
 
 
-def test_a_runtime_that_mixes_up_its_outputs_is_far_off() -> None:
+def test_a_runtime_with_swapped_outputs_fails() -> None:
     model = read_model(MODEL_FILE)
     golden = read_golden(model)
     honest = open_runtime("cpu", model.content)
@@ -53,11 +53,11 @@ def test_a_runtime_that_mixes_up_its_outputs_is_far_off() -> None:
     assert max(deviations(golden, mixed)) > 2 * golden.tolerance
 
 
-def test_the_shipped_model_has_golden_vectors_and_keeps_to_them() -> None:
+def test_the_shipped_model_reproduces_its_golden_vectors() -> None:
     engine = open_engine(Settings())
     golden = read_golden(engine.model)
     assert max(deviations(golden, engine.classifier)) <= golden.tolerance
-    # They tell something: not all pictures look alike to the network.
+    # They are informative: the network distinguishes the pictures.
     assert len(set(golden.scores.argmax(1).tolist())) >= 3
 
 

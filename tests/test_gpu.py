@@ -84,7 +84,7 @@ def test_after_a_fault_the_cpu_answers_and_the_gpu_is_taken_up_again(
 
 
 @pytest.mark.usefixtures("chips")
-def test_a_gpu_that_is_asked_for_and_missing_leaves_the_cpu_and_says_so(tmp_path: Path, gpu: Gpu) -> None:
+def test_a_missing_gpu_is_reported_and_the_cpu_used(tmp_path: Path, gpu: Gpu) -> None:
     gpu.set("missing")
     engine = open_chain(leave_onnx(tmp_path), runtime="onnx", provider="tensorrt")
     assert ", cpu, 1 thread" in engine.runtime.name
@@ -96,7 +96,7 @@ def test_a_gpu_that_is_asked_for_and_missing_leaves_the_cpu_and_says_so(tmp_path
 
 
 @pytest.mark.usefixtures("chips")
-def test_what_nobody_foresaw_in_the_child_leaves_its_traceback(
+def test_an_unexpected_error_in_the_child_logs_its_traceback(
     tmp_path: Path, gpu: Gpu, caplog: pytest.LogCaptureFixture
 ) -> None:
     gpu.set("bug")

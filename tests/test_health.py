@@ -63,5 +63,5 @@ def test_throttling_of_a_raspberry_pi_is_that_of_now(
     assert health.throttled(tmp_path) == reasons
 
 
-def test_other_boards_do_not_tell_of_throttling(tmp_path: Path) -> None:
+def test_other_boards_report_no_throttling(tmp_path: Path) -> None:
     assert health.throttled(tmp_path) is None

@@ -62,7 +62,7 @@ def test_a_long_pause_gives_no_more_than_5_at_once() -> None:
     assert len(taken(inbox)) == 5
 
 
-def test_of_a_flood_32_wait_and_the_rest_is_refused_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+def test_of_a_flood_32_wait_and_the_rest_are_refused_and_counted(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     inbox = Inbox(Clock())
     for number in range(10_000):
@@ -81,11 +81,11 @@ def test_a_command_has_at_most_4_kib(size: int, refused: int, caplog: pytest.Log
     assert inbox.counts == CommandHealth(0, refused)
     assert len(taken(inbox)) == 1 - refused
     inbox.flush_log()
-    said = [(logging.WARNING, f"{RELOAD}: refused: {size} bytes; 4096 are the most")]
-    assert lines(caplog) == said * refused
+    output = [(logging.WARNING, f"{RELOAD}: refused: {size} bytes; 4096 are the most")]
+    assert lines(caplog) == output * refused
 
 
-def test_what_is_retained_is_ignored_and_reported_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_retained_commands_are_ignored_and_reported_once(caplog: pytest.LogCaptureFixture) -> None:
     inbox = Inbox(Clock())
     hall = "emotion-edge/pi/hall/enabled/set"
     for _ in range(3):  # with every connect
@@ -99,7 +99,7 @@ def test_what_is_retained_is_ignored_and_reported_once(caplog: pytest.LogCapture
     ]  # fmt: skip
 
 
-def test_the_log_hears_one_line_a_second_and_none_is_lost_at_the_end(
+def test_the_log_gets_one_line_a_second_and_none_is_lost_at_the_end(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)

@@ -28,7 +28,7 @@ def devices(*cameras: str) -> list[discovery.Device]:
 
 
 class AtOnce(StateFiles):
-    """Has each file written before it goes on, so that a test can look at it."""
+    """Writes each file before it continues, so that a test can read it."""
 
     def write(self, path: Path, text: str) -> int:
         number = super().write(path, text)
@@ -83,7 +83,7 @@ def run(broker: Mosquitto, tmp_path: Path) -> Iterator[Run]:
 
 
 def retained(port: int) -> set[str]:
-    """The topics that the broker tells a newcomer, without the nodes' own status."""
+    """The topics a new subscriber gets, without the nodes' own status."""
     with subscriber(port) as late:
         return {topic for topic in late.retained() if topic.count("/") > 2 or "status" not in topic}
 

@@ -94,7 +94,7 @@ def test_jitter_is_drawn_between_zero_and_five_seconds(tmp_path: Path) -> None:
     assert 4.5 < max(waits) <= 5.0
 
 
-def test_what_stays_is_reported_once_more_when_something_was_taken_back(tmp_path: Path) -> None:
+def test_remaining_entities_are_published_again_after_a_removal(tmp_path: Path) -> None:
     """Home Assistant takes no news of an entity that it is still removing."""
     teller = Teller()
     keeper = keeper_of(teller, tmp_path)

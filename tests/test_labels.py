@@ -39,7 +39,7 @@ def test_a_number_means_what_the_order_says() -> None:
 @pytest.mark.parametrize(
     "text", ["", "happy", "happy,,sad", "happy,sad,joy", "0,1,2", "happy sad", "contempt,other"]
 )
-def test_what_is_no_order_is_refused(text: str) -> None:
+def test_an_invalid_order_is_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="expected"):
         order(text)
 

@@ -48,7 +48,7 @@ def engine() -> Engine:
 
 
 class Home:
-    """A node without a broker, whose configuration a test changes."""
+    """A node without a broker; the test changes its configuration."""
 
     def __init__(self, engine: Engine, folder: Path, first: Settings, switches: dict[str, Switches]) -> None:
         self.sink = TwoWaySink()
@@ -212,7 +212,7 @@ def test_a_camera_that_is_off_stays_off_whatever_changes(start: Start) -> None:
     assert home.live.cameras["porch"].pipeline.rules == Rules(hold_s=2.0, margin=0.2)
 
 
-def test_what_needs_a_restart_is_said_and_the_rest_applied(start: Start) -> None:
+def test_keys_that_need_a_restart_are_listed_and_the_rest_applied(start: Start) -> None:
     home = start(settings(mqtt={"host": "here", "username": "me", "password": "old"}))
     elsewhere = {"host": "there", "username": "me", "password": "new", "faces_hz": 1.0}
     done = home.reload(settings(mqtt=elsewhere, report={"hold_s": 2.0}))
@@ -234,7 +234,7 @@ def test_another_node_id_needs_a_restart_and_topics_stay(start: Start) -> None:
     assert {message.topic.split("/")[1] for message in home.sink.messages} <= {"pi", "device"}
 
 
-def test_mistakes_change_nothing_and_are_reported_until_they_are_mended(start: Start) -> None:
+def test_mistakes_change_nothing_and_are_reported_until_fixed(start: Start) -> None:
     home = start(settings())
     mistakes = ("config.toml:3: mqtt.prot: unknown key", "config.toml:9: report.hold_s: found 61")
     assert home.reload(ConfigError("\n".join(mistakes))) == Reloaded(mistakes=mistakes)
@@ -247,7 +247,7 @@ def test_mistakes_change_nothing_and_are_reported_until_they_are_mended(start: S
     assert home.live.health == ConfigHealth()
 
 
-def test_a_detector_that_cannot_be_had_changes_nothing(start: Start, tmp_path: Path) -> None:
+def test_an_unavailable_detector_changes_nothing(start: Start, tmp_path: Path) -> None:
     wrong = tmp_path / "cascade.xml"
     wrong.write_text("<no cascade/>")
     home = start(settings())
@@ -274,14 +274,14 @@ def test_the_log_s_level_follows(start: Start) -> None:
     assert logging.getLogger().level == logging.DEBUG
 
 
-def test_without_a_file_there_is_nothing_to_read_again(start: Start, engine: Engine, tmp_path: Path) -> None:
+def test_without_a_file_a_reload_does_nothing(start: Start, engine: Engine, tmp_path: Path) -> None:
     sink = TwoWaySink()
     keeper: Any = Keeper(sink, tmp_path / "discovery.json", StateFiles(tmp_path))  # type: ignore[arg-type]
     live = Live(settings(), engine, sink, keeper, None, {})
     assert live.reload() == Reloaded(mistakes=("there is no configuration file",))
 
 
-def test_an_error_nobody_foresaw_in_a_reload_changes_nothing_and_leaves_its_traceback(
+def test_an_unexpected_error_in_a_reload_changes_nothing_and_logs_its_traceback(
     start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     home = start(settings())

@@ -23,13 +23,13 @@ def test_the_version_is_the_packages() -> None:
     assert emotion_edge("--version").stdout == f"emotion-edge {edge.__version__}\n"
 
 
-def test_an_unknown_command_is_wrong_use() -> None:
+def test_an_unknown_command_is_a_usage_error() -> None:
     done = emotion_edge("rnu")
     assert done.returncode == 2
     assert "invalid choice: 'rnu'" in done.stderr
 
 
-def test_what_nobody_foresaw_is_one_line_too(
+def test_an_unexpected_error_is_one_line_too(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def broken(options: argparse.Namespace) -> int:
@@ -43,7 +43,7 @@ def test_what_nobody_foresaw_is_one_line_too(
     )
 
 
-def test_a_reader_that_goes_away_is_no_error() -> None:
+def test_a_closed_pipe_is_not_an_error() -> None:
     done = subprocess.run(
         f"{sys.executable} -m edge check | head -1",
         shell=True, capture_output=True, text=True, env=environment(), timeout=60, check=False,

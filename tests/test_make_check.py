@@ -29,7 +29,7 @@ ALWAYS, NEVER = "    assert False\n", "    assert True\n"
         ({"plain": (PLAIN, NEVER), "timed": (MARKED, ALWAYS)}, False, 3),
     ],
 )
-def test_only_what_needs_a_quiet_clock_is_asked_twice(
+def test_only_quiet_clock_tests_are_retried(
     tmp_path: Path, tests: dict[str, tuple[str, str]], passes: bool, asked: int
 ) -> None:
     binaries = tmp_path / "bin"

@@ -111,7 +111,7 @@ def test_health_of_a_raspberry_pi() -> None:
     )
 
 
-def test_health_leaves_out_what_the_board_does_not_tell() -> None:
+def test_health_omits_what_the_board_does_not_report() -> None:
     now = Health(uptime_s=1, rss_mib=100, cameras={"hall": CameraHealth(0.0, None, {}, 0)})
     assert messages.health(TOPICS, now, NOON).payload == (
         b'{"v":1,"ts":"2026-03-01T12:00:00.123+00:00","uptime_s":1,"rss_mib":100,"rate":{"share":1.0,"reason":null},'

@@ -24,7 +24,7 @@ TRUTH = Movement("mouth_left", 1.0, 1.1, 1.25, 0.03, (-0.7, -0.7))
 
 
 def film(path: Path, fps: int) -> Path:
-    """A portrait whose mouth moves once, small in a larger picture, as a detector expects it."""
+    """A small portrait in a larger picture, moving its mouth once."""
     import cv2
 
     folder = path.parent / "face"
@@ -45,7 +45,7 @@ def film(path: Path, fps: int) -> Path:
     return path
 
 
-def test_a_movement_is_told_with_its_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_movement_is_reported_with_its_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     video, table = film(tmp_path / "moves.mkv", 60), tmp_path / "table.csv"
     assert main(["analyze", "--movements", "--json", "--csv", str(table), str(video)]) == 0
     found = json.loads(capsys.readouterr().out)

@@ -204,7 +204,7 @@ def test_a_source_that_slows_down_is_refused_within_5_s_and_says_so(
     assert watch.story.endswith("pictures a second; at least 58 are needed")
 
 
-def test_small_faces_are_left_out_and_told() -> None:
+def test_small_faces_are_skipped_and_counted() -> None:
     watch = Watch("hall")
     tracks = [track(1, 100), track(2, LEAST_EYES - 1), track(3, 80), track(4, 70)]
     watch.faces(tracks)
@@ -218,7 +218,7 @@ def test_a_detector_without_eyes_has_them_guessed() -> None:
     assert apart(eyes_of(track(1, 77))) == 77
 
 
-def test_under_pressure_it_is_what_is_dropped(caplog: pytest.LogCaptureFixture) -> None:
+def test_under_pressure_spotting_pauses_first(caplog: pytest.LogCaptureFixture) -> None:
     now = 0.0
     watch = Watch("hall", lambda: now)
     watch.pressed = True

@@ -30,10 +30,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_a_made_set_is_read_as_casme(made: Path) -> None:
+def test_a_synthetic_set_is_read_as_casme(made: Path) -> None:
     samples, odd = read_casme(made)
     assert len(samples) == SUBJECTS * CLIPS
-    assert odd == ["CASME2-coding-made.xlsx:2: ApexFrame is '/'; the middle is taken"]
+    assert odd == ["CASME2-coding-made.xlsx:2: ApexFrame is '/'; using the midpoint"]
     assert {sample.emotion for sample in samples} == set(FIVE)
     kept, labels, names = labelled(samples, 3)
     assert names == ("negative", "positive", "surprise")
@@ -41,7 +41,7 @@ def test_a_made_set_is_read_as_casme(made: Path) -> None:
     assert set(labels.tolist()) == {0, 1, 2}
 
 
-def test_what_is_odd_is_one_line_each(tmp_path: Path) -> None:
+def test_each_odd_entry_gets_one_line(tmp_path: Path) -> None:
     make_casme(tmp_path, 7, 2, 5)
     (sheet,) = tmp_path.glob("*.xlsx")
     book = openpyxl.load_workbook(sheet)
@@ -55,13 +55,13 @@ def test_what_is_odd_is_one_line_each(tmp_path: Path) -> None:
         picture.rename(picture.with_name("x" + picture.name))
     samples, odd = read_casme(tmp_path)
     assert len(samples) == 2 * 5 - 4
-    assert odd[1] == f"{sheet.name}:3: sub01/EP99_99: no such folder; left out"
-    assert odd[2] == f"{sheet.name}:4: OnsetFrame is 'soon'; expected a number; left out"
-    assert "expected them in this order" in odd[3]
+    assert odd[1] == f"{sheet.name}:3: sub01/EP99_99: no such folder; skipped"
+    assert odd[2] == f"{sheet.name}:4: OnsetFrame is 'soon'; expected a number; skipped"
+    assert "expected ascending numbers" in odd[3]
     assert "no img" in odd[4]
 
 
-def test_what_is_no_casme_is_refused(tmp_path: Path) -> None:
+def test_other_layouts_are_refused(tmp_path: Path) -> None:
     with pytest.raises(EdgeError, match="no CASME2-coding"):
         read_casme(tmp_path)
     book = openpyxl.Workbook()
@@ -82,7 +82,7 @@ def test_a_subject_in_both_halves_is_refused() -> None:
         assert out.isdisjoint(subjects[row] for row in fold.train)
         seen += fold.test.tolist()
     assert sorted(seen) == [0, 1, 2, 3]
-    with pytest.raises(EdgeError, match="one subject alone"):
+    with pytest.raises(EdgeError, match="only one subject"):
         list(folds(["sub01", "sub01"]))
 
 
@@ -100,7 +100,7 @@ def seen(made: Path) -> tuple[list, dict[str, np.ndarray]]:
     return samples, features(samples)
 
 
-def test_flow_tells_what_moved_where(seen: tuple[list, dict[str, np.ndarray]]) -> None:
+def test_flow_shows_what_moved_where(seen: tuple[list, dict[str, np.ndarray]]) -> None:
     samples, inputs = seen
     assert inputs["flow"].shape == (len(samples), recognize.SIDE, recognize.SIDE, 3)
     assert inputs["apex"].shape == (len(samples), recognize.SIDE, recognize.SIDE, 1)
@@ -150,18 +150,18 @@ def test_a_leak_would_be_seen_in_shuffled_labels(
     assert uar(confusion) > 1 / 3 + 2 * BY_CHANCE
 
 
-def test_evaluate_and_fit_write_what_they_found(
+def test_evaluate_and_fit_write_their_results(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(recognize, "STEPS", 10)
     out = tmp_path / "report"
     assert main(["micro", "evaluate", "--data", str(made), "--out", str(out)]) == 0
-    assert "leave one subject out" in capsys.readouterr().out
+    assert "leave-one-subject-out" in capsys.readouterr().out
     found = json.loads((out / "figures.json").read_text())
     assert [(one["input"], len(one["classes"])) for one in found["results"]] == [
         ("flow", 3), ("apex", 3), ("flow", 5), ("apex", 5)
     ]  # fmt: skip
-    assert "that the code runs, and nothing else" in (out / "report.md").read_text()
+    assert "only show that the code runs" in (out / "report.md").read_text()
     for plot in (out / "confusion.png", out / "loss.png"):
         assert plot.read_bytes().startswith(b"\x89PNG")
         assert f"({plot.name})" in (out / "report.md").read_text()

@@ -1,4 +1,4 @@
-"""Spotting of brief movements, on made clips whose truth is known, and on hand-made signals."""
+"""Spotting of brief movements, on synthetic clips with ground truth and on hand-made signals."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def clip(script: Script) -> list[Spotted]:
     spotter = Spotter(renderer.eyes(0.0))
     found = []
     for at, image in renderer.frames(FPS):
-        told = spotter.step(image, at)
-        assert told is not None
-        found += told
+        reported = spotter.step(image, at)
+        assert reported is not None
+        found += reported
     return found + spotter.finish()
 
 
@@ -63,13 +63,13 @@ def test_a_bump_is_found_where_and_when_it_is(region: str, length: float) -> Non
     assert found.amplitude == pytest.approx(0.006, rel=0.25)
 
 
-def test_what_goes_and_stays_is_no_movement() -> None:
+def test_a_displacement_that_stays_is_not_a_movement() -> None:
     of = signal()
     of[:, 0, 0] += 0.02 * np.array([ease((at * STEP_S - 1.2) / 0.4) for at in range(len(of))])
     assert spot(of, []) == []
 
 
-def test_what_lasts_longer_is_no_brief_movement() -> None:
+def test_a_longer_movement_is_not_brief() -> None:
     assert spot(moved(signal(4.0), "brow_left", 1.0, 2.4, 0.02), []) == []
 
 
@@ -82,7 +82,7 @@ def test_a_mouth_that_speaks_makes_no_movements() -> None:
     assert [one.region for one in alone] == ["chin"]
 
 
-def test_all_that_moves_at_once_is_the_head() -> None:
+def test_joint_motion_of_all_regions_is_head_motion() -> None:
     of = signal()
     for region in REGIONS:
         of = moved(of, region, 1.0, 1.2, 0.006)
@@ -112,7 +112,7 @@ def test_a_small_one_of_a_region_that_goes_far_meanwhile_is_not_believed() -> No
     assert spot(of, []) == []
 
 
-def test_a_brow_that_goes_with_a_blink_is_none() -> None:
+def test_a_brow_movement_during_a_blink_does_not_count() -> None:
     of = moved(signal(), "brow_left", 1.0, 1.2, 0.004)
     assert len(spot(of, [])) == 1
     assert spot(of, [(0.95, 1.2)]) == []
@@ -165,7 +165,7 @@ def test_the_crop_follows_the_head(shift: tuple[float, float], angle: float, sca
     assert np.abs(np.array(aligned.eyes) - expected).max() < 0.5  # of 100 pixels
 
 
-def test_light_is_no_motion() -> None:
+def test_light_changes_are_not_motion() -> None:
     script = Script(4, 1.0, 100.0, ())
     renderer = Renderer(built_in(4), script)
     image = renderer.frame(0.0)
@@ -177,7 +177,7 @@ def test_light_is_no_motion() -> None:
 
 
 @pytest.mark.parametrize("region", ["brow_left", "mouth_right"])
-def test_a_movement_of_a_made_face_is_found(region: str) -> None:
+def test_a_movement_of_a_synthetic_face_is_found(region: str) -> None:
     movement = Movement(region, 1.0, 1.1, 1.25, 0.02, (0, -1))
     script = replace(write_script(7, seconds=2.4, moving=False), movements=(movement,))
     script = replace(script, speech=(), turns=(), nods=(), blinks=(Span(1.7, 1.9, 1.0),))

@@ -49,7 +49,7 @@ def test_a_seed_gives_the_same_picture_whichever_came_before() -> None:
     assert not np.array_equal(one.frame(1.25), Renderer(built_in(12), write_script(12)).frame(1.25))
 
 
-def test_a_region_goes_as_far_as_the_truth_says() -> None:
+def test_a_region_moves_as_far_as_the_ground_truth_says() -> None:
     """Measured by correlation at the region's centre, which knows nothing of the spotter."""
     for region in ("brow_left", "mouth_right"):
         movement = Movement(region, 0.2, 0.3, 0.4, 0.05, (0, -1))
@@ -62,7 +62,7 @@ def test_a_region_goes_as_far_as_the_truth_says() -> None:
         assert down == pytest.approx(-0.05 * 160, abs=1.5)
 
 
-def test_eyes_are_where_they_are_said_to_be() -> None:
+def test_eyes_are_where_the_script_says() -> None:
     """Of a face with eyes and nothing else, the dark of the irises."""
     renderer = Renderer(built_in(2), Script(2, 1.0, 120.0, ()))
     image = renderer.frame(0.0)
@@ -74,12 +74,12 @@ def test_eyes_are_where_they_are_said_to_be() -> None:
         assert abs(across) < 5
 
 
-def test_synthesize_writes_lossless_clips_with_their_truth(tmp_path: Path) -> None:
+def test_synthesize_writes_lossless_clips_with_ground_truth(tmp_path: Path) -> None:
     out = tmp_path / "clips"
     assert main(["micro", "synthesize", "--clips", "2", "--seed", "5", "--fps", "20", "--seconds", "2",
                  "--out", str(out)]) == 0  # fmt: skip
     truth = json.loads((out / "5.json").read_text())
-    assert "no evidence about people" in truth["what"]
+    assert "not evidence about people" in truth["what"]
     assert truth["movements"]
     assert json.loads((out / "6.json").read_text())["movements"] == []
     with av.open(str(out / "5.mkv")) as container:
@@ -109,7 +109,7 @@ def test_faces_of_a_folder_lie_where_clips_expect_them(tmp_path: Path) -> None:
     assert np.abs(np.array(face.eyes) - expected).max() < 0.2 * UNIT
 
 
-def test_what_is_matched_counts_once() -> None:
+def test_each_match_counts_once() -> None:
     from edge.analysis.micro.spotter import Spotted
 
     truth = [Movement("nose", 1.0, 1.1, 1.2, 0.02, (0, -1)), Movement("chin", 2.0, 2.1, 2.2, 0.02, (0, -1))]
@@ -119,7 +119,7 @@ def test_what_is_matched_counts_once() -> None:
     assert Tally(found=3, missed=1, false=1).f1 == pytest.approx(0.75)
 
 
-def test_most_of_what_moves_is_found_and_little_else() -> None:
+def test_most_movements_are_found_with_few_false_positives() -> None:
     """A few clips of seeds that nothing was tuned on; docs/micro-expressions.md has the figures of 200."""
     figures = measure(range(900_000, 900_004), 60.0, show=lambda text: None)
     assert figures.large.clips == figures.small.clips == 2

@@ -127,7 +127,7 @@ def test_a_server_that_says_nothing_is_left_after_the_time_out(
         assert "timed out" in refused(f"http://127.0.0.1:{silent.getsockname()[1]}/toy", tmp_path)
 
 
-def test_something_that_is_no_address_is_reported(tmp_path: Path) -> None:
+def test_an_invalid_address_is_reported(tmp_path: Path) -> None:
     assert "not an address" in refused("yunet.onnx", tmp_path)
 
 

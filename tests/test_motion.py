@@ -42,7 +42,7 @@ def analysed(pictures: Sequence[Image], fps: float = 10.0) -> list[int]:
     return [n for n, picture in enumerate(pictures) if gate.moved(picture, n / fps)]
 
 
-def test_noise_is_no_movement_and_each_second_is_looked_at_once() -> None:
+def test_noise_is_not_motion_and_detection_runs_once_a_second() -> None:
     picture = scene()
     assert analysed([noisy(picture, n) for n in range(60)]) == [0, 11, 22, 33, 44, 55]
 
@@ -98,7 +98,7 @@ def test_where_movement_never_ends_it_is_hardly_looked_for_and_the_end_is_seen_w
 
 
 @pytest.mark.parametrize("seldom", [False, True])
-def test_where_a_look_can_spare_nothing_it_is_hardly_taken(
+def test_detection_is_rarely_skipped_if_that_saves_nothing(
     seldom: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = looks_of(monkeypatch)
@@ -110,7 +110,7 @@ def test_where_a_look_can_spare_nothing_it_is_hardly_taken(
     assert len(looks) <= 0.02 * 1200
 
 
-def test_what_is_compared_is_the_last_analysed_picture_and_nothing_while_all_are(
+def test_frames_are_compared_with_the_last_analysed_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     empty, there = np.full((480, 640), 90, np.uint8), np.full((480, 640), 90, np.uint8)

@@ -180,7 +180,7 @@ def test_while_a_broker_is_frozen_only_the_newest_faces_wait_and_memory_does_not
 
 
 @pytest.mark.quiet_clock
-def test_stop_does_not_wait_for_long_though_the_broker_is_frozen(broker: Mosquitto) -> None:
+def test_stop_returns_soon_though_the_broker_is_frozen(broker: Mosquitto) -> None:
     with sink(broker.port) as publishing:
         assert eventually(lambda: publishing.connected)
         broker.freeze()
@@ -216,7 +216,7 @@ def test_a_message_after_stop_is_forgotten_and_a_second_stop_is_harmless(broker:
 
 
 @pytest.mark.quiet_clock
-def test_whatever_raises_in_the_sinks_thread_it_is_reported_and_the_sink_connects_again(
+def test_any_error_in_the_sinks_thread_is_reported_and_the_sink_reconnects(
     broker: Mosquitto, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def turn(connection: Connection, timeout_s: float = 0.5) -> list[Ack | Incoming]:

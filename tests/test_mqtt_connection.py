@@ -22,7 +22,7 @@ from tests.sink import CALM, event, idle_sink, sink, state
 __all__ = ["broker"]  # a fixture
 
 
-def test_a_broker_of_mqtt_3_1_1_alone_is_spoken_to_in_3_1_1() -> None:
+def test_a_3_1_1_only_broker_gets_3_1_1() -> None:
     levels = []
 
     def serve(connection: socket.socket) -> None:
@@ -83,7 +83,7 @@ def amqtt_broker() -> Iterator[int]:
     """The port of a real broker of 3.1.1 alone, which waits for ever for the rest of an MQTT 5 CONNECT."""
     from amqtt.broker import Broker
 
-    for name in ("amqtt", "transitions"):  # they tell of every packet and of every state
+    for name in ("amqtt", "transitions"):  # they log every packet and state
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     port, stopping = free_port(), threading.Event()
     anyone = {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}}
@@ -281,7 +281,7 @@ def test_a_broker_that_says_why_it_hangs_up_is_quoted(caplog: pytest.LogCaptureF
     ]
 
 
-def test_a_topic_that_mqtt_does_not_allow_is_reported_and_the_rest_goes_on(
+def test_an_invalid_topic_is_reported_and_the_rest_is_sent(
     broker: Mosquitto, caplog: pytest.LogCaptureFixture
 ) -> None:
     with subscriber(broker.port) as listening, sink(broker.port) as publishing:

@@ -31,12 +31,12 @@ def mosquitto(folder: Path, *lines: str) -> Iterator[Mosquitto]:
         broker.kill()
 
 
-def said(caplog: pytest.LogCaptureFixture, part: str) -> list[str]:
+def output(caplog: pytest.LogCaptureFixture, part: str) -> list[str]:
     return [record.getMessage() for record in caplog.records if part in record.getMessage()]
 
 
 @pytest.mark.parametrize(("limit", "size"), [(2048, 3700), (500, 495), (20_000, 30_000)])
-def test_what_exceeds_the_broker_s_packet_limit_is_left_out_and_named_once(
+def test_messages_over_the_broker_s_packet_limit_are_skipped_and_reported_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, limit: int, size: int
 ) -> None:
     with (
@@ -57,7 +57,7 @@ def test_what_exceeds_the_broker_s_packet_limit_is_left_out_and_named_once(
         assert not publishing.fits(state(b"x" * size, topic=BIG))
         publishing.publish(state(b"less", topic=BIG))
         assert eventually(lambda: heard.last(BIG) == "less")
-        assert len(said(caplog, f"{BIG} left out")) == 1
+        assert len(output(caplog, f"{BIG} left out")) == 1
         publishing.forget("p/n/hall/event")
 
 
@@ -100,8 +100,8 @@ def test_a_3_1_1_broker_that_cuts_over_a_size_in_silence_is_recognized(
         publishing.publish(event(b"on"))
         assert eventually(lambda: heard.last("p/n/hall/event") == "on")
         assert publishing.health().reconnects == reconnects <= 5
-    assert len(said(caplog, f"{BIG} left out from now on")) == 1
-    assert said(caplog, "another") == []
+    assert len(output(caplog, f"{BIG} left out from now on")) == 1
+    assert output(caplog, "another") == []
 
 
 @pytest.mark.parametrize(
@@ -121,14 +121,14 @@ def test_a_3_1_1_broker_that_hangs_up_over_retain_or_qos_is_served_without(
         publishing.publish(state(b"early"))
         assert eventually(lambda: publishing.health().limits == LimitsHealth(terms, (), 0), 30)
         assert eventually(lambda: heard.last("p/n/hall/state") == "early", 30)
-        assert eventually(lambda: said(caplog, "allow "), 30)
+        assert eventually(lambda: output(caplog, "allow "), 30)
         reconnects = publishing.health().reconnects
         publishing.publish(event(b"on"))
         assert eventually(lambda: heard.last("p/n/hall/event") == "on")
         assert publishing.health().reconnects == reconnects
         assert publishing.health().limits == LimitsHealth(terms, (), 0)
-    assert len(said(caplog, "allow retained messages there")) == (not terms.retain)
-    assert len(said(caplog, "allow QoS 1 there")) == (not terms.qos)
+    assert len(output(caplog, "allow retained messages there")) == (not terms.retain)
+    assert len(output(caplog, "allow QoS 1 there")) == (not terms.qos)
 
 
 # A broker of our own, which has something against a topic.
@@ -205,10 +205,10 @@ def test_a_broker_that_ends_the_connection_over_one_message_gets_it_no_longer(
         assert eventually(lambda: "p/n/last/state" in heard)
         assert publishing.health().reconnects == reconnects
         publishing.stop(0.1)
-    assert said(caplog, "another") == []
+    assert output(caplog, "another") == []
 
 
-def test_a_broker_without_retain_gets_all_unretained_and_what_is_lost_is_said(
+def test_a_broker_without_retain_gets_everything_unretained_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with mosquitto(tmp_path, "retain_available false") as broker, subscriber(broker.port) as heard:
@@ -222,12 +222,12 @@ def test_a_broker_without_retain_gets_all_unretained_and_what_is_lost_is_said(
             publishing.republish()
             assert eventually(lambda: heard.payloads("p/n/hall/state") == ["1", "1"])
         assert eventually(lambda: heard.last(STATUS) == "offline")
-    assert len(said(caplog, "retains nothing")) == 1
-    assert said(caplog, "refused") == []
+    assert len(output(caplog, "retains nothing")) == 1
+    assert output(caplog, "refused") == []
 
 
 @pytest.mark.parametrize("more", ["", "\nretain_available false"])
-def test_a_broker_of_qos_0_alone_gets_all_at_qos_0(
+def test_a_qos_0_only_broker_gets_everything_at_qos_0(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, more: str
 ) -> None:
     with (
@@ -249,7 +249,7 @@ def test_a_broker_of_qos_0_alone_gets_all_at_qos_0(
         assert (health.queued, health.dropped, health.outbox.dropped) == (0, 0, 0)
         assert health.limits == LimitsHealth(Terms(retain=not more, qos=0), (), 0)
         commanding(heard, reported)
-    assert len(said(caplog, "QoS 0 only")) == 1
+    assert len(output(caplog, "QoS 0 only")) == 1
 
 
 def commanding(heard: Subscriber, reported: list[bytes]) -> None:

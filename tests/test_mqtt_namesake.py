@@ -55,7 +55,7 @@ def namesake(clock: Clock) -> Namesake:
     return Namesake(Broker("h", client_id="n"), "p/n", clock)
 
 
-def test_what_we_said_ourselves_and_what_is_retained_is_no_sign(namesake: Namesake) -> None:
+def test_own_and_retained_messages_are_not_a_sign_of_a_duplicate(namesake: Namesake) -> None:
     namesake.said(health(b"mine"))
     namesake.heard(Incoming("p/n/health", b"mine", retained=False))
     namesake.heard(Incoming("p/n/info", b"of an earlier run", retained=True))
@@ -63,7 +63,7 @@ def test_what_we_said_ourselves_and_what_is_retained_is_no_sign(namesake: Namesa
     assert not namesake.alarmed
 
 
-def test_what_we_said_half_an_hour_ago_and_a_bad_network_delivers_now_is_no_sign(namesake: Namesake) -> None:
+def test_own_messages_delivered_half_an_hour_late_are_not_a_sign_of_a_duplicate(namesake: Namesake) -> None:
     for number in range(60):
         namesake.said(health(b"%d" % number))
     namesake.heard(Incoming("p/n/health", b"0", retained=False))
@@ -124,7 +124,7 @@ def test_another_end_brings_the_first_client_id_back(namesake: Namesake, error: 
 # Against mosquitto
 
 
-def test_a_daemon_on_another_machine_is_noticed_by_what_it_says(
+def test_a_daemon_on_another_machine_is_detected_by_its_messages(
     broker: Mosquitto, caplog: pytest.LogCaptureFixture
 ) -> None:
     with sink(broker.port, client_id="here") as here:
@@ -158,7 +158,7 @@ def test_one_daemon_alone_gives_no_alarm(broker: Mosquitto, version: str) -> Non
         assert not alone.health().duplicate_id
 
 
-def test_two_daemons_that_push_each_other_out_soon_stand_next_to_each_other_with_an_alarm(
+def test_two_daemons_that_evict_each_other_soon_coexist_and_raise_the_alarm(
     broker: Mosquitto, caplog: pytest.LogCaptureFixture
 ) -> None:
     with sink(broker.port) as first, sink(broker.port) as second:

@@ -49,7 +49,7 @@ def test_a_connect_shows_status_discovery_state_subscriptions_and_events(queue: 
     assert sent(queue) == ["online", "discovery", "state", "+p/n/hall/enabled/set", "event"]
 
 
-def test_a_newer_message_takes_the_place_of_its_elder_and_events_do_not(queue: Queue) -> None:
+def test_a_newer_message_replaces_the_older_but_events_do_not(queue: Queue) -> None:
     queue.begin()
     assert sent(queue) == ["online"]
     for number in (b"1", b"2"):
@@ -129,7 +129,7 @@ def test_an_empty_retained_payload_is_repeated_until_it_was_acknowledged(queue: 
     assert sent(queue) == ["online"]
 
 
-def test_the_acknowledgement_of_an_elder_does_not_forget_an_empty_one(queue: Queue) -> None:
+def test_the_acknowledgement_of_an_older_message_does_not_drop_an_empty_one(queue: Queue) -> None:
     queue.put(state(b"1"))
     queue.begin()
     assert sent(queue) == ["online", "1"]
@@ -151,7 +151,7 @@ def test_a_subscription_that_is_given_up_is_reported_to_the_broker_and_forgotten
     assert sent(queue) == ["online"]
 
 
-def test_offline_is_the_last_word_and_nothing_is_taken_after_it(queue: Queue) -> None:
+def test_offline_is_the_last_message_and_later_ones_are_refused(queue: Queue) -> None:
     queue.put(event(b"event"))
     queue.begin()
     assert queue.close()
@@ -164,7 +164,7 @@ def test_offline_is_the_last_word_and_nothing_is_taken_after_it(queue: Queue) ->
     assert sent(queue)[0] == "offline"
 
 
-def test_what_cannot_be_sent_is_given_up_for_good(queue: Queue) -> None:
+def test_an_unsendable_message_is_dropped_for_good(queue: Queue) -> None:
     queue.put(state(b"state"))
     queue.put(event(b"event"))
     queue.subscribe("p/n/a/set")

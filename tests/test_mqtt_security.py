@@ -200,13 +200,13 @@ def test_a_client_certificate_that_is_missing_is_reported(
     tmp_path: Path, authority: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
     trust = {"tls": True, "ca_file": str(authority.certificate)}
-    said = "TLS failed ({}); if the broker asks for a client certificate, set mqtt.cert_file"
+    message = "TLS failed ({}); if the broker asks for a client certificate, set mqtt.cert_file"
     wanted = f"cafile {authority.certificate}\nrequire_certificate true"
     with mosquitto(tmp_path, authority.sign("broker"), wanted) as secure:
-        assert complaint(caplog, secure.port, **trust) == said.format("certificate required")
+        assert complaint(caplog, secure.port, **trust) == message.format("certificate required")
     caplog.clear()
     with tls_1_2(authority) as port:
-        assert complaint(caplog, port, **trust) == said.format("handshake failure")
+        assert complaint(caplog, port, **trust) == message.format("handshake failure")
 
 
 def test_a_client_certificate_that_the_broker_refuses_is_reported(
@@ -215,13 +215,13 @@ def test_a_client_certificate_that_the_broker_refuses_is_reported(
     certificate, key = stranger.sign("client-of-a-stranger")
     ours = {"cert_file": str(certificate), "key_file": str(key)}
     trust = {"tls": True, "ca_file": str(authority.certificate)}
-    said = "broker refuses our certificate (unknown ca); check mqtt.cert_file, its dates and its issuer"
+    message = "broker refuses our certificate (unknown ca); check mqtt.cert_file, its dates and its issuer"
     wanted = f"cafile {authority.certificate}\nrequire_certificate true"
     with mosquitto(tmp_path, authority.sign("broker"), wanted) as secure:
-        assert complaint(caplog, secure.port, **trust, **ours) == said
+        assert complaint(caplog, secure.port, **trust, **ours) == message
     caplog.clear()
     with tls_1_2(authority) as port:
-        assert complaint(caplog, port, **trust, **ours) == said
+        assert complaint(caplog, port, **trust, **ours) == message
 
 
 def test_a_client_certificate_that_has_expired_is_reported(
@@ -239,7 +239,7 @@ def test_a_client_certificate_that_has_expired_is_reported(
         )  # fmt: skip
 
 
-def test_files_that_are_no_certificates_are_reported(
+def test_invalid_certificate_files_are_reported(
     tmp_path: Path, authority: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
     junk, gone, port = tmp_path / "junk.pem", tmp_path / "gone.pem", free_port()
@@ -250,7 +250,7 @@ def test_files_that_are_no_certificates_are_reported(
     openssl(tmp_path, "pkey", "-in", key, "-aes256", "-passout", "pass:secret", "-out", locked)
     ours = "; check mqtt.cert_file and mqtt.key_file"
     unfit = f"{certificate} or {{}}: no certificate, or not its key (without a passphrase){ours}"
-    for keywords, said in (
+    for keywords, message in (
         ({"ca_file": junk}, f"{junk}: no certificate; check mqtt.ca_file"),
         ({"ca_file": gone}, f"{gone}: cannot be read; check mqtt.ca_file"),
         ({"cert_file": junk}, f"{junk}: no certificate with its key (without a passphrase){ours}"),
@@ -260,7 +260,7 @@ def test_files_that_are_no_certificates_are_reported(
     ):
         caplog.clear()
         files = {name: str(file) for name, file in keywords.items()}
-        assert complaint(caplog, port, tls=True, **files) == said
+        assert complaint(caplog, port, tls=True, **files) == message
 
 
 # Who does not speak TLS
@@ -331,7 +331,7 @@ def test_a_password_over_the_network_in_the_clear_is_warned_of(caplog: pytest.Lo
         ("::1", {}),
     ],
 )
-def test_no_warning_where_nobody_can_listen(
+def test_no_warning_without_a_network_in_between(
     caplog: pytest.LogCaptureFixture, host: str, keywords: dict[str, object]
 ) -> None:
     assert sayings(caplog, host, **keywords) == []

@@ -1,4 +1,4 @@
-"""What the sink hears, and what it tells again or no longer, against a real mosquitto."""
+"""What the sink receives, and what it publishes again or clears, against a real mosquitto."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CONFIG = "homeassistant/device/n_hall/config"
 
 
 @pytest.mark.parametrize("version", ["5", "3.1.1"])
-def test_what_comes_on_a_subscribed_topic_reaches_its_handler(broker: Mosquitto, version: str) -> None:
+def test_a_message_on_a_subscribed_topic_reaches_its_handler(broker: Mosquitto, version: str) -> None:
     heard: list[Incoming] = []
     with subscriber(broker.port) as house, sink(broker.port, version=version) as listening:
         listening.subscribe(SET, heard.append)
@@ -32,7 +32,7 @@ def test_what_comes_on_a_subscribed_topic_reaches_its_handler(broker: Mosquitto,
         assert heard == [Incoming(SET, b"ON", retained=False), Incoming(SET, b"", retained=False)]
 
 
-def test_what_is_retained_is_marked_so_and_what_comes_live_is_not(broker: Mosquitto) -> None:
+def test_retained_messages_are_marked_and_live_ones_are_not(broker: Mosquitto) -> None:
     heard: list[Incoming] = []
     retain = Message(SET, b"OFF", qos=1, retain=True)
     with subscriber(broker.port) as house, sink(broker.port, client_id="other", status_topic="q/status") as q:
@@ -84,7 +84,7 @@ def test_a_subscription_that_was_given_up_is_silent_also_after_a_reconnect(broke
             assert eventually(lambda: listening.idle)
 
 
-def test_a_handler_that_raises_is_reported_once_and_harms_nobody(
+def test_a_handler_that_raises_is_reported_once_and_affects_no_other(
     broker: Mosquitto, caplog: pytest.LogCaptureFixture
 ) -> None:
     heard: list[bytes] = []
@@ -119,7 +119,7 @@ def test_a_message_larger_than_64_kib_is_not_even_sent_to_us(broker: Mosquitto) 
 
 
 @pytest.mark.parametrize("retain", [False, True])
-def test_of_a_giant_little_is_kept_also_where_mqtt_3_1_1_sends_it(broker: Mosquitto, retain: bool) -> None:
+def test_a_giant_message_over_mqtt_3_1_1_takes_little_memory(broker: Mosquitto, retain: bool) -> None:
     """It is acknowledged as well: a broker that waits for that would send no others, and that one again."""
     heard: list[int] = []
     with subscriber(broker.port) as house, sink(broker.port, version="3.1.1") as listening:
@@ -135,7 +135,7 @@ def test_of_a_giant_little_is_kept_also_where_mqtt_3_1_1_sends_it(broker: Mosqui
 
 
 def test_a_subscription_that_the_broker_refuses_is_reported(caplog: pytest.LogCaptureFixture) -> None:
-    """Not by mosquitto, whose access list grants every subscription and then sends nothing."""
+    """Not with mosquitto: its access list grants every subscription and then sends nothing."""
 
     def serve(connection: socket.socket) -> None:
         connection.recv(1024)
@@ -198,7 +198,7 @@ def test_all_retained_is_reported_again_when_asked(broker: Mosquitto) -> None:
         ]
 
 
-def test_to_publish_again_while_there_is_no_broker_changes_nothing(tmp_path: Path) -> None:
+def test_publishing_again_without_a_broker_changes_nothing(tmp_path: Path) -> None:
     late = Mosquitto(tmp_path)
     with sink(late.port, retry_s=CALM) as publishing:
         publishing.publish(state(b"1"))
@@ -227,7 +227,7 @@ def test_a_forgotten_topic_is_cleared_on_the_broker_and_never_reported_again(bro
             assert late.messages == [(STATUS, "online", True)]
 
 
-def test_what_is_forgotten_while_the_broker_is_away_is_cleared_when_it_is_back(tmp_path: Path) -> None:
+def test_topics_forgotten_while_the_broker_is_away_are_cleared_later(tmp_path: Path) -> None:
     store = "allow_anonymous true\npersistence true\nautosave_interval 1\nautosave_on_changes true\n"
     keeping = Mosquitto(tmp_path, f"{store}persistence_location {tmp_path}/\n")
     keeping.start()

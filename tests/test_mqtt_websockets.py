@@ -16,7 +16,7 @@ from tests.sink import STATUS, event, sink, state
 
 
 class WebMosquitto(Mosquitto):
-    """A broker with a websocket listener beside its plain one (2.0.11 does not run with the former alone)."""
+    """A broker with a websocket listener and a plain one (2.0.11 does not run with the former alone)."""
 
     def __init__(self, folder: Path, extra: str = "") -> None:
         self.web_port = free_port()

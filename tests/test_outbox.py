@@ -27,14 +27,14 @@ YEAR = 365 * 24 * HOUR
 # Order, identity, replays
 
 
-def test_what_happens_while_connected_is_sent_at_once_and_is_no_replay(tmp_path: Path) -> None:
+def test_messages_are_sent_at_once_while_connected_and_are_not_replays(tmp_path: Path) -> None:
     with outbox(tmp_path) as keeping:
         keeping.begin()
         append(keeping, 1, 2, 3)
         assert send(keeping) == [(1, False), (2, False), (3, False)]
 
 
-def test_what_is_acknowledged_before_the_group_commit_is_never_written(tmp_path: Path) -> None:
+def test_messages_acknowledged_before_the_group_commit_are_never_written(tmp_path: Path) -> None:
     with outbox(tmp_path) as keeping:
         keeping.begin()
         wal = tmp_path / f"{FILE}-wal"
@@ -46,7 +46,7 @@ def test_what_is_acknowledged_before_the_group_commit_is_never_written(tmp_path:
         assert (wal.stat().st_size, wal.stat().st_mtime_ns) == before
 
 
-def test_what_is_acknowledged_while_it_is_written_is_among_what_a_kill_may_send_again(
+def test_messages_acknowledged_while_being_written_may_be_repeated_after_a_kill(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writing, go_on = threading.Event(), threading.Event()
@@ -69,7 +69,7 @@ def test_what_is_acknowledged_while_it_is_written_is_among_what_a_kill_may_send_
         assert len(send(keeping)) == 20
 
 
-def test_what_waited_for_a_connection_is_a_replay(tmp_path: Path) -> None:
+def test_messages_that_waited_for_a_connection_are_replays(tmp_path: Path) -> None:
     with outbox(tmp_path) as keeping:
         append(keeping, 1)
         keeping.begin()
@@ -77,7 +77,7 @@ def test_what_waited_for_a_connection_is_a_replay(tmp_path: Path) -> None:
         assert send(keeping) == [(1, True), (2, False)]
 
 
-def test_what_was_sent_and_not_acknowledged_is_sent_again_first_as_a_replay(tmp_path: Path) -> None:
+def test_unacknowledged_messages_are_sent_again_first_as_replays(tmp_path: Path) -> None:
     with outbox(tmp_path) as keeping:
         keeping.begin()
         append(keeping, 1, 2, 3)
@@ -90,7 +90,7 @@ def test_what_was_sent_and_not_acknowledged_is_sent_again_first_as_a_replay(tmp_
         assert send(keeping) == [(1, True), (2, True), (3, True), (4, False)]
 
 
-def test_what_is_sent_more_than_ten_seconds_late_is_a_replay(tmp_path: Path) -> None:
+def test_messages_sent_more_than_ten_seconds_late_are_replays(tmp_path: Path) -> None:
     clock = Clock()
     with outbox(tmp_path, clock=clock) as keeping:
         keeping.begin()
@@ -100,7 +100,7 @@ def test_what_is_sent_more_than_ten_seconds_late_is_a_replay(tmp_path: Path) -> 
         assert send(keeping) == [(2, True)]
 
 
-def test_a_restart_sends_what_was_left_before_what_is_new(tmp_path: Path) -> None:
+def test_a_restart_sends_old_messages_before_new_ones(tmp_path: Path) -> None:
     with outbox(tmp_path) as keeping:
         append(keeping, *range(50))
     with outbox(tmp_path) as keeping:
@@ -168,7 +168,7 @@ def test_a_message_that_cannot_be_sent_is_given_up_and_counted(tmp_path: Path) -
         assert keeping.health().dropped == 1
 
 
-def test_clearing_gives_up_what_waits_and_keeps_what_is_on_its_way(tmp_path: Path) -> None:
+def test_clearing_drops_waiting_messages_but_not_those_in_flight(tmp_path: Path) -> None:
     with outbox(tmp_path) as keeping:
         keeping.begin()
         append(keeping, *range(10))
@@ -217,7 +217,7 @@ def test_too_many_bytes_drop_the_oldest(tmp_path: Path) -> None:
         assert keeping.health() == OutboxHealth(0, 0, 31, 0, "ok")
 
 
-def test_what_is_older_than_a_day_is_dropped_and_counted(tmp_path: Path) -> None:
+def test_messages_older_than_a_day_are_dropped_and_counted(tmp_path: Path) -> None:
     clock = Clock()
     with outbox(tmp_path, clock=clock) as keeping:
         append(keeping, 1)
@@ -297,7 +297,7 @@ def heard(payloads: list[str]) -> list[tuple[int, bool]]:
     return [(int(body["id"]), body["replayed"]) for body in map(json.loads, payloads)]
 
 
-def test_a_recorder_is_reported_what_is_live_and_what_waited(tmp_path: Path, broker: Mosquitto) -> None:
+def test_replayed_separates_live_from_late_messages(tmp_path: Path, broker: Mosquitto) -> None:
     with outbox(tmp_path) as keeping:
         append(keeping, 1)
     with subscriber(broker.port, "p/n/hall/log") as recorder:
@@ -309,7 +309,7 @@ def test_a_recorder_is_reported_what_is_live_and_what_waited(tmp_path: Path, bro
         assert not any(retained for _, _, retained in recorder.messages)
 
 
-def test_what_happens_just_before_a_clean_stop_is_still_sent(tmp_path: Path, broker: Mosquitto) -> None:
+def test_messages_just_before_a_clean_stop_are_still_sent(tmp_path: Path, broker: Mosquitto) -> None:
     with subscriber(broker.port, "p/n/hall/log") as recorder:
         with sink(broker.port, outbox=Outbox(tmp_path / FILE)) as publishing:
             assert eventually(lambda: publishing.connected)
@@ -350,7 +350,7 @@ def test_a_log_that_the_broker_refuses_is_counted_and_reported_once(
 
 
 def test_at_the_bounds_it_takes_less_than_20_mib() -> None:
-    # In a process of its own, whose memory nobody has used and freed before.
+    # In a separate process, with fresh memory.
     program = """
 from pathlib import Path
 from edge.mqtt.outbox import Outbox

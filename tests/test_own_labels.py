@@ -108,9 +108,7 @@ def test_evaluate_and_predict_name_them(
     assert capsys.readouterr().out.startswith(f"{smile}: smile ")
 
 
-def test_a_network_of_the_seven_is_not_measured_by_other_labels(
-    made: Made, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_network_is_not_evaluated_on_other_labels(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
     shipped = Path(FILE).with_name("emotion.tflite")
     assert train(["evaluate", str(shipped), "--data", str(made.tree), "--own-labels"]) == 1
     assert "emotion.tflite: its labels are angry, disgust" in capsys.readouterr().err
@@ -126,7 +124,7 @@ def test_classify_reads_folders_of_those_names(made: Made, capsys: pytest.Captur
     assert "--labels happy,sad: says where FER2013's labels are" in capsys.readouterr().err
 
 
-def test_they_rule_topics_schemas_and_home_assistant_s_options(
+def test_they_determine_payloads_schemas_and_home_assistant_s_options(
     made: Made, broker: Mosquitto, start: Start
 ) -> None:
     with subscriber(broker.port) as heard:
@@ -137,29 +135,29 @@ def test_they_rule_topics_schemas_and_home_assistant_s_options(
         )
         event, state = (f"emotion-edge/pi/hall/{topic}" for topic in ("event", "state"))
 
-        def said(topic: str, key: str) -> set[str]:
+        def message(topic: str, key: str) -> set[str]:
             return {str(json.loads(payload)[key]) for payload in heard.payloads(topic)}
 
         # The portraits show all seven in turn; one of them smiles.
-        assert eventually(lambda: set(NAMES) <= said(event, "to"), 240)
-        assert eventually(lambda: said(state, "emotion") & set(NAMES), 60)
+        assert eventually(lambda: set(NAMES) <= message(event, "to"), 240)
+        assert eventually(lambda: message(state, "emotion") & set(NAMES), 60)
         assert daemon.stop()[0] == 0
-        told = [(topic, payload) for topic, payload, _ in heard.messages]
-    assert breaches(told, labels=NAMES) == []
-    assert said(event, "to") | said(state, "emotion") <= {*NAMES, "uncertain", "none"}
-    (info,) = (json.loads(payload) for topic, payload in told if topic == "emotion-edge/pi/info")
+        reported = [(topic, payload) for topic, payload, _ in heard.messages]
+    assert breaches(reported, labels=NAMES) == []
+    assert message(event, "to") | message(state, "emotion") <= {*NAMES, "uncertain", "none"}
+    (info,) = (json.loads(payload) for topic, payload in reported if topic == "emotion-edge/pi/info")
     assert info["labels"] == list(NAMES)
-    faces = [json.loads(payload)["faces"] for topic, payload in told if topic.endswith("/faces")]
+    faces = [json.loads(payload)["faces"] for topic, payload in reported if topic.endswith("/faces")]
     assert {tuple(face["scores"]) for some in faces for face in some} == {NAMES}
-    discovery = dict(told)["homeassistant/device/pi/hall/config"]
+    discovery = dict(reported)["homeassistant/device/pi/hall/config"]
     found: Any = entities("homeassistant/device/pi/hall/config", discovery.encode())
     assert found["emotion"]["options"] == ["none", "uncertain", *NAMES]
-    (shown, *_) = (payload for topic, payload in told if topic == state and "smile" in payload)
+    (shown, *_) = (payload for topic, payload in reported if topic == state and "smile" in payload)
     assert breach("state", shown, NAMES) is None
     assert "smile' is not one of ['angry'" in str(breach("state", shown))
 
 
-def test_analyze_has_a_column_a_label(made: Made, tmp_path: Path) -> None:
+def test_analyze_has_a_column_per_label(made: Made, tmp_path: Path) -> None:
     frame = cv2.imread(str(min((made.tree / "validation/smile").iterdir())))
     video = cv2.VideoWriter(str(tmp_path / "v.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (320, 240))
     picture = np.full((240, 320, 3), 128, np.uint8)
@@ -176,9 +174,7 @@ def test_analyze_has_a_column_a_label(made: Made, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["none", "uncertain"])
-def test_what_is_published_for_no_label_is_no_label(
-    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_reserved_names_are_not_labels(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     for split in ("train", "validation"):
         for label in ("smile", name):
             (tmp_path / split / label).mkdir(parents=True)

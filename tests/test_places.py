@@ -1,4 +1,4 @@
-"""Where the daemon keeps what must outlast it."""
+"""Where the daemon keeps its state."""
 
 import os
 from pathlib import Path

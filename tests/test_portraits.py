@@ -1,4 +1,4 @@
-"""The built-in camera: the truth it tells, and that both detectors see what it shows."""
+"""The built-in camera: its ground truth, and that both detectors see its faces."""
 
 from __future__ import annotations
 

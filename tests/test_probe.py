@@ -42,7 +42,7 @@ def test_a_coral_stick_is_found_under_both_of_its_names(tmp_path: Path) -> None:
     assert coral.detail.startswith("before its firmware is loaded (1a6e:089a), ready (18d1:9302); ")
 
 
-def test_what_an_edge_tpu_still_lacks_is_named_with_the_next_step(
+def test_missing_parts_of_an_edge_tpu_are_named_with_the_next_step(
     tmp_path: Path,
     stub: Stub,
     monkeypatch: pytest.MonkeyPatch,
@@ -95,7 +95,7 @@ def test_a_gpu_is_found_by_its_node(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("stub")
-def test_what_the_configuration_asks_for_and_is_missing_is_named(tmp_path: Path) -> None:
+def test_missing_configured_accelerators_are_named(tmp_path: Path) -> None:
     leave_compiled(tmp_path)
     config = tmp_path / "config.toml"
     config.write_text(f'[model]\nfile = "{tmp_path}/emotion.tflite"\nruntime = "edgetpu"\n')

@@ -73,12 +73,12 @@ def test_confidence_agrees_with_the_labels_that_are_asked_for(
     assert least < sure <= most
 
 
-def test_votes_that_are_not_there_cannot_choose_the_temperature(
+def test_confidence_on_missing_votes_is_refused(
     squares_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert quantize(squares_run, tmp_path / "out", "--confidence", "plus7") == 1
-    told = "--confidence plus7: the data has no FER+ votes; use --confidence fer2013"
-    assert capsys.readouterr().err.splitlines()[-1] == told
+    reported = "--confidence plus7: the data has no FER+ votes; use --confidence fer2013"
+    assert capsys.readouterr().err.splitlines()[-1] == reported
     assert not (tmp_path / "out").exists()
 
 
@@ -88,7 +88,7 @@ def test_the_same_command_gives_the_same_bytes(squares_run: Path, out: Path, tmp
         assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes(), path.name
 
 
-def test_a_drop_over_the_allowed_exits_3_and_leaves_what_was_there(
+def test_a_drop_over_the_limit_exits_3_and_keeps_the_old_files(
     squares_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "emotion.tflite").write_bytes(b"old")
@@ -149,7 +149,7 @@ def test_wrong_inputs_get_one_line_exit_1_and_write_nothing(
     for damaged in (text, half):
         assert refusal(model=damaged).startswith(f"{damaged}: not a Keras model: ")
     assert refusal(model=coloured) == (
-        f"{coloured}: input (None, 32, 32, 3) of 3 channels; the daemon gives luma: "
+        f"{coloured}: input (None, 32, 32, 3) has 3 channels; the daemon provides luma: "
         "expected one of (n, height, width, 1)"
     )
     assert refusal(data=tmp_path / "no.npz") == (
@@ -157,9 +157,9 @@ def test_wrong_inputs_get_one_line_exit_1_and_write_nothing(
     )
     for damaged in (text, cut):
         assert refusal(data=damaged) == f"{damaged}: not an npz archive; expected a run's calibration.npz"
-    assert refusal(data=no_fear) == f"{no_fear}: 0 Training pictures of fear; expected 10 a label"
-    assert refusal(data=three) == f"{three}: 1 Training pictures of angry; expected 10 a label"
-    assert refusal(out=blocked) == f"{blocked}: not a folder; --out needs one"
+    assert refusal(data=no_fear) == f"{no_fear}: 0 Training pictures of fear; expected 10 per label"
+    assert refusal(data=three) == f"{three}: 1 Training pictures of angry; expected 10 per label"
+    assert refusal(out=blocked) == f"{blocked}: not a folder; expected one for --out"
     assert not new.exists()
 
 

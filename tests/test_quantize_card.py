@@ -65,9 +65,7 @@ def test_another_long_side_is_refused_with_the_reason(
     )
 
 
-def test_its_edge_tpu_build_has_a_card_and_is_refused_without_the_chip(
-    detectors: Path, tmp_path: Path
-) -> None:
+def test_an_edge_tpu_build_gets_a_card_but_needs_the_chip_to_run(detectors: Path, tmp_path: Path) -> None:
     file = detectors / "face-detector-quantized_edgetpu.tflite"
     assert main(["card", str(file), "--out", str(tmp_path)]) == 0
     card = json.loads((tmp_path / "face-detector-quantized_edgetpu.json").read_text())
@@ -76,15 +74,15 @@ def test_its_edge_tpu_build_has_a_card_and_is_refused_without_the_chip(
         open_detector("ssd", file=tmp_path / file.name)
 
 
-def test_a_file_of_another_form_is_named_and_nothing_written(
+def test_an_unknown_format_is_named_and_nothing_written(
     detectors: Path, tmp_path: Path, squares_files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    for file, said in (
+    for file, message in (
         (detectors / "face_detection_yunet_2023mar.onnx", "not a TFLite file; "),
-        (squares_files / "emotion.tflite", "takes (1, 48, 48, 1) and gives (1, 7); expected MediaPipe"),
+        (squares_files / "emotion.tflite", "input (1, 48, 48, 1), outputs (1, 7); expected MediaPipe"),
         (tmp_path / "missing.tflite", "No such file"),
     ):
         assert main(["card", str(file), "--out", str(out)]) == 1
-        assert capsys.readouterr().err.startswith(f"{file}: {said}")
+        assert capsys.readouterr().err.startswith(f"{file}: {message}")
     assert not out.exists()

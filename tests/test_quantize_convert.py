@@ -66,9 +66,7 @@ def test_a_dense_layers_weights_have_one_scale_which_every_runtime_reads(keras: 
     assert scales == {"CONV_2D": 8, "FULLY_CONNECTED": 1}
 
 
-def test_the_temperature_goes_into_whatever_layer_gives_the_softmax_its_input(
-    keras: Any, tmp_path: Path
-) -> None:
+def test_the_temperature_is_folded_into_the_layer_before_the_softmax(keras: Any, tmp_path: Path) -> None:
     layers = keras.layers
     pixels = keras.Input((24, 24, 1), name="pixels")
     x = layers.Conv2D(8, 3)(pixels)
@@ -89,9 +87,7 @@ def test_the_temperature_goes_into_whatever_layer_gives_the_softmax_its_input(
         assert np.abs(convert.predict(model, images) - after).max() < 1e-3
 
 
-def test_a_savedmodels_weights_are_out_of_reach_and_its_temperature_stays_1(
-    keras: Any, tmp_path: Path
-) -> None:
+def test_a_savedmodels_temperature_stays_1(keras: Any, tmp_path: Path) -> None:
     from edge.host.quiet import quiet
 
     with quiet():
@@ -100,9 +96,7 @@ def test_a_savedmodels_weights_are_out_of_reach_and_its_temperature_stays_1(
     assert convert.fold_temperature(model, 2.0, tmp_path / "saved") == 1.0
 
 
-def test_what_cannot_be_read_or_does_not_fit_the_daemon_is_refused_in_a_line(
-    keras: Any, tmp_path: Path
-) -> None:
+def test_unreadable_and_unsuitable_networks_are_refused_in_one_line(keras: Any, tmp_path: Path) -> None:
     def refusal(name: str, model: Any = None) -> str:
         path = tmp_path / name
         if model is not None:
@@ -117,10 +111,11 @@ def test_what_cannot_be_read_or_does_not_fit_the_daemon_is_refused_in_a_line(
     sigmoid = layers.Dense(7, activation="sigmoid", name="end")(layers.Flatten()(pixels))
     code = layers.Dense(7, activation="softmax")(layers.Flatten()(layers.Lambda(lambda x: x / 255)(pixels)))
     assert refusal("colour.keras", small(keras, (24, 24, 3))) == (
-        "input (None, 24, 24, 3) of 3 channels; the daemon gives luma: expected one of (n, height, width, 1)"
+        "input (None, 24, 24, 3) has 3 channels; the daemon provides luma: "
+        "expected one of (n, height, width, 1)"
     )
     assert refusal("any.keras", small(keras, (None, None, 1))) == (
-        "input (None, None, None, 1) of no fixed size, which no accelerator's compiler takes; "
+        "input (None, None, None, 1) has no fixed size, which accelerators' compilers need; "
         "build it with keras.Input((height, width, 1))"
     )
     assert refusal("ten.keras", small(keras, labels=10)) == "output (None, 10); expected 7 labels"
@@ -128,7 +123,8 @@ def test_what_cannot_be_read_or_does_not_fit_the_daemon_is_refused_in_a_line(
         "ends in Dense 'end'; expected a dense layer and softmax"
     )
     assert refusal("code.keras", keras.Model(pixels, code)) == (
-        "holds a Lambda layer, Python code that no device's file can hold; use Keras layers that do the same"
+        "contains a Lambda layer, Python code that device files cannot contain; "
+        "use Keras layers that do the same"
     )
     (tmp_path / "text.h5").write_text("hello")
     (tmp_path / "folder").mkdir()
@@ -137,8 +133,8 @@ def test_what_cannot_be_read_or_does_not_fit_the_daemon_is_refused_in_a_line(
     assert refusal("no.keras") == "no such file; expected a run's model.keras"
     assert refusal("text.h5").startswith("not a Keras model: ")
     assert refusal("folder") == "a folder without saved_model.pb; expected a run's model.keras"
-    assert refusal("net.onnx").startswith("not a whole ONNX file: ")
-    assert refusal("net.tflite") == "a device's file already; expected the network that it was made from"
+    assert refusal("net.onnx").startswith("not a complete ONNX file: ")
+    assert refusal("net.tflite") == "already a device's file; expected the network it was made from"
     shutil.copytree(tmp_path / "folder", tmp_path / "saved")
     (tmp_path / "saved" / "saved_model.pb").write_bytes(b"hello")
     assert refusal("saved").startswith("not a Keras model: ")
@@ -156,7 +152,7 @@ def scrambled(model: Any) -> Any:
     return model
 
 
-def test_the_plain_form_predicts_what_the_network_does_without_normalization_or_nesting(keras: Any) -> None:
+def test_the_folded_network_predicts_the_same_without_normalization_or_nesting(keras: Any) -> None:
     from quantize.network.fold import equalize, fold
 
     layers = keras.layers
@@ -175,7 +171,7 @@ def test_the_plain_form_predicts_what_the_network_does_without_normalization_or_
     model = scrambled(keras.Model(pixels, layers.Dense(7)(x)))
     images = pictures(8)
     wanted = convert.predict(model, images)
-    near = 1e-3 * wanted.std(0).max()  # of what tells the pictures apart: the same for all proves nothing
+    near = 1e-3 * wanted.std(0).max()  # relative to the differences between pictures
 
     plain = fold(model)
     kinds = {type(layer).__name__ for layer in plain.layers}

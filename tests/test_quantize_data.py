@@ -26,7 +26,7 @@ def archive(path: Path, **other: Any) -> Path:
     return path
 
 
-def test_calibration_is_of_training_balanced_and_the_same_for_the_same_seed(tmp_path: Path) -> None:
+def test_calibration_is_balanced_training_data_and_deterministic(tmp_path: Path) -> None:
     path = archive(tmp_path / "data.npz")
     data = read_data(path, 48, 48, 73, seed=1)
     assert np.bincount(LABELS[data.rows]).tolist() == [11, 11, 11, 10, 10, 10, 10]
@@ -38,7 +38,7 @@ def test_calibration_is_of_training_balanced_and_the_same_for_the_same_seed(tmp_
     assert len(read_data(path, 48, 48, 1000, seed=1).rows) == 175  # all that there are
 
 
-def test_the_labels_numbers_follow_the_order_and_others_are_left_out(
+def test_numeric_labels_follow_the_order_and_others_are_skipped(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     eight = np.where(np.arange(280) % 40 == 39, 7, LABELS)
@@ -47,13 +47,13 @@ def test_the_labels_numbers_follow_the_order_and_others_are_left_out(
         read_data(path, 48, 48, 70, seed=1)
     affectnet = order("neutral,happy,sad,surprise,fear,disgust,anger,contempt")
     data = read_data(path, 48, 48, 70, seed=1, order=affectnet)
-    assert "left out: 7 rows" in capsys.readouterr().out
+    assert "skipped: 7 rows" in capsys.readouterr().out
     public = eight[(USAGE == 1) & (eight < 7)]
     assert data.labels.tolist() == [[6, 3, 4, 5, 2, 1, 0][number] for number in public]
     assert (eight[data.rows] < 7).all()
 
 
-def test_what_is_measured_on_is_publictest_in_the_networks_size_by_what_most_people_see(
+def test_evaluation_is_on_publictest_in_the_networks_size_by_the_majority(
     tmp_path: Path,
 ) -> None:
     votes = np.zeros((280, 10), np.uint8)
@@ -89,12 +89,12 @@ def refusal(path: Path, calibrate: int = 70, seed: int = 0) -> str:
             "images float32 (280, 48, 48); expected uint8 (n, height, width)",
         ),
         ({"labels": np.array(["happy"] * 280)}, "labels <U5; expected integers"),
-        ({"labels": LABELS[:9]}, "labels (9,); expected (280,), as there are 280 images"),
+        ({"labels": LABELS[:9]}, "labels (9,); expected (280,) for 280 images"),
         ({"labels": LABELS + 1}, "labels 1 to 7; expected 0 to 6"),
-        ({"labels": LABELS - (LABELS == 2)}, "0 Training pictures of fear; expected 10 a label"),
-        ({"usage": USAGE * 2}, "no PublicTest rows (usage 1), which the loss is measured on"),
+        ({"labels": LABELS - (LABELS == 2)}, "0 Training pictures of fear; expected 10 per label"),
+        ({"usage": USAGE * 2}, "no PublicTest rows (usage 1); expected some to measure the loss on"),
         ({"ferplus": np.zeros((280, 9), np.uint8)},
-         "ferplus (280, 9); expected (280, 10), as there are 280 images"),
+         "ferplus (280, 9); expected (280, 10) for 280 images"),
     ],
 )  # fmt: skip
 def test_arrays_that_do_not_fit_are_named(tmp_path: Path, arrays: dict[str, Any], line: str) -> None:
@@ -107,7 +107,7 @@ def test_too_few_pictures_and_odd_seeds_are_refused(tmp_path: Path) -> None:
     assert refusal(path, seed=-1) == "--seed -1: expected 0 or more"
 
 
-def test_what_is_no_archive_is_one_line(tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_archive_gets_one_line(tmp_path: Path) -> None:
     np.save(tmp_path / "images.npy", np.zeros((280, 48, 48), np.uint8))
     (tmp_path / "empty.npz").touch()
     for name in ("images.npy", "empty.npz"):
@@ -118,7 +118,7 @@ def test_what_is_no_archive_is_one_line(tmp_path: Path) -> None:
 def test_damaged_archives_get_one_line_or_an_answer_never_a_traceback(tmp_path: Path) -> None:
     whole = archive(tmp_path / "data.npz", noise=np.random.default_rng(0).bytes(9999)).read_bytes()
     chance = random.Random(6)
-    outcomes: collections.Counter[int] = collections.Counter()  # lines told
+    outcomes: collections.Counter[int] = collections.Counter()  # lines printed
     for number in range(200):
         changed = bytearray(whole)
         place = chance.randrange(len(changed))

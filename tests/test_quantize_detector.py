@@ -111,7 +111,7 @@ def test_an_onnx_twin_has_the_nine_outputs_and_finds_the_same_faces(made: Path, 
     assert agreement([ours.find(image) for image in shown], [theirs.find(image) for image in shown]) >= 0.9
 
 
-def test_what_two_files_both_find_is_their_agreement(made: Path) -> None:
+def test_agreement_is_the_fraction_of_common_faces(made: Path) -> None:
     faces = Ssd(made / "faces.tflite").find(golden_pictures()[2])
     assert len(faces) >= 2
     assert agreement([faces], [faces]) == 1
@@ -121,7 +121,7 @@ def test_what_two_files_both_find_is_their_agreement(made: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [*FILES, "shipped"])
-def test_the_golden_vectors_are_what_the_file_gives(name: str, made: Path) -> None:
+def test_the_golden_vectors_are_the_files_outputs(name: str, made: Path) -> None:
     model = read_detector(FACES if name == "shipped" else made / name)
     golden = read_golden(model)
     assert np.array_equal(golden.pictures, golden_pictures())
@@ -152,9 +152,9 @@ def test_check_replays_a_detector_s_vectors(made: Path, capsys: pytest.CaptureFi
         return ended(lambda: check(parser.parse_args(["check", *arguments])), "")
 
     assert replay("--model", str(made / "faces.int8.onnx")) == 0
-    told = capsys.readouterr().out
-    assert "faces.int8.onnx: onnxruntime" in told
-    assert "3 golden pictures, outputs, as parts of their ranges, differ by at most 0.0" in told
+    reported = capsys.readouterr().out
+    assert "faces.int8.onnx: onnxruntime" in reported
+    assert "3 golden pictures, outputs, as parts of their ranges, differ by at most 0.0" in reported
     assert replay("--model") == 0  # the shipped classifier and the shipped detector
     first, second = capsys.readouterr().out.splitlines()
     assert "emotion.tflite: " in first
@@ -168,15 +168,15 @@ def test_the_report_has_every_figure_and_the_edge_tpu_s_table(made: Path) -> Non
     }  # fmt: skip
     text = (report / "report.md").read_text()
     assert "| CONV_2D | 23 | int8 | all |" in text
-    assert "the Edge TPU takes every one" in text
+    assert "the Edge TPU supports all" in text
     for name in ("curves.png", "sizes.png", "layers.png"):
         assert f"({name})" in text
     facts = json.loads((report / "report.json").read_text())
     assert tuple(facts["files"]) == FILES
     card = read_detector(made / "faces.tflite").card
     (precise,) = (figure.value for figure in card.figures if figure.name == "average precision")
-    (told,) = facts["files"]["faces.tflite"]["found"].values()
-    assert told["ap"] == pytest.approx(precise, abs=1e-4)
+    (reported,) = facts["files"]["faces.tflite"]["found"].values()
+    assert reported["ap"] == pytest.approx(precise, abs=1e-4)
     assert set(facts["files"]["faces.tflite"]["alarms"]) == {"noise"}
     assert all(op["edge_tpu"] == "all" for op in facts["edge_tpu"])
     assert {layer["name"] for layer in facts["layers"]} >= {"score_8", "box_16", "eyes_32"}
@@ -193,7 +193,7 @@ def test_the_same_command_makes_the_same_bytes(small: Path, photos: Path, tmp_pa
     assert [name for name in one if one[name] != other[name]] == []
 
 
-def test_another_network_and_too_few_photos_are_one_line(
+def test_another_network_and_too_few_photos_get_one_line(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     few = tmp_path / "few"
@@ -202,13 +202,13 @@ def test_another_network_and_too_few_photos_are_one_line(
     (few / "labels.json").write_text(json.dumps(rows[:10]))
     argv = [str(SHIPPED / "model.keras"), "--out", str(tmp_path / "out"), "--data"]
     assert main([*argv, str(few)]) == 1
-    assert "photos with faces to calibrate by; expected 50 or more" in capsys.readouterr().err
+    assert "photos with faces for calibration; expected 50 or more" in capsys.readouterr().err
     assert main([*argv, str(tmp_path)]) == 1
     assert "labels.json: No such file or directory" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-def test_a_loss_beyond_what_is_allowed_writes_nothing(small: Path, photos: Path, tmp_path: Path) -> None:
+def test_a_loss_over_the_limit_writes_nothing(small: Path, photos: Path, tmp_path: Path) -> None:
     argv = [str(small), "--data", str(photos), "--calibrate", "16"]
     assert main([*argv, "--max-drop", "-100", "--out", str(tmp_path / "out")]) == 3
     assert not (tmp_path / "out").exists()

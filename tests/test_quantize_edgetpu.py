@@ -91,7 +91,7 @@ REFUSED = [
     (one_op("HARD_SWISH", [MAP], MAP), "HARD_SWISH is not in its table"),
     (one_op("LEAKY_RELU", [MAP], MAP), "LEAKY_RELU is not in its table"),
     (one_op("ADD", [tensor("f", 1, 4, dtype="float32")] * 2, ROW), "'f' is float32; expected int8 or uint8"),
-    (one_op("ADD", [tensor("d", 1, -1)] * 2, ROW), "'d' has a size that is only known when run: (1, -1)"),
+    (one_op("ADD", [tensor("d", 1, -1)] * 2, ROW), "'d' has a size known only at run time: (1, -1)"),
     (
         one_op("ADD", [tensor("batch", 8, 4, 4, 2)] * 2, MAP),
         "'batch' is (8, 4, 4, 2); only the three inner sizes may be above 1",
@@ -100,7 +100,7 @@ REFUSED = [
         one_op("DEPTHWISE_CONV_2D", [MAP, WEIGHTS], MAP, dilationHFactor=2, dilationWFactor=1),
         "dilation 2 down and 1 across; expected the same both ways",
     ),
-    (one_op("CONV_2D", [MAP, MAP], MAP), "its parameters 'map' are computed when run; expected constants"),
+    (one_op("CONV_2D", [MAP, MAP], MAP), "its parameters 'map' are computed at run time; expected constants"),
     (
         one_op("MAX_POOL_2D", [MAP], MAP, fusedActivationFunction=1),
         "it has an activation fused in (1); expected none",
@@ -120,7 +120,7 @@ REFUSED = [
             [ROW, CHANNELED],
             tensor("l", 1, 7),
         ),
-        "its weights have a scale a channel, which came to dense layers after the compiler; expected one",
+        "its weights have per-channel scales, newer for dense layers than the compiler; expected one",
     ),
     (
         one_op("SOFTMAX", [tensor("wide", 1, 16_001)], tensor("wide", 1, 16_001)),
@@ -133,7 +133,7 @@ REFUSED = [
     (one_op("PAD", [MAP, constant(1, 0, 0, 0, 0, 0, 0, 0)], MAP), "it pads the batch"),
     (
         one_op("PRELU", [MAP, tensor("slopes", 8, 8, 16, constant=True)], MAP),
-        "its slopes are (8, 8, 16); expected one a channel (shared_axes=[1, 2])",
+        "its slopes are (8, 8, 16); expected one per channel (shared_axes=[1, 2])",
     ),
     (
         one_op("STRIDED_SLICE", [MAP, constant(0), constant(1), constant(1, 2)], MAP),
@@ -145,33 +145,32 @@ REFUSED = [
     ),
     (
         one_op("QUANTIZE", [MAP], MAP, 3),
-        "version 3; its compiler knows up to 2 and refuses the whole file: convert with an older TensorFlow",
+        "version 3; its compiler knows up to 2 and rejects the whole file: convert with an older TensorFlow",
     ),
 ]
 
 
 @pytest.mark.parametrize("graph", TAKEN, ids=lambda graph: graph.ops[0].name)
-def test_what_the_table_lists_within_its_limits_is_taken(graph: Graph) -> None:
+def test_ops_within_the_tables_limits_are_supported(graph: Graph) -> None:
     assert reasons(graph) == []
 
 
 @pytest.mark.parametrize(("graph", "reason"), REFUSED, ids=lambda value: "")
-def test_what_the_table_does_not_list_is_left_to_the_cpu_for_a_reason(graph: Graph, reason: str) -> None:
+def test_unsupported_ops_are_reported_with_a_reason(graph: Graph, reason: str) -> None:
     assert reasons(graph) == [reason]
 
 
-def test_every_op_from_the_first_that_is_not_taken_on_runs_on_the_cpu() -> None:
+def test_every_op_from_the_first_unsupported_one_runs_on_the_cpu() -> None:
     tensors = (MAP, MAP, MAP, MAP)
     ops = (Op("RELU", (0,), (1,)), Op("HARD_SWISH", (1,), (2,)), Op("RELU", (2,), (3,)))
     graph = Graph(tensors, ops, (0,), (3,))
     assert edgetpu.summary(graph, edgetpu.check(graph)) == [
-        "Edge TPU: op 2 of 3 is one that it does not take; from there on everything runs on the CPU "
-        "(2 of 3 ops)",
+        "Edge TPU: does not support op 2 of 3; from there on everything runs on the CPU (2 of 3 ops)",
         "Edge TPU: op 2 HARD_SWISH 'map': HARD_SWISH is not in its table",
     ]
 
 
-def test_the_shipped_networks_convolutions_are_all_taken() -> None:
+def test_the_shipped_networks_convolutions_are_all_supported() -> None:
     findings = edgetpu.check(tflite.read(SHIPPED.read_bytes()))
     assert {finding.op for finding in findings} <= {"FULLY_CONNECTED"}
 
@@ -179,7 +178,7 @@ def test_the_shipped_networks_convolutions_are_all_taken() -> None:
 def test_the_compilers_log_is_read() -> None:
     compiled = edgetpu.parsed(LOG, b"TFL3")
     assert compiled[:7] == (b"TFL3", "16.0.384591198", 17, 2, 1, 619_008, 1_310_720)
-    assert edgetpu.compiled_told(compiled) == [
+    assert edgetpu.compiled_text(compiled) == [
         "Edge TPU compiler 16.0.384591198: 17 ops on the Edge TPU, 2 on the CPU; parameters: 619,008 bytes "
         "on the chip, 1,310,720 streamed a run",
         "Edge TPU compiler: 1 LOGISTIC: Operation is otherwise supported, but not mapped due to some "
@@ -188,7 +187,7 @@ def test_the_compilers_log_is_read() -> None:
     ]
 
 
-def test_a_log_without_the_table_is_no_success() -> None:
+def test_a_log_without_the_table_is_an_error() -> None:
     with pytest.raises(EdgeError, match="its log has no table of ops"):
         edgetpu.parsed("Edge TPU Compiler version 1.0\nModel compiled successfully in 11 ms.\n", b"")
 
@@ -206,7 +205,7 @@ def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
     return install
 
 
-def test_the_compiler_is_given_the_file_and_its_own_is_taken(
+def test_the_compiler_gets_the_file_and_its_output_is_used(
     compiler: Callable[[str], None], tmp_path: Path
 ) -> None:
     (tmp_path / "log").write_text(LOG)
@@ -223,18 +222,18 @@ def test_a_compiler_that_refuses_or_hangs_gets_one_line(compiler: Callable[[str]
     ):
         edgetpu.compile_file(b"")
     compiler("exec sleep 30")
-    with pytest.raises(EdgeError, match=r"^edgetpu_compiler: not done in 0\.2 s; stopped$"):
+    with pytest.raises(EdgeError, match=r"^edgetpu_compiler: not finished after 0\.2 s; stopped$"):
         edgetpu.compile_file(b"", timeout_s=0.2)
     compiler("exit 0")
-    with pytest.raises(EdgeError, match=r"^edgetpu_compiler: exit 0: it said nothing$"):
+    with pytest.raises(EdgeError, match=r"^edgetpu_compiler: exit 0: no output$"):
         edgetpu.compile_file(b"")
 
 
-def test_without_the_compiler_it_is_said_where_to_get_it(
+def test_without_the_compiler_it_says_where_to_get_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert edgetpu.compile_file(b"") is None
-    (line,) = edgetpu.compiled_told(None)
+    (line,) = edgetpu.compiled_text(None)
     assert line.startswith("Edge TPU: edgetpu_compiler not found; install Coral's package edgetpu-compiler")
     assert "coral.ai/docs/edgetpu/compiler" in line

@@ -117,7 +117,7 @@ def quantized(model: Any, folder: Path) -> int:
     return main([*given, "--max-drop", "-100"])
 
 
-def test_the_command_names_layers_again_beside_a_loss_that_is_too_large(
+def test_the_command_names_layers_again_if_the_loss_is_too_large(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # This network never learnt anything, which would end the command first.
@@ -129,7 +129,7 @@ def test_the_command_names_layers_again_beside_a_loss_that_is_too_large(
     assert quantized(model, tmp_path) == 3
     warning, line = capsys.readouterr().err.splitlines()[-2:]
     assert warning.startswith("warning: swished: swish (silu): ")
-    assert line.endswith("--max-drop allows -100; nothing was written; --qat 10 may mend it")
+    assert line.endswith("--max-drop allows -100; nothing was written; try --qat 10")
 
 
 def whats(*stack: Any, shape: tuple[int | None, ...] = (48, 48, 1)) -> list[tuple[str, str]]:
@@ -156,7 +156,7 @@ def test_activations_that_are_not_fused_are_named_however_they_are_written() -> 
     assert whats(layers.Conv2D(8, 3), layers.ReLU(6.0), layers.ReLU()) == []
 
 
-def test_a_batch_normalization_is_told_of_only_where_it_cannot_be_folded() -> None:
+def test_only_unfoldable_batch_normalizations_are_reported() -> None:
     from keras import layers
 
     folding = layers.BatchNormalization
@@ -171,7 +171,7 @@ def test_a_batch_normalization_is_told_of_only_where_it_cannot_be_folded() -> No
         ("warning", "batch normalization after 'p' (MaxPooling2D)")
     ]
     assert whats(layers.Conv2D(8, 3, name="c"), lambda x: layers.Add()([x, folding()(x)])) == [
-        ("warning", "batch normalization after 'c', which others read as well")
+        ("warning", "batch normalization after 'c', which other layers read as well")
     ]
 
 
@@ -179,7 +179,7 @@ def test_shapes_sizes_and_kinds_that_devices_dislike_are_named() -> None:
     from keras import layers
 
     assert whats(layers.Conv2D(8, 3), shape=(None, None, 1)) == [
-        ("stop", "input (None, None, None, 1) of no fixed size")
+        ("stop", "input (None, None, None, 1) without a fixed size")
     ]
     assert whats(layers.Flatten(), layers.Dense(2), shape=(224, 224, 3)) == [
         ("warning", "dense layer of 150528 inputs")
@@ -196,7 +196,7 @@ def test_shapes_sizes_and_kinds_that_devices_dislike_are_named() -> None:
     ]
 
 
-def test_a_network_inside_the_network_is_looked_into() -> None:
+def test_nested_networks_are_analysed() -> None:
     import keras
     from keras import layers
 
@@ -204,7 +204,7 @@ def test_a_network_inside_the_network_is_looked_into() -> None:
     assert [concern.layer for concern in explain(network(inner))] == ["inside"]
 
 
-def test_the_same_concern_of_many_layers_is_one_line_and_what_stops_comes_first() -> None:
+def test_the_same_concern_is_one_line_and_fatal_ones_come_first() -> None:
     concerns = [
         Concern("a", "note", "w", "h", "i"),
         Concern("b", "warning", "w", "h", "i"),

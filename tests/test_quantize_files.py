@@ -25,7 +25,7 @@ def refusal(out: Path) -> str:
     return str(caught.value)
 
 
-def test_files_appear_with_their_content_and_nothing_beside_them(tmp_path: Path) -> None:
+def test_files_appear_with_their_content_and_no_others(tmp_path: Path) -> None:
     write(tmp_path / "new" / "out", FILES)
     assert {path.name: path.read_bytes() for path in (tmp_path / "new/out").iterdir()} == FILES
 
@@ -61,7 +61,7 @@ except EdgeError as error:
 """
 
 
-def test_a_file_that_does_not_fit_leaves_what_was_there(tmp_path: Path) -> None:
+def test_a_full_disk_keeps_the_old_files(tmp_path: Path) -> None:
     (tmp_path / "emotion.json").write_bytes(b"old")
     command = [sys.executable, "-c", SMALL_FILES, str(tmp_path)]
     ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
@@ -111,13 +111,13 @@ def sealed(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", folder], check=True)
 
 
-def test_a_folder_that_cannot_be_written_is_told_before_the_work(
+def test_an_unwritable_folder_is_reported_before_the_work(
     sealed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    no_model = tmp_path / "no.keras"  # which would be told next
+    no_model = tmp_path / "no.keras"  # the next error
     for out in (sealed, sealed / "new" / "out"):
         assert quantize(tmp_path, out, model=no_model) == 1
-        assert capsys.readouterr().err == f"{sealed}: not writable; --out needs a folder that is\n"
+        assert capsys.readouterr().err == f"{sealed}: not writable; expected a writable folder for --out\n"
 
 
 def test_a_folder_that_was_not_there_is_gone_again_after_a_failure(tmp_path: Path) -> None:
@@ -126,6 +126,6 @@ def test_a_folder_that_was_not_there_is_gone_again_after_a_failure(tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_where_even_root_may_not_write_it_is_one_line() -> None:
+def test_a_read_only_folder_gets_one_line_even_for_root() -> None:
     out = Path("/proc/emotion-edge")
     assert refusal(out) == f"{out}: No such file or directory; nothing was written"

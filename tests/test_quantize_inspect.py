@@ -24,21 +24,21 @@ SHIPPED = Path(__file__).resolve().parents[1] / "edge" / "models" / "emotion.tfl
 
 
 def fact(text: str, name: str) -> str:
-    """What stands after *name* in its line."""
+    """The rest of the line that begins with *name*."""
     (line,) = [line for line in text.splitlines() if line.startswith(f"{name} ")]
     return line.removeprefix(name).strip()
 
 
-def test_the_shipped_file_is_told_as_it_is() -> None:
+def test_the_shipped_file_is_described_correctly() -> None:
     text = inspect(SHIPPED)
     assert text.startswith(f"{SHIPPED}  {SHIPPED.stat().st_size:,} bytes\n")
     assert fact(text, "input").endswith("int8 (1, 48, 48, 1), scale 1, zero point -128")
     assert fact(text, "output").endswith("int8 (1, 7), scale 0.00390625, zero point -128")
-    assert fact(text, "float ops") == "none: integers throughout"
-    assert "sha256 and size agree" in fact(text, "card")
+    assert fact(text, "float ops") == "none: all integer"
+    assert "sha256 and size match" in fact(text, "card")
     assert fact(text, "labels") == "angry, disgust, fear, happy, sad, surprise, neutral"
     graph = tflite.read(SHIPPED.read_bytes())
-    assert fact(text, "MACs") == f"{graphs.macs(graph):,} a run"
+    assert fact(text, "MACs") == f"{graphs.macs(graph):,} per run"
     assert fact(text, "ops").startswith(f"{len(graph.ops)}: ")
 
 
@@ -119,17 +119,17 @@ def test_the_arena_holds_what_is_needed_at_once_and_no_more() -> None:
     assert graphs.arena(Graph((), (), (), ())) == 0
 
 
-def test_a_file_without_its_card_or_with_anothers_is_told(tmp_path: Path) -> None:
+def test_a_missing_or_wrong_card_is_reported(tmp_path: Path) -> None:
     file = tmp_path / "model.tflite"
     shutil.copy(SHIPPED, file)
-    assert fact(inspect(file), "card") == "none beside it: the daemon needs one (quantize writes both)"
+    assert fact(inspect(file), "card") == "none next to it; the daemon needs one (quantize writes both)"
     card = json.loads(SHIPPED.with_suffix(".json").read_text())
     card["files"] = {"model.tflite": {"sha256": hashlib.sha256(b"").hexdigest(), "size": file.stat().st_size}}
     file.with_suffix(".json").write_text(json.dumps(card))
     assert "the file was changed or damaged, copy it again" in fact(inspect(file), "card")
 
 
-def test_what_is_no_model_gets_one_line(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_model_gets_one_line(tmp_path: Path) -> None:
     def refusal(name: str, content: bytes | None) -> str:
         path = tmp_path / name
         if content is not None:
@@ -142,12 +142,12 @@ def test_what_is_no_model_gets_one_line(tmp_path: Path) -> None:
     whole = SHIPPED.read_bytes()
     assert refusal("no.tflite", None) == "No such file or directory"
     assert refusal("empty.tflite", b"") == "empty; copy the file again"
-    assert refusal("tiny.tflite", b"abc") == "3 bytes are no TFLite file; copy the file again"
+    assert refusal("tiny.tflite", b"abc") == "3 bytes are not a TFLite file; copy the file again"
     assert (
         refusal("text.tflite", b"hello, world") == "not a TFLite file: no TFL3 at byte 4; copy the file again"
     )
     assert refusal("half.tflite", whole[: len(whole) // 2]).endswith("; copy the file again")
-    assert refusal("text.onnx", b"hello, world").startswith("not a whole ONNX file")
+    assert refusal("text.onnx", b"hello, world").startswith("not a complete ONNX file")
     assert refusal("text.keras", b"hello, world").startswith("not a Keras model")
     assert refusal("notes.txt", b"hello") == ".txt; expected one of .tflite, .onnx, .keras, .h5"
     assert refusal("none", b"hello") == "no suffix; expected one of .tflite, .onnx, .keras, .h5"
@@ -156,7 +156,7 @@ def test_what_is_no_model_gets_one_line(tmp_path: Path) -> None:
 def mutants(content: bytes, count: int) -> list[bytes]:
     """*content* cut off, with bits turned over, with bytes replaced, zeroed, left out; a fixed *count*."""
     chance = random.Random(4)
-    # A file's tables stand at its beginning and end; what lies between is mostly weights.
+    # A file's tables are at its beginning and end; in between are mostly weights.
     spots = [*range(min(4096, len(content))), *range(max(0, len(content) - 32768), len(content))]
     made = []
     for number in range(count):
@@ -220,7 +220,7 @@ def small_onnx() -> bytes:
     return onnx.helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]).SerializeToString()
 
 
-def test_an_onnx_file_is_told_and_its_damaged_copies_are_survived(tmp_path: Path) -> None:
+def test_an_onnx_file_is_described_and_damaged_copies_do_no_harm(tmp_path: Path) -> None:
     path = tmp_path / "small.onnx"
     path.write_bytes(small_onnx())
     text = inspect(path)
@@ -228,7 +228,7 @@ def test_an_onnx_file_is_told_and_its_damaged_copies_are_survived(tmp_path: Path
     assert fact(text, "output") == "given float32 (1, 7)"
     assert fact(text, "ops") == "5: 1 Conv, 1 Relu, 1 GlobalAveragePool, 1 Flatten, 1 Gemm"
     assert fact(text, "parameters") == "64"
-    assert fact(text, "MACs") == f"{48 * 48 * 4 * 9 + 28:,} a run"
+    assert fact(text, "MACs") == f"{48 * 48 * 4 * 9 + 28:,} per run"
     assert fact(text, "float ops") == "all"
     assert sum(survives(path, content) for content in mutants(small_onnx(), 300)) > 100
 
@@ -255,7 +255,7 @@ def test_the_steps_of_an_eight_bit_onnx_file_are_seen() -> None:
     assert (steps.dtype, steps.scales, steps.zero_points) == ("int8", (0.5,), (3,))
 
 
-def test_a_keras_file_is_told_with_what_speaks_against_eight_bits(tmp_path: Path) -> None:
+def test_a_keras_file_is_described_with_its_quantization_concerns(tmp_path: Path) -> None:
     import keras
 
     pixels = keras.Input((48, 48, 1), name="pixels")

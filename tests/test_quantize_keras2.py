@@ -28,8 +28,8 @@ def keras() -> Any:
     return keras
 
 
-def save_as(model: Any, path: Path, version: str, told: dict[str, Any]) -> Path:
-    """*model*'s weights in the .h5 file at *path*, its network *told* as that *version* did."""
+def save_as(model: Any, path: Path, version: str, reported: dict[str, Any]) -> Path:
+    """*model*'s weights in the .h5 file at *path*, its network described as by that *version*."""
     import h5py
 
     from edge.host.quiet import quiet
@@ -38,7 +38,7 @@ def save_as(model: Any, path: Path, version: str, told: dict[str, Any]) -> Path:
         model.save(path)
     with h5py.File(path, "r+") as file:
         file.attrs["keras_version"] = version
-        file.attrs["model_config"] = json.dumps(told)
+        file.attrs["model_config"] = json.dumps(reported)
         optimizer = {"class_name": "SGD", "config": {"lr": 0.01, "decay": 1e-6, "momentum": 0.9}}
         file.attrs["training_config"] = json.dumps({"optimizer_config": optimizer, "loss": "mse"})
     return path
@@ -72,13 +72,13 @@ def sequential(keras: Any, path: Path, as_list: bool) -> tuple[Any, Path]:
     ])  # fmt: skip
     norm = layer("BatchNormalization", "norm", axis=[3], momentum=0.99, epsilon=1e-3, center=True, scale=True)
     norm["config"]["dtype"] = {"class_name": "Policy", "config": {"name": "float32"}}
-    told = [
+    reported = [
         conv("first", 8, batch_input_shape=SHAPE), norm, layer("Activation", "relu", activation="relu"),
         conv("each", 1, "DepthwiseConv2D", depth_multiplier=1, groups=1, depthwise_regularizer=None),
         layer("Flatten", "flat", data_format="channels_last"),
         layer("Dropout", "drop", rate=0.5, noise_shape=None, seed=None), DENSE,
     ]  # fmt: skip
-    config = told if as_list else {"name": "sequential_1", "layers": told}
+    config = reported if as_list else {"name": "sequential_1", "layers": reported}
     version = "2.1.6" if as_list else "2.8.0"
     return model, save_as(model, path, version, {"class_name": "Sequential", "config": config})
 
@@ -100,13 +100,13 @@ def branched(keras: Any, path: Path) -> tuple[Any, Path]:
     x = layers.GlobalAveragePooling2D(name="mean")(layers.Add(name="sum")([x, y]))
     model = keras.Model(given, layers.Dense(7, activation="softmax", name="logits")(x))
 
-    def at(told: dict[str, Any], *before: str) -> dict[str, Any]:
+    def at(reported: dict[str, Any], *before: str) -> dict[str, Any]:
         nodes = [[[name, 0, 0, {}] for name in before]] if before else []
-        return {**told, "name": told["config"]["name"], "inbound_nodes": nodes}
+        return {**reported, "name": reported["config"]["name"], "inbound_nodes": nodes}
 
     second = conv("second", 8, "SeparableConv2D", depth_multiplier=1, groups=1)
     second["config"] |= {"filters": 8, "strides": [1, 1]}
-    told = {
+    reported = {
         "name": "model_1",
         "layers": [
             at(layer("InputLayer", "given", batch_input_shape=SHAPE, sparse=False, ragged=False)),
@@ -118,11 +118,11 @@ def branched(keras: Any, path: Path) -> tuple[Any, Path]:
         "input_layers": [["given", 0, 0]],
         "output_layers": [["logits", 0, 0]],
     }  # fmt: skip
-    return model, save_as(model, path, "2.3.1", {"class_name": "Model", "config": told})
+    return model, save_as(model, path, "2.3.1", {"class_name": "Model", "config": reported})
 
 
 @pytest.mark.parametrize("make", [of_a_list, of_a_table, branched])
-def test_an_old_file_answers_as_it_did(
+def test_an_old_file_predicts_the_same(
     keras: Any, tmp_path: Path, make: Callable[[Any, Path], tuple[Any, Path]]
 ) -> None:
     model, path = make(keras, tmp_path / "old.h5")
@@ -141,10 +141,10 @@ def test_the_given_file_is_read() -> None:
     assert (model.input_shape, model.output_shape) == ((None, 48, 48, 1), (None, 7))
 
 
-def test_what_cannot_be_helped_gets_a_line_with_version_and_way(keras: Any, tmp_path: Path) -> None:
+def test_unsupported_old_files_get_a_line_with_version_and_advice(keras: Any, tmp_path: Path) -> None:
     model, path = of_a_table(keras, tmp_path / "old.hdf5")
-    told = {"class_name": "Sequential", "config": [layer("MyAttention", "mine", batch_input_shape=SHAPE)]}
-    path = save_as(model, tmp_path / "odd.h5", "2.4.0", told)
+    reported = {"class_name": "Sequential", "config": [layer("MyAttention", "mine", batch_input_shape=SHAPE)]}
+    path = save_as(model, tmp_path / "odd.h5", "2.4.0", reported)
     with pytest.raises(EdgeError) as caught:
         convert.load(path)
     line = str(caught.value)
@@ -155,11 +155,11 @@ def test_what_cannot_be_helped_gets_a_line_with_version_and_way(keras: Any, tmp_
     )
 
 
-def test_weights_alone_are_no_network(keras: Any, tmp_path: Path) -> None:
+def test_weights_alone_are_refused(keras: Any, tmp_path: Path) -> None:
     import h5py
 
     _, path = of_a_list(keras, tmp_path / "old.h5")
     with h5py.File(path, "r+") as file:
         del file.attrs["model_config"]
-    with pytest.raises(EdgeError, match="weights without their network"):
+    with pytest.raises(EdgeError, match="only weights; expected"):
         convert.load(path)

@@ -34,15 +34,15 @@ def probabilities(squares_files: Path, name: str) -> np.ndarray:
     return measure.probabilities_of(runtime, pictures(210)[0])
 
 
-def test_all_files_stand_in_one_card_with_figures_of_each(squares_files: Path) -> None:
+def test_one_card_lists_all_files_with_their_figures(squares_files: Path) -> None:
     assert sorted(path.name for path in squares_files.iterdir()) == sorted(
         [*ONNX, "emotion.tflite", "emotion.golden.npz", "emotion.json"]
     )
     card = read_model(squares_files / "emotion.int8.onnx").card
     assert set(card.files) == {*ONNX, "emotion.tflite", "emotion.golden.npz"}
     protocols = [figure.protocol for figure in card.figures if figure.name == "accuracy"]
-    told = [protocol.partition(" as shipped")[0] for protocol in protocols]
-    assert told == ["emotion.tflite", *ONNX]
+    reported = [protocol.partition(" as shipped")[0] for protocol in protocols]
+    assert reported == ["emotion.tflite", *ONNX]
 
 
 @pytest.mark.parametrize("name", ONNX)
@@ -63,7 +63,7 @@ def test_normalization_and_rescaling_are_folded_away(squares_files: Path) -> Non
     assert not kinds & {"BatchNormalization", "Mul", "Sub", "Div"}
 
 
-def test_eight_bits_are_symmetric_and_per_channel_beside_float_biases(squares_files: Path) -> None:
+def test_int8_is_symmetric_and_per_channel_with_float_biases(squares_files: Path) -> None:
     found = graph(squares_files, "emotion.int8.onnx")
     constants = {constant.name: numpy_helper.to_array(constant) for constant in found.initializer}
     maker = {output: node for node in found.node for output in node.output}

@@ -39,11 +39,11 @@ class Graph:
         self.numbers.append(numpy_helper.from_array(np.asarray(value), name))
         return name
 
-    def add(self, kind: str, *more: str, given: str | None = None, **told: Any) -> str:
+    def add(self, kind: str, *more: str, given: str | None = None, **reported: Any) -> str:
         from onnx import helper
 
         output = f"{kind.lower()}{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, [given or self.last, *more], [output], **told))
+        self.nodes.append(helper.make_node(kind, [given or self.last, *more], [output], **reported))
         self.last = output
         return output
 
@@ -127,7 +127,7 @@ def answers(path: Path, images: Any) -> Any:
 
 
 @pytest.mark.parametrize(("make", "size"), [(of_pytorch, 48), (of_pytorch_flat, 24), (of_tensorflow, 48)])
-def test_an_onnx_network_answers_as_it_does_in_onnxruntime(make: Any, size: int, tmp_path: Path) -> None:
+def test_an_onnx_network_predicts_as_in_onnxruntime(make: Any, size: int, tmp_path: Path) -> None:
     path = make(tmp_path / "net.onnx")
     images = np.random.default_rng(0).integers(0, 256, (6, size, size), np.uint8)
     wanted = answers(path, images)
@@ -145,7 +145,7 @@ def test_what_quantize_made_itself_can_be_read_again(squares_files: Path) -> Non
     np.testing.assert_allclose(convert.predict(convert.load(path), images), answers(path, images), atol=1e-4)
 
 
-def test_what_has_no_form_here_is_named(tmp_path: Path) -> None:
+def test_unsupported_operations_are_named(tmp_path: Path) -> None:
     def refusal(net: Graph) -> str:
         path = net.save(tmp_path / "net.onnx")
         with pytest.raises(EdgeError) as caught:
@@ -163,4 +163,4 @@ def test_what_has_no_form_here_is_named(tmp_path: Path) -> None:
     net = Graph(["n", 1, 48, 48])
     net.add("AveragePool", kernel_shape=[3, 3], pads=[1, 1, 1, 1])
     net.add("Flatten")
-    assert refusal(net).endswith("padded, its padding not counted; expected no padding")
+    assert refusal(net).endswith("padded without counting the padding; expected no padding")

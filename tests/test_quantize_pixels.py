@@ -21,7 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 
 def taking(network: Any, name: str) -> Any:
-    """*network*, which takes 0 to 255, as one that takes the pixels that *name* stands for."""
+    """*network*, which takes 0 to 255, converted to the pixel range *name*."""
     import keras
 
     low, high = pixels.RANGES[name]
@@ -47,13 +47,13 @@ def test_the_range_is_found_and_folded_in(network: Any, name: str) -> None:
     model = taking(network, name)
     best, line = pixels.found(model, images, truth)
     assert best == name
-    assert line.startswith(f"pixels {pixels.said(name)}: ")
+    assert line.startswith(f"pixels {pixels.text_of(name)}: ")
     wanted = convert.predict(network, images)
     found = convert.predict(pixels.with_pixels(model, best), images)
     np.testing.assert_allclose(found, wanted, atol=1e-4)
 
 
-def test_between_ranges_that_are_right_alike_the_surer_one_is_taken() -> None:
+def test_between_equally_accurate_ranges_the_lower_loss_wins() -> None:
     """Without biases a network chooses alike at any scale, and is far too sure of what is too large."""
     import keras
 
@@ -79,8 +79,8 @@ def test_the_command_makes_a_file_for_0_to_255_of_a_network_for_0_to_1(
     taking(network, "1").save(model)
     more = ["--pixels", asked] if asked else []
     assert squares.quantize(squares_run, out, *more, model=model) == 0
-    told = capsys.readouterr().out
-    assert ("folded in (--pixels 1)" in told) == (asked is None)
+    reported = capsys.readouterr().out
+    assert ("folded in (--pixels 1)" in reported) == (asked is None)
     content = (out / "emotion.tflite").read_bytes()
     graph = tflite.read(content)
     taken = graph.tensors[graph.inputs[0]]
@@ -94,7 +94,7 @@ def test_the_command_makes_a_file_for_0_to_255_of_a_network_for_0_to_1(
 
 
 @pytest.mark.parametrize("fault", ["pixels", "labels", "untrained"])
-def test_a_network_that_knows_nothing_here_stops_with_3(
+def test_a_network_at_chance_exits_3(
     network: Any, squares_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], fault: str
 ) -> None:
     import keras
@@ -110,13 +110,13 @@ def test_a_network_that_knows_nothing_here_stops_with_3(
     more = ["--pixels", "1"] if fault == "pixels" else []
     assert squares.quantize(squares_run, out, *more, model=model, data=data) == 3
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"{model}: right in ")
+    assert line.startswith(f"{model}: the float network has ")
     assert line.endswith("nothing was written")
     assert not out.exists()
 
 
 @pytest.mark.parametrize("name", ["a/b", "", "../up", ".hidden", "a\\b", "n" * 101])
-def test_a_name_that_is_no_file_s_is_refused_at_once(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_name_is_refused_at_once(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     from quantize.__main__ import main
 
     with pytest.raises(SystemExit) as stopped:
@@ -126,9 +126,7 @@ def test_a_name_that_is_no_file_s_is_refused_at_once(name: str, capsys: pytest.C
 
 
 @pytest.mark.parametrize("points", ["nan", "inf", "-inf", "half"])
-def test_an_allowed_drop_that_is_no_number_is_refused(
-    points: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_invalid_drop_limit_is_refused(points: str, capsys: pytest.CaptureFixture[str]) -> None:
     from quantize.__main__ import main
 
     with pytest.raises(SystemExit):

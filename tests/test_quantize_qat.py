@@ -1,4 +1,4 @@
-"""Training with eight bits in mind: what it mends, that its ranges reach the file, what it refuses."""
+"""Quantization-aware training: what it recovers, its ranges in the file, what it refuses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 
 def pictures(n: int) -> tuple[Image, np.ndarray]:
-    """*n* pictures whose label is the place of a bright square, under noise."""
+    """*n* noisy pictures with a bright square; its place is the label."""
     random = np.random.default_rng(n)
     labels = np.arange(n) % 7
     images = random.integers(0, 60, (n, 24, 24), np.uint8)
@@ -32,7 +32,7 @@ def pictures(n: int) -> tuple[Image, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def hostile() -> Any:
-    """A good network of which each channel was then made larger than the one before, and its reader smaller.
+    """A good network with each channel scaled up more than the one before, and its reader scaled down.
 
     In floating point nothing changed (ReLU passes factors on); but the last channel is 10,000 times the
     first, which is left not one of the 256 steps.
@@ -71,7 +71,7 @@ def by_int8(content: bytes, images: Image) -> Floats:
     return measure.probabilities_of(open_runtime("cpu", content), images)
 
 
-def test_it_gives_back_what_calibration_alone_loses(hostile: Any, trained: Any) -> None:
+def test_it_recovers_what_calibration_alone_loses(hostile: Any, trained: Any) -> None:
     images, labels = pictures(210)
     calibration, _ = pictures(350)
     calibrated = by_int8(convert.to_int8(hostile, calibration), images)
@@ -112,10 +112,10 @@ def test_the_command_trains_only_where_calibration_alone_loses_too_much(
     data, out = tmp_path / "calibration.npz", tmp_path / "out"
     command = [str(tmp_path / "hostile.keras"), "--data", str(data), "--out", str(out)]
     assert main(command) == 3
-    assert capsys.readouterr().err.endswith("nothing was written; --qat 10 may mend it\n")
+    assert capsys.readouterr().err.endswith("nothing was written; try --qat 10\n")
     assert not out.exists()
     assert main([*command, "--qat", "4"]) == 0
-    assert "training it to bear eight bits" in capsys.readouterr().out
+    assert "starting quantization-aware training" in capsys.readouterr().out
     card = json.loads((out / "emotion.json").read_text())
     assert card["training"]["quantization"]["epochs trained for eight bits"] == 4
     assert scores.accuracy(by_int8((out / "emotion.tflite").read_bytes(), public), truth) > 0.98
@@ -132,7 +132,7 @@ def test_without_its_ranges_it_is_a_plain_network_of_the_rounded_kernels(trained
 
 
 @pytest.mark.parametrize("multiplier", [1, 2])
-def test_a_depthwise_kernel_has_one_scale_a_channel(multiplier: int) -> None:
+def test_a_depthwise_kernel_has_one_scale_per_channel(multiplier: int) -> None:
     """Channels of very different sizes: with one scale for all, the small ones would become zero."""
     import keras
 
@@ -173,7 +173,7 @@ def test_the_same_seed_gives_the_same_weights(hostile: Any) -> None:
     assert all(np.array_equal(one, other) for one, other in zip(first, second, strict=True))
 
 
-def test_a_layer_that_has_no_eight_bit_form_is_named() -> None:
+def test_a_layer_without_an_int8_form_is_named() -> None:
     import keras
 
     from quantize.network import qat
@@ -182,5 +182,5 @@ def test_a_layer_that_has_no_eight_bit_form_is_named() -> None:
     x = keras.layers.LayerNormalization(name="norm")(keras.layers.Conv2D(8, 3)(pixels))
     x = keras.layers.GlobalAveragePooling2D()(x)
     model = keras.Model(pixels, keras.layers.Dense(7, activation="softmax")(x))
-    with pytest.raises(EdgeError, match=r"--qat: layer 'norm' \(LayerNormalization\) has no eight-bit form"):
+    with pytest.raises(EdgeError, match=r"--qat: layer 'norm' \(LayerNormalization\) has no int8 form"):
         qat.train(model, pictures(7)[0], 1)

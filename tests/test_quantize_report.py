@@ -27,7 +27,7 @@ PICTURES = ("accuracy.png", "latency.png", "layers.png", "reliability.png")
 class Run(NamedTuple):
     out: Path
     report: Path
-    said: str
+    message: str
     facts: dict[str, Any]
     text: str
 
@@ -44,11 +44,11 @@ def run(squares_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     compiler.chmod(0o755)
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("PATH", str(folder), prepend=":")
-        said: list[str] = []
-        patched.setattr("builtins.print", lambda *args, **_: said.append(" ".join(map(str, args))))
+        message: list[str] = []
+        patched.setattr("builtins.print", lambda *args, **_: message.append(" ".join(map(str, args))))
         assert main(squares_run, out, "--target", "all") == 0
     facts = json.loads((report / "report.json").read_text())
-    return Run(out, report, "\n".join(said), facts, (report / "report.md").read_text())
+    return Run(out, report, "\n".join(message), facts, (report / "report.md").read_text())
 
 
 def main(squares_run: Path, out: Path, *more: str) -> int:
@@ -60,7 +60,7 @@ def main(squares_run: Path, out: Path, *more: str) -> int:
     ])  # fmt: skip
 
 
-def test_the_report_stands_in_a_folder_of_its_own_beside_the_files(run: Run) -> None:
+def test_the_report_is_in_its_own_folder_next_to_the_files(run: Run) -> None:
     assert {path.name for path in run.report.iterdir()} == {"report.md", "report.json", *PICTURES}
     assert {path.name for path in run.out.iterdir()} == {
         *FILES, "emotion.edgetpu.tflite", "emotion.golden.npz", "emotion.json", "report"
@@ -70,8 +70,8 @@ def test_the_report_stands_in_a_folder_of_its_own_beside_the_files(run: Run) -> 
 def test_its_figures_are_the_card_s(run: Run) -> None:
     card = read_model(run.out / "emotion.tflite").card
     assert tuple(run.facts["files"]) == FILES
-    for name, told in run.facts["files"].items():
-        assert (told["sha256"], told["size"]) == (card.files[name].sha256, card.files[name].size)
+    for name, reported in run.facts["files"].items():
+        assert (reported["sha256"], reported["size"]) == (card.files[name].sha256, card.files[name].size)
         of_card = {
             (figure.name.replace(" ", "_"), figure.data): (figure.value, figure.n)
             for figure in card.figures
@@ -79,19 +79,19 @@ def test_its_figures_are_the_card_s(run: Run) -> None:
         }
         of_report = {
             (key, figure["data"]): (figure[key], figure["n"])
-            for figure in told["figures"]
+            for figure in reported["figures"]
             for key in ("accuracy", "calibration_error")
         }
         assert of_report == of_card
-        assert told["agreement"]["float"] == card.training["quantization"]["agreement with float"][name]
+        assert reported["agreement"]["float"] == card.training["quantization"]["agreement with float"][name]
     assert run.facts["network"].endswith("/model.keras")
     assert run.facts["temperature"] == card.output.temperature
     assert run.facts["calibration"] == {"data": "calibration.npz", "pictures": 70, "seed": 0}
 
 
 def test_what_differs_from_the_float_network_adds_up(run: Run) -> None:
-    for told in run.facts["files"].values():
-        for figure in told["figures"]:
+    for reported in run.facts["files"].values():
+        for figure in reported["figures"]:
             lost = figure["only_float_right"] - figure["only_file_right"]
             assert figure["drop_points"] == pytest.approx(100 * lost / figure["n"], abs=1e-3)
             assert 0 <= figure["mcnemar_p"] <= 1
@@ -101,19 +101,21 @@ def test_what_differs_from_the_float_network_adds_up(run: Run) -> None:
 
 
 def test_macs_arena_and_places_of_the_small_network(run: Run) -> None:
-    told = run.facts["files"]["emotion.tflite"]
+    reported = run.facts["files"]["emotion.tflite"]
     # Two convolutions (8 of 3x3x1 on 24x24, 8 of 3x3x8 on 12x12) and a dense layer of 72 by 7.
-    assert told["macs"] == 24 * 24 * 8 * 9 + 12 * 12 * 8 * 72 + 72 * 7
-    assert told["parameters"] == 8 * 9 + 8 + 8 * 72 + 8 + 72 * 7 + 7
+    assert reported["macs"] == 24 * 24 * 8 * 9 + 12 * 12 * 8 * 72 + 72 * 7
+    assert reported["parameters"] == 8 * 9 + 8 + 8 * 72 + 8 + 72 * 7 + 7
     # Both ends stay throughout: the input, the first and the second convolution's outputs at once, 7 scores.
-    assert 48 * 48 + 24 * 24 * 8 + 12 * 12 * 8 <= told["arena"] <= 48 * 48 + 24 * 24 * 8 + 12 * 12 * 8 + 128
-    assert told["float_ops"] == 0
+    assert (
+        48 * 48 + 24 * 24 * 8 + 12 * 12 * 8 <= reported["arena"] <= 48 * 48 + 24 * 24 * 8 + 12 * 12 * 8 + 128
+    )
+    assert reported["float_ops"] == 0
     rows = {row["op"]: row for row in run.facts["edge_tpu"]}
     assert rows["CONV_2D"] == {"op": "CONV_2D", "number": 2, "cpu": "int8", "edge_tpu": "all"}
     assert "| CONV_2D | 2 | int8 | all |" in run.text
 
 
-def test_from_the_first_op_that_the_edge_tpu_does_not_take_on_all_is_the_cpu_s() -> None:
+def test_from_the_first_unsupported_op_on_everything_runs_on_the_cpu() -> None:
     import keras
     from keras import layers
 
@@ -127,7 +129,7 @@ def test_from_the_first_op_that_the_edge_tpu_does_not_take_on_all_is_the_cpu_s()
     assert found["SOFTMAX"].edge_tpu == "0 of 1: after one that it does not take"
 
 
-def test_what_the_edge_tpu_s_compiler_made_of_it_is_told(run: Run) -> None:
+def test_the_edge_tpu_compiler_s_result_is_reported(run: Run) -> None:
     size = (run.out / "emotion.edgetpu.tflite").stat().st_size
     assert run.facts["compiled"] == {"emotion.edgetpu.tflite": {"size": size}}
     first, *others = run.facts["edge_tpu_compiler"]
@@ -148,26 +150,26 @@ def test_everything_is_timed_in_one_run_and_int8_beats_keras_by_far(run: Run) ->
     keras = latency["keras_predict_ms"]
     assert latency["int8_against_keras"] >= 30
     assert latency["int8_against_keras"] == pytest.approx(keras / times["emotion.tflite", 1, 1], rel=0.05)
-    told = re.search(
+    reported = re.search(
         r"takes (\S+) ms a face on one thread: \S+ times as fast as float TFLite \((\S+) ms\), "
         r"\S+ times as fast as Keras' model.predict on one image \((\S+) ms\)",
         run.text,
     )
-    assert told
-    assert told[0] in run.said
-    assert float(told[1]) == pytest.approx(times["emotion.tflite", 1, 1], abs=0.0011)
-    assert float(told[2]) == pytest.approx(times["float TFLite", 1, 1], abs=0.0011)
-    assert float(told[3]) == pytest.approx(keras, abs=1)
+    assert reported
+    assert reported[0] in run.message
+    assert float(reported[1]) == pytest.approx(times["emotion.tflite", 1, 1], abs=0.0011)
+    assert float(reported[2]) == pytest.approx(times["float TFLite", 1, 1], abs=0.0011)
+    assert float(reported[3]) == pytest.approx(keras, abs=1)
 
 
-def test_each_layer_is_told_and_the_worst_is_named(run: Run) -> None:
+def test_each_layer_is_listed_and_the_worst_is_named(run: Run) -> None:
     ops = [layer["op"] for layer in run.facts["layers"]]
     assert ops[:2] == ["CONV_2D", "CONV_2D"]
     assert ops[-2:] == ["FULLY_CONNECTED", "SOFTMAX"]
     worst = max(run.facts["layers"], key=lambda layer: layer["added"])
     assert run.facts["worst_layer"] == worst["name"]
     assert f"1. {worst['name']} ({worst['op']}): {worst['db']:.1f} dB" in run.text
-    assert f"most error is added by {worst['name']} " in run.said
+    assert f"largest error: {worst['name']} " in run.message
 
 
 @pytest.mark.parametrize("name", PICTURES)
@@ -181,24 +183,24 @@ def test_a_picture_is_small_shown_in_the_text_and_drawn(run: Run, name: str) -> 
 
 def test_the_terminal_gets_the_tables_and_what_each_step_took(run: Run) -> None:
     for file in FILES:
-        assert re.search(rf"^{file} +FER2013 +210 +\d+\.\d\d %", run.said, re.MULTILINE)
-    assert re.search(r"^ms a face +1 thread, batch 1 +1 thread, batch 8", run.said, re.MULTILINE)
-    told = re.findall(r"^ +\d+\.\d s  (.*)$", run.said, re.MULTILINE)
-    assert told == [
-        "opening network and data", "asking the float network", "quantizing by 70 pictures",
+        assert re.search(rf"^{file} +FER2013 +210 +\d+\.\d\d %", run.message, re.MULTILINE)
+    assert re.search(r"^ms a face +1 thread, batch 1 +1 thread, batch 8", run.message, re.MULTILINE)
+    reported = re.findall(r"^ +\d+\.\d s  (.*)$", run.message, re.MULTILINE)
+    assert reported == [
+        "opening network and data", "running the float network", "quantizing with 70 pictures",
         "making the ONNX files", "compiling for the Edge TPU", "measuring each file", "packing",
-        "comparing layers", "timing the files in turn", "writing the report",
+        "comparing layers", "timing the files", "writing the report",
     ]  # fmt: skip
-    assert list(run.facts["seconds"]) == told[:-1]
+    assert list(run.facts["seconds"]) == reported[:-1]
 
 
-def test_a_report_s_folder_that_cannot_be_is_one_line_before_the_work(
+def test_an_impossible_report_folder_gets_one_line_before_the_work(
     squares_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").touch()
     assert quantize(squares_run, tmp_path / "out", "--report", str(tmp_path / "file")) == 1
     captured = capsys.readouterr()
-    assert captured.err == f"{tmp_path}/file: not a folder; --report needs one\n"
+    assert captured.err == f"{tmp_path}/file: not a folder; expected one for --report\n"
     assert captured.out == ""
     assert not (tmp_path / "out").exists()
 
@@ -227,9 +229,9 @@ def test_without_matplotlib_it_is_text_and_a_line_says_why(
     assert quantize(squares_run, tmp_path / "out", "--report", str(report)) == 0
     assert sorted(path.name for path in report.iterdir()) == ["report.json", "report.md"]
     assert "![" not in (report / "report.md").read_text()
-    said = capsys.readouterr().out
-    assert "report without pictures: " in said
-    assert "run `pip install emotion-edge[quantize]`" in said
+    message = capsys.readouterr().out
+    assert "report without plots: " in message
+    assert "run `pip install emotion-edge[quantize]`" in message
     assert not (tmp_path / "out" / "report").exists()
 
 
@@ -241,6 +243,6 @@ def test_too_large_a_loss_gets_the_table_and_the_worst_layers_and_writes_no_repo
     assert quantize(squares_run, out, "--report", str(report), "--max-drop", "-100") == 3
     captured = capsys.readouterr()
     assert re.search(r"^emotion\.tflite +FER2013 +210", captured.out, re.MULTILINE)
-    assert captured.err.count("most error is added by ") == 3
-    assert captured.err.splitlines()[-1].endswith("nothing was written; --qat 10 may mend it")
+    assert captured.err.count("largest error: ") == 3
+    assert captured.err.splitlines()[-1].endswith("nothing was written; try --qat 10")
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Which layer eight bits cost most: one that was made bad on purpose stands out."""
+"""Quantization error by layer: one made bad on purpose is found."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def compared(model: Any) -> list[sqnr.Layer]:
     return sqnr.layers(convert.to_float(model), convert.to_int8(model, SHOWN), SHOWN[:16])
 
 
-def test_each_layer_is_told_by_its_own_name_in_order() -> None:
+def test_each_layer_is_listed_by_name_in_order() -> None:
     found = compared(network())
     names = [(layer.name, layer.op) for layer in found]
     assert names == [
@@ -46,7 +46,7 @@ def test_each_layer_is_told_by_its_own_name_in_order() -> None:
     assert found[2].added < 10 ** (-min(found[2].db, found[2].middle_db) / 20) - 0.005
 
 
-def test_a_dense_layer_whose_scale_one_idle_weight_sets_is_the_worst() -> None:
+def test_a_dense_layer_with_one_outlier_weight_is_the_worst() -> None:
     model = network()
     second, dense = model.get_layer("second"), model.get_layer("dense")
     kernel, bias = second.get_weights()

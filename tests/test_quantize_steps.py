@@ -1,4 +1,4 @@
-"""Steps are told with what they took, also one that fails."""
+"""Steps are printed with their duration, even one that fails."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_each_step_gets_a_line_and_its_seconds(capsys: pytest.CaptureFixture[str
     assert [re.sub(r"^ +\d+\.\d s  ", "", line) for line in lines] == ["opening", "opening", "measuring"]
 
 
-def test_a_step_that_fails_is_told_before_what_it_failed_of(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_step_is_printed_before_its_error(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ValueError, match="no"), Steps(1)("measuring"):
         raise ValueError("no")
     assert capsys.readouterr().out.endswith(" s  measuring\n")

@@ -136,7 +136,7 @@ def accuracies(out: Path) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_good_network_goes_through_and_stays_right(name: str, data: Path, tmp_path: Path) -> None:
+def test_a_good_network_converts_and_stays_accurate(name: str, data: Path, tmp_path: Path) -> None:
     import keras
 
     keras.utils.set_random_seed(4)
@@ -147,7 +147,7 @@ def test_a_good_network_goes_through_and_stays_right(name: str, data: Path, tmp_
     assert found["emotion.tflite"] > 0.95
 
 
-def test_one_of_ours_goes_through_as_a_process_to_all_of_a_jetsons_files(data: Path, tmp_path: Path) -> None:
+def test_the_command_makes_all_of_a_jetsons_files(data: Path, tmp_path: Path) -> None:
     import keras
 
     keras.utils.set_random_seed(4)
@@ -170,9 +170,9 @@ def test_a_bad_networks_layers_are_named_before_it_is_quantized_and_nothing_is_w
     # This network never learnt anything, which would end the command first.
     monkeypatch.setattr("quantize.pixels.check_knows", lambda *_: None)
     assert main(arguments(saved(bad(), tmp_path), data, tmp_path / "out")) == 1
-    told = capsys.readouterr()
-    lines = told.out.splitlines()
+    reported = capsys.readouterr()
+    lines = reported.out.splitlines()
     for layer in ("swished: swish (silu)", "excite: squeeze-and-excite", "norm: LayerNormalization"):
         assert any(line.startswith(f"warning: {layer}: ") for line in lines)
-    assert told.err.splitlines()[-1].startswith("the converter left ")
+    assert reported.err.splitlines()[-1].startswith("the converter left ")
     assert not (tmp_path / "out").exists()

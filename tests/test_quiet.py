@@ -29,13 +29,13 @@ def test_noise_goes_nowhere_and_the_terminal_comes_back(capfd: pytest.CaptureFix
     assert capfd.readouterr() == ("", "ours\n")
 
 
-def test_what_led_to_an_error_is_shown(capfd: pytest.CaptureFixture[str]) -> None:
+def test_output_before_an_error_is_shown(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ValueError, match="broken"):
         fail(show_on_error=True)
     assert "native noise" in capfd.readouterr().err
 
 
-def test_it_is_not_where_one_line_says_it_better(capfd: pytest.CaptureFixture[str]) -> None:
+def test_output_before_an_expected_error_is_not_shown(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ValueError, match="broken"):
         fail(show_on_error=False)
     assert capfd.readouterr() == ("", "")

@@ -39,7 +39,7 @@ def test_a_board_that_slows_itself_down_is_given_less() -> None:
     assert rate.reason == "throttled"
 
 
-def test_where_the_board_tells_nothing_every_frame_is_taken() -> None:
+def test_without_data_from_the_board_every_frame_is_analysed() -> None:
     board = Board()
     board.waited = None
     rate = board.rate()

@@ -54,7 +54,7 @@ def test_pictures_go_by_many_suffixes(tmp_path: Path, suffix: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "head", "said"),
+    ("name", "head", "message"),
     [
         ("phone.heic", b"\0\0\0\x24ftypheic\0\0\0\0", "HEIC, which is not read here; save it as JPEG"),
         ("phone.jpg", b"\0\0\0\x18ftypmif1\0\0\0\0", "HEIC, which is not read here; save it as JPEG"),
@@ -65,14 +65,14 @@ def test_pictures_go_by_many_suffixes(tmp_path: Path, suffix: str) -> None:
         ("empty.jpg", b"", "not a readable image"),
     ],
 )
-def test_a_format_that_is_not_read_is_named(tmp_path: Path, name: str, head: bytes, said: str) -> None:
+def test_a_format_that_is_not_read_is_named(tmp_path: Path, name: str, head: bytes, message: str) -> None:
     path = tmp_path / name
     path.write_bytes(head + b"\0" * 40 if head else b"")
     assert is_image(path)
     assert path.suffix.lower() in SUFFIXES or not name.endswith(("jpg", "png"))
     with pytest.raises(EdgeError) as caught:
         read_image(path)
-    assert str(caught.value).startswith(f"{path}: {said}")
+    assert str(caught.value).startswith(f"{path}: {message}")
 
 
 @pytest.mark.parametrize(("frames", "kind"), [(1, "images"), (3, "video")])

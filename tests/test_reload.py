@@ -29,7 +29,7 @@ def events(heard: Subscriber, camera: str) -> list[tuple[str, int]]:
 
 
 def retained(port: int) -> set[str]:
-    """The topics of which the broker retains something, about cameras."""
+    """The retained topics about cameras."""
     with subscriber(port) as late:
         eventually(lambda: False, 0.5)
         return {topic for topic, _, old in late.messages if old and ("hall" in topic or "porch" in topic)}
@@ -63,7 +63,7 @@ def test_sighup_takes_over_what_changed_and_keeps_the_faces(
     assert "configuration read again: changed report, camera" in daemon.log
 
 
-def test_a_file_with_mistakes_changes_nothing_and_health_says_so_until_it_is_mended(
+def test_a_file_with_mistakes_changes_nothing_and_health_reports_it_until_fixed(
     broker: Mosquitto,
     start: Start,
 ) -> None:
@@ -99,7 +99,7 @@ def test_a_file_with_mistakes_changes_nothing_and_health_says_so_until_it_is_men
     assert "Traceback" not in daemon.log
 
 
-def test_what_needs_a_restart_is_answered_and_in_health(broker: Mosquitto, start: Start) -> None:
+def test_keys_that_need_a_restart_are_in_the_response_and_in_health(broker: Mosquitto, start: Start) -> None:
     with subscriber(broker.port) as heard:
         daemon = start(configuration(broker.port, "hall"))
         assert ready(heard, "hall")

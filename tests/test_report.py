@@ -125,7 +125,7 @@ def test_another_rival_starts_the_dwell_again() -> None:
     assert reported == [None, None, None, "fear"]
 
 
-def test_who_leaves_is_reported_only_if_the_arrival_was() -> None:
+def test_a_departure_is_reported_only_if_the_arrival_was() -> None:
     gone = track(announced=True, emotion="sad", scores=scores(sad=0.8))
     assert depart(gone, "hall", 5.0) == Event("face_left", "hall", 7, "sad", "none", 0.8, 5.0)
     assert depart(track(), "hall", 5.0) is None

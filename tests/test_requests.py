@@ -71,7 +71,7 @@ def test_a_camera_is_a_name(payload: bytes) -> None:
         parse_request("restart_camera", payload)
 
 
-def test_who_is_refused_gets_the_transaction_back_if_it_could_be_read() -> None:
+def test_a_refusal_repeats_the_transaction_if_readable() -> None:
     with pytest.raises(RefusedRequest) as refused:
         parse_request("reload", b'{"transaction": "t1", "now": true}')
     assert refused.value.transaction == "t1"

@@ -70,13 +70,13 @@ def test_it_can_be_run_by_another_thread(runtime: Runtime) -> None:
     assert np.array_equal(results[0], runtime.run(tensor(runtime, 5))[0])
 
 
-def test_its_name_tells_what_computes_where(runtime: Runtime, model: Model) -> None:
+def test_its_name_says_what_runs_where(runtime: Runtime, model: Model) -> None:
     package = "ai-edge-litert" if model.path.suffix == ".tflite" else "onnxruntime"
     assert runtime.name.startswith(f"{package} ")
     assert runtime.name.endswith(", cpu, 1 thread")
 
 
-def test_two_threads_come_to_the_same(runtime: Runtime, model: Model) -> None:
+def test_two_threads_compute_the_same(runtime: Runtime, model: Model) -> None:
     both = open_runtime("auto", model.content, threads=2)
     assert both.name.endswith(", cpu, 2 threads")
     for number in range(7):
@@ -84,19 +84,19 @@ def test_two_threads_come_to_the_same(runtime: Runtime, model: Model) -> None:
         assert one == pytest.approx(two, abs=1e-4)
 
 
-def test_a_damaged_file_is_one_line(model: Model) -> None:
+def test_a_damaged_file_gets_one_line(model: Model) -> None:
     with pytest.raises(EdgeError, match="cannot run this model: ") as caught:
         open_runtime("auto", model.content[: len(model.content) // 2])
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_tells_what_it_was_made_for(squares_files: Path) -> None:
+def test_a_file_shows_its_target(squares_files: Path) -> None:
     assert [kind_of((squares_files / name).read_bytes()) for name in FILES] == ["cpu", "onnx", "onnx", "onnx"]
     assert kind_of(b"\x1c\0\0\0TFL3 ... edgetpu-custom-op ...") == "edgetpu"
     assert kind_of(b"") == "cpu"
 
 
-def test_a_runtime_refuses_what_was_made_for_another(squares_files: Path) -> None:
+def test_a_runtime_refuses_files_for_another_target(squares_files: Path) -> None:
     tflite, onnx = ((squares_files / name).read_bytes() for name in FILES[:2])
     with pytest.raises(EdgeError) as caught:
         open_runtime("cpu", onnx)
@@ -112,7 +112,7 @@ def test_a_runtime_refuses_what_was_made_for_another(squares_files: Path) -> Non
         open_runtime("npu", tflite)
 
 
-def test_onnx_asked_for_beside_a_tflite_file_means_the_onnx_file_of_that_name(squares_files: Path) -> None:
+def test_runtime_onnx_with_a_tflite_file_uses_the_onnx_file_of_that_name(squares_files: Path) -> None:
     chosen = ModelSettings(file=squares_files / "emotion.tflite", runtime="onnx")
     engine = open_engine(Settings(model=chosen))
     assert engine.model.path == squares_files / "emotion.onnx"

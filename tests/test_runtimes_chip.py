@@ -67,7 +67,7 @@ def ended(pid: int) -> bool:
 
 
 @pytest.mark.usefixtures("stub")
-def test_a_proven_model_runs_in_the_child_and_answers_as_the_cpu(model: Open, chip: Chip) -> None:
+def test_a_verified_model_runs_in_the_child_with_the_cpus_outputs(model: Open, chip: Chip) -> None:
     on = model()
     assert (on.reason, on.place is not None) == ("", True)
     assert on.name.startswith("ai-edge-litert ")

@@ -37,7 +37,7 @@ def configuration(port: int, *more: str) -> str:
 ATTIC = '[[camera]]\nname = "attic"\nsource = "portraits"\nwidth = 320\nheight = 240\nfps = 2\n'
 
 
-def said(heard: Subscriber) -> list[tuple[str, str]]:
+def output(heard: Subscriber) -> list[tuple[str, str]]:
     """What the daemon published so far, not what was asked of it."""
     asked = ("/set", *(f"/request/{command}" for command in COMMANDS))
     return [(topic, payload) for topic, payload, _ in list(heard.messages) if not topic.endswith(asked)]
@@ -59,7 +59,7 @@ def ask(heard: Subscriber, command: str, payload: bytes, status: str) -> None:
     assert json.loads(heard.payloads(topic)[-1])["status"] == status
 
 
-def test_everything_the_daemon_says_in_a_day_keeps_to_the_contract(
+def test_everything_published_in_a_day_follows_the_contract(
     broker: Mosquitto,
     start: Start,
 ) -> None:
@@ -87,7 +87,7 @@ def test_everything_the_daemon_says_in_a_day_keeps_to_the_contract(
         assert eventually(lambda: heard.last(f"{NODE}/attic/state") == "")
         assert daemon.stop()[0] == 0
         assert eventually(lambda: heard.last(f"{NODE}/status") == "offline")
-        reported = said(heard)
+        reported = output(heard)
     assert breaches(reported) == []
     assert kinds(heard) == {"face_appeared", "emotion_changed", "face_left"}
     # All that can be said was said; movements only come from cameras that are fast enough.
@@ -100,7 +100,7 @@ def test_everything_the_daemon_says_in_a_day_keeps_to_the_contract(
     assert "Traceback" not in daemon.log
 
 
-def test_while_nothing_changes_nothing_is_said_but_health(
+def test_while_nothing_changes_only_health_is_published(
     broker: Mosquitto,
     start: Start,
     tmp_path: Path,
@@ -189,7 +189,7 @@ def test_every_file_has_its_topic_and_every_command_its_files() -> None:
         assert {f"set-{switch}", f"switch-{switch}"} <= set(SCHEMAS)
 
 
-def test_what_is_in_several_schemas_is_the_same_in_all() -> None:
+def test_shared_definitions_are_the_same_in_all_schemas() -> None:
     info, event, log = (schemas.schema(name) for name in ("info", "event", "log"))
     shared: dict[str, Any] = {"ts": info["$defs"]["ts"]}
     for name in SCHEMAS:
@@ -248,7 +248,7 @@ def test_no_camera_is_where_the_node_s_own_topics_are(word: str) -> None:
         ("health", "{}"),
     ],
 )  # fmt: skip
-def test_what_contradicts_itself_is_found(name: str, payload: str) -> None:
+def test_contradictions_are_detected(name: str, payload: str) -> None:
     assert breach(name, payload)
 
 

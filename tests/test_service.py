@@ -244,7 +244,7 @@ def test_a_watchdog_meant_for_another_process_and_no_socket_at_all_are_none(
 
 
 @pytest.mark.parametrize("place", ["edge.analysis.runtimes.litert.LiteRT", "edge.analysis.detectors.ssd.Ssd"])
-def test_what_nobody_foresaw_while_loading_leaves_its_traceback_in_the_journal(place: str, run: Run) -> None:
+def test_an_unexpected_error_while_loading_logs_its_traceback(place: str, run: Run) -> None:
     module, name = place.rsplit(".", 1)
     fault = f"""
         import {module} as module

@@ -47,7 +47,7 @@ def test_all_mistakes_are_reported_in_the_order_of_the_file() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ('[mqtt]\nport = "1883"', ':2: mqtt.port: found "1883"; expected a whole number from 1 to 65535'),
         ("[mqtt]\nport = true", ":2: mqtt.port: found true; expected a whole number from 1 to 65535"),
@@ -114,9 +114,9 @@ def test_all_mistakes_are_reported_in_the_order_of_the_file() -> None:
     ],
 )  # fmt: skip
 def test_a_mistake_is_reported_with_its_line_what_was_found_and_what_was_expected(
-    text: str, said: str
+    text: str, message: str
 ) -> None:
-    assert mistakes(text) == [f"config.toml{said}"]
+    assert mistakes(text) == [f"config.toml{message}"]
 
 
 @pytest.mark.parametrize("prefix", ["", "/a", "a/", "a/+/b", "#", "$SYS", "a\\u0000", " a", "a ", "a" * 129])

@@ -39,7 +39,7 @@ def test_two_cameras_on_one_device_are_found(first: str, second: str) -> None:
 
 
 @pytest.mark.parametrize("source", ["rtsp://cam/1", "portraits", "a ! b", "/dev/video3", "picamera:1"])
-def test_what_two_cameras_can_share_or_do_not_share_is_no_mistake(source: str) -> None:
+def test_distinct_or_shareable_devices_are_not_a_mistake(source: str) -> None:
     other = {"/dev/video3": "/dev/video4", "picamera:1": "picamera"}.get(source, source)
     text = f'[[camera]]\nname = "a"\nsource = "{source}"\n[[camera]]\nname = "b"\nsource = "{other}"\n'
     assert [camera.source for camera in load(write(text)).camera] == [source, other]
@@ -99,15 +99,15 @@ def test_a_user_name_from_systemd_wins_over_the_files(
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(b"", "empty"), (b"\n", "empty"), (b"hunter2\xff", "not UTF-8 text"),
+    ("content", "message"), [(b"", "empty"), (b"\n", "empty"), (b"hunter2\xff", "not UTF-8 text"),
                           (b"hunter2" * 10_000, "larger than a password may be")],
 )  # fmt: skip
 def test_a_password_file_that_holds_none_is_reported_without_its_content(
-    tmp_path: Path, content: bytes, said: str
+    tmp_path: Path, content: bytes, message: str
 ) -> None:
     Path("secret").write_bytes(content)
     assert mistakes('[mqtt]\nusername = "u"\npassword_file = "secret"') == [
-        f"config.toml:3: mqtt.password_file: {tmp_path}/secret: {said}"
+        f"config.toml:3: mqtt.password_file: {tmp_path}/secret: {message}"
     ]
 
 
@@ -156,8 +156,8 @@ def test_the_broker_is_a_name_or_an_address_also_in_brackets(host: str, taken: s
     ],
 )  # fmt: skip
 def test_more_than_a_host_is_refused_with_what_to_write(host: str, instead: str) -> None:
-    said = f"config.toml:2: mqtt.host: expected the host alone; write {instead}"
-    assert mistakes(f"[mqtt]\nhost = '{host}'") == [said]
+    message = f"config.toml:2: mqtt.host: expected the host alone; write {instead}"
+    assert mistakes(f"[mqtt]\nhost = '{host}'") == [message]
 
 
 @pytest.mark.parametrize("host", ["broker:99999", "[::1]:0", "mqtts://broker:70000"])
@@ -172,10 +172,10 @@ def test_a_port_that_does_not_exist_is_not_advised(host: str) -> None:
     ["", " ", "a b", "broker:", ":1883", "broker:mqtt", "a:1:2", "[::1", "::1]", "[1.2.3.4]", "[broker]",
      "ftp://broker", "mqtt://", "mqtt:broker", "x" * 254, "me:hun/ter2@broker", "a\\u0000b"],
 )  # fmt: skip
-def test_what_is_no_host_at_all_is_refused(host: str) -> None:
-    (said,) = mistakes(f'[mqtt]\nhost = "{host}"')
-    assert said.startswith("config.toml:2: mqtt.host: expected ")
-    assert "ter2" not in said
+def test_an_invalid_host_is_refused(host: str) -> None:
+    (message,) = mistakes(f'[mqtt]\nhost = "{host}"')
+    assert message.startswith("config.toml:2: mqtt.host: expected ")
+    assert "ter2" not in message
 
 
 def test_settings_do_not_show_the_password() -> None:
@@ -183,7 +183,7 @@ def test_settings_do_not_show_the_password() -> None:
     assert "hunter2" not in f"{read!r} {read} {read.model_dump()}"
 
 
-def test_the_default_id_shows_machines_apart_without_telling_the_machine_id(
+def test_the_default_id_distinguishes_machines_without_revealing_the_machine_id(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Path, "read_text", lambda path, errors: "0123456789abcdef0123456789abcdef\n")

@@ -124,7 +124,7 @@ def test_every_source_keeps_its_pace_and_is_not_still_by_mistake(opened: Callabl
     assert source.still == isinstance(source, Images)
 
 
-def test_every_source_may_be_closed_twice_and_is_of_no_use_after(opened: Callable[[], Source]) -> None:
+def test_every_source_may_be_closed_twice_and_then_fails(opened: Callable[[], Source]) -> None:
     source = opened()
     source.read()
     source.close()
@@ -195,7 +195,7 @@ def test_an_image_is_a_camera_that_repeats_it(folder: Path) -> None:
     assert [number(source.read()) for _ in range(10)] == [2] * 10
 
 
-def test_what_a_source_names_is_read_from_its_form(video: Path, folder: Path) -> None:
+def test_the_kind_of_a_source_follows_from_its_form(video: Path, folder: Path) -> None:
     kinds = {
         "auto": "auto",
         "portraits": "portraits",

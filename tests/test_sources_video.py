@@ -97,9 +97,7 @@ def test_a_real_video_has_all_its_pictures(shared_data: Path) -> None:
     assert shapes == {(360, 640)}
 
 
-def test_a_file_that_is_no_video_is_reported_in_one_line(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_an_invalid_video_is_reported_in_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "cut.mp4"
     path.write_bytes(b"\x00\x00\x00\x18ftypisom" + bytes(4000))
     with pytest.raises(EdgeError, match=r"cut\.mp4: no video that FFmpeg can read$"):

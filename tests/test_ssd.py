@@ -94,13 +94,13 @@ def test_a_configuration_runs_it_and_auto_takes_a_file_for_what_it_is(network: P
     assert detector.detect(room(480, 640)) == []
 
 
-def test_a_card_s_framing_goes_before_ours(copied: Path) -> None:
+def test_a_card_s_framing_takes_precedence(copied: Path) -> None:
     bright_cells.leave_card(copied, framing={"down": 0.1, "size": 1.5})
     assert Ssd(copied).framing == (0.1, 1.5)
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"input": {"height": 192, "width": 320, "channels": 1, "range": [0, 255]}},
          r"card says input \(1, 192, 320, 1\), model takes \(1, 256, 320, 1\)"),
@@ -113,13 +113,13 @@ def test_a_card_s_framing_goes_before_ours(copied: Path) -> None:
         ({"files": {}}, "its card lists nothing, not this file"),
     ],
 )  # fmt: skip
-def test_a_card_that_does_not_fit_is_named(copied: Path, changes: dict[str, object], said: str) -> None:
+def test_a_card_that_does_not_fit_is_named(copied: Path, changes: dict[str, object], message: str) -> None:
     bright_cells.leave_card(copied, **changes)
-    with pytest.raises(EdgeError, match=said):
+    with pytest.raises(EdgeError, match=message):
         Ssd(copied)
 
 
-def test_a_detector_s_card_is_no_classifier_s(network: Path) -> None:
+def test_a_detector_s_card_is_refused_for_a_classifier(network: Path) -> None:
     with pytest.raises(EdgeError, match=r"faces\.json: the card of a detector; model\.file takes a classif"):
         read_card(network.with_suffix(".json"))
     assert read_detector(network).card.decode.max_overlap == 0.4
@@ -183,7 +183,7 @@ def test_anchors_are_cells_of_several_each_in_the_order_of_the_rows() -> None:
     assert (len(none.scores), best(none, 0.4)) == (0, [])
 
 
-def test_of_boxes_on_one_face_the_likeliest_stays() -> None:
+def test_of_boxes_on_one_face_the_best_stays() -> None:
     boxes = np.array([[0, 0, 10, 10], [1, 0, 10, 10], [20, 0, 10, 10], [np.inf, 0, 10, 10]], float)
     assert best(Found(np.array([0.6, 0.9, 0.7, 0.99]), boxes, None), 0.4) == [1, 2]
     assert Box(0, 0, 10, 10).iou(Box(1, 0, 10, 10)) > 0.4

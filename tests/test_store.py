@@ -88,7 +88,7 @@ def test_of_many_damaged_files_the_last_is_kept(tmp_path: Path) -> None:
         assert keeping.health().corrupt == 0
 
 
-def test_a_database_of_somebody_else_is_set_aside(tmp_path: Path) -> None:
+def test_a_foreign_database_is_set_aside(tmp_path: Path) -> None:
     other = sqlite3.connect(tmp_path / FILE)
     other.execute("CREATE TABLE messages (text)")
     other.commit()
@@ -155,7 +155,7 @@ def test_a_full_disk_is_reported_and_costs_nothing(disk: Path) -> None:
         began = time.monotonic()
         append(keeping, *range(500, 1500))
         assert eventually(lambda: keeping.health().storage != "ok")
-        print(f"told after {time.monotonic() - began:.1f} s: {keeping.health().storage}")
+        print(f"reported after {time.monotonic() - began:.1f} s: {keeping.health().storage}")
         assert keeping.health().storage.endswith("full; kept in memory")
         assert keeping.health().depth == 1500
         foreign.unlink()
@@ -207,7 +207,7 @@ def freezing(tmp_path: Path) -> Iterator[Path]:
         yield tmp_path / "ext4"
 
 
-def test_a_disk_that_hangs_is_reported_within_10_s_and_holds_up_no_message(
+def test_a_disk_that_hangs_is_reported_within_10_s_and_delays_no_message(
     freezing: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -225,13 +225,13 @@ def test_a_disk_that_hangs_is_reported_within_10_s_and_holds_up_no_message(
             append(keeping, 500, 501)
         assert eventually(lambda: keeping.health().storage == "ok")
         assert eventually(lambda: stored_on(freezing) == [500, 501])
-    said = [record.getMessage() for record in caplog.records]
-    assert said[0] == f"{freezing / FILE}: disk does not answer; kept in memory"
-    assert said[1].startswith(f"{freezing / FILE}: disk answers again, after ")
-    assert len(said) == 2
+    message = [record.getMessage() for record in caplog.records]
+    assert message[0] == f"{freezing / FILE}: disk does not answer; kept in memory"
+    assert message[1].startswith(f"{freezing / FILE}: disk answers again, after ")
+    assert len(message) == 2
 
 
-def test_what_a_silent_disk_never_took_does_not_pile_up(
+def test_unwritten_messages_of_a_hung_disk_do_not_pile_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     release = threading.Event()

@@ -88,7 +88,7 @@ def web() -> Iterator[WebCamera]:
      ("http://no-such-host.invalid/a", r"no such host no-such-host\.invalid"),
      ("rtsp://no-such-host.invalid/a", r"no such host no-such-host\.invalid")],
 )  # fmt: skip
-def test_one_line_tells_why_an_address_does_not_open(web: WebCamera, address: str, words: str) -> None:
+def test_one_line_says_why_an_address_does_not_open(web: WebCamera, address: str, words: str) -> None:
     source = open_source(address.format(web=web.address))
     with pytest.raises(EdgeError, match=rf"^\S+: {words}[^\n]*$"):
         source.read()

@@ -33,7 +33,7 @@ def far(one: Image, other: Image) -> float:
 
 
 def jpegs(count: int, size: tuple[int, int] = (160, 120)) -> list[bytes]:
-    """Pictures that tell their number by their light: number() reads it."""
+    """Pictures with their number encoded in brightness; number() reads it."""
     found = []
     for n in range(count):
         image = np.random.default_rng(n).integers(0, 20, (size[1], size[0])).astype(np.uint8) + 20 + 5 * n
@@ -145,9 +145,7 @@ def test_a_damaged_part_of_a_stream_is_left_out_and_counted(damage: Callable[[by
 
 
 @pytest.mark.parametrize("name", ["h264.mp4", "h264.ts", "mpeg4.avi"])
-def test_a_torn_file_is_played_to_its_end_without_what_is_torn(
-    films: Path, tmp_path: Path, name: str
-) -> None:
+def test_a_truncated_file_is_played_without_its_damaged_part(films: Path, tmp_path: Path, name: str) -> None:
     content = bytearray((films / name).read_bytes())
     middle = content.find(b"mdat") + 4 if name.endswith("mp4") else 0
     at = middle + (len(content) - middle) // 2
@@ -289,7 +287,7 @@ def test_a_camera_that_stops_after_its_first_pictures_is_given_up_within_ten_sec
 def test_a_camera_of_one_picture_in_many_seconds_is_never_given_up(
     doubled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A second here stands for twenty."""
+    """A second here represents twenty."""
     monkeypatch.setattr("edge.sources.network._FIRST_S", 0.3)
     monkeypatch.setattr("edge.sources.pace.Silence.LEAST_S", 0.3)
     shots = jpegs(9)

@@ -1,4 +1,4 @@
-"""What a switch takes, what it means beside config.toml, and the file that remembers it."""
+"""Switch payloads, their precedence over config.toml, and the file that stores them."""
 
 import json
 import logging
@@ -74,7 +74,7 @@ def test_states_are_reported_as_they_are_set(value: bool | float, reported: str)
     assert text(value) == reported
 
 
-def test_a_switch_wins_over_the_configuration_also_over_a_later_one() -> None:
+def test_a_switch_overrides_the_configuration_even_a_later_one() -> None:
     switches = Switches().turned("hold", 2.0, CONFIGURED)
     assert switches.over(CONFIGURED) == Rules(min_confidence=0.5, hold_s=2.0)
     assert switches.over(Rules(min_confidence=0.7, hold_s=1.0)) == Rules(min_confidence=0.7, hold_s=2.0)
@@ -92,7 +92,7 @@ def test_a_camera_is_on_until_it_is_switched_off() -> None:
     assert (Switches().on, off.on, off.turned("enabled", True, CONFIGURED)) == (True, False, Switches())
 
 
-def test_switches_outlast_the_daemon(tmp_path: Path) -> None:
+def test_switches_survive_a_restart(tmp_path: Path) -> None:
     kitchen = {"hall": Switches(enabled=False, hold=2.5), "porch": Switches(min_confidence=0.123)}
     text = switches_file(tmp_path).text(texts({**kitchen, "untouched": Switches()}))
     assert json.loads(text) == {
@@ -124,7 +124,7 @@ def test_without_a_file_every_switch_is_as_configured(
         b'{"v":2,"cameras":{"hall":{"source":"rtsp://elsewhere"}}}',
     ],
 )
-def test_a_damaged_file_is_reported_and_left_out(
+def test_a_damaged_file_is_reported_and_ignored(
     content: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "switches.json"

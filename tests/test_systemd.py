@@ -48,9 +48,9 @@ def test_the_exposure_is_the_one_in_the_table_and_within_the_limit(
     drop_ins: tuple[str, ...], tmp_path: Path
 ) -> None:
     lay(tmp_path, drop_ins)
-    said = analyze("security", "--offline=true", f"--root={tmp_path}", UNIT)
-    exposure = re.search(r"exposure level for emotion-edge.service: (\d\.\d)", said.stdout)
-    assert exposure, said.stderr
+    message = analyze("security", "--offline=true", f"--root={tmp_path}", UNIT)
+    exposure = re.search(r"exposure level for emotion-edge.service: (\d\.\d)", message.stdout)
+    assert exposure, message.stderr
     assert float(exposure[1]) <= (LIMIT_WITH_DROP_INS if drop_ins else LIMIT)
     version = analyze("--version").stdout.split()[1]
     if version != "252":
@@ -62,17 +62,17 @@ def test_the_exposure_is_the_one_in_the_table_and_within_the_limit(
 def test_systemd_finds_nothing_to_say_about_the_unit(drop_ins: tuple[str, ...], tmp_path: Path) -> None:
     lay(tmp_path, drop_ins)
     unit = tmp_path / "etc/systemd/system" / UNIT
-    said = analyze("verify", "--recursive-errors=no", f"--root={tmp_path}", str(unit))
-    assert (said.returncode, said.stdout, said.stderr) == (0, "", "")
+    message = analyze("verify", "--recursive-errors=no", f"--root={tmp_path}", str(unit))
+    assert (message.returncode, message.stdout, message.stderr) == (0, "", "")
 
 
 def test_verify_would_find_a_misspelt_setting(tmp_path: Path) -> None:
     lay(tmp_path, ())
     (tmp_path / f"etc/systemd/system/{UNIT}.d/wrong.conf").write_text("[Service]\nWatchdogSecs=30\n")
-    said = analyze(
+    message = analyze(
         "verify", "--recursive-errors=no", f"--root={tmp_path}", str(tmp_path / "etc/systemd/system" / UNIT)
     )
-    assert "WatchdogSecs" in said.stderr
+    assert "WatchdogSecs" in message.stderr
 
 
 def test_every_drop_in_is_in_the_table() -> None:

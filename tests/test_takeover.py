@@ -62,7 +62,7 @@ def test_each_node_takes_its_own_and_the_last_takes_the_file_away(
     ]
 
 
-def test_a_file_of_its_own_goes_before(state: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_existing_file_takes_precedence(state: Path, caplog: pytest.LogCaptureFixture) -> None:
     (state / "switches.json").write_text(json.dumps(SWITCHES))
     lay_outbox(state, "emotion-edge/attic/hall/log")
     newer = {"hall": Switches(min_confidence=0.5)}
@@ -75,7 +75,7 @@ def test_a_file_of_its_own_goes_before(state: Path, caplog: pytest.LogCaptureFix
     assert caplog.records == []
 
 
-def test_what_waited_for_the_broker_still_goes_there(state: Path) -> None:
+def test_waiting_messages_are_still_sent(state: Path) -> None:
     lay_outbox(state, "house/edge/attic/hall/log", "house/edge/attic/porch/log")
     take_over("attic")
     assert names(state) == {"outbox-attic.sqlite3"}
@@ -98,7 +98,7 @@ def test_what_waited_for_the_broker_still_goes_there(state: Path) -> None:
         ),
     ],
 )
-def test_what_is_damaged_stays_and_is_named(
+def test_damaged_files_stay_and_are_named(
     name: str, content: bytes, reason: str, state: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (state / name).write_bytes(content)
@@ -120,8 +120,8 @@ def test_an_outbox_with_another_nodes_messages_or_in_use_stays(
     take_over("cellar")
     other.close()
     assert names(state) == {"outbox.sqlite3"}
-    said = [record.getMessage().partition("left there: ")[2] for record in caplog.records]
-    assert said == ["it holds another node's messages", "database is locked"]
+    message = [record.getMessage().partition("left there: ")[2] for record in caplog.records]
+    assert message == ["it holds another node's messages", "database is locked"]
 
 
 def test_a_disk_that_does_not_answer_is_not_waited_for(
@@ -133,8 +133,8 @@ def test_a_disk_that_does_not_answer_is_not_waited_for(
         (disk / "switches.json").write_text(json.dumps(SWITCHES))
         with frozen(disk):
             take_over("attic", within_s=0.5)
-            said = f"{disk}: disk does not answer; an earlier version's state is left there"
-            assert caplog.messages == [said]
+            message = f"{disk}: disk does not answer; an earlier version's state is left there"
+            assert caplog.messages == [message]
         # As soon as it answers, what was begun is done.
         assert eventually(lambda: "taken over from" in caplog.messages[-1])
         assert eventually(lambda: not any(it.name == "take over" for it in threading.enumerate()))

@@ -1,4 +1,4 @@
-"""Where things stand in a TOML file, and what is said when it is none."""
+"""Line numbers in TOML files, and errors for invalid ones."""
 
 import time
 from collections.abc import Iterator
@@ -106,7 +106,7 @@ def test_windows_line_ends_and_a_byte_order_mark_are_taken(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"a = 1\nb = yes\n", ":2: not TOML: invalid value; a text needs quotes"),
         (b"a = 1\n\nb 1\n", ":3: not TOML: expected '=' after a key in a key/value pair"),
@@ -122,10 +122,10 @@ def test_windows_line_ends_and_a_byte_order_mark_are_taken(tmp_path: Path) -> No
         (b"\x00", ":1: not TOML: invalid statement"),
     ],
 )
-def test_what_is_no_toml_is_reported_in_one_line(tmp_path: Path, content: bytes, said: str) -> None:
+def test_invalid_toml_is_reported_in_one_line(tmp_path: Path, content: bytes, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         read_toml(written(tmp_path, content))
-    assert str(caught.value) == f"{tmp_path}/x.toml{said}"
+    assert str(caught.value) == f"{tmp_path}/x.toml{message}"
 
 
 def test_a_missing_file_a_folder_and_an_endless_device_are_reported(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_a_missing_file_a_folder_and_an_endless_device_are_reported(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("a = 1\nb = “c”\n", ':2: found the quote “, which TOML does not know; write "'),
         ("[‘b’]\n", ":1: found the quote ‘, which TOML does not know; write '"),
@@ -162,12 +162,12 @@ def test_a_missing_file_a_folder_and_an_endless_device_are_reported(tmp_path: Pa
     ],
 )
 def test_what_another_format_or_a_word_processor_writes_is_named(
-    text: str, said: str, tmp_path: Path
+    text: str, message: str, tmp_path: Path
 ) -> None:
     path = written(tmp_path, text.encode())
     with pytest.raises(ConfigError) as caught:
         read_toml(path)
-    assert str(caught.value) == f"{path}{said}"
+    assert str(caught.value) == f"{path}{message}"
 
 
 def test_such_quotes_within_a_text_are_a_part_of_it(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ GOOD = {
     "usage": np.array([0, 0, 1, 1], np.uint8),
     "ferplus": np.full((4, 10), 1, np.uint8),
 }
-DAMAGED = "not an npz archive, or damaged; expected what np.savez writes"
+DAMAGED = "not an npz archive, or damaged; expected np.savez's format"
 
 
 def archive(folder: Path, **other: object) -> Path:
@@ -38,7 +38,7 @@ def complaint(path: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("other", "told"),
+    ("other", "reported"),
     [
         ({"labels": np.array(["happy"] * 4)}, "labels <U5; expected whole numbers"),
         ({"labels": np.array([0.7, 1, 2, 3])}, "labels float64; expected whole numbers"),
@@ -57,12 +57,12 @@ def complaint(path: Path) -> str:
         ({"images": IMAGES[:, :0]}, "images uint8 (4, 0, 48); expected uint8 (n, height, width)"),
     ],
 )
-def test_arrays_of_another_kind_are_refused(tmp_path: Path, other: dict[str, object], told: str) -> None:
-    assert complaint(archive(tmp_path, **other)).startswith(told)
+def test_arrays_of_another_kind_are_refused(tmp_path: Path, other: dict[str, object], reported: str) -> None:
+    assert complaint(archive(tmp_path, **other)).startswith(reported)
 
 
 @pytest.mark.parametrize(
-    ("name", "at_row_1", "told"),
+    ("name", "at_row_1", "reported"),
     [
         ("labels", 2**63, f"label {2**63}, usage 0; expected 0 to 6 and 0 to 2"),
         ("labels", 7, "label 7, usage 0; expected 0 to 6 and 0 to 2"),
@@ -72,17 +72,17 @@ def test_arrays_of_another_kind_are_refused(tmp_path: Path, other: dict[str, obj
     ],
 )
 def test_a_value_out_of_range_is_never_wrapped_into_one_within(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, at_row_1: int, told: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, at_row_1: int, reported: str
 ) -> None:
     array = GOOD[name].astype(np.uint64 if at_row_1 > 2**62 else np.int64)
     array[1] = at_row_1
     path = archive(tmp_path, **{name: array})
-    assert complaint(path) == f"row 1: {told}; --skip-bad would leave it out"
+    assert complaint(path) == f"row 1: {reported}; fix it, or skip it with --skip-bad"
     assert data.read([path], skip_bad=True).labels.tolist() == [0, 2, 3]
-    assert capsys.readouterr().err == f"{path}: row 1: {told}\nleft out: 1 bad row (--skip-bad)\n"
+    assert capsys.readouterr().err == f"{path}: row 1: {reported}\nskipped: 1 bad row (--skip-bad)\n"
 
 
-def test_a_file_that_is_no_whole_archive_is_told_without_numpy_s_hints(tmp_path: Path) -> None:
+def test_a_damaged_archive_is_reported_without_numpy_s_hints(tmp_path: Path) -> None:
     whole = archive(tmp_path).read_bytes()
     middle = len(whole) // 2
     flipped = whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :]
@@ -94,7 +94,7 @@ def test_a_file_that_is_no_whole_archive_is_told_without_numpy_s_hints(tmp_path:
         assert complaint(path) == DAMAGED
 
 
-def test_the_command_tells_a_damaged_archive_in_one_line(
+def test_the_command_reports_a_damaged_archive_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "b.npz"

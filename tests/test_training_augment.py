@@ -11,7 +11,7 @@ NOTHING = Augment(0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 IMAGES = np.random.default_rng(0).integers(0, 256, (16, 48, 48), np.uint8)
 
 
-def test_without_any_variation_pictures_stay_as_they_are() -> None:
+def test_without_augmentation_pictures_are_unchanged() -> None:
     np.testing.assert_array_equal(vary(IMAGES, NOTHING, np.random.default_rng(1)), IMAGES)
 
 
@@ -68,7 +68,7 @@ def test_jpeg_leaves_the_picture_recognizable_and_blocky() -> None:
     assert 0 < np.abs(packed.astype(int) - smooth).mean() < 5
 
 
-def test_what_is_off_draws_nothing_so_that_recipes_from_before_see_the_same_pictures() -> None:
+def test_disabled_augmentation_draws_nothing_so_old_recipes_see_the_same_pictures() -> None:
     known = Augment(noise=3.0)
     later = Augment(noise=3.0, low_light_gamma=9.0, low_light_noise=99.0, jpeg_quality=1)
     pictures = [vary(IMAGES, how, np.random.default_rng(7)) for how in (known, later)]

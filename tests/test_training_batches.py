@@ -32,7 +32,7 @@ def same(some: list[Batch], others: list[Batch]) -> bool:
     )
 
 
-def test_a_batch_is_pictures_and_targets_and_the_odd_rest_is_left_out() -> None:
+def test_a_batch_is_pictures_and_targets_and_an_incomplete_one_is_dropped() -> None:
     found = list(batches(ROWS, RECIPE, 0))
     assert len(found) == 6
     assert [(part.shape, part.dtype) for part in found[0]] == [
@@ -41,7 +41,7 @@ def test_a_batch_is_pictures_and_targets_and_the_odd_rest_is_left_out() -> None:
     ]
 
 
-def test_each_epoch_and_each_seed_has_its_own_batches_and_always_the_same() -> None:
+def test_batches_depend_only_on_epoch_and_seed() -> None:
     first = list(batches(ROWS, RECIPE, 0))
     assert same(first, list(batches(ROWS, RECIPE, 0)))
     assert not same(first, list(batches(ROWS, RECIPE, 1)))
@@ -57,11 +57,11 @@ def test_the_batches_are_the_same_for_any_number_of_processes() -> None:
     assert same(alone[1], shared[1])
 
 
-def test_a_process_that_is_gone_is_told_in_one_line() -> None:
+def test_a_killed_process_is_reported_in_one_line() -> None:
     with workers(ROWS, RECIPE, 1) as pipes:
         list(epoch_of(ROWS, RECIPE, 0, pipes))
-        pipes[0].send("no epoch")  # it cannot go on from that
-        with pytest.raises(EdgeError, match="was ended from outside"):
+        pipes[0].send("no epoch")  # which makes it fail
+        with pytest.raises(EdgeError, match="was killed"):
             list(epoch_of(ROWS, RECIPE, 1, pipes))
 
 

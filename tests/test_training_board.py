@@ -36,7 +36,7 @@ def test_without_tensorboard_a_run_has_no_log_and_says_so(
         return real(name, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(builtins, "__import__", absent)
-    board.tell_if_missing()
+    board.warn_if_missing()
     board.log(tmp_path / "tensorboard", 1, {"loss": 1.0})
     monkeypatch.undo()
     assert capsys.readouterr().err == "no TensorBoard log: the package tensorboard is not installed\n"

@@ -64,15 +64,15 @@ def test_a_run_waits_for_the_one_it_starts_from_and_a_second_call_finds_nothing_
     )
     command = ["campaign", str(plan), "--out", str(tmp_path / "runs"), "--parallel", "2", *given]
     assert main(command) == 0
-    begun = [line for line in capsys.readouterr().err.splitlines() if line.endswith("begins")]
-    assert begun == ["first: begins", "second: begins"]
+    begun = [line for line in capsys.readouterr().err.splitlines() if line.endswith("started")]
+    assert begun == ["first: started", "second: started"]
     first, second = (os.path.getmtime(tmp_path / "runs" / name / "finished") for name in ("first", "second"))
     assert first < second
     assert main(command) == 0
     assert capsys.readouterr().err == ""
 
 
-def test_a_failed_run_is_named_with_its_reason_and_only_those_that_need_it_are_left_out(
+def test_a_failed_run_is_reported_and_only_runs_that_need_it_are_skipped(
     tmp_path: Path, given: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     quick = recipe(tmp_path, QUICK)
@@ -83,13 +83,13 @@ def test_a_failed_run_is_named_with_its_reason_and_only_those_that_need_it_are_l
     ]
     with pytest.raises(EdgeError, match="2 of 3 runs failed: wrong, needs-it"):
         campaign(runs, tmp_path / "runs", given)
-    told = capsys.readouterr().err
-    assert "wrong: failed: --model no-such-network: unknown network" in told
-    assert "needs-it: left out: needs wrong" in told
+    reported = capsys.readouterr().err
+    assert "wrong: failed: --model no-such-network: unknown network" in reported
+    assert "needs-it: skipped: needs wrong" in reported
     assert (tmp_path / "runs" / "good" / "finished").exists()
 
 
-def test_time_that_runs_out_stops_the_runs_and_the_next_call_goes_on_with_them_elsewhere(
+def test_after_the_time_limit_the_next_call_resumes_elsewhere(
     tmp_path: Path, given: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs, history = (
@@ -109,17 +109,17 @@ def test_time_that_runs_out_stops_the_runs_and_the_next_call_goes_on_with_them_e
         (history.parent / name).rename(there / name)
     history = there / "history.csv"
     assert not campaign(runs, there.parent, given, time_is_up=lambda: lines() > before)
-    assert "long: goes on" in capsys.readouterr().err
+    assert "long: resumed" in capsys.readouterr().err
     assert not (there / "finished").exists()
 
 
-def test_a_script_can_tell_time_that_ran_out_from_a_run_that_failed(
+def test_the_exit_code_distinguishes_a_time_limit_from_a_failed_run(
     tmp_path: Path, given: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan = plan_of(tmp_path, {"wrong": []})
     command = ["campaign", str(plan), "--out", str(tmp_path / "runs"), *given]
     assert main([*command, "--minutes", "0"]) == 75
-    assert capsys.readouterr().err == "0 minutes are over; the same command goes on with the rest\n"
+    assert capsys.readouterr().err == "0 minutes are over; run the same command again to resume\n"
     assert main(command) == 1
     assert "1 of 1 runs failed: wrong" in capsys.readouterr().err
 
@@ -129,8 +129,8 @@ def test_a_file_where_the_folder_should_be_gets_one_line(
 ) -> None:
     plan = plan_of(tmp_path, {"a": []})
     assert main(["campaign", str(plan), "--out", str(plan), *given]) == 1
-    told = f"{plan}: File exists; --out needs a folder that can be written\n"
-    assert capsys.readouterr().err == told
+    reported = f"{plan}: File exists; expected a writable folder for --out\n"
+    assert capsys.readouterr().err == reported
 
 
 def test_a_campaign_in_the_background_takes_its_runs_with_it(tmp_path: Path, given: list[str]) -> None:
@@ -155,7 +155,7 @@ def test_a_campaign_in_the_background_takes_its_runs_with_it(tmp_path: Path, giv
         process.wait()
 
 
-def test_a_plan_names_a_run_a_seed_and_finds_recipes_beside_itself(tmp_path: Path) -> None:
+def test_a_plan_makes_a_run_per_seed_and_finds_recipes_next_to_it(tmp_path: Path) -> None:
     quick = recipe(tmp_path, QUICK)
     plan = tmp_path / "plan"
     plan.write_text(
@@ -170,10 +170,10 @@ def test_a_plan_names_a_run_a_seed_and_finds_recipes_beside_itself(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reported"),
     [
-        ("", "nothing; expected tables [[run]] and nothing else"),
-        ("[run]\n", "run; expected tables [[run]] and nothing else"),
+        ("", "nothing; expected [[run]] tables only"),
+        ("[run]\n", "run; expected [[run]] tables only"),
         ('[[run]]\nname = "a"\nmodel = "plain"\n', "run 1: no recipe"),
         ('[[run]]\nname = "a"\nmodel = 3\n', "run 1: model: 3; expected a str"),
         ('[[run]]\nnom = "a"\n', "run 1: nom: unknown key; expected name, model, recipe"),
@@ -184,7 +184,7 @@ def test_a_plan_names_a_run_a_seed_and_finds_recipes_beside_itself(tmp_path: Pat
         ),
         (
             '[[run]]\nname = "a"\nmodel = "p"\nrecipe = "0.toml"\nteachers = ["b"]\n',
-            "a: no run b stands before it",
+            "a: no run b before it",
         ),
         (
             '[[run]]\nname = ""\nmodel = "p"\nrecipe = "0.toml"\n',
@@ -198,17 +198,17 @@ def test_a_plan_names_a_run_a_seed_and_finds_recipes_beside_itself(tmp_path: Pat
         (2 * '[[run]]\nname = "a"\nmodel = "p"\nrecipe = "0.toml"\n', "a: named twice"),
     ],
 )
-def test_a_plan_with_a_mistake_gets_one_line(tmp_path: Path, text: str, told: str) -> None:
+def test_a_plan_with_a_mistake_gets_one_line(tmp_path: Path, text: str, reported: str) -> None:
     recipe(tmp_path, QUICK)
     plan = tmp_path / "plan"
     plan.write_text(text)
     with pytest.raises(EdgeError) as raised:
         read_plan(plan)
-    assert told in str(raised.value)
+    assert reported in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
-def test_training_and_its_measurements_need_no_pydantic_which_a_lent_machine_lacks() -> None:
+def test_training_and_evaluation_need_no_pydantic() -> None:
     code = (
         "import sys; sys.modules['pydantic'] = None; "
         "import training.campaign, training.measure.compare, training.measure.predict"

@@ -26,7 +26,7 @@ def rows() -> Dataset:
 
 
 def write_run(folder: Path, seed: int, *, white: float, network: str = "made-up") -> Path:
-    """A run whose network is an ONNX file; *white* other than 255 makes it see all too dark or bright."""
+    """A run with an ONNX network; *white* other than 255 makes its input too dark or bright."""
     folder.mkdir()
     record = {"network": network, "recipe": {"seed": seed, "epochs": 3}, "start_from": None}
     (folder / "recipe.json").write_text(json.dumps(record))
@@ -56,7 +56,7 @@ def test_runs_that_differ_in_their_seed_alone_are_averaged(tmp_path: Path) -> No
     assert seeds.deviation == pytest.approx(0.9 / 2**0.5)
 
 
-def test_a_broken_record_of_a_run_is_named(tmp_path: Path) -> None:
+def test_a_damaged_record_of_a_run_is_named(tmp_path: Path) -> None:
     path = write_run(tmp_path / "a", 1, white=255)
     (tmp_path / "a" / "recipe.json").write_text("{")
     with pytest.raises(EdgeError, match=r"recipe\.json: not the record of a run"):
@@ -73,9 +73,9 @@ def test_compare_prints_a_table_and_leaves_a_report(
     out = tmp_path / "report"
     arguments = [*map(str, runs), "--data", str(tmp_path / "publictest.npz"), "--out", str(out)]
     assert main(["compare", *arguments]) == 0
-    told = capsys.readouterr().out
-    assert "made-up, FER2013: 55.00 ± 63.64 %" in told
-    assert "FER2013: a/model.onnx 9, b/model.onnx 0, p = .002" in told
+    reported = capsys.readouterr().out
+    assert "made-up, FER2013: 55.00 ± 63.64 %" in reported
+    assert "FER2013: a/model.onnx 9, b/model.onnx 0, p = .002" in reported
     assert json.loads((out / "figures.json").read_text())["pairs"][0]["only_first"] == 9
     report = (out / "report.md").read_text().splitlines()
     assert "| a/model.onnx | 9 : 0, p = .002 |" in report

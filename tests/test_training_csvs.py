@@ -21,27 +21,27 @@ def write(path: Path, *lines: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("bad", "told"),
+    ("bad", "reported"),
     [
-        ('"3,1 2 3,Training', "a quote that is never closed"),
+        ('"3,1 2 3,Training', "an unclosed quote"),
         (f"3,{'1 ' * 100_000},Training", "field larger than field limit (131072)"),
     ],
 )
 def test_a_row_that_cannot_be_parsed_is_named_and_does_not_take_the_others_with_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], bad: str, told: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], bad: str, reported: str
 ) -> None:
     path = write(tmp_path / "f.csv", HEADER, GOOD, bad, GOOD)
-    line = f"{path}:3: not a row of a csv: {told}; expected emotion, pixels, usage"
+    line = f"{path}:3: not a row of a csv: {reported}; expected emotion, pixels, usage"
     with pytest.raises(EdgeError) as caught:
         data.read([path])
-    assert str(caught.value) == f"{line}; --skip-bad would leave it out"
+    assert str(caught.value) == f"{line}; fix it, or skip it with --skip-bad"
     assert data.read([path], skip_bad=True).rows.tolist() == [0, 2]
-    assert capsys.readouterr().err == f"{line}\nleft out: 1 bad row (--skip-bad)\n"
+    assert capsys.readouterr().err == f"{line}\nskipped: 1 bad row (--skip-bad)\n"
 
 
 def test_a_header_that_cannot_be_parsed_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "f.csv", '"emotion,pixels', GOOD)
-    with pytest.raises(EdgeError, match=r"f\.csv:1: not a row of a csv: a quote that is never closed; "):
+    with pytest.raises(EdgeError, match=r"f\.csv:1: not a row of a csv: an unclosed quote; "):
         data.read([path])
     path = write(tmp_path / "f.csv", GOOD)  # without any
     with pytest.raises(EdgeError) as caught:
@@ -49,7 +49,7 @@ def test_a_header_that_cannot_be_parsed_is_named(tmp_path: Path) -> None:
     assert len(str(caught.value)) < len(str(path)) + 250
 
 
-def test_blank_lines_are_no_rows_and_lines_are_still_numbered_as_an_editor_does(
+def test_blank_lines_are_not_rows_and_line_numbers_match_an_editor(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     black = " ".join(["0"] * 48 * 48)
@@ -58,11 +58,11 @@ def test_blank_lines_are_no_rows_and_lines_are_still_numbered_as_an_editor_does(
     dataset = data.read([path], votes)
     assert dataset.labels.tolist() == [3, 4]
     assert dataset.votes[:, :4].tolist() == [[0, 10, 0, 0], [0, 0, 0, 9]]
-    assert capsys.readouterr().err.startswith(f"{path}: line 4: blank (one single gray value); kept")
+    assert capsys.readouterr().err.startswith(f"{path}: line 4: blank (a single gray value); kept")
 
 
 @pytest.mark.parametrize("count", ["x", "300", "²", "9" * 5000, "-1", "1.5", ""])
-def test_a_row_whose_votes_cannot_be_read_is_left_out_and_counted(
+def test_a_row_with_unreadable_votes_is_skipped_and_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], count: str
 ) -> None:
     path = write(tmp_path / "f.csv", HEADER, GOOD, GOOD.replace("3,", "4,", 1), f"9,{PIXELS},Training")
@@ -74,11 +74,11 @@ def test_a_row_whose_votes_cannot_be_read_is_left_out_and_counted(
     assert first == f"{path}:4: emotion '9'; expected a number 0 to 6"
     assert second.startswith(f"{votes}:2: votes '{count[:60]}")
     assert second.endswith("; expected ten numbers 0 to 255")
-    assert last == "left out: 2 bad rows (--skip-bad)"  # the third row's votes are no loss
+    assert last == "skipped: 2 bad rows (--skip-bad)"  # the third row's votes are no loss
 
 
 def test_votes_are_joined_to_exactly_one_csv(tmp_path: Path) -> None:
     path = write(tmp_path / "f.csv", HEADER, GOOD)
     for paths in ([path, path], [tmp_path]):
-        with pytest.raises(EdgeError, match=r"v\.csv: joins one csv by row; give exactly one csv as --data"):
+        with pytest.raises(EdgeError, match=r"v\.csv: joined to a csv by row; expected one csv"):
             data.read(paths, tmp_path / "v.csv")

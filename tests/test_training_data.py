@@ -50,7 +50,7 @@ def test_icml_face_data_has_spaces_in_its_header_and_another_order(tmp_path: Pat
     np.testing.assert_array_equal(dataset.images[0], IMAGE)
 
 
-def test_votes_are_joined_by_row_even_after_a_row_that_was_left_out(
+def test_votes_are_joined_by_row_even_after_a_skipped_row(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write_csv(
@@ -65,7 +65,7 @@ def test_votes_are_joined_by_row_even_after_a_row_that_was_left_out(
     )
     dataset = data.read([path], votes, skip_bad=True)
     assert dataset.votes[:, :4].tolist() == [[0, 10, 0, 0], [7, 0, 0, 3]]
-    assert "left out: 1 bad row (--skip-bad)" in capsys.readouterr().err
+    assert "skipped: 1 bad row (--skip-bad)" in capsys.readouterr().err
 
 
 def test_each_malformed_row_gets_one_line_with_its_place(tmp_path: Path) -> None:
@@ -80,47 +80,47 @@ def test_each_malformed_row_gets_one_line_with_its_place(tmp_path: Path) -> None
         "4",
     )
     assert complaint(path) == [
-        f"{path}:3: 3 pixels, 2304 expected (48x48)",
+        f"{path}:3: 3 pixels; expected 2304 (48x48)",
         f"{path}:4: emotion '9'; expected a number 0 to 6",
         f"{path}:5: a pixel of 256; expected 0 to 255",
         f"{path}:6: pixels are not all whole numbers; expected 2304 from 0 to 255",
         f"{path}:7: usage 'Tuesday'; expected Training, PublicTest, PrivateTest",
-        f"{path}:8: 0 pixels, 2304 expected (48x48)",
-        "6 bad rows; mend them or leave them out with --skip-bad",
+        f"{path}:8: 0 pixels; expected 2304 (48x48)",
+        "6 bad rows; fix them, or skip them with --skip-bad",
     ]
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "reported"),
     [
-        ("3,1 2 3,Training", "3 pixels, 2304 expected (48x48)"),
+        ("3,1 2 3,Training", "3 pixels; expected 2304 (48x48)"),
         (f"9,{PIXELS},Training", "emotion '9'; expected a number 0 to 6"),
     ],
 )
-def test_a_single_bad_row_is_told_in_a_single_line(tmp_path: Path, row: str, told: str) -> None:
+def test_a_single_bad_row_is_reported_in_a_single_line(tmp_path: Path, row: str, reported: str) -> None:
     path = write_csv(tmp_path / "f.csv", f"3,{PIXELS},Training", row)
-    assert complaint(path) == [f"{path}:3: {told}; --skip-bad would leave it out"]
+    assert complaint(path) == [f"{path}:3: {reported}; fix it, or skip it with --skip-bad"]
 
 
-def test_a_blank_picture_is_told_with_its_line_and_kept(
+def test_a_blank_picture_is_reported_with_its_line_and_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     black = " ".join(["0"] * 48 * 48)
     path = write_csv(tmp_path / "f.csv", f"3,{PIXELS},Training", f"6,{black},Training", f"0,{PIXELS},")
     assert len(data.read([path])) == 3
     assert capsys.readouterr().err == (
-        f"{path}: line 3: blank (one single gray value); kept, but not trained on\n"
+        f"{path}: line 3: blank (a single gray value); kept, but not trained on\n"
     )
 
 
-def test_a_blank_picture_of_a_tree_is_told_by_its_name(
+def test_a_blank_picture_of_a_tree_is_reported_by_name(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, picture in (("happy/a.png", IMAGE), ("sad/b.png", np.full((48, 48), 9, np.uint8))):
         (tmp_path / name).parent.mkdir()
         cv2.imwrite(str(tmp_path / name), picture)
     assert len(data.read([tmp_path])) == 2
-    assert f"{tmp_path}: picture sad/b.png: blank (one single gray value); kept" in capsys.readouterr().err
+    assert f"{tmp_path}: picture sad/b.png: blank (a single gray value); kept" in capsys.readouterr().err
 
 
 def test_a_csv_without_a_needed_column_is_refused_at_its_header(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_votes_of_another_order_than_the_csv_s_are_refused(tmp_path: Path) -> No
         header="Usage," + ",".join(data.VOTES),
     )
     assert complaint(path, votes) == [
-        f"{votes}:3: PublicTest, where {path} has Training; both must be whole and in their original order"
+        f"{votes}:3: PublicTest, where {path} has Training; both must be complete and in original order"
     ]
 
 
@@ -205,12 +205,12 @@ def test_a_text_named_png_and_an_unknown_folder_get_one_line_each(tmp_path: Path
         f"{tmp_path}/grumpy: not one of the labels {', '.join(LABELS)}",
         f"{tmp_path}/happy/a.png: not a readable image",
         f"{tmp_path}/happy/b.png: not a readable image",
-        "3 files; mend them or leave them out with --skip-bad",
+        "3 files; fix them, or skip them with --skip-bad",
     ]
 
 
 def test_an_empty_folder_and_a_missing_file_are_named(tmp_path: Path) -> None:
-    assert complaint(tmp_path)[0].startswith(f"{tmp_path}: an empty folder")
+    assert complaint(tmp_path)[0].startswith(f"{tmp_path}: empty folder")
     assert complaint(tmp_path / "no.csv") == [f"{tmp_path}/no.csv: no such file or folder"]
 
 
@@ -218,10 +218,10 @@ def test_a_label_s_folder_without_pictures_is_named(tmp_path: Path) -> None:
     for name in ("train/happy", "train/sad"):
         (tmp_path / name).mkdir(parents=True)
     cv2.imwrite(str(tmp_path / "train/happy/a.png"), IMAGE)
-    assert complaint(tmp_path) == [f"{tmp_path}/train/sad: an empty folder; --skip-bad would leave it out"]
+    assert complaint(tmp_path) == [f"{tmp_path}/train/sad: empty folder; fix it, or skip it with --skip-bad"]
 
 
-def test_the_test_folder_of_a_tree_of_two_parts_is_what_is_chosen_by(
+def test_the_test_folder_of_a_tree_with_two_splits_is_the_validation_split(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for part in ("train", "test", "validation"):
@@ -254,15 +254,13 @@ def test_npz_is_read_as_pictures_or_as_second_differences(tmp_path: Path) -> Non
     assert packed.usage.tolist() == [0, 0, 1]
 
 
-def test_an_npz_that_is_none_or_lacks_an_array_is_refused(tmp_path: Path) -> None:
+def test_an_invalid_or_incomplete_npz_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.npz").write_bytes(b"not an archive")
     assert complaint(tmp_path / "a.npz")[0].startswith(f"{tmp_path}/a.npz: not an npz archive")
     np.savez(tmp_path / "b.npz", labels=[1])
     assert complaint(tmp_path / "b.npz") == [f"{tmp_path}/b.npz: no array 'images'; found labels"]
     np.savez(tmp_path / "c.npz", images=IMAGE[None], labels=[1, 2])
-    assert complaint(tmp_path / "c.npz") == [
-        f"{tmp_path}/c.npz: labels (2,), (1,) expected as there are 1 images"
-    ]
+    assert complaint(tmp_path / "c.npz") == [f"{tmp_path}/c.npz: labels (2,); expected (1,) for 1 images"]
 
 
 def votes(**of: int) -> np.ndarray:
@@ -284,7 +282,7 @@ def test_the_majority_follows_microsoft_s_rule(given: np.ndarray, label: int) ->
     assert data.majority(given).tolist() == [label]
 
 
-def test_a_distribution_leaves_contempt_and_single_votes_out_and_sums_to_one() -> None:
+def test_a_distribution_drops_contempt_and_single_votes_and_sums_to_one() -> None:
     shares = data.distributions(votes(anger=6, sadness=2, contempt=1, fear=1))
     np.testing.assert_allclose(shares, [[0.75, 0, 0, 0, 0.25, 0, 0]])
     np.testing.assert_allclose(data.distributions(votes(fear=1, NF=9)), [[0, 0, 1, 0, 0, 0, 0]])
@@ -307,8 +305,8 @@ def test_a_distribution_leaves_contempt_and_single_votes_out_and_sums_to_one() -
 def test_votes_become_targets_by_the_rule_asked_for(
     given: np.ndarray, firm: str | None, raw: str | None, microsoft: str | None
 ) -> None:
-    for rule, told in (("firm", firm), ("raw", raw), ("microsoft", microsoft)):
-        counts = np.array([0 if one == "." else int(one) for one in told or "." * 7])
+    for rule, reported in (("firm", firm), ("raw", raw), ("microsoft", microsoft)):
+        counts = np.array([0 if one == "." else int(one) for one in reported or "." * 7])
         wanted = counts / max(counts.sum(), 1)
         np.testing.assert_allclose(data.targets(given, rule)[0], wanted, rtol=1e-6, err_msg=rule)
 
@@ -317,9 +315,9 @@ def test_fer2013_has_the_counts_that_others_have_found_in_it(
     shared_data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dataset = data.read([shared_data / "fer2013"])
-    told = capsys.readouterr().err
-    assert "training.npz: rows 6458, 7629, 10423, " in told
-    assert "publictest.npz: row 1293: blank (one single gray value); kept, but not trained on" in told
+    reported = capsys.readouterr().err
+    assert "training.npz: rows 6458, 7629, 10423, " in reported
+    assert "publictest.npz: row 1293: blank (a single gray value); kept, but not trained on" in reported
     training, public = dataset.split("Training"), dataset.split("PublicTest")
     assert (len(training), len(public)) == (28709, 3589)
     assert (data.majority(public.votes) >= 0).sum() == 3186
@@ -333,52 +331,52 @@ GOOD = f"3,{PIXELS},PublicTest"
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "reported"),
     [
-        ("3,1 2 3,Training", "3: 3 pixels, 2304 expected (48x48)"),
+        ("3,1 2 3,Training", "3: 3 pixels; expected 2304 (48x48)"),
         (f"9,{PIXELS},Training", "3: emotion '9'; expected a number 0 to 6"),
         (f"3,{PIXELS},Someday", "3: usage 'Someday'; expected Training, PublicTest, PrivateTest"),
     ],
 )
-def test_the_command_stops_at_a_bad_row_and_goes_on_where_told_to(
-    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], row: str, told: str
+def test_the_command_stops_at_a_bad_row_unless_skipping_is_requested(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], row: str, reported: str
 ) -> None:
     path = write_csv(tmp_path / "fer2013.csv", GOOD, row, GOOD)
     command = ["evaluate", model, "--data", str(path)]
     assert main(command) == 1
-    assert capsys.readouterr().err == f"{path}:{told}; --skip-bad would leave it out\n"
+    assert capsys.readouterr().err == f"{path}:{reported}; fix it, or skip it with --skip-bad\n"
     assert main([*command, "--skip-bad"]) == 0
     shown = capsys.readouterr()
-    assert shown.err == f"{path}:{told}\nleft out: 1 bad row (--skip-bad)\n"
+    assert shown.err == f"{path}:{reported}\nskipped: 1 bad row (--skip-bad)\n"
     assert "FER2013, PublicTest, n = 2" in shown.out
 
 
-def test_the_command_tells_a_blank_picture_and_counts_it(
+def test_the_command_reports_a_blank_picture_and_counts_it(
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write_csv(tmp_path / "f.csv", GOOD, f"0,{' '.join(['7'] * 48 * 48)},PublicTest")
     assert main(["evaluate", model, "--data", str(path)]) == 0
     shown = capsys.readouterr()
-    assert shown.err == f"{path}: line 3: blank (one single gray value); kept, but not trained on\n"
+    assert shown.err == f"{path}: line 3: blank (a single gray value); kept, but not trained on\n"
     assert "f, PublicTest, n = 2" in shown.out
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "reported"),
     [
         ("f.csv", b"emotion,Usage\n", "f.csv:1: no column 'pixels'; found emotion, usage"),
         ("f.csv", b"", "f.csv:1: no column 'emotion'; found nothing"),
         ("f.csv", b"emotion,pixels\n", "f.csv: no usable row"),
-        ("f.csv", b"\xff\xfe", "f.csv: no text in UTF-8; expected a csv file"),
-        ("t/train/happy/a.png", b"hello", "t/train/happy/a.png: not a readable image; --skip"),
+        ("f.csv", b"\xff\xfe", "f.csv: not UTF-8 text; expected a csv file"),
+        ("t/train/happy/a.png", b"hello", "t/train/happy/a.png: not a readable image; fix it, or skip"),
         ("t/train/grumpy/a.png", b"hello", "t/train/grumpy: not one of the labels angry, disgust, fear, "),
-        ("t/.keep", b"", "t: an empty folder; expected train/<label>/*.png and validation/<label>/*.png"),
-        ("t/a.csv", b"", "t: a.csv stands in no label's folder; a csv or npz is named itself; --skip-bad"),
-        ("f.txt", b"", "f.txt: neither csv, npz nor a folder"),
+        ("t/.keep", b"", "t: empty folder; expected train/<label>/*.png and validation/<label>/*.png"),
+        ("t/a.csv", b"", "t: a.csv is not in a label's folder; pass a csv or npz itself; fix it"),
+        ("f.txt", b"", "f.txt: unknown format; expected a csv, npz or a folder"),
     ],
 )
-def test_the_command_tells_what_cannot_be_read_in_one_line(
-    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: bytes, told: str
+def test_the_command_reports_unreadable_data_in_one_line(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: bytes, reported: str
 ) -> None:
     file = tmp_path / name
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -386,4 +384,4 @@ def test_the_command_tells_what_cannot_be_read_in_one_line(
     given = tmp_path / name.split("/")[0]
     assert main(["evaluate", model, "--data", str(given)]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"{tmp_path}/{told}")
+    assert line.startswith(f"{tmp_path}/{reported}")

@@ -23,13 +23,13 @@ RECIPES = Path(__file__).resolve().parents[1] / "training" / "detect" / "recipes
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Thirty, ten of which show nobody."""
+    """Thirty photos, ten without a face."""
     folder = tmp_path_factory.mktemp("photos")
     return leave_photos(folder, 30, (200, 160), (40, 100), empty_every=3)
 
 
 @pytest.mark.parametrize(
-    ("labels", "said"),
+    ("labels", "message"),
     [
         ("{", "labels.json: not JSON"),
         ("{}", "labels.json: expected a list of photos"),
@@ -41,9 +41,9 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("[]", "no photos"),
     ],
 )
-def test_what_is_wrong_in_labels_json_is_one_line(tmp_path: Path, labels: str, said: str) -> None:
+def test_a_mistake_in_labels_json_gets_one_line(tmp_path: Path, labels: str, message: str) -> None:
     (tmp_path / "labels.json").write_text(labels)
-    with pytest.raises(EdgeError, match=said):
+    with pytest.raises(EdgeError, match=message):
         read_photos([tmp_path])
 
 
@@ -84,7 +84,7 @@ def test_one_photo_in_five_is_held_out_by_its_name_alone() -> None:
     assert 70 < sum(held[:500]) < 130
 
 
-def test_a_face_is_answered_for_at_its_size_s_level_around_its_middle() -> None:
+def test_a_face_is_assigned_to_cells_around_its_centre_at_its_size_s_level() -> None:
     grid = cells(192)
     box = np.array([[80, 90, 24, 30]], np.float32)
     eyes = np.array([[86, 100, 98, 100]], np.float32)
@@ -100,7 +100,7 @@ def test_a_face_is_answered_for_at_its_size_s_level_around_its_middle() -> None:
     assert (made[far, 0] == 1).all()
 
 
-def test_what_is_to_be_ignored_weighs_nothing_and_unknown_eyes_are_marked() -> None:
+def test_ignored_regions_have_weight_0_and_unknown_eyes_are_marked() -> None:
     ignore = np.array([[100, 100, 60, 60]], np.float32)
     made = targets(np.array([[20, 20, 60, 60]], np.float32), np.full((1, 4), np.nan, np.float32), ignore, 192)
     grid = cells(192)
@@ -129,18 +129,18 @@ def test_crops_are_the_same_for_the_same_epoch_and_hold_what_their_targets_say(p
 
 def test_the_shipped_recipe_reads_and_a_wrong_one_says_where(tmp_path: Path) -> None:
     assert read_detector_recipe(RECIPES / "cpu.toml").data
-    for text, said in (
+    for text, message in (
         ("side = 100", "side: 100; expected a multiple of 32"),
         ("sides = 1", "sides: unknown key; did you mean 'side'"),
         ("smallest = 60\nlargest = 40", "smallest: 60; expected less than largest"),
     ):
         path = tmp_path / "r.toml"
         path.write_text(text)
-        with pytest.raises(EdgeError, match=said):
+        with pytest.raises(EdgeError, match=message):
             read_detector_recipe(path)
 
 
-def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(photos: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_matches_an_uninterrupted_one(photos: Path, tmp_path: Path) -> None:
     keras = pytest.importorskip("keras")
     if keras.backend.backend() != "tensorflow":
         pytest.skip("the detector trains on tensorflow")
@@ -170,5 +170,5 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(photos: Path, tmp_
     for one, other in zip(weights, whole.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
     assert len((tmp_path / "parts" / "history.csv").read_text().splitlines()) == 3
-    with pytest.raises(EdgeError, match=r"recipe \(seed\); give another --out"):
+    with pytest.raises(EdgeError, match=r"recipe \(seed\); choose another --out"):
         fit(found, replace(recipe, seed=2), tmp_path / "parts", resume=True)

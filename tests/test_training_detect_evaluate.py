@@ -25,23 +25,23 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return leave_photos(folder, 18, (320, 240), (60, 140), empty_every=2)
 
 
-def test_a_table_and_a_report_come_of_it(
+def test_it_writes_a_table_and_a_report(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("keras")
     out = tmp_path / "report"
     argv = ["detector", "evaluate", "haar", "ssd", "--data", str(photos), "--empty", str(photos)]
     assert main([*argv, "--scores", "0.1", "1", "--out", str(out)]) == 0
-    told = capsys.readouterr().out
-    assert "| haar | 1 | 0.000 | 0 |" in told
-    assert "| ssd | 0.1 | 1.000 | " in told
+    reported = capsys.readouterr().out
+    assert "| haar | 1 | 0.000 | 0 |" in reported
+    assert "| ssd | 0.1 | 1.000 | " in reported
     facts = json.loads((out / "figures.json").read_text())
     assert [row["detector"] for row in facts["rows"]] == ["haar", "ssd"]
     for row in facts["rows"]:
         assert (row["pictures"], row["faces"]) == (9, 9)
         assert 0.5 <= row["ap"] <= 1
         assert 0 < row["best_ms"] <= row["ms"]
-        assert f"| {row['detector']} | {photos.name} | 9, 9 | {row['ap']:.3f} |" in told
+        assert f"| {row['detector']} | {photos.name} | 9, 9 | {row['ap']:.3f} |" in reported
     held_out = sum(photo.held_out for photo in read_photos([photos]) if not len(photo.boxes))
     assert facts["alarms"]["ssd"]["noise"]["photos"] == held_out > 0
     assert [row["own_score"] for row in facts["rows"]] == [0.2, 0.5]
@@ -50,7 +50,7 @@ def test_a_table_and_a_report_come_of_it(
         assert picture is not None
         assert picture.shape == (480, 1440, 3)  # nine tiles in two rows of six
     text = (out / "report.md").read_text()
-    assert told.strip() in text
+    assert reported.strip() in text
     for name in ("curves.png", "sizes.png"):
         assert f"({name})" in text
         assert (out / name).stat().st_size > 1000
@@ -68,23 +68,23 @@ def test_all_five_are_measured_by_one_command(
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("dlib", "dlib: expected haar, yunet, blazeface, res10 or ssd, or one of them with =FILE"),
-        ("res10", "res10: expected res10=FILE.pb, with its .pbtxt beside it, or --files DIR"),
+        ("res10", "res10: expected res10=FILE.pb, with its .pbtxt next to it, or --files DIR"),
         ("blazeface", "blazeface: expected blazeface=FILE.tflite, or --files DIR"),
         ("blazeface=nowhere.tflite", "nowhere.tflite: No such file or directory"),
-        ("res10=nowhere/x.pb", "no .pbtxt beside it"),
+        ("res10=nowhere/x.pb", "no .pbtxt next to it"),
     ],
 )
-def test_what_cannot_be_measured_is_one_line(text: str, said: str) -> None:
+def test_an_unknown_detector_gets_one_line(text: str, message: str) -> None:
     with pytest.raises(EdgeError) as caught:
         open_contender(text)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_grid_shows_what_was_found_missed_and_imagined(tmp_path: Path) -> None:
+def test_a_grid_shows_hits_misses_and_false_positives(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), np.full((240, 240), 100, np.uint8))
     cv2.imwrite(str(tmp_path / "b.png"), np.full((120, 240), 100, np.uint8))
     shown = [Photo(tmp_path / name, NONE, NONE, NONE) for name in ("b.png", "a.png")]
@@ -115,5 +115,5 @@ def test_readme_s_table_follows_a_report() -> None:
         line for line in with_rows(text, facts).splitlines() if line not in text.splitlines()
     ]  # fmt: skip
     (line,) = changed
-    assert line.startswith(f"| {NAMES[facts['rows'][0]['detector']]}, from ")
+    assert line.startswith(f"| {NAMES[facts['rows'][0]['detector']]}, at ")
     assert "| .500; " in line

@@ -1,4 +1,4 @@
-"""One network on rows whose answers are known: both label sets, leaks and mirror images apart."""
+"""One network on rows with known predictions: both label sets, leaks and mirror images."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def accuracies(found: Evaluation, of: str) -> list[tuple[str, int, float]]:
     return [(one.data, one.n, one.accuracy) for one in getattr(found, of)]
 
 
-def test_both_label_sets_are_judged_with_and_without_what_stands_in_training(network: Network) -> None:
+def test_both_label_sets_are_evaluated_with_and_without_leaked_rows(network: Network) -> None:
     found = evaluate(network, pictures(), "PublicTest")
     assert accuracies(found, "figures") == [("FER2013", 4, 3 / 4), ("FER+ majority (plus7)", 3, 2 / 3)]
     assert accuracies(found, "without_leaked_rows") == [
@@ -65,17 +65,17 @@ def test_without_training_rows_or_votes_there_is_one_set_of_figures(network: Net
     found = evaluate(network, bare, "PublicTest")
     assert accuracies(found, "figures") == [("FER2013", 4, 3 / 4)]
     assert found.without_leaked_rows == []
-    assert "no row is known to occur in Training too (Training rows in --data would tell)" in table(found)
+    assert "rows that also occur in Training: unknown (add the Training rows to --data)" in table(found)
 
 
 def test_with_training_rows_that_recur_nowhere_the_table_says_just_that(network: Network) -> None:
     rows = pictures()
     found = evaluate(network, rows.take(np.arange(len(rows)) != 0), "PublicTest")  # without what leaks
     assert found.without_leaked_rows == []
-    assert table(found).splitlines()[-1] == "  no row's exact pixels occur in Training too"
+    assert table(found).splitlines()[-1] == "  no row's exact pixels also occur in Training"
 
 
-def test_votes_without_a_majority_are_no_label_set(network: Network) -> None:
+def test_votes_without_a_majority_form_no_label_set(network: Network) -> None:
     rows = pictures().split("PublicTest")
     split = dataclasses.replace(rows, votes=np.full_like(rows.votes, 2))
     assert [one.name for one in label_sets(split)] == ["FER2013"]
@@ -83,7 +83,7 @@ def test_votes_without_a_majority_are_no_label_set(network: Network) -> None:
     assert [one.data for one in compare([network], split, "PublicTest").rows[0].figures] == ["FER2013"]
 
 
-def test_a_label_set_is_called_by_what_the_split_s_rows_are_from() -> None:
+def test_a_label_set_is_named_by_the_source_of_its_rows() -> None:
     rows = pictures()
     mixed = dataclasses.replace(rows, source=np.array(["FER2013", "mine", "mine", "mine", "theirs", "mine"]))
     assert [label_sets(mixed.split(split))[0].name for split in ("Training", "PublicTest")] == [
@@ -92,11 +92,11 @@ def test_a_label_set_is_called_by_what_the_split_s_rows_are_from() -> None:
     ]
 
 
-def test_training_s_own_rows_are_no_leak(network: Network) -> None:
+def test_training_rows_are_not_leaks_of_themselves(network: Network) -> None:
     assert evaluate(network, pictures(), "Training").without_leaked_rows == []
 
 
-def test_the_mirror_image_is_averaged_in_on_a_line_of_its_own(network: Network) -> None:
+def test_the_average_with_the_mirror_image_is_a_separate_line(network: Network) -> None:
     found = evaluate(network, pictures(), "PublicTest", mirror=True)
     # The network looks at the mean alone, so mirroring changes nothing.
     assert accuracies(found, "mirrored") == accuracies(found, "figures")
@@ -134,8 +134,8 @@ def write_npz(folder: Path) -> Path:
 
 def test_evaluate_writes_its_report_json_and_plots(network: Network, tmp_path: Path) -> None:
     report, figures = tmp_path / "reports" / "made-up", tmp_path / "figures.json"
-    told = ["--data", str(write_npz(tmp_path)), "--out", str(report), "--json", str(figures), "--tta"]
-    assert main(["evaluate", str(network.path), *told]) == 0
+    reported = ["--data", str(write_npz(tmp_path)), "--out", str(report), "--json", str(figures), "--tta"]
+    assert main(["evaluate", str(network.path), *reported]) == 0
     assert sorted(file.name for file in report.iterdir()) == [
         "bright-onnx-confusion.png",
         "bright-onnx-reliability.png",
@@ -151,11 +151,11 @@ def test_evaluate_writes_its_report_json_and_plots(network: Network, tmp_path: P
     assert "![Confusion matrices](bright-onnx-confusion.png)" in lines
 
 
-def test_a_report_that_cannot_be_written_is_told_in_one_line(
+def test_an_unwritable_report_gets_one_line(
     network: Network, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").touch()
     data = str(write_npz(tmp_path))
     assert main(["evaluate", str(network.path), "--data", data, "--out", str(tmp_path / "file" / "x")]) == 1
-    told = capsys.readouterr().err.splitlines()[-1]
-    assert told == f"{tmp_path}/file/x: Not a directory; --out needs a folder that can be written"
+    reported = capsys.readouterr().err.splitlines()[-1]
+    assert reported == f"{tmp_path}/file/x: Not a directory; expected a writable folder for --out"

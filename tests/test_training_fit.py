@@ -120,7 +120,7 @@ def test_a_killed_run_resumes_on_the_curve_it_would_have_had(data: Path, run: Pa
         assert float(resumed["accuracy_fer2013"]) == pytest.approx(float(whole["accuracy_fer2013"]), abs=0.06)
 
 
-def test_a_run_from_before_recipes_knew_more_can_go_on(data: Path, run: Path, tmp_path: Path) -> None:
+def test_a_run_of_an_older_recipe_can_resume(data: Path, run: Path, tmp_path: Path) -> None:
     old = tmp_path / "old"
     shutil.copytree(run, old)
     record = json.loads((old / "recipe.json").read_text())
@@ -132,7 +132,7 @@ def test_a_run_from_before_recipes_knew_more_can_go_on(data: Path, run: Path, tm
     assert history(old) == history(run)
 
 
-def test_what_is_left_out_is_told_and_counted(
+def test_skipped_rows_are_reported_and_counted(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = data.with_name("huge.toml")
@@ -142,8 +142,8 @@ def test_what_is_left_out_is_told_and_counted(
     )
     assert code == 1
     assert capsys.readouterr().err.splitlines()[-2:] == [
-        "Training rows left out of 420: 1 blank, 2 whose pixels recur in PublicTest",
-        "417 usable Training rows, fewer than one batch of 1000",
+        "Training rows skipped, of 420: 1 blank, 2 with pixels that recur in PublicTest",
+        "417 usable Training rows; expected 1000 (a batch) or more",
     ]
 
 
@@ -154,12 +154,12 @@ def test_a_run_is_neither_overwritten_nor_resumed_as_another(
         assert main(arguments(data, out, *given, model=model)) == 1
         return capsys.readouterr().err.splitlines()[-1]
 
-    assert last_line() == f"{run}: holds a run; --resume goes on with it, another --out starts a new one"
-    said = last_line("--resume", model="edge-s")
-    assert said == f"{run}/recipe.json: other than asked for: network; give another --out"
+    assert last_line() == f"{run}: contains a run; continue it with --resume, or choose another --out"
+    message = last_line("--resume", model="edge-s")
+    assert message == f"{run}/recipe.json: made with other settings: network; choose another --out"
     assert last_line("--resume", out=tmp_path).startswith(f"{tmp_path}: no run to resume here")
     assert last_line(model="big", out=tmp_path).startswith(
-        "--model big: unknown network; there are cnn-64-128-256, "
+        "--model big: unknown network; expected cnn-64-128-256, "
     )
 
 
@@ -171,18 +171,18 @@ def test_two_cannot_train_in_one_folder(
         before = (out / "recipe.json").read_bytes()
         for given in ([], ["--resume"]):
             assert main(arguments(data, out, *given)) == 1
-            told = capsys.readouterr().err.splitlines()[-1]
-            assert told == f"{out}: another emotion-train is at work there; give another --out"
+            reported = capsys.readouterr().err.splitlines()[-1]
+            assert reported == f"{out}: in use by another emotion-train; choose another --out"
         assert (out / "recipe.json").read_bytes() == before
     with records.open_run(out, {}, resume=False):
         pass  # whoever had it has given it back
 
 
-def test_a_recipe_that_wants_votes_needs_votes(
+def test_a_recipe_with_votes_needs_votes(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["fit", "--model", "plain", "--data", str(data), "--out", str(tmp_path)]) == 1
-    assert capsys.readouterr().err.splitlines()[-1].endswith("the data has no votes; --ferplus FILE")
+    assert capsys.readouterr().err.splitlines()[-1].endswith("the data has no votes; add --ferplus FILE")
 
 
 def test_evaluate_measures_a_run_s_network(
@@ -202,18 +202,18 @@ def test_evaluate_measures_a_run_s_network(
     [
         ("none.keras", "No such file or directory"),
         ("text.keras", "not a Keras model"),
-        ("model.h6", "cannot evaluate .h6"),
+        ("model.h6", "unknown format .h6"),
     ],
 )
-def test_evaluate_refuses_what_is_no_model_in_one_line(
+def test_evaluate_refuses_invalid_models_in_one_line(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, line: str
 ) -> None:
     path = tmp_path / name
     if not name.startswith("none"):
         path.write_text("hello")
     assert main(["evaluate", str(path), "--data", str(data)]) == 1
-    (told,) = capsys.readouterr().err.splitlines()
-    assert told.startswith(f"{path}: {line}")
+    (reported,) = capsys.readouterr().err.splitlines()
+    assert reported.startswith(f"{path}: {line}")
 
 
 def test_a_run_starts_from_another_runs_weights_and_says_so(run: Path, data: Path, tmp_path: Path) -> None:
@@ -234,10 +234,15 @@ def test_a_run_starts_from_another_runs_weights_and_says_so(run: Path, data: Pat
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(None, "another network than edge-s"), (b"junk", "not a Keras model")]
+    ("content", "message"), [(None, "another architecture than edge-s"), (b"junk", "not a Keras model")]
 )
-def test_weights_that_do_not_fit_are_one_line(
-    content: bytes | None, said: str, run: Path, data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+def test_weights_of_another_architecture_get_one_line(
+    content: bytes | None,
+    message: str,
+    run: Path,
+    data: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     weights = run / "model.keras"
     if content is not None:
@@ -245,7 +250,7 @@ def test_weights_that_do_not_fit_are_one_line(
         weights.write_bytes(content)
     options = arguments(data, tmp_path / "out", "--start-from", str(weights), model="edge-s")
     assert main(options) == 1
-    assert said in capfd.readouterr().err.splitlines()[-1]
+    assert message in capfd.readouterr().err.splitlines()[-1]
 
 
 def test_the_average_of_runs_is_the_mean_of_their_weights(run: Path, data: Path, tmp_path: Path) -> None:
@@ -267,6 +272,8 @@ def test_the_average_of_runs_is_the_mean_of_their_weights(run: Path, data: Path,
     assert (mean / "calibration.npz").exists()
 
 
-def test_one_network_is_no_average(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_averaging_one_network_is_refused(
+    run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     assert main(["average", str(run / "model.keras"), "--out", str(tmp_path / "mean")]) == 1
-    assert "an average needs two networks or more" in capfd.readouterr().err
+    assert "only one network; expected two or more" in capfd.readouterr().err

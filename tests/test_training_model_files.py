@@ -32,7 +32,7 @@ PICTURES = np.stack([np.full((48, 48), level, np.uint8) for level in (0, 100, 20
         (["n", 1, 48, 48], TensorProto.UINT8, 0, 255),
     ],
 )
-def test_onnx_is_asked_in_its_own_layout_type_and_batch(
+def test_onnx_runs_with_its_own_layout_type_and_batch(
     tmp_path: Path, shape: list[int | str], kind: int, black: float, white: float
 ) -> None:
     path = write_onnx(tmp_path / "model.onnx", shape, kind, black=black, white=white)
@@ -49,12 +49,12 @@ def test_weights_that_go_through_eight_bits_are_counted_too(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("file", ["edge/models/faces.tflite", "training/detect/shipped/model.keras"])
-def test_a_network_of_several_outputs_is_one_line(file: str) -> None:
-    with pytest.raises(EdgeError, match=r"1 inputs, 9 outputs; expected one of each \(a face detector is"):
+def test_a_network_with_several_outputs_gets_one_line(file: str) -> None:
+    with pytest.raises(EdgeError, match=r"1 inputs, 9 outputs; expected one of each \(for face detectors"):
         open_network(Path(edge.__file__).parents[1] / file)
 
 
-def test_a_toml_tells_range_size_and_order_of_another_s_file(tmp_path: Path) -> None:
+def test_a_toml_describes_range_size_and_order_of_another_file(tmp_path: Path) -> None:
     write_onnx(tmp_path / "theirs.onnx", [1, 64, 64, 1], black=-1, white=1)
     described = tmp_path / "theirs.toml"
     described.write_text(
@@ -67,7 +67,7 @@ def test_a_toml_tells_range_size_and_order_of_another_s_file(tmp_path: Path) -> 
     np.testing.assert_allclose(network.probabilities(PICTURES), theirs[:, [4, 5, 6, 1, 3, 2, 0]], atol=1e-4)
 
 
-def test_an_eighth_label_is_left_out_and_the_rest_made_whole(tmp_path: Path) -> None:
+def test_an_eighth_label_is_dropped_and_the_rest_renormalized(tmp_path: Path) -> None:
     write_onnx(tmp_path / "eight.onnx", ["n", 48, 48, 1], outputs=8)
     described = tmp_path / "eight.toml"
     described.write_text(
@@ -78,29 +78,29 @@ def test_an_eighth_label_is_left_out_and_the_rest_made_whole(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reported"),
     [
-        ("file = 3", "file: 3, name: 'x'; expected two texts"),
-        ('file = "a.onnx"\nsize = 3', "size: unknown key; file, name, range and labels are known"),
-        ('file = "a.onnx"\nrange = [0]', "range: [0]; expected two numbers, of black and of white,"),
+        ("file = 3", "file: 3, name: 'x'; expected two strings"),
+        ('file = "a.onnx"\nsize = 3', "size: unknown key; expected file, name, range and labels"),
+        ('file = "a.onnx"\nrange = [0]', "range: [0]; expected two different numbers, for black and white"),
         ('file = "a.onnx"\nlabels = ["angry"]', "labels: no disgust, fear, happy, sad, surprise, neutral"),
-        ('file = "a.onnx"\nname = "a | b"', "name: 'a | b'; expected a line of text without |"),
-        ('file = "a.onnx"\nname = " "', "name: ' '; expected a line of text without |"),
+        ('file = "a.onnx"\nname = "a | b"', "name: 'a | b'; expected one line without |"),
+        ('file = "a.onnx"\nname = " "', "name: ' '; expected one line without |"),
         ("file =", "Invalid value"),
     ],
 )
-def test_a_toml_s_mistakes_are_told_in_one_line(tmp_path: Path, text: str, told: str) -> None:
+def test_a_toml_s_mistakes_get_one_line(tmp_path: Path, text: str, reported: str) -> None:
     path = tmp_path / "x.toml"
     path.write_text(text)
     with pytest.raises(EdgeError) as caught:
         open_network(path)
     (line,) = str(caught.value).splitlines()
-    assert line.startswith(f"{path}: {told}")
+    assert line.startswith(f"{path}: {reported}")
 
 
-def test_what_gives_no_probabilities_is_refused(tmp_path: Path) -> None:
+def test_outputs_that_are_not_probabilities_are_refused(tmp_path: Path) -> None:
     eight = open_network(write_onnx(tmp_path / "eight.onnx", ["n", 48, 48, 1], outputs=8))
-    with pytest.raises(EdgeError, match=r"eight\.onnx: 8 outputs, 7 labels expected"):
+    with pytest.raises(EdgeError, match=r"eight\.onnx: 8 outputs; expected 7"):
         eight.probabilities(PICTURES)
     logits = open_network(write_onnx(tmp_path / "logits.onnx", ["n", 48, 48, 1], softmax=False))
     with pytest.raises(
@@ -110,21 +110,21 @@ def test_what_gives_no_probabilities_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "reported"),
     [
         ("a.onnx", "not an ONNX model"),
         ("a.tflite", "ai-edge-litert: cannot run this model"),
         ("a.keras", "not a Keras model"),
-        ("a.pt", "cannot evaluate .pt; expected a run's folder, .keras, .tflite, .onnx or .toml"),
+        ("a.pt", "unknown format .pt; expected a run's folder, .keras, .tflite, .onnx or .toml"),
     ],
 )
-def test_a_text_with_a_model_s_name_is_refused_in_one_line(tmp_path: Path, name: str, told: str) -> None:
+def test_a_text_with_a_model_s_name_is_refused_in_one_line(tmp_path: Path, name: str, reported: str) -> None:
     path = tmp_path / name
     path.write_text("hello")
     with pytest.raises(EdgeError) as caught:
         open_network(path)
     (line,) = str(caught.value).splitlines()
-    assert line.startswith(f"{path}: {told}")
+    assert line.startswith(f"{path}: {reported}")
 
 
 def test_an_onnx_of_colour_pictures_is_refused_with_its_shape(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_an_onnx_of_colour_pictures_is_refused_with_its_shape(tmp_path: Path) ->
         open_network(path)
 
 
-def test_a_run_s_folder_stands_for_its_network_and_gives_its_name(tmp_path: Path) -> None:
+def test_a_run_s_folder_means_its_network_and_names_it(tmp_path: Path) -> None:
     import keras
 
     pixels = keras.Input((48, 48, 1))
@@ -160,7 +160,7 @@ def test_the_shipped_file_s_cost_is_read_from_its_graph() -> None:
     assert network.probabilities(PICTURES).sum(1) == pytest.approx(np.ones(5), abs=0.02)
 
 
-def test_two_of_one_name_are_told_apart_by_their_paths(tmp_path: Path) -> None:
+def test_two_with_one_name_are_named_by_their_paths(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         write_onnx(tmp_path / folder / "model.onnx", ["n", 48, 48, 1])
@@ -171,22 +171,22 @@ def test_two_of_one_name_are_told_apart_by_their_paths(tmp_path: Path) -> None:
 def test_one_network_named_twice_is_refused(tmp_path: Path) -> None:
     path = write_onnx(tmp_path / "model.onnx", ["n", 48, 48, 1])
     (tmp_path / "link.onnx").symlink_to(path)
-    with pytest.raises(EdgeError, match=r"link\.onnx: the same as .*model\.onnx; name each once"):
+    with pytest.raises(EdgeError, match=r"link\.onnx: same as .*model\.onnx; give each once"):
         open_networks([path, tmp_path / "link.onnx"])
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "reported"),
     [
         (b"....TFL3 edgetpu-custom-op", "a TFLite file compiled for the Edge TPU"),
         (b"\x08\x08 model", "an ONNX file"),
     ],
 )
 def test_a_file_for_another_runtime_is_refused_with_what_runs_here(
-    tmp_path: Path, content: bytes, told: str
+    tmp_path: Path, content: bytes, reported: str
 ) -> None:
     path = tmp_path / "model.tflite"
     path.write_bytes(content)
     with pytest.raises(EdgeError) as caught:
         open_network(path)
-    assert str(caught.value) == f"{path}: {told}; expected a TFLite file for the CPU"
+    assert str(caught.value) == f"{path}: {reported}; expected a TFLite file for the CPU"

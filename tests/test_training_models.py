@@ -46,15 +46,15 @@ def test_each_mean_face_that_the_portraits_camera_shows_is_read_as_its_label(
     assert min(shares.values()) >= (0.7 if blur or width < 640 else 0.9), shares
 
 
-def test_the_int8_file_has_the_accuracy_that_its_card_tells(model: Model, shared_data: Path) -> None:
+def test_the_int8_file_has_the_accuracy_in_its_card(model: Model, shared_data: Path) -> None:
     rows = data.read([shared_data / "fer2013" / "publictest.npz"])
     measured = evaluate.evaluate(open_network(MODELS / "emotion.tflite"), rows, "PublicTest")
     found = {one.data: one for one in measured.figures}
     assert found["FER+ majority (plus7)"].accuracy >= 0.87
-    told = {(one.data, one.name): (one.value, one.n) for one in model.card.figures}
+    reported = {(one.data, one.name): (one.value, one.n) for one in model.card.figures}
     for name, figures in found.items():
-        assert told[name, "accuracy"] == (pytest.approx(figures.accuracy, abs=2e-3), figures.n)
-        assert told[name, "calibration error"] == (
+        assert reported[name, "accuracy"] == (pytest.approx(figures.accuracy, abs=2e-3), figures.n)
+        assert reported[name, "calibration error"] == (
             pytest.approx(figures.calibration_error, abs=5e-3),
             figures.n,
         )

@@ -1,4 +1,4 @@
-"""The networks stay within what a device and its accelerator take, and cost what is told of them."""
+"""The networks stay within the limits of devices and accelerators, and have their documented cost."""
 
 from functools import cache
 from pathlib import Path
@@ -42,7 +42,7 @@ def built(name: str) -> keras.Model:
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_a_network_of_ours_holds_only_what_quantizes_everywhere(name: str) -> None:
+def test_our_networks_contain_only_layers_that_quantize_everywhere(name: str) -> None:
     network = built(name)
     assert {type(layer).__name__ for layer in network.layers} <= ALLOWED
     assert all(layer.filters % 8 == 0 for layer in network.layers if type(layer).__name__ == "Conv2D")
@@ -67,7 +67,7 @@ def test_every_network_is_in_the_table_of_costs() -> None:
 
 
 @pytest.mark.parametrize("name", COSTS)
-def test_a_network_has_the_cost_that_is_told_of_it(name: str) -> None:
+def test_a_network_has_its_documented_cost(name: str) -> None:
     assert (built(name).count_params(), macs(built(name))) == COSTS[name]
 
 
@@ -91,7 +91,7 @@ def test_multiply_adds_by_hand() -> None:
     assert macs(keras.Sequential([given, keras.Model(given, x)])) == 16 * 72 + 4 * 36 + 4 * 24 + 140
 
 
-def test_a_gray_picture_stands_in_all_three_colours_as_the_weights_expect_it() -> None:
+def test_a_gray_picture_fills_all_three_channels_as_the_weights_expect() -> None:
     colours = keras.Model(built("vgg16").input, built("vgg16").get_layer("colours").output)
     found = np.asarray(colours.predict(np.full((1, 48, 48, 1), 200.0), verbose=0))
     np.testing.assert_allclose(found[0, 5, 5], [96.061, 83.221, 76.32], atol=1e-3)
@@ -104,7 +104,7 @@ def test_a_gray_picture_stands_in_all_three_colours_as_the_weights_expect_it() -
     assert found.sum() == pytest.approx(-(96 * 96 * 3) + 2 * 12)
 
 
-def test_the_last_layer_of_mini_xception_hands_the_averages_on_unchanged() -> None:
+def test_the_last_dense_layer_of_mini_xception_is_initially_the_identity() -> None:
     kernel, bias = built("mini-xception").get_layer("logits").get_weights()
     np.testing.assert_array_equal(kernel, np.eye(7))
     assert not bias.any()
@@ -120,7 +120,7 @@ def test_a_file_of_weights_is_taken(tmp_path: Path) -> None:
             np.testing.assert_array_equal(np.asarray(mine), np.asarray(theirs))
 
 
-def test_weights_that_cannot_be_had_are_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_unavailable_weights_get_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def complaint(name: str, weights: str) -> str:
         with pytest.raises(EdgeError) as caught:
             build(name, weights=weights)
@@ -132,12 +132,12 @@ def test_weights_that_cannot_be_had_are_one_line(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("keras.src.utils.file_utils.config.keras_home", lambda: str(tmp_path))
     offline = complaint("mobilenet-v2", "imagenet")
     assert offline.startswith("--weights imagenet: URL fetch failure on https://")
-    assert offline.endswith("expected a file of this network's weights without its top, or none")
+    assert offline.endswith("expected a file of this network's weights without top, or none")
     assert len(offline.splitlines()) == 1
     junk = tmp_path / "junk.weights.h5"
     junk.write_text("junk")
     assert complaint("mobilenet-v2", str(junk)).startswith(f"--weights {junk}: ")
     assert complaint("edge-s", "imagenet") == (
-        "--weights imagenet: edge-s has none; mobilenet-v2 and vgg16 take them, "
-        "--start-from begins with those of a run"
+        "--weights imagenet: edge-s takes none; only mobilenet-v2 and vgg16 do; "
+        "use --start-from for those of a run"
     )

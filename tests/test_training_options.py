@@ -48,7 +48,7 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_a_seed_of_the_command_stands_in_the_record(run: Path) -> None:
+def test_the_command_s_seed_is_in_the_record(run: Path) -> None:
     assert json.loads((run / "recipe.json").read_text())["recipe"]["seed"] == 7
 
 
@@ -64,18 +64,18 @@ def test_a_run_learns_from_the_mean_of_its_teachers_and_says_from_whom(
     assert (record["recipe"]["distill"], len(history(out))) == (0.6, 1)
 
 
-def test_teachers_and_a_recipe_that_do_not_go_together_are_one_line(
+def test_incompatible_teachers_and_recipe_get_one_line(
     run: Path, data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def last_line(recipe: str, *more: str) -> str:
         assert main(arguments(data, tmp_path / "none", PLAIN + recipe, *more)) == 1
         return capfd.readouterr().err.splitlines()[-1]
 
-    assert last_line("distill = 0.5") == "the recipe distils (distill = 0.5); name them: --teachers RUN,RUN"
-    assert last_line("", "--teachers", str(run)).startswith("--teachers: the recipe gives them no say")
+    assert last_line("distill = 0.5") == "the recipe distils (distill = 0.5); expected --teachers RUN,RUN"
+    assert last_line("", "--teachers", str(run)).startswith("--teachers: unused by the recipe")
     (tmp_path / "model.keras").write_text("junk")
-    said = last_line("distill = 0.5", "--teachers", str(tmp_path))
-    assert said.startswith(f"{tmp_path}/model.keras: not a Keras model")
+    message = last_line("distill = 0.5", "--teachers", str(tmp_path))
+    assert message.startswith(f"{tmp_path}/model.keras: not a Keras model")
     assert last_line("distill = 0.5", "--teachers", str(tmp_path / "no")).startswith(f"{tmp_path}/no: ")
     assert not (tmp_path / "none").exists()
 
@@ -108,7 +108,7 @@ def test_a_run_stops_when_no_epoch_is_better_and_keeps_the_best(
     assert [float(row["accuracy_fer2013"]) for row in history(out)] == accuracies
 
 
-def test_a_backend_that_is_not_installed_is_one_line(
+def test_a_missing_backend_gets_one_line(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)

@@ -48,12 +48,12 @@ def made_up(agreeing: int) -> Dataset:
     return Dataset(images, labels, np.zeros(n, np.uint8), votes, np.arange(n))
 
 
-def test_only_pictures_on_which_taggers_agree_count() -> None:
+def test_only_pictures_with_agreement_of_annotators_count() -> None:
     means, counts = portraits.mean_faces(made_up(25))
     assert counts.tolist() == [25] * 7
     np.testing.assert_array_equal(means, means[:, :, ::-1])
 
 
-def test_too_few_pictures_of_a_label_would_show_somebody() -> None:
+def test_too_few_pictures_of_a_label_are_refused() -> None:
     with pytest.raises(EdgeError, match="agree on 5 pictures of angry; 20 are needed"):
         portraits.mean_faces(made_up(5))

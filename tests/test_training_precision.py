@@ -54,7 +54,7 @@ def trained() -> dict[str, tuple[Training, list[float]]]:
     return {precision: (one, one.learn(STEPS)) for precision, one in both.items()}
 
 
-def test_both_precisions_learn_the_same(trained: dict[str, tuple[Training, list[float]]]) -> None:
+def test_both_precisions_train_alike(trained: dict[str, tuple[Training, list[float]]]) -> None:
     (exact, exact_losses), (rough, rough_losses) = trained["float32"], trained["bfloat16"]
     assert rough_losses[0] == pytest.approx(exact_losses[0], rel=0.02)
     assert np.mean(exact_losses[-10:]) < exact_losses[0] / 3
@@ -65,7 +65,7 @@ def test_both_precisions_learn_the_same(trained: dict[str, tuple[Training, list[
         assert (probabilities.argmax(1) == labels).mean() > 0.9
 
 
-def test_what_is_measured_and_saved_is_float32_of_keras_own_layers(
+def test_the_evaluated_and_saved_network_is_float32_with_keras_layers(
     trained: dict[str, tuple[Training, list[float]]], tmp_path: Path
 ) -> None:
     rough = trained["bfloat16"][0]
@@ -80,7 +80,7 @@ def test_what_is_measured_and_saved_is_float32_of_keras_own_layers(
 
 
 @pytest.mark.parametrize("network", ["edge-xs", "plain"])
-def test_a_checkpoint_goes_on_as_if_nothing_had_happened(network: str, tmp_path: Path) -> None:
+def test_training_resumes_exactly_from_a_checkpoint(network: str, tmp_path: Path) -> None:
     whole = Training("bfloat16", network)
     whole.learn(5)
     records.save_checkpoint(tmp_path, whole.state, whole.averaged.weights, 1)
@@ -126,9 +126,9 @@ def test_a_cpu_says_whether_it_has_bfloat16(text: str, wanted: bool, tmp_path: P
     assert has_bfloat16(tmp_path / "none") is False
 
 
-def test_float32_is_used_with_a_line_where_there_is_no_other(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_bfloat16_float32_is_used_with_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
     assert available("float32") == "float32"
     assert capsys.readouterr().err == ""
     found = available(replace(RECIPE, precision="bfloat16").precision)
-    told = capsys.readouterr().err
-    assert (found, bool(told)) == (("bfloat16", False) if has_bfloat16() else ("float32", True))
+    reported = capsys.readouterr().err
+    assert (found, bool(reported)) == (("bfloat16", False) if has_bfloat16() else ("float32", True))

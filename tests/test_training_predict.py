@@ -41,16 +41,19 @@ def test_each_picture_of_a_folder_gets_a_line_and_a_place_in_the_grid(
     assert grid.stat().st_size < 60_000
 
 
-def test_what_cannot_be_read_gets_one_line_after_the_rest(
+def test_unreadable_files_get_one_line_after_the_rest(
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good, text = write_picture(tmp_path / "a.png", "happy"), tmp_path / "text.png"
     text.write_text("hello")
     missing = tmp_path / "none.png"
     assert main(["predict", str(text), str(good), str(missing), "--model", model]) == 1
-    told = capsys.readouterr()
-    assert told.out.splitlines() == [f"{good}: happy 0.79"]
-    assert told.err.splitlines() == [f"{text}: not a readable image", f"{missing}: No such file or directory"]
+    reported = capsys.readouterr()
+    assert reported.out.splitlines() == [f"{good}: happy 0.79"]
+    assert reported.err.splitlines() == [
+        f"{text}: not a readable image",
+        f"{missing}: No such file or directory",
+    ]
 
 
 def test_a_grid_that_leaves_some_out_says_so(
@@ -71,8 +74,8 @@ def test_a_folder_without_pictures_is_named(
     assert line.startswith(f"{tmp_path}: no images here; ")
 
 
-def test_faces_are_looked_for_where_that_is_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The shipped network on the portraits camera, whose truth is known, and on a wall."""
+def test_faces_are_detected_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The shipped network on the portraits camera, with known truth, and on a wall."""
     image, truth = Portraits(width=640, height=480, faces=2, paced=False).render(0)
     cv2.imwrite(str(tmp_path / "two.png"), image)
     wall = write_picture(tmp_path / "wall.png", "sad", size=300)
@@ -102,7 +105,7 @@ def test_curves_are_drawn_of_each_run(tmp_path: Path) -> None:
         assert near.sum() > 100
 
 
-def test_twelve_runs_are_told_apart_beside_the_curves(tmp_path: Path) -> None:
+def test_twelve_runs_are_distinguishable_next_to_the_curves(tmp_path: Path) -> None:
     runs = []
     for number in range(12):
         runs.append(tmp_path / f"run-{number}")
@@ -114,23 +117,23 @@ def test_twelve_runs_are_told_apart_beside_the_curves(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reported"),
     [
-        (None, "No such file or directory; a run's folder holds one"),
-        ("", "0 epochs of no columns; epoch and loss are needed"),
-        ("epoch,loss\n", "0 epochs of epoch, loss; epoch and loss are needed"),
+        (None, "No such file or directory; expected a run's folder"),
+        ("", "0 epochs of no columns; expected epoch and loss"),
+        ("epoch,loss\n", "0 epochs of epoch, loss; expected epoch and loss"),
         ("epoch,loss\n1,x\n", "not the history of a run: could not convert string to float: 'x'"),
         ("epoch,loss\n1\n", "not the history of a run: list index out of range"),
     ],
 )
-def test_a_history_that_is_none_is_told_in_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str | None, told: str
+def test_an_invalid_history_is_reported_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str | None, reported: str
 ) -> None:
     if text is not None:
         (tmp_path / "history.csv").write_text(text)
     assert main(["curves", str(tmp_path), "--out", str(tmp_path / "curves.png")]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"{tmp_path}/history.csv: {told}")
+    assert line.startswith(f"{tmp_path}/history.csv: {reported}")
 
 
 def test_a_run_that_is_not_there_is_named_by_its_own_folder(
@@ -138,23 +141,23 @@ def test_a_run_that_is_not_there_is_named_by_its_own_folder(
 ) -> None:
     assert main(["curves", str(tmp_path / "none")]) == 1
     assert capsys.readouterr().err == (
-        f"{tmp_path}/none/history.csv: No such file or directory; a run's folder holds one\n"
+        f"{tmp_path}/none/history.csv: No such file or directory; expected a run's folder\n"
     )
 
 
 @pytest.mark.parametrize("name", ["g.pdf", "g.jpg", "g"])
-def test_a_picture_that_is_no_png_by_name_is_refused_before_the_work(
+def test_an_output_name_other_than_png_is_refused_before_the_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    told = f"--out {tmp_path / name}: a PNG is drawn; use a name that ends in .png\n"
+    reported = f"--out {tmp_path / name}: expected a name that ends in .png\n"
     for command in ("predict", "curves"):
         assert main([command, str(tmp_path), "--out", str(tmp_path / name)]) == 1
-        assert capsys.readouterr().err == told
+        assert capsys.readouterr().err == reported
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(shutil.which("capsh") is None, reason="capsh takes root's way around permissions")
-def test_what_may_not_be_read_is_told_in_one_line(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_reported_in_one_line(tmp_path: Path) -> None:
     """As a process without root's rights: a locked folder of pictures and runs, and a locked model."""
     locked, model = tmp_path / "locked", tmp_path / "locked.tflite"
     (locked / "run").mkdir(parents=True)
@@ -169,10 +172,10 @@ def test_what_may_not_be_read_is_told_in_one_line(tmp_path: Path) -> None:
         f"predict {wall} --model {locked}/run", f"curves {locked}/run --out {tmp_path}/c.png",
     ]  # fmt: skip
     command = [*(drop if os.geteuid() == 0 else []), sys.executable, "-c", code, *calls]
-    told = subprocess.run(command, capture_output=True, text=True, check=False).stderr
+    reported = subprocess.run(command, capture_output=True, text=True, check=False).stderr
     locked.chmod(0o700)
     denied = "Permission denied"
-    assert told.splitlines() == [
+    assert reported.splitlines() == [
         f"{locked}/a.png: {denied}", f"{locked}: {denied}", f"{model}: {denied}", f"{locked}/run: {denied}",
-        f"{locked}/run/history.csv: {denied}; a run's folder holds one",
+        f"{locked}/run/history.csv: {denied}; expected a run's folder",
     ]  # fmt: skip

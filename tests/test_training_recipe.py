@@ -37,7 +37,7 @@ def test_what_a_recipe_leaves_out_keeps_its_default(tmp_path: Path) -> None:
         ("[augment]\njpeg = 2", "augment.jpeg: 2; expected 0 to 1"),
         ("[augment]\nturn = 1", "augment.turn: unknown key"),
         ("augment = 1", "augment: 1; expected a table [augment]"),
-        ("[[data]]\nname = 'x'", "data: expected tables [[data]] with licence, name, used_for"),
+        ("[[data]]\nname = 'x'", "data: expected [[data]] tables with licence, name, used_for"),
     ],
 )
 def test_a_mistake_in_a_recipe_gets_one_line(tmp_path: Path, text: str, line: str) -> None:

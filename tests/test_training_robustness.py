@@ -57,7 +57,7 @@ def test_corruptions_by_hand() -> None:
 
 
 def write_network(path: Path) -> Path:
-    """A network that tells `pictures` apart by where they are bright."""
+    """A network that classifies `pictures` by their bright part."""
     import keras
 
     pixels = keras.Input((48, 48, 1), name="pixels")
@@ -69,9 +69,7 @@ def write_network(path: Path) -> Path:
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-def test_the_table_stands_beside_the_clean_figures(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_table_follows_the_clean_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images, labels = pictures(70)
     data = tmp_path / "rows.npz"
     np.savez(data, images=images, labels=labels, usage=np.ones(70, np.uint8))

@@ -55,11 +55,11 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-Told = Callable[..., str]
+Refusal = Callable[..., str]
 
 
 @pytest.fixture
-def refusal(capfd: pytest.CaptureFixture[str]) -> Told:
+def refusal(capfd: pytest.CaptureFixture[str]) -> Refusal:
     """The last line of a command that fails."""
 
     def last_line(*given: str | Path) -> str:
@@ -79,52 +79,56 @@ def flipped(content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("name", "damage", "said"),
+    ("name", "damage", "message"),
     [
-        ("checkpoint.npz", halved, "not a whole checkpoint of this network"),
-        ("checkpoint.npz", lambda _: b"", "not a whole checkpoint of this network"),
-        ("checkpoint.npz", flipped, "not a whole checkpoint of this network"),
-        ("checkpoint.npz", lambda _: b"hello", "not a whole checkpoint of this network"),
+        ("checkpoint.npz", halved, "not a valid checkpoint of this network"),
+        ("checkpoint.npz", lambda _: b"", "not a valid checkpoint of this network"),
+        ("checkpoint.npz", flipped, "not a valid checkpoint of this network"),
+        ("checkpoint.npz", lambda _: b"hello", "not a valid checkpoint of this network"),
         ("history.csv", lambda _: b"\xff\x00,,\n3\n", "not the history of a run: "),
-        ("history.csv", lambda whole: whole[:-20], "not the history of a run: line 2 has other columns than"),
+        ("history.csv", lambda whole: whole[:-20], "not the history of a run: line 2: expected the columns"),
         ("history.csv", lambda whole: whole.replace(b"\n1,", b"\none,"), "not the history of a run: invalid"),
-        ("history.csv", lambda _: b"", "0 epochs, the checkpoint has 1; another --out starts over"),
+        ("history.csv", lambda _: b"", "0 epochs, the checkpoint has 1; use another --out"),
         ("recipe.json", lambda _: b"{", "not the record of a run: Expecting property name"),
         ("recipe.json", lambda _: b"\xff", "not the record of a run: 'utf-8' codec"),
-        ("recipe.json", lambda _: b"[1]", "not the record of a run: no object with a recipe in it"),
-        ("recipe.json", lambda _: b'{"recipe": 3}', "not the record of a run: no object with a recipe"),
+        ("recipe.json", lambda _: b"[1]", "not the record of a run: expected an object with a recipe"),
+        (
+            "recipe.json",
+            lambda _: b'{"recipe": 3}',
+            "not the record of a run: expected an object with a recipe",
+        ),
     ],
 )
 def test_a_damaged_run_is_not_resumed_and_its_damaged_file_is_named(
     run: Path,
     data: Path,
     tmp_path: Path,
-    refusal: Told,
+    refusal: Refusal,
     name: str,
     damage: Callable[[bytes], bytes],
-    said: str,
+    message: str,
 ) -> None:
     out = tmp_path / "damaged"
     shutil.copytree(run, out)
     (out / name).write_bytes(damage((out / name).read_bytes()))
-    assert refusal(*fit(data, out, "--resume")).startswith(f"{out}/{name}: {said}")
+    assert refusal(*fit(data, out, "--resume")).startswith(f"{out}/{name}: {message}")
 
 
 def test_a_run_is_resumed_on_its_own_rows_only_and_what_differs_is_named(
-    run: Path, data: Path, tmp_path: Path, refusal: Told
+    run: Path, data: Path, tmp_path: Path, refusal: Refusal
 ) -> None:
     other = write_data(tmp_path / "shifted.npz", shift=1)
-    place = f"{run}/recipe.json: other than asked for"
-    assert refusal(*fit(other, run, "--resume")) == f"{place}: data; give another --out"
+    place = f"{run}/recipe.json: made with other settings"
+    assert refusal(*fit(other, run, "--resume")) == f"{place}: data; choose another --out"
     recipe = RECIPE.replace("21", "14") + "[augment]\nblur = 0.0\n"
-    said = refusal(*fit(data, run, "--resume", recipe=recipe, model="plain"))
-    assert said == f"{place}: network, recipe (augment.blur, batch); give another --out"
+    message = refusal(*fit(data, run, "--resume", recipe=recipe, model="plain"))
+    assert message == f"{place}: network, recipe (augment.blur, batch); choose another --out"
     taught = fit(data, run, "--resume", "--teachers", str(run), recipe=RECIPE + "distill = 0.5\n")
-    assert refusal(*taught) == f"{place}: recipe (distill), --teachers; give another --out"
+    assert refusal(*taught) == f"{place}: recipe (distill), --teachers; choose another --out"
     assert main(fit(data, run, "--resume")) == 0
 
 
-def test_a_run_from_before_rows_were_told_apart_can_go_on(run: Path, data: Path, tmp_path: Path) -> None:
+def test_a_run_without_a_data_hash_can_resume(run: Path, data: Path, tmp_path: Path) -> None:
     old = tmp_path / "old"
     shutil.copytree(run, old)
     record = json.loads((old / "recipe.json").read_text())
@@ -142,8 +146,8 @@ def test_rows_have_the_same_hash_whatever_type_their_numbers_have(data: Path) ->
 
 
 @pytest.mark.parametrize("room", [0, 60_000, 300_000, 1_500_000])
-def test_a_full_disk_is_told_and_leaves_no_half_file(
-    run: Path, data: Path, tmp_path: Path, refusal: Told, room: int
+def test_a_full_disk_is_reported_and_leaves_no_partial_file(
+    run: Path, data: Path, tmp_path: Path, refusal: Refusal, room: int
 ) -> None:
     with small_disk(tmp_path / "small", "4m"):
         foreign = fill(tmp_path / "small")
@@ -151,27 +155,25 @@ def test_a_full_disk_is_told_and_leaves_no_half_file(
         out = tmp_path / "small" / "run"
         commands = [fit(data, out), ["average", run, run, "--out", out]]
         for given in commands[: 2 if room < 1_000_000 else 1]:  # an average is small
-            said = refusal(*given)
-            assert "No space left on device; --out needs a folder that can be written" in said
-            assert said.startswith(str(out))
+            message = refusal(*given)
+            assert "No space left on device; expected a writable folder for --out" in message
+            assert message.startswith(str(out))
             assert not list(out.glob(".*"))
             shutil.rmtree(out, ignore_errors=True)
 
 
-def test_an_average_needs_a_folder_and_whole_records(run: Path, tmp_path: Path, refusal: Told) -> None:
+def test_an_average_needs_a_folder_and_whole_records(run: Path, tmp_path: Path, refusal: Refusal) -> None:
     (tmp_path / "file").touch()
-    said = refusal("average", run, run, "--out", tmp_path / "file")
-    assert said == f"{tmp_path}/file: File exists; --out needs a folder that can be written"
+    message = refusal("average", run, run, "--out", tmp_path / "file")
+    assert message == f"{tmp_path}/file: File exists; expected a writable folder for --out"
     torn = tmp_path / "torn"
     shutil.copytree(run, torn)
     (torn / "recipe.json").write_text("{")
-    said = refusal("average", run, torn, "--out", tmp_path / "mean")
-    assert said.startswith(f"{torn}/recipe.json: not the record of a run: ")
+    message = refusal("average", run, torn, "--out", tmp_path / "mean")
+    assert message.startswith(f"{torn}/recipe.json: not the record of a run: ")
 
 
-def test_a_run_s_folder_stands_for_its_network_in_average_and_as_a_start(
-    run: Path, data: Path, tmp_path: Path
-) -> None:
+def test_average_and_start_from_accept_a_run_s_folder(run: Path, data: Path, tmp_path: Path) -> None:
     mean, second = tmp_path / "mean", tmp_path / "second"
     assert main(["average", str(run), str(run / "model.keras"), "--out", str(mean)]) == 0
     assert main(fit(data, second, "--start-from", str(mean), recipe=RECIPE + "ema = 0.0\n")) == 0
@@ -205,33 +207,33 @@ DAMAGED = "not a Keras model, or a damaged one; expected a whole .keras file"
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("cut.keras", DAMAGED),
         ("empty.keras", DAMAGED),
         ("other.zip", DAMAGED),
         ("none", "No such file or directory; expected a run's folder or its model.keras"),
-        ("unbuilt.keras", "does not tell the shape of its input; save it after it was built"),
+        ("unbuilt.keras", "the input shape is undefined; save the network after building it"),
     ],
 )
-def test_what_is_no_network_is_told_in_one_line_of_our_own(networks: Path, name: str, said: str) -> None:
+def test_an_invalid_network_is_reported_in_one_line(networks: Path, name: str, message: str) -> None:
     with pytest.raises(EdgeError) as caught:
         load(networks / name)
-    assert str(caught.value) == f"{networks / name}: {said}"
+    assert str(caught.value) == f"{networks / name}: {message}"
 
 
-def test_what_a_network_gives_is_named_where_that_is_its_fault(
-    networks: Path, data: Path, tmp_path: Path, refusal: Told
+def test_wrong_outputs_of_a_network_are_named(
+    networks: Path, data: Path, tmp_path: Path, refusal: Refusal
 ) -> None:
     for name, taught, measured in (
-        ("eight", "(None, 8)", "8 outputs, 7 labels expected"),
+        ("eight", "(None, 8)", "8 outputs; expected 7"),
         (
             "two",
             "[(None, 7), (None, 7)]",
             "1 inputs, 2 outputs; expected one of each "
-            "(a face detector is measured by emotion-train detector evaluate)",
+            "(for face detectors use emotion-train detector evaluate)",
         ),
-        ("map", "(None, 46, 46, 7)", "46 x 46 x 7 outputs, 7 labels expected"),
+        ("map", "(None, 46, 46, 7)", "46 x 46 x 7 outputs; expected 7"),
     ):
         file = networks / f"{name}.keras"
         given = fit(data, tmp_path / "out", "--teachers", str(file), recipe=RECIPE + "distill = 0.5\n")
@@ -240,9 +242,9 @@ def test_what_a_network_gives_is_named_where_that_is_its_fault(
         assert refusal("evaluate", file, "--data", data) == f"{file}: {measured}"
 
 
-def test_the_network_s_name_is_checked_before_the_data_is_read(tmp_path: Path, refusal: Told) -> None:
+def test_the_network_s_name_is_checked_before_the_data_is_read(tmp_path: Path, refusal: Refusal) -> None:
     given = fit(tmp_path / "none.npz", tmp_path / "out", model="nosuch")
-    assert refusal(*given).startswith("--model nosuch: unknown network; there are cnn-64-128-256, ")
+    assert refusal(*given).startswith("--model nosuch: unknown network; expected cnn-64-128-256, ")
 
 
 def test_a_seed_is_one_that_a_recipe_could_have(data: Path, tmp_path: Path, capsys) -> None:
@@ -251,7 +253,7 @@ def test_a_seed_is_one_that_a_recipe_could_have(data: Path, tmp_path: Path, caps
     assert "'99999999999'; expected a whole number from 0 to 2147483647" in capsys.readouterr().err
 
 
-def test_a_backend_that_keras_does_not_know_is_one_line(data: Path, tmp_path: Path) -> None:
+def test_an_unknown_backend_gets_one_line(data: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "training", *fit(data, tmp_path / "out")]
     environment = {**os.environ, "KERAS_BACKEND": "foo"}
     process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -266,16 +268,16 @@ REST = ["--data", "x", "--out", "x"]
 
 
 @pytest.mark.parametrize(
-    ("command", "said"),
+    ("command", "message"),
     [
-        (["fit", "--model", "x", *REST], "stopped; --resume goes on after the last whole epoch\n"),
-        (["campaign", "x.toml", *REST], "stopped; the same command goes on with the rest\n"),
+        (["fit", "--model", "x", *REST], "stopped; continue after the last complete epoch with --resume\n"),
+        (["campaign", "x.toml", *REST], "stopped; run the same command again to resume\n"),
         (["evaluate", "x", "--data", "x"], ""),
         (["curves", "x"], ""),
     ],
 )  # fmt: skip
-def test_only_what_can_go_on_says_so_when_it_is_stopped(
-    command: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_only_resumable_commands_mention_resuming_when_stopped(
+    command: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def stop(_options: object) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -286,4 +288,4 @@ def test_only_what_can_go_on_says_so_when_it_is_stopped(
         assert main(command) == 130
     finally:
         signal.signal(signal.SIGTERM, before)
-    assert capsys.readouterr().err == said
+    assert capsys.readouterr().err == message

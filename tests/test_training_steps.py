@@ -35,7 +35,7 @@ def test_without_teachers_the_loss_is_the_cross_entropy() -> None:
     assert value(loss_of(logits, targets, None, STILL)) == pytest.approx(by_hand, rel=1e-5)
 
 
-def test_teachers_have_their_share_of_the_loss_softened_by_the_temperature() -> None:
+def test_the_teachers_loss_is_weighted_and_softened_by_the_temperature() -> None:
     logits, targets = np.array([[0.0, 0.0]], np.float32), np.array([[1, 0]], np.float32)
     taught = np.array([[0.9, 0.1]], np.float32)  # softened by 2: 3 to 1
     hard, soft = np.log(2), 4 * np.log(2)  # times the temperature squared

@@ -1,4 +1,4 @@
-"""Folder trees with links, closed doors and strangers: what is read, what is told, what is counted."""
+"""Folder trees with links, unreadable and foreign files: what is read, reported and counted."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def ordinary_user(folder: Path) -> Iterator[None]:
     """No rights beyond those of the files, also where root runs the tests; paths begin at *folder*."""
     before, user = Path.cwd(), os.geteuid()
     folder.chmod(0o755)
-    os.chdir(folder)  # what it stands in is root's own
+    os.chdir(folder)  # its parent is readable by root only
     if user == 0:
         os.seteuid(65534)
     try:
@@ -52,7 +52,7 @@ def ordinary_user(folder: Path) -> Iterator[None]:
         os.chdir(before)
 
 
-def test_a_picture_that_may_not_be_read_is_named_and_can_be_left_out(
+def test_an_unreadable_picture_is_named_and_can_be_skipped(
     tree: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     picture(tree / "train/fear/shut.png").chmod(0)
@@ -61,10 +61,10 @@ def test_a_picture_that_may_not_be_read_is_named_and_can_be_left_out(
         assert complaint(Path("tree")) == [
             "tree/train/angry: Permission denied",
             "tree/train/fear/shut.png: Permission denied",
-            "1 folder, 1 file; mend them or leave them out with --skip-bad",
+            "1 folder, 1 file; fix them, or skip them with --skip-bad",
         ]
         assert len(data.read([Path("tree")], skip_bad=True)) == 2
-    assert capsys.readouterr().err.endswith("\nleft out: 1 folder, 1 file (--skip-bad)\n")
+    assert capsys.readouterr().err.endswith("\nskipped: 1 folder, 1 file (--skip-bad)\n")
 
 
 def test_a_folder_that_may_not_be_looked_into_is_not_called_empty(tree: Path) -> None:
@@ -89,15 +89,15 @@ def test_links_to_folders_are_followed_but_never_in_circles(tree: Path) -> None:
     assert sorted(set(zip(dataset.usage.tolist(), dataset.labels.tolist(), strict=True))) == [(0, 3), (1, 4)]
 
 
-def test_a_link_to_nothing_and_what_is_no_file_are_named(tree: Path) -> None:
+def test_broken_links_and_special_files_are_named(tree: Path) -> None:
     (tree / "train/happy/b.png").symlink_to(tree / "gone.png")
     (tree / "train/happy/c.png").symlink_to("c.png")
     os.mkfifo(tree / "train/happy/d.png")
     assert complaint(tree) == [
-        f"{tree}/train/happy/b.png: a link to nothing",
+        f"{tree}/train/happy/b.png: a broken link",
         f"{tree}/train/happy/c.png: Too many levels of symbolic links",
         f"{tree}/train/happy/d.png: neither a file nor a folder",
-        "3 files; mend them or leave them out with --skip-bad",
+        "3 files; fix them, or skip them with --skip-bad",
     ]
 
 
@@ -109,13 +109,13 @@ def test_every_picture_of_an_unknown_folder_is_counted_and_an_empty_folder_is_no
     (tree / "train/sad").mkdir()
     assert len(data.read([tree], skip_bad=True)) == 2
     assert capsys.readouterr().err == (
-        f"{tree}/train/sad: an empty folder\n"
+        f"{tree}/train/sad: empty folder\n"
         f"{tree}/train/contempt: not one of the labels {', '.join(LABELS)}\n"
-        "left out: 1 folder, 5 files (--skip-bad)\n"
+        "skipped: 1 folder, 5 files (--skip-bad)\n"
     )
 
 
-def test_hidden_files_and_what_stands_in_hidden_folders_are_passed_over(tree: Path) -> None:
+def test_hidden_files_and_folders_are_ignored(tree: Path) -> None:
     picture(tree / "train/.cache/happy/a.png")
     (tree / "train/happy/.DS_Store").touch()
     assert len(data.read([tree])) == 2
@@ -130,7 +130,7 @@ def test_opencv_s_own_words_about_a_damaged_picture_are_not_shown(
     assert complaint(tree) == [
         f"{tree}/train/happy/b.png: not a readable image",
         f"{tree}/train/happy/c.tiff: not a readable image",
-        "2 files; mend them or leave them out with --skip-bad",
+        "2 files; fix them, or skip them with --skip-bad",
     ]
     assert capfd.readouterr() == ("", "")
 
@@ -152,7 +152,7 @@ def test_rows_that_are_given_twice_are_refused(tree: Path) -> None:
     assert len(data.read([tree, packed])) == 3
 
 
-def test_a_row_s_labels_are_called_by_what_they_are_from(tree: Path) -> None:
+def test_a_row_s_labels_are_named_by_their_source(tree: Path) -> None:
     np.savez(tree.parent / "rows.npz", images=IMAGE[None], labels=[1])
     pixels = " ".join(map(str, IMAGE.ravel()))
     for name in ("fer2013.csv", "icml_face_data.csv", "others.CSV"):

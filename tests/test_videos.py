@@ -27,7 +27,7 @@ WHEN_APPEARED = 3.95 + 0.3  # appear_s later
 
 
 @dataclass
-class Told:
+class Reported:
     """What a subscriber heard of one camera; times are seconds since the camera was online."""
 
     events: list[dict[str, Any]]
@@ -46,7 +46,7 @@ class Told:
 @pytest.fixture(scope="module", params=["haar", "yunet", "ssd"])
 def reported(
     request: pytest.FixtureRequest, shared_data: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, Told]]:
+) -> Iterator[dict[str, Reported]]:
     folder = tmp_path_factory.mktemp("videos")
     mosquitto = Mosquitto(folder)
     mosquitto.start()
@@ -72,14 +72,14 @@ def reported(
         finally:
             daemon.close()
             mosquitto.kill()
-        yield {name: _told(heard.messages, heard.times, f"emotion-edge/pi/{name}/") for name in CLIPS}
+        yield {name: _reported(heard.messages, heard.times, f"emotion-edge/pi/{name}/") for name in CLIPS}
 
 
 def _last_state(payloads: list[str]) -> str:
     return str(json.loads(payloads[-1])["present"]) if payloads else ""
 
 
-def _told(messages: list[tuple[str, str, bool]], times: list[float], place: str) -> Told:
+def _reported(messages: list[tuple[str, str, bool]], times: list[float], place: str) -> Reported:
     def bodies(kind: str) -> list[dict[str, Any]]:
         return [json.loads(payload) for topic, payload, _ in messages if topic == place + kind]
 
@@ -91,10 +91,12 @@ def _told(messages: list[tuple[str, str, bool]], times: list[float], place: str)
     online = next(when for payload, when in status if payload == "online")
     offline = next(when for payload, when in status if payload == "offline" and when > online)
     start = datetime.fromtimestamp(online).astimezone()
-    return Told(bodies("event"), bodies("faces"), bodies("state"), offline - online, start)
+    return Reported(bodies("event"), bodies("faces"), bodies("state"), offline - online, start)
 
 
-def test_one_face_has_at_most_two_numbers_and_is_there_most_of_the_time(reported: dict[str, Told]) -> None:
+def test_one_face_has_at_most_two_numbers_and_is_there_most_of_the_time(
+    reported: dict[str, Reported],
+) -> None:
     one = reported["one"]
     numbers = {face["track"] for message in one.faces for face in message["faces"]}
     assert len(numbers) <= 2
@@ -104,24 +106,24 @@ def test_one_face_has_at_most_two_numbers_and_is_there_most_of_the_time(reported
     assert covered / one.online_s >= 0.85
 
 
-def test_nobody_gives_no_event(reported: dict[str, Told]) -> None:
+def test_an_empty_scene_gives_no_event(reported: dict[str, Reported]) -> None:
     assert reported["nobody"].events == []
     assert [state["emotion"] for state in reported["nobody"].states] == ["none"]
 
 
-def test_a_face_that_leaves_is_reported_once_at_the_right_time(reported: dict[str, Told]) -> None:
+def test_a_face_that_leaves_is_reported_once_at_the_right_time(reported: dict[str, Reported]) -> None:
     (left,) = reported["leaves"].of_type("face_left")
     assert reported["leaves"].when(left) == pytest.approx(WHEN_LEFT, abs=1.5)
     assert len(reported["leaves"].of_type("face_appeared")) == 1
 
 
-def test_a_face_that_comes_is_reported_once_at_the_right_time(reported: dict[str, Told]) -> None:
+def test_a_face_that_comes_is_reported_once_at_the_right_time(reported: dict[str, Reported]) -> None:
     (appeared,) = reported["comes"].of_type("face_appeared")
     assert reported["comes"].when(appeared) == pytest.approx(WHEN_APPEARED, abs=1.5)
 
 
 def test_three_people_are_three_tracks_for_most_of_the_clip(
-    reported: dict[str, Told], request: pytest.FixtureRequest
+    reported: dict[str, Reported], request: pytest.FixtureRequest
 ) -> None:
     if "haar" in request.node.name:
         pytest.skip("Haar finds one of the three faces, at any setting (shared measurement)")

@@ -62,7 +62,7 @@ def test_the_form_gives_a_cookie_that_scripts_and_other_sites_do_not_get(lasting
     assert lasting.ask("POST", "/login", b"token=guess", authorization="", origin=origin)[0] == 403
 
 
-def test_guesses_run_out(house: House) -> None:
+def test_wrong_tokens_are_rate_limited(house: House) -> None:
     origin = house.url.rstrip("/")
     answers = [
         house.ask("POST", "/login", f"token={guess}".encode(), authorization="", origin=origin)[0]
@@ -128,14 +128,14 @@ def test_no_path_leads_to_a_file(lasting: House, path: str) -> None:
     assert b"Traceback" not in answer
 
 
-def test_methods_that_a_path_has_not_are_refused(lasting: House) -> None:
+def test_unsupported_methods_are_refused(lasting: House) -> None:
     for method in ("PUT", "DELETE", "PATCH", "OPTIONS"):
         assert lasting.own(method, "/settings")[0] == 405
     assert lasting.own("GET", "/switch")[0] == 405
     assert lasting.own("POST", "/metrics", {})[0] == 405
 
 
-def test_what_is_too_large_is_refused(lasting: House) -> None:
+def test_oversized_requests_are_refused(lasting: House) -> None:
     bearer = f"Authorization: Bearer {lasting.token}\r\nOrigin: http://localhost\r\n"
     assert status_of(send(lasting, f"{GET}X: {'a' * 70000}\r\n\r\n")) in (400, 431)
     assert status_of(send(lasting, GET.replace("GET /", f"GET /?{'a' * 2000}", 1) + "\r\n")) == 414
@@ -199,7 +199,7 @@ def test_a_slow_request_is_hung_up_on_whatever_it_dribbles(lasting: House) -> No
         connection.close()
 
 
-def test_two_hundred_connections_take_nobody_s_place_for_long(house: House, broker: Mosquitto) -> None:
+def test_two_hundred_connections_do_not_block_others_for_long(house: House, broker: Mosquitto) -> None:
     descriptors = Path(f"/proc/{house.daemon.process.pid}/fd")
     before = len(list(descriptors.iterdir()))
     with subscriber(broker.port) as heard:
@@ -351,7 +351,7 @@ def test_plaintext_off_loopback_is_warned_of(tmp_path: Path, broker: Mosquitto) 
         house.close()
 
 
-def test_a_port_that_is_taken_costs_the_page_alone(tmp_path: Path, broker: Mosquitto) -> None:
+def test_a_port_in_use_disables_only_the_page(tmp_path: Path, broker: Mosquitto) -> None:
     with socket.create_server(("127.0.0.1", free_port())) as taken, subscriber(broker.port) as heard:
         port = taken.getsockname()[1]
         web = f'[web]\nenabled = true\nlisten = "127.0.0.1:{port}"\n'

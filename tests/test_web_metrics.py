@@ -41,20 +41,20 @@ def values(text: str) -> dict[str, dict[tuple[str, ...], float]]:
 
 
 def test_every_figure_is_there_with_its_labels_and_full_precision() -> None:
-    told = values(
+    reported = values(
         metrics(snapshot(), {("hall", "emotion_changed", "happy"): 3, ("hall", "face_left", "none"): 1})
     )
-    assert told["emotion_edge_frames_total"] == {("hall",): 12_345_678, ("porch",): 0}
-    assert told["emotion_edge_camera_online"] == {("hall",): 1, ("porch",): 0}
-    assert told["emotion_edge_stage_seconds"] == {
+    assert reported["emotion_edge_frames_total"] == {("hall",): 12_345_678, ("porch",): 0}
+    assert reported["emotion_edge_camera_online"] == {("hall",): 1, ("porch",): 0}
+    assert reported["emotion_edge_stage_seconds"] == {
         ("hall", "detect", "0.5"): 0.0015,
         ("hall", "detect", "0.95"): 0.003,
     }
-    assert told["emotion_edge_faces"] == {("hall",): 2, ("porch",): 0}
-    assert told["emotion_edge_events_total"] == {
+    assert reported["emotion_edge_faces"] == {("hall",): 2, ("porch",): 0}
+    assert reported["emotion_edge_events_total"] == {
         ("hall", "emotion_changed", "happy"): 3, ("hall", "face_left", "none"): 1,
     }  # fmt: skip
-    assert told["emotion_edge_frame_age_seconds"] == {("hall",): 0.5}
+    assert reported["emotion_edge_frame_age_seconds"] == {("hall",): 0.5}
     single = {
         "outbox_messages": 12, "outbox_dropped_total": 2, "mqtt_reconnects_total": 3,
         "temperature_celsius": 51.5,
@@ -62,14 +62,14 @@ def test_every_figure_is_there_with_its_labels_and_full_precision() -> None:
         "memory_bytes": 104_857_600,
     }  # fmt: skip
     for name, value in single.items():
-        assert told[f"emotion_edge_{name}"] == {(): value}, name
+        assert reported[f"emotion_edge_{name}"] == {(): value}, name
     for name, value in {"dropped": 4, "failed": 2, "skipped": 7, "damaged": 1}.items():
-        assert told[f"emotion_edge_frames_{name}_total"] == {("hall",): value}
-    assert told["emotion_edge_info"] == {("0.1.0", 'odd "model"\\\n2'): 1}
-    assert all(math.isfinite(value) for samples in told.values() for value in samples.values())
+        assert reported[f"emotion_edge_frames_{name}_total"] == {("hall",): value}
+    assert reported["emotion_edge_info"] == {("0.1.0", 'odd "model"\\\n2'): 1}
+    assert all(math.isfinite(value) for samples in reported.values() for value in samples.values())
 
 
-def test_what_the_board_cannot_tell_and_what_did_not_happen_is_left_out() -> None:
+def test_missing_values_are_left_out() -> None:
     text = metrics(snapshot(None), {})
     assert "temperature" not in text
     assert "events_total" not in text

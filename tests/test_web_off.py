@@ -72,7 +72,7 @@ def test_the_topic_goes_with_the_page(broker: Mosquitto, start: Start, tmp_path:
         assert daemon.stop()[0] == 0
 
 
-def test_a_missing_package_costs_the_page_alone(broker: Mosquitto, tmp_path: Path) -> None:
+def test_a_missing_package_disables_only_the_page(broker: Mosquitto, tmp_path: Path) -> None:
     (tmp_path / "uvicorn.py").write_text("raise ImportError('No module named uvicorn')\n")
     with subscriber(broker.port) as heard:
         text = configuration(broker.port, PORTRAITS) + "[web]\nenabled = true\n"

@@ -23,14 +23,14 @@ def enter(tab: Tab, house: House) -> None:
     assert eventually(lambda: tab.run("document.querySelectorAll('.face').length") == 2)
 
 
-def test_what_a_camera_shows_is_on_its_tile_within_a_second(lasting: House, browser: Browser) -> None:
+def test_a_camera_s_state_is_on_its_tile_within_a_second(lasting: House, browser: Browser) -> None:
     tab = browser.tab
     with subscriber(lasting.broker.port) as heard:
         enter(tab, lasting)
         assert tab.text("article h2") == "hall"
         assert tab.text("article .status") == "online"
         assert tab.run("document.querySelectorAll('.face progress').length") == 14
-        # The page's own clock is beside the broker's: from a transition's message to its words on the tile.
+        # By the page's own clock: from a transition's message to its text on the tile.
         tab.run(
             "window.seen = []; new MutationObserver(() => seen.push([Date.now() / 1000, "
             "document.querySelector('.faces').textContent])).observe(document.querySelector('.faces'), "

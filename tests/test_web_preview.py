@@ -80,7 +80,7 @@ def test_a_picture_is_gone_with_the_preview_and_does_not_come_back_with_the_next
     assert preview.look("hall") is None
 
 
-def test_an_asking_that_was_taken_back_begins_nothing() -> None:
+def test_a_cancelled_request_starts_nothing() -> None:
     preview = Preview(Clock())
     preview.ask()
     preview.end("the analysis did not answer")

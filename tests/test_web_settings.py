@@ -24,7 +24,7 @@ def loaded(tmp_path: Path, text: str) -> Settings:
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ('listen = "8321"', 'found "8321"; expected an address and a port, or unix: and the full name'),
         ('listen = "localhost:0"', "expected an address and a port"),
@@ -38,11 +38,11 @@ def loaded(tmp_path: Path, text: str) -> Settings:
         ("prevew = true", "unknown key; did you mean 'preview'?"),
     ],
 )
-def test_a_mistake_is_one_line_with_its_place(tmp_path: Path, line: str, said: str) -> None:
+def test_a_mistake_is_one_line_with_its_place(tmp_path: Path, line: str, message: str) -> None:
     with pytest.raises(ConfigError) as error:
         loaded(tmp_path, f"[web]\n{line}\n")
     assert str(error.value).startswith(f"{tmp_path}/config.toml:2: web.")
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -73,9 +73,9 @@ def test_home_assistant_links_to_the_page_where_it_can_be_reached(web: Web, url:
     )
     node, _ = discovery.messages(devices, "homeassistant", "device", {})
     entities(node.topic, node.payload)  # as its documentation has it
-    said = json.loads(node.payload)
-    assert said["dev"].get("cu") == url
-    assert ("preview" in said["cmps"]) == web.enabled
+    message = json.loads(node.payload)
+    assert message["dev"].get("cu") == url
+    assert ("preview" in message["cmps"]) == web.enabled
 
 
 def test_names_by_which_browsers_come() -> None:

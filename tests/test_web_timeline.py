@@ -34,7 +34,7 @@ def test_a_bucket_without_faces_is_empty_and_keeps_its_place() -> None:
     assert timeline.shown("10min") == [{"fear": 1.0}, {}, {}, {}, {"fear": 1.0}]
 
 
-def test_what_is_older_than_the_span_goes() -> None:
+def test_entries_older_than_the_span_are_dropped() -> None:
     timeline = Timeline(0.0)
     timeline.record(event(1, "happy"), 0.0)
     timeline.record(event(1, "angry"), 4.0)
@@ -44,7 +44,7 @@ def test_what_is_older_than_the_span_goes() -> None:
     assert timeline.shown("24h")[0] == {"happy": 4.0, "angry": 296.0}
 
 
-def test_a_day_of_sleep_is_passed_over_at_once() -> None:
+def test_a_day_of_sleep_is_skipped_at_once() -> None:
     timeline = Timeline(0.0)
     timeline.record(event(1, "happy"), 0.0)
     timeline.advance(1e9)  # 200 million buckets later
@@ -52,7 +52,7 @@ def test_a_day_of_sleep_is_passed_over_at_once() -> None:
     assert timeline.shown("24h")[0] == {"happy": 300.0}
 
 
-def test_a_clock_that_stands_or_steps_back_adds_nothing() -> None:
+def test_a_clock_that_stops_or_steps_back_adds_nothing() -> None:
     timeline = Timeline(50.0)
     timeline.record(event(1, "happy"), 52.0)
     timeline.advance(53.0)

@@ -1,4 +1,4 @@
-"""An ONNX network whose answers are known: the brighter the picture, the later the label."""
+"""An ONNX network with known predictions: the brighter the picture, the later the label."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OFFSETS = -2 * np.arange(7, dtype=np.float32)[None] ** 2
 
 
 def level(label: str) -> int:
-    """The gray level of which a picture has that label for the network."""
+    """The gray level of a picture that the network gives that label."""
     return round(LABELS.index(label) * 255 / 6)
 
 

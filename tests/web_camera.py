@@ -65,7 +65,7 @@ def whole(content: bytes | Callable[[], bytes], kind: str) -> Callable[..., None
 
 
 def status(code: int, **headers: str) -> Callable[..., None]:
-    """Answers with *code* and nothing else; _ in a header's name stands for -."""
+    """Answers with *code* and nothing else; _ in a header's name means -."""
 
     def answer(request: http.server.BaseHTTPRequestHandler) -> None:
         request.send_response(code)

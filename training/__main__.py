@@ -1,4 +1,4 @@
-"""``emotion-train``: the classifier's commands; the others are in training/detect and training/micro."""
+"""``emotion-train``: the classifier's commands; training/detect and training/micro have the others."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from training.detect import commands as detect
 from training.micro import commands as micro
 from training.options import add_data, add_run
 
-BACKENDS = ("tensorflow", "jax", "torch")  # of keras, to train on
+BACKENDS = ("tensorflow", "jax", "torch")  # Keras backends to train on
 SHIPPED = Path(edge.__file__).parent / "models" / "emotion.tflite"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; 0, or 1 after one line on stderr that says what to do."""
-    open_standard_streams()  # --help prints, too
+    """Run one command; return 0, or 1 after one line on stderr that says what to do."""
+    open_standard_streams()  # --help prints as well
     options = _parser().parse_args(argv)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its C++ log is not for users
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # hide its C++ log
     if options.threads:
-        # Read when the backend is imported, which is later. Threads that wait for each other's
-        # cores make training many times slower than one alone.
+        # Read when the backend is imported, later. More threads than free cores make training many times
+        # slower than a single thread.
         for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
             os.environ[name] = str(options.threads)
-    # Asked to end in either way, it stops its processes and says how to go on.
+    # On either signal it stops its child processes and says how to resume.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     return ended(lambda: options.run(options) or 0, getattr(options, "stopped", ""))
 
@@ -44,7 +44,7 @@ def _fit(options: argparse.Namespace) -> None:
     from training.recipe import Recipe, read_recipe
     from training.runs import import_keras
 
-    # FER+ knows nothing of other labels.
+    # FER+ has no votes for other labels.
     plain = Recipe(ferplus=0.0) if options.own_labels else Recipe()
     recipe = read_recipe(options.recipe) if options.recipe else plain
     if options.seed is not None:
@@ -53,11 +53,11 @@ def _fit(options: argparse.Namespace) -> None:
         _use(options.backend)
     backend = import_keras().backend.backend()
     if backend not in BACKENDS:
-        raise EdgeError(f"keras: {backend} trains nothing; use --backend {' or '.join(BACKENDS)}")
+        raise EdgeError(f"keras: {backend} cannot train; use --backend {' or '.join(BACKENDS)}")
     with quiet():
         from training.fit import fit
         from training.networks import check
-    check(options.model, options.weights)  # before the data is read, which takes longer
+    check(options.model, options.weights)  # before reading the data, which takes longer
     dataset = _dataset(options)
     fit(
         options.model, dataset, recipe, options.out, resume=options.resume, start_from=options.start_from,
@@ -66,13 +66,13 @@ def _fit(options: argparse.Namespace) -> None:
 
 
 def _use(backend: str) -> None:
-    """Let keras, which is not imported yet, run on *backend*."""
+    """Select *backend* for Keras, which is not imported yet."""
     if importlib.util.find_spec(backend) is None:
         raise EdgeError(
             f"--backend {backend}: not installed; run pip install {backend}, or choose another backend"
         )
     os.environ["KERAS_BACKEND"] = backend
-    if os.environ.get("OMP_NUM_THREADS") == "1":  # which JAX does not read
+    if os.environ.get("OMP_NUM_THREADS") == "1":  # JAX ignores it
         one = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
         os.environ.setdefault("XLA_FLAGS", one)
 
@@ -88,7 +88,7 @@ def _campaign(options: argparse.Namespace) -> None:
         if value := getattr(options, name):
             given += [f"--{name}", str(value)]
     if not campaign(runs, options.out, given, options.parallel, lambda: time.monotonic() > end):
-        raise OutOfTimeError(f"{options.minutes:g} minutes are over; the same command goes on with the rest")
+        raise OutOfTimeError(f"{options.minutes:g} minutes are over; run the same command again to resume")
 
 
 def _average(options: argparse.Namespace) -> None:
@@ -104,7 +104,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     from training.measure import evaluate
     from training.measure.model_files import open_networks
 
-    networks = open_networks(options.models)  # before the data is read, which takes longer
+    networks = open_networks(options.models)  # before reading the data, which takes longer
     dataset = _dataset(options)
     found = [
         evaluate.evaluate(network, dataset, options.split, options.tta, options.robustness)
@@ -173,9 +173,9 @@ def _framing(options: argparse.Namespace) -> None:
 
 
 def _check_png(out: Path | None) -> None:
-    """Before the work: nothing else is drawn."""
+    """Fail before the work if *out* is not a PNG."""
     if out is not None and out.suffix.lower() != ".png":
-        raise EdgeError(f"--out {out}: a PNG is drawn; use a name that ends in .png")
+        raise EdgeError(f"--out {out}: expected a name that ends in .png")
 
 
 def _dataset(options: argparse.Namespace):
@@ -189,9 +189,7 @@ def _paths(text: str) -> tuple[Path, ...]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "emotion-train", description="Data to a trained network and its figures."
-    )
+    parser = argparse.ArgumentParser("emotion-train", description="Trains and evaluates networks.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     data = argparse.ArgumentParser(add_help=False)
@@ -199,20 +197,20 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument("--ferplus", type=Path, metavar="CSV", help="fer2013new.csv, joined to the csv by row")
     data.add_argument(
         "--labels", type=order, metavar="NAME,NAME",
-        help="what the data's numbers mean: label names in their order (default of csv and npz: FER2013's)",
+        help="names of the data's numeric labels, in order (default for csv and npz: FER2013's)",
     )  # fmt: skip
     data.add_argument(
         "--own-labels", action="store_true",
-        help="take the folders' names as labels, whatever they are: smile, no_smile (not none, uncertain)",
+        help="use the folder names as labels: smile, no_smile, … (none and uncertain are reserved)",
     )  # fmt: skip
-    data.add_argument("--skip-bad", action="store_true", help="leave out and count rows that cannot be read")
+    data.add_argument("--skip-bad", action="store_true", help="skip and count rows that cannot be read")
 
     machine = argparse.ArgumentParser(add_help=False)
     machine.add_argument(
         "--workers", type=whole(), default=0, metavar="N",
-        help="processes that vary the pictures, for a fast accelerator (default: none, a thread)",
+        help="processes that augment pictures, for a fast accelerator (default 0: one thread)",
     )  # fmt: skip
-    machine.add_argument("--backend", choices=BACKENDS, help="default: $KERAS_BACKEND, or keras's own")
+    machine.add_argument("--backend", choices=BACKENDS, help="default: $KERAS_BACKEND, or Keras's own")
 
     fit = commands.add_parser("fit", parents=[data, machine], help="train a network")
     fit.add_argument("--model", required=True, metavar="NAME", help="edge-s, edge-xs, edge-m, deep-cnn, …")
@@ -222,85 +220,83 @@ def _parser() -> argparse.ArgumentParser:
     )
     fit.add_argument(
         "--teachers", type=_paths, default=(), metavar="RUN,RUN",
-        help="runs whose mean answer is learned as well (the recipe's distill)",
+        help="runs to distil: the mean of their outputs is a second target (the recipe's distill)",
     )  # fmt: skip
     fit.set_defaults(run=_fit)
 
     campaign = commands.add_parser(
         "campaign",
         parents=[data, machine],
-        help="many runs: teachers before students, several at a time, within a time limit",
+        help="train many runs: teachers before students, in parallel, within a time limit",
+    )
+    campaign.add_argument("plan", type=Path, metavar="TOML", help="[[run]] tables; see training/plans")
+    campaign.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the runs")
+    campaign.add_argument(
+        "--minutes", type=number(0), metavar="N", help="time limit (exit 75); run again to resume"
     )
     campaign.add_argument(
-        "plan", type=Path, metavar="TOML", help="tables [[run]]; training/plans has examples"
+        "--parallel", type=whole(1), default=1, metavar="N", help="number of parallel runs (default: 1)"
     )
-    campaign.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="the folder of the runs' own"
-    )
-    campaign.add_argument(
-        "--minutes", type=number(0), metavar="N", help="stop then (exit 75); the same command goes on later"
-    )
-    campaign.add_argument(
-        "--parallel", type=whole(1), default=1, metavar="N", help="runs at a time (default: 1)"
-    )
-    campaign.set_defaults(run=_campaign, stopped="stopped; the same command goes on with the rest")
+    campaign.set_defaults(run=_campaign, stopped="stopped; run the same command again to resume")
 
-    average = commands.add_parser("average", help="one network out of several: the mean of their weights")
-    average.add_argument("models", type=Path, nargs="+", metavar="RUN", help="folders, or networks in them")
+    average = commands.add_parser("average", help="average the weights of several networks")
+    average.add_argument("models", type=Path, nargs="+", metavar="RUN", help="runs, or networks in them")
     average.add_argument("--out", type=Path, required=True, metavar="DIR", help="the new network's folder")
     average.set_defaults(run=_average, threads=None)
 
     measured = argparse.ArgumentParser(add_help=False)
     measured.add_argument(
         "models", type=Path, nargs="+", metavar="MODEL",
-        help="a run's folder, .keras, .tflite, .onnx, or a .toml that tells another file's input and labels",
+        help="a run's folder, .keras, .tflite, .onnx, or a .toml that describes another file",
     )  # fmt: skip
     measured.add_argument("--split", default="PublicTest", metavar="NAME", help="default: PublicTest")
-    measured.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
-    measured.add_argument("--out", type=Path, metavar="DIR", help="write a report with plots there")
+    measured.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
+    measured.add_argument("--out", type=Path, metavar="DIR", help="write a report with plots to DIR")
 
     evaluate = commands.add_parser(
-        "evaluate", parents=[data, measured], help="accuracy, recall, calibration, on both label sets"
+        "evaluate", parents=[data, measured], help="accuracy, recall and calibration on both label sets"
     )
     evaluate.add_argument(
-        "--tta", action="store_true", help="also the mean with each picture's mirror image, on its own line"
+        "--tta",
+        action="store_true",
+        help="also average with each picture's mirror image",
     )
     evaluate.add_argument(
         "--robustness", action="store_true",
-        help="also pictures as poor cameras give them: blur, dark, noise, JPEG, unsteady box, small face",
+        help="also corrupt the pictures like poor cameras: blur, dark, noise, JPEG, jittered box, small face",
     )  # fmt: skip
     evaluate.set_defaults(run=_evaluate)
 
     compare = commands.add_parser(
-        "compare", parents=[data, measured], help="networks side by side: figures, cost, seeds, McNemar"
+        "compare", parents=[data, measured], help="compare networks: figures, cost, seeds, McNemar"
     )
     compare.set_defaults(run=_compare)
 
-    predict = commands.add_parser("predict", help="what a network sees in any pictures")
+    predict = commands.add_parser("predict", help="classify any pictures")
     predict.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="pictures or folders of them")
     predict.add_argument(
         "--model", type=Path, default=SHIPPED, metavar="MODEL",
-        help="a run's folder, .keras, .tflite, .onnx or .toml; default: the shipped one",
+        help="a run's folder, .keras, .tflite, .onnx or .toml (default: the shipped model)",
     )  # fmt: skip
     predict.add_argument(
-        "--faces", action="store_true", help="look for faces (default: each picture is one framed face)"
+        "--faces", action="store_true", help="detect faces first (default: each picture is one framed face)"
     )
-    predict.add_argument("--out", type=Path, metavar="PNG", help="draw the pictures there with what was seen")
+    predict.add_argument("--out", type=Path, metavar="PNG", help="draw the pictures with their scores")
     predict.set_defaults(run=_predict, threads=None)
 
-    curves = commands.add_parser("curves", help="loss and accuracy of runs by epoch")
+    curves = commands.add_parser("curves", help="plot loss and accuracy of runs by epoch")
     curves.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a run's folder")
     curves.add_argument(
         "--out", type=Path, default=Path("curves.png"), metavar="PNG", help="default: curves.png"
     )
     curves.set_defaults(run=_curves, threads=None)
 
-    portraits = commands.add_parser("portraits", parents=[data], help="mean faces for the portraits camera")
+    portraits = commands.add_parser("portraits", parents=[data], help="make faces for the portraits camera")
     portraits.add_argument("--out", type=Path, required=True, metavar="NPZ")
     portraits.set_defaults(run=_portraits)
 
     framing = commands.add_parser(
-        "framing", parents=[data], help="how a detector's box lies to the frame of FER2013's faces"
+        "framing", parents=[data], help="measure how a detector's box relates to FER2013's frame"
     )
     framing.add_argument("--detector", choices=("haar", "ssd", "yunet"), default="haar", help="default: haar")
     framing.add_argument("--file", type=Path, metavar="F", help="the detector's own file")

@@ -1,7 +1,7 @@
-"""One network out of several of its kind: the mean of their weights.
+"""Average the weights of several networks of one architecture.
 
-After M. Wortsman et al., "Model soups", ICML 2022: networks that were trained on from one start lie in one
-valley, and their middle is often better than either. It costs nothing at inference.
+After M. Wortsman et al., "Model soups", ICML 2022: networks fine-tuned from one start lie in one basin of the
+loss, and their mean is often better than each of them. It costs nothing at inference.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from training.runs import RECORD, RUN_FILE, load, model_file, read_record
 
 
 def average(models: Sequence[Path], out: Path) -> None:
-    """Write *out*/model.keras with the mean weights of *models*, and what quantize needs beside it.
+    """Write *out*/model.keras with the mean weights of *models*, and the files quantize needs next to it.
 
-    *models* are runs, by their folders or a network in them: the record and the calibration data come from
-    there. EdgeError where a file is no network or they are not of one kind.
+    *models* are run folders, or networks in them; the record and the calibration data come from there.
+    EdgeError if a file is not a network or the architectures differ.
     """
     if len(models) < 2:
-        raise EdgeError(f"{models[0]}: an average needs two networks or more")
+        raise EdgeError(f"{models[0]}: only one network; expected two or more")
     models = [model_file(path) for path in models]
     networks = [load(path) for path in models]
     shapes = [[weight.shape for weight in network.get_weights()] for network in networks]
     for path, one in zip(models, shapes, strict=True):
         if one != shapes[0]:
-            raise EdgeError(f"{path}: another network than {models[0]}; only one kind can be averaged")
+            raise EdgeError(f"{path}: another architecture than {models[0]}; expected the same")
     calibration = models[-1].with_name("calibration.npz")
     for path in models:
         if not path.with_name(RECORD).exists() or not calibration.exists():
-            raise EdgeError(f"{path}: no run around it (recipe.json, calibration.npz); fit leaves them there")
+            raise EdgeError(f"{path}: no recipe.json, calibration.npz next to it; use a run's folder")
     asked = [read_record(path.with_name(RECORD)) for path in models]
     weights = [np.mean(some, axis=0) for some in zip(*(n.get_weights() for n in networks), strict=True)]
     networks[-1].set_weights(weights)
@@ -44,8 +44,8 @@ def average(models: Sequence[Path], out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     write(out / RUN_FILE, networks[-1].save)
     write(out / calibration.name, partial(shutil.copyfile, calibration))
-    # The last run's record leads: quantize reads the data sets from it. Epochs of one run share theirs, which
-    # is kept once: a model's card carries all of it.
+    # The last run's record comes first: quantize reads the data sets from it. Epochs of one run share a
+    # record, kept once: a model's card includes all of this.
     unlike = [record for i, record in enumerate(asked) if record not in asked[:i]]
     record = json.dumps({**asked[-1], "average_of": unlike, "networks": len(models)}, indent=1)
     write(out / RECORD, lambda path: path.write_text(record))

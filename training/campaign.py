@@ -1,8 +1,8 @@
-"""Many runs in one go: teachers before their students, several at a time, within a time limit.
+"""Train many runs: teachers before their students, in parallel, within a time limit.
 
-A plan is a TOML file of [[run]] tables. Each run is `emotion-train fit` in a process of its own, so one that
-fails or is stopped leaves the others alone, and the same command later goes on where this one ended: also
-on another machine, once the runs' folders are there.
+A plan is a TOML file of [[run]] tables. Each run is `emotion-train fit` in its own process, so one that fails
+or is stopped does not affect the others. The same command resumes where this one ended, on another machine
+too once the runs' folders are copied there.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from edge.types import EdgeError
 from training.runs import RECORD, RUN_FILE
 from training.toml import read_toml
 
-FINISHED = "finished"  # the file that a run's folder holds once its last epoch is done
+FINISHED = "finished"  # the file that marks a run's folder as complete
 _TURN_S = 0.2
-_GRACE_S = 20.0  # for what was asked to stop: at most a file being written
+_GRACE_S = 20.0  # for processes asked to stop: time to finish writing a file
 _TYPES: dict[str, type] = {
     "name": str, "model": str, "recipe": str, "seeds": list, "teachers": list, "start_from": str,
 }  # fmt: skip
 _NEEDED = {"name", "model", "recipe"}
-_NAME = re.compile(r"(?!\.)[A-Za-z0-9._-]+")  # it becomes a folder
+_NAME = re.compile(r"(?!\.)[A-Za-z0-9._-]+")  # becomes a folder
 
 
 class OutOfTimeError(EdgeError):
-    """Some runs are left; the same command goes on with them (EX_TEMPFAIL)."""
+    """Time is up and runs remain; the same command resumes them (EX_TEMPFAIL)."""
 
     exit_code = 75
 
@@ -46,34 +46,34 @@ class Run:
     model: str
     recipe: Path
     seed: int | None = None  # None: the recipe's
-    teachers: tuple[str, ...] = ()  # names of runs whose networks it learns from
-    start_from: str | None = None  # name of the run whose weights are its first
+    teachers: tuple[str, ...] = ()  # names of runs to distil
+    start_from: str | None = None  # name of the run to take initial weights from
 
     @property
     def after(self) -> set[str]:
-        """Runs that must be finished before this one can begin."""
+        """Names of the runs that must finish before this one."""
         return {*self.teachers, *([self.start_from] if self.start_from else [])}
 
 
 def read_plan(path: Path) -> list[Run]:
-    """The runs of the plan at *path*, in its order; one with ``seeds`` becomes as many, named ``name-seed``.
+    """The runs of the plan at *path*, in order; one with ``seeds`` becomes a run per seed, ``name-seed``.
 
-    Recipes are named from the plan's folder. EdgeError, in one line, for what is not right.
+    Recipe paths are relative to the plan's folder. EdgeError in one line for any mistake.
     """
     values = read_toml(path)
     tables = values.get("run")
     whole = isinstance(tables, list) and all(isinstance(table, dict) for table in tables)
     if values.keys() != {"run"} or not whole:
-        raise EdgeError(f"{path}: {', '.join(values) or 'nothing'}; expected tables [[run]] and nothing else")
+        raise EdgeError(f"{path}: {', '.join(values) or 'nothing'}; expected [[run]] tables only")
     runs: list[Run] = []
     for number, table in enumerate(tables, 1):
         runs += _runs(table, f"{path}: run {number}", path.parent)
     names: set[str] = set()
     for run in runs:
         if run.name in names:
-            raise EdgeError(f"{path}: {run.name}: named twice")
+            raise EdgeError(f"{path}: {run.name}: duplicate name")
         if missing := run.after - names:
-            raise EdgeError(f"{path}: {run.name}: no run {', '.join(sorted(missing))} stands before it")
+            raise EdgeError(f"{path}: {run.name}: no run {', '.join(sorted(missing))} before it")
         names.add(run.name)
     return runs
 
@@ -87,7 +87,7 @@ def _runs(table: dict[str, Any], place: str, folder: Path) -> list[Run]:
     if missing := _NEEDED - table.keys():
         raise EdgeError(f"{place}: no {', '.join(sorted(missing))}")
     if not _NAME.fullmatch(table["name"]):
-        allowed = "expected letters, digits, '.', '_' and '-', with no dot first"
+        allowed = "expected letters, digits, '.', '_' and '-', no leading dot"
         raise EdgeError(f"{place}: name: {table['name']!r}; {allowed}")
     recipe = folder / table["recipe"]
     if not recipe.is_file():
@@ -114,10 +114,10 @@ def campaign(
     parallel: int = 1,
     time_is_up: Callable[[], bool] = lambda: False,
 ) -> bool:
-    """Bring every run in *out* to its end; False where time was up first, EdgeError where a run failed.
+    """Finish every run in *out*; False if time ran out first, EdgeError if a run failed.
 
-    *given* is what every `fit` gets besides (its --data and so on). A failed run does not stop those that
-    do not need it.
+    *given*: further arguments of every `fit` (--data and so on). A failed run stops only the runs that depend
+    on it.
     """
     waiting = [run for run in runs if not (out / run.name / FINISHED).exists()]
     done = {run.name for run in runs} - {run.name for run in waiting}
@@ -126,7 +126,7 @@ def campaign(
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise EdgeError(f"{out}: {error.strerror}; --out needs a folder that can be written") from error
+        raise EdgeError(f"{out}: {error.strerror}; expected a writable folder for --out") from error
     try:
         while waiting or going:
             if time_is_up():
@@ -134,7 +134,7 @@ def campaign(
             for run in [run for run in waiting if run.after & failed.keys()]:
                 waiting.remove(run)
                 failed[run.name] = f"needs {', '.join(sorted(run.after & failed.keys()))}"
-                _say(f"{run.name}: left out: {failed[run.name]}")
+                _say(f"{run.name}: skipped: {failed[run.name]}")
             for run in [run for run in waiting if run.after <= done][: parallel - len(going)]:
                 waiting.remove(run)
                 going[run.name] = _begin(run, out, given)
@@ -168,11 +168,11 @@ def _begin(run: Run, out: Path, given: Sequence[str]) -> subprocess.Popen[bytes]
         command += ["--start-from", str(out / run.start_from / RUN_FILE)]
     if (folder / RECORD).exists():
         command.append("--resume")
-    _say(f"{run.name}: {'goes on' if command[-1] == '--resume' else 'begins'}")
-    # Several runs share one GPU: none may take all of its memory at its start.
+    _say(f"{run.name}: {'resumed' if command[-1] == '--resume' else 'started'}")
+    # Several runs share one GPU: keep each from allocating all of its memory at startup.
     known = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ}
     with (out / f"{run.name}.log").open("ab") as log:
-        # A session of its own: Ctrl-C reaches it through _stop alone, once.
+        # Its own session: Ctrl-C reaches it only through _stop, once.
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=known, start_new_session=True
         )
@@ -180,20 +180,20 @@ def _begin(run: Run, out: Path, given: Sequence[str]) -> subprocess.Popen[bytes]
 
 def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
     for process in processes:
-        process.terminate()  # not SIGINT: whoever is started in the background ignores that
+        process.terminate()  # not SIGINT: processes started in the background ignore it
     end = time.monotonic() + _GRACE_S
     for process in processes:
         try:
             process.wait(max(0.0, end - time.monotonic()))
         except subprocess.TimeoutExpired:
-            # Its group: whatever processes vary its pictures go with it.
+            # Its whole group, including its augmentation processes.
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 
 def _last_line(out: Path, name: str) -> str:
     lines = (out / f"{name}.log").read_text(errors="replace").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "said nothing")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "no output")
 
 
 def _say(line: str) -> None:

@@ -1,11 +1,11 @@
-"""How a detector frames FER2013's faces: the numbers behind `framing` in analysis/detectors.
+"""Measures how a detector's box relates to FER2013's frame: the numbers of `framing` in analysis/detectors.
 
-FER2013's pictures are the wanted frame. Each is enlarged to a random side, put in the middle of a larger
-canvas and searched; where the detector's box lies in it is what the framing must undo.
+FER2013's pictures define the wanted frame. Each is enlarged to a random size, placed in the centre of a
+larger canvas and searched; the framing must map the detector's box back to the picture.
 
-The canvas repeats the picture's border. Plain gray shows YuNet a cut-off head, whose box it draws 5 %
-larger than on photos; with the repeated border YuNet's width / Haar's width is .79, and .78 on 399 faces
-of facemask853 where both look at the same photo.
+The canvas replicates the picture's border. On plain gray, YuNet sees a cut-off head and draws its box 5 %
+larger than on photos; with the replicated border YuNet's width / Haar's width is .79, and .78 on 399 faces of
+facemask853, where both see the same photo.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from edge.analysis.detectors import open_detector
 from edge.analysis.detectors.shared import Finder, Framing, anchor, shrink
 from edge.types import Box, EdgeError, Face, Image
 
-CANVAS = 320  # pixels: what a detector sees of a frame by default
+CANVAS = 320  # pixels: a detector's default input
 SIDES = (72, 200)  # pixels of the enlarged face: 0.22 to 0.62 of the canvas
 
 
@@ -32,14 +32,14 @@ class Spread(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """Where FER2013's frame lies, seen from the detector's box; lengths in box widths."""
+    """FER2013's frame relative to the detector's box; lengths in box widths."""
 
     shown: int  # pictures
     found: int
-    right: Spread  # from the anchor to the frame's centre; taken as 0, as faces are symmetric
+    right: Spread  # from the anchor to the frame's centre; assumed 0, faces being symmetric
     down: Spread
-    size: Spread  # side of the frame; the MAD is that of its logarithm
-    others: dict[str, Spread]  # the same side from other sizes of the box: why width was taken
+    size: Spread  # side of the frame; the MAD is of its logarithm
+    others: dict[str, Spread]  # the side relative to other box measures, to justify the width
 
     @property
     def framing(self) -> Framing:
@@ -47,7 +47,7 @@ class Measured(NamedTuple):
 
 
 def measure(images: Image, finder: Finder, *, count: int = 2000, seed: int = 0) -> Measured:
-    """Show *count* of *images* (n, 48, 48) to *finder*; EdgeError when it finds nearly none of them."""
+    """Run *finder* on *count* of *images* (n, 48, 48); EdgeError if it finds nearly none."""
     random = np.random.default_rng(seed)
     chosen = random.permutation(len(images))[:count]
     pairs: list[tuple[Face, Box]] = []
@@ -55,12 +55,12 @@ def measure(images: Image, finder: Finder, *, count: int = 2000, seed: int = 0) 
         side = int(random.integers(*SIDES))
         canvas, frame = place(images[index], side)
         faces = finder.find(shrink(canvas, CANVAS, finder.colour))
-        # Some pictures hold a second face, and Haar sees faces in texture: only the one in the middle.
+        # Some pictures contain a second face, and Haar finds faces in texture: use only the central one.
         near = [face for face in faces if _distance(face.box, frame) < side / 3]
         if near:
             pairs.append((max(near, key=lambda face: face.box.area), frame))
     if len(pairs) < max(10, len(chosen) // 10):
-        raise EdgeError(f"framing: {finder.name} found {len(pairs)} of {len(chosen)} faces: too few")
+        raise EdgeError(f"framing: {finder.name} found only {len(pairs)} of {len(chosen)} faces")
 
     width = np.array([face.box.width for face, _ in pairs])
     height = np.array([face.box.height for face, _ in pairs])
@@ -80,7 +80,7 @@ def measure(images: Image, finder: Finder, *, count: int = 2000, seed: int = 0) 
 
 
 def place(image: Image, side: int) -> tuple[Image, Box]:
-    """A canvas with *image*, enlarged to *side* pixels, in its middle, and the box of the picture in it."""
+    """A canvas with *image* enlarged to *side* pixels in its centre, and the picture's box in it."""
     before = (CANVAS - side) // 2
     after = CANVAS - side - before
     large = cv2.resize(image, (side, side), interpolation=cv2.INTER_CUBIC)
@@ -93,19 +93,19 @@ def run(
 ) -> None:
     """Print the framing of *detector* ("haar", "ssd" or "yunet", from *file*) over *images* (n, 48, 48)."""
     if detector not in ("haar", "ssd", "yunet"):
-        raise EdgeError(f"framing: detector {detector!r} is not known; expected haar, ssd or yunet")
+        raise EdgeError(f"framing: unknown detector {detector!r}; expected haar, ssd or yunet")
     finder = open_detector(detector, file=file).finder  # type: ignore[arg-type]
     print("\n".join(report(finder, measure(images, finder, count=count, seed=seed))))
 
 
 def report(finder: Finder, measured: Measured) -> list[str]:
-    """The lines that `emotion-train framing` prints; the first is the constant to copy."""
+    """The output of `emotion-train framing`; the first line is the constant to copy."""
     framing = measured.framing
     lines = [
         f"{finder.name}: Framing(down={framing.down:.3f}, size={framing.size:.3f})   "
         f"in the code: down={finder.framing.down:.3f}, size={finder.framing.size:.3f}",
         f"n = {measured.found} found of {measured.shown}; median ± median absolute deviation, in box widths",
-        f"right  {measured.right.median:+.3f} ± {measured.right.mad:.3f}   (taken as 0)",
+        f"right  {measured.right.median:+.3f} ± {measured.right.mad:.3f}   (assumed 0)",
         f"down   {measured.down.median:+.3f} ± {measured.down.mad:.3f}",
         f"size   {measured.size.median:.3f} ± {measured.size.mad * 100:.1f} %",
     ]

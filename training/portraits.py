@@ -1,4 +1,4 @@
-"""The mean faces that the ``portraits`` camera shows: one per label, nobody's."""
+"""Makes the mean faces of the ``portraits`` camera: one per label, none of a real person."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from edge.types import LABELS, EdgeError
 from training import data
 from training.data import Dataset
 
-AGREE = 0.5  # share of the taggers' votes that one label must have
-MOST = 400  # pictures a label: those on which most taggers agree
-FEWEST = 20  # faces for a mean that shows none of them
-# Of moving pictures onto their mean: the second makes it sharper, but few pictures of disgust are alike.
+AGREE = 0.5  # minimum share of the annotators' votes for one label
+MOST = 400  # pictures per label: those with the most agreement
+FEWEST = 20  # minimum number of faces, so that the mean resembles none of them
+# Rounds of aligning pictures to their mean: a second sharpens it, but few pictures of disgust are alike.
 ROUNDS = dict.fromkeys(LABELS, 2) | {"disgust": 1}
-# A caricature: what sets an expression apart from the mean of all seven, and this much of it again.
-# A mean is milder than any face in it. Chosen, as ROUNDS and ALIKE, by what the shipped network still
-# read through the camera, so portraits are a clear signal and no evidence of accuracy.
+# Exaggeration of an expression's difference from the mean of all seven, since a mean is milder than any face
+# in it. Like ROUNDS and ALIKE, tuned until the shipped network read the faces through the camera: portraits
+# are a clear test signal, not evidence of accuracy.
 EXAGGERATE = 0.15
-ALIKE = 0.6  # correlation with the plain mean below which a picture (a profile, a hand) is left out
+ALIKE = 0.6  # minimum correlation with the plain mean; excludes profiles, hands, …
 
 
 def mean_faces(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """(faces (7, 48, 48) uint8 in LABELS' order, how many pictures each is the mean of (7,) int64).
+    """(faces (7, 48, 48) uint8 in LABELS' order, number of pictures in each mean (7,) int64).
 
-    Taken are distinct Training pictures that FER2013's label and at least AGREE of the FER+ votes
-    (contempt, unknown and "not a face" counted against) call the same; the MOST agreed of each label.
-    Each is brought to one mean and contrast, so that no lamp's light outweighs a face, and moved onto
-    the plain mean: without that, faces wash out until neither people nor networks tell fear from
-    surprise. The mean is made symmetric, exaggerated and stretched back to a photograph's contrast.
+    Uses distinct Training pictures on which FER2013's label and at least AGREE of the FER+ votes agree
+    (contempt, unknown and "not a face" count against), up to MOST per label, most agreed first. Each is
+    normalized to one mean and contrast, so that lighting does not dominate, and aligned to the plain mean;
+    otherwise faces wash out until neither people nor networks can distinguish fear from surprise. The mean is
+    made symmetric, exaggerated and stretched back to a photograph's contrast.
     """
     training = dataset.split("Training")
     training = training.take(~data.blank(training.images) & data.first_seen(training.images))
     if not training.has_votes:
-        raise EdgeError("portraits need FER+ votes to know on which faces people agree; --ferplus FILE")
+        raise EdgeError("portraits need FER+ votes, to know on which faces people agree; add --ferplus FILE")
     of_label = training.votes[:, data.VOTE_OF_LABEL].astype(np.float64)
     share = of_label / np.maximum(training.votes.sum(1, keepdims=True), 1)
     agreed = (share.max(1) >= AGREE) & (share.argmax(1) == training.labels)
@@ -46,12 +46,12 @@ def mean_faces(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
         rows = rows[np.argsort(-share[rows, index], kind="stable")][:MOST]
         pictures = [_standardised(image) for image in training.images[rows].astype(np.float32)]
         moved = pictures
-        for _ in range(ROUNDS[label] if pictures else 0):  # the next fits better on a sharper one
+        for _ in range(ROUNDS[label] if pictures else 0):  # alignment improves with a sharper mean
             mean = _symmetric(moved)
             moved = [found for picture in pictures if (found := _moved_onto(mean, picture)) is not None]
         if len(moved) < FEWEST:
             raise EdgeError(
-                f"portraits: taggers agree on {len(moved)} pictures of {label}; {FEWEST} are needed"
+                f"portraits: annotators agree on {len(moved)} pictures of {label}; expected {FEWEST} or more"
             )
         faces.append(_standardised(_symmetric(moved)))
         counts.append(len(moved))
@@ -66,7 +66,7 @@ def _standardised(image: np.ndarray) -> np.ndarray:
 
 
 def _symmetric(pictures: list[np.ndarray]) -> np.ndarray:
-    """Their mean, and its mirror image's: twice the faces."""
+    """The mean of *pictures* and their mirror images."""
     mean = np.mean(pictures, 0, dtype=np.float32)
     return (mean + mean[:, ::-1]) / 2
 
@@ -74,7 +74,7 @@ def _symmetric(pictures: list[np.ndarray]) -> np.ndarray:
 def _moved_onto(mean: np.ndarray, picture: np.ndarray) -> np.ndarray | None:
     """*picture* under the affine map that correlates most with *mean* (Evangelidis and Psarakis 2008).
 
-    None where that is no face in about the same place, or only by shrinking or stretching it much.
+    None if that fails, or needs much shrinking or stretching.
     """
     motion = np.eye(2, 3, dtype=np.float32)
     stop = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 40, 1e-4)
@@ -89,7 +89,7 @@ def _moved_onto(mean: np.ndarray, picture: np.ndarray) -> np.ndarray | None:
 
 
 def save(dataset: Dataset, out: Path) -> np.ndarray:
-    """Write the mean faces to *out* (npz: ``faces``, ``labels``, ``counts``) and give the counts."""
+    """Write the mean faces to *out* (npz: ``faces``, ``labels``, ``counts``); returns the counts."""
     faces, counts = mean_faces(dataset)
     partial = out.with_name(f".{out.stem}.partial.npz")
     try:
@@ -97,5 +97,5 @@ def save(dataset: Dataset, out: Path) -> np.ndarray:
             np.savez_compressed(file, faces=faces, labels=np.array(LABELS), counts=counts)
         os.replace(partial, out)
     except OSError as error:
-        raise EdgeError(f"{out}: {error.strerror}; --out needs a folder that can be written") from error
+        raise EdgeError(f"{out}: {error.strerror}; expected a writable folder for --out") from error
     return counts

@@ -1,4 +1,4 @@
-"""How a network is trained, as values read strictly from a TOML file."""
+"""A network's training settings, read strictly from a TOML file."""
 
 from __future__ import annotations
 
@@ -16,82 +16,82 @@ DATA = {"name", "licence", "used_for"}  # keys of a [[data]] table
 
 @dataclass(frozen=True)
 class Augment:
-    """What each training picture goes through, redrawn each time it is seen.
+    """Augmentation of training pictures, redrawn each time.
 
-    Blur, low resolution and noise are there because a camera's small, soft face is what the
-    network meets; FER2013's own pictures are sharper.
+    Blur, low resolution and noise are included because cameras deliver small, soft faces; FER2013's pictures
+    are sharper.
     """
 
     flip: float = 0.5  # probability
-    shift: float = 0.1  # at most, of the picture's size, each way and axis
+    shift: float = 0.1  # maximum, fraction of the picture's size, each way and axis
     scale: float = 0.1  # 1 - scale to 1 + scale
-    rotation: float = 10.0  # at most, degrees each way
+    rotation: float = 10.0  # maximum, degrees each way
     contrast: float = 0.2  # 1 - contrast to 1 + contrast, around the picture's mean
-    brightness: float = 20.0  # at most, gray levels each way
-    blur: float = 0.2  # probability of a Gaussian or of being shrunk and enlarged
-    blur_sigma: float = 2.0  # at most, pixels
-    noise: float = 0.0  # at most, standard deviation in gray levels
-    erase: float = 0.2  # probability that a rectangle is painted over
-    jitter: float = 0.0  # at most, of the picture's size, that each edge of the face's box lies elsewhere
-    low_light: float = 0.0  # probability of a dark room: gamma and a sensor's noise
-    low_light_gamma: float = 2.5  # at most
-    low_light_noise: float = 12.0  # at most, standard deviation in gray levels
-    jpeg: float = 0.0  # probability of being compressed
-    jpeg_quality: int = 20  # at least, up to 90
+    brightness: float = 20.0  # maximum, gray levels each way
+    blur: float = 0.2  # probability of Gaussian blur or low resolution
+    blur_sigma: float = 2.0  # maximum, pixels
+    noise: float = 0.0  # maximum standard deviation, gray levels
+    erase: float = 0.2  # probability of erasing a rectangle
+    jitter: float = 0.0  # maximum shift of each edge of the face's box, fraction of the picture's size
+    low_light: float = 0.0  # probability of low light: gamma and sensor noise
+    low_light_gamma: float = 2.5  # maximum
+    low_light_noise: float = 12.0  # maximum standard deviation, gray levels
+    jpeg: float = 0.0  # probability of JPEG compression
+    jpeg_quality: int = 20  # minimum; the maximum is 90
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides a run besides its data and its network; the file's keys are these."""
+    """All settings of a run besides its data and network; the fields are the file's keys."""
 
     epochs: int = 30
     batch: int = 128
     optimizer: str = "sgd"
-    learning_rate: float = 0.05  # at the peak
-    # cosine: linear warm-up to the peak, then half a cosine to zero. plateau: the peak, and a share of it
-    # whenever accuracy has stood still. Accuracy, here and below: on PublicTest, against the FER+ majority
-    # where at least half of the target is FER+, else against FER2013's labels.
+    learning_rate: float = 0.05  # peak
+    # cosine: linear warm-up to the peak, then a half cosine to zero. plateau: the peak, multiplied by a
+    # factor whenever accuracy stagnates. Accuracy, here and below: on PublicTest, against the FER+ majority
+    # if at least half of the target is FER+, else against FER2013's labels.
     schedule: str = "cosine"
-    warmup_epochs: float = 1.0  # of the cosine
+    warmup_epochs: float = 1.0  # for cosine
     plateau_patience: int = 5  # epochs without a better accuracy
     plateau_factor: float = 0.1
-    plateau_least: float = 1e-6  # the rate goes no lower
-    early_stopping: int = 0  # epochs without a better accuracy that end the run; 0: none do
-    keep: str = "last"  # which epoch's weights the run leaves: the last one's, or the best one's
-    snapshots: int = 0  # how many of the last epochs leave their own epoch-N.keras, to be averaged
-    momentum: float = 0.9  # Nesterov's; of Adam's mean of gradients
-    # Decoupled, as Keras means it (a step takes learning_rate * weight_decay off a kernel): an L2
-    # penalty w under momentum m acts like w / (1 - m).
+    plateau_least: float = 1e-6  # minimum rate
+    early_stopping: int = 0  # end the run after this many epochs without a better accuracy; 0: never
+    keep: str = "last"  # which epoch's weights to keep: last or best
+    snapshots: int = 0  # number of last epochs to save as epoch-N.keras, for averaging
+    momentum: float = 0.9  # Nesterov momentum; Adam's beta_1
+    # Decoupled, as in Keras (a step subtracts learning_rate * weight_decay * kernel): an L2 penalty w with
+    # momentum m acts like w / (1 - m).
     weight_decay: float = 3e-3
-    ema: float = 0.998  # of the weights, per step; the averaged ones are evaluated and saved
+    ema: float = 0.998  # decay per step of the averaged weights, which are evaluated and saved
     ferplus: float = 0.5  # share of the FER+ distribution in the target; the rest is the hard label
-    # How votes become that distribution. firm: single votes dropped where more remain; raw: each vote for one
-    # of the seven counts; microsoft: single votes dropped, rows that most call unknown or no face left out.
+    # How votes become that distribution. firm: drop single votes if others remain; raw: count every vote for
+    # one of the seven; microsoft: drop single votes, and rows with a majority for unknown or no face.
     votes: str = "firm"
     label_smoothing: float = 0.0
-    mixup: float = 0.0  # alpha of the Beta distribution that two pictures' shares are drawn from; 0: none
-    # Distillation (Hinton et al. 2015): the share of the loss that is the distance to the mean of the
-    # teachers' probabilities, both softened by the temperature.
+    mixup: float = 0.0  # alpha of the Beta distribution of the mixing ratio; 0: none
+    # Distillation (Hinton et al. 2015): loss weight of the cross-entropy to the teachers' mean probabilities,
+    # both softened by the temperature.
     distill: float = 0.0
     temperature: float = 2.0
-    # Rows are drawn with chances in proportion to n(label) ** -balance: 0 takes each once an epoch, 1 shows
-    # every label equally often. FER2013 has 16 happy faces for one that is disgusted.
+    # Rows are drawn with probabilities proportional to n(label) ** -balance: 0 takes each once per epoch, 1
+    # shows every label equally often. FER2013 has 16 happy faces for each disgusted one.
     balance: float = 0.0
     dropout: float = 0.2
-    # What the layers compute in; weights, loss, averages and the saved network are float32 in both. bfloat16
-    # is used where the processor has it (training/fit/precision.py), float32 elsewhere.
+    # Precision of the layers; weights, loss, averages and the saved network are always float32. bfloat16
+    # falls back to float32 on processors without it (training/fit/precision.py).
     precision: str = "float32"
     seed: int = 1
     augment: Augment = field(default_factory=Augment)
-    data: tuple[dict[str, str], ...] = ()  # name, licence, used_for of each data set: for the model's card
+    data: tuple[dict[str, str], ...] = ()  # name, licence, used_for of each data set, for the model's card
 
     @property
     def judged_by(self) -> str:
-        """The accuracy that decides: ``plus7`` (FER+ majority) or ``fer2013``."""
+        """The deciding accuracy: ``plus7`` (FER+ majority) or ``fer2013``."""
         return "plus7" if self.ferplus >= 0.5 else "fer2013"
 
     def values(self) -> dict[str, Any]:
-        """As plain nested values, for run records and model cards."""
+        """Plain nested values, for run records and model cards."""
         return asdict(self)
 
 
@@ -116,7 +116,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 
 
 def read_recipe(path: Path) -> Recipe:
-    """The recipe in *path*; EdgeError in one line for what is unknown, mistyped or out of range."""
+    """The recipe in *path*; EdgeError in one line for an unknown key or an invalid value."""
     values = read_toml(path)
     augment = values.pop("augment", {})
     if not isinstance(augment, dict):
@@ -124,7 +124,7 @@ def read_recipe(path: Path) -> Recipe:
     data = values.pop("data", [])
     texts = isinstance(data, list) and all(isinstance(one, dict) and one.keys() == DATA for one in data)
     if not texts:
-        raise EdgeError(f"{path}: data: expected tables [[data]] with {', '.join(sorted(DATA))}")
+        raise EdgeError(f"{path}: data: expected [[data]] tables with {', '.join(sorted(DATA))}")
     plain = checked(Recipe, values, path, "", _RANGES, _CHOICES)
     varied = Augment(**checked(Augment, augment, path, "augment.", _RANGES, _CHOICES))
     return Recipe(**plain, augment=varied, data=tuple(data))
@@ -138,7 +138,7 @@ def checked(
     ranges: Mapping[str, tuple[float, float]],
     choices: Mapping[str, tuple[str, ...]],
 ) -> dict[str, Any]:
-    """*values* of the dataclass *kind*, each of a known key, the key's type and within its range."""
+    """*values* of the dataclass *kind*; EdgeError for an unknown key, wrong type or value out of range."""
     known = {f.name: f.type for f in fields(kind) if f.name not in ("augment", "data")}
     for key, value in values.items():
         place = f"{path}: {prefix}{key}"

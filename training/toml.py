@@ -1,4 +1,4 @@
-"""TOML files of training: recipes, plans, descriptions of others' networks."""
+"""TOML files of training: recipes, plans, descriptions of other projects' networks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from edge.types import EdgeError
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The values in *path*; EdgeError, in one line, where it cannot be read."""
+    """The values in *path*; EdgeError in one line if it cannot be read."""
     try:
         import tomllib
     except ModuleNotFoundError:  # Python 3.10

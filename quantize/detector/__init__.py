@@ -1,1 +1,1 @@
-"""A face detector's network -> its files, what eight bits cost it, golden vectors, card and report."""
+"""Converts a face detector's network: files, quantization cost, golden vectors, card and report."""

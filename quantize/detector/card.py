@@ -1,4 +1,4 @@
-"""A detector's card: how its outputs become faces, what it was made of, what was measured of it."""
+"""A detector's card: decoding of its outputs, training data, figures."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from edge.analysis.card import Center, DetectorCard, DetectorInput, Figure, File
 from quantize.figures.detection import RATE, Scores
 from quantize.figures.finding import Alarms
 
-HEIGHT, WIDTH = 256, 320  # of the files' fixed shape: what an Edge TPU takes; a CPU is given others
+HEIGHT, WIDTH = 256, 320  # the files' fixed shape, for an Edge TPU; a CPU resizes the input
 STRIDES = (8, 16, 32)
-SPAN = (0.0, 255.0)  # what black and white are to the network
+SPAN = (0.0, 255.0)  # the network's values of black and white
 _PROTOCOL = "{file} as shipped, pictures shrunk to 320 px, faces of 16 px and more, IoU >= .4; {how}"
 
 
@@ -25,10 +25,9 @@ def card(
     figures: tuple[Figure, ...] = (),
     quantization: Mapping[str, Any] | None = None,
 ) -> bytes:
-    """The card of *files*, JSON; *record* is what ``emotion-train detector fit`` noted of its run.
+    """The card of *files*, JSON; *record* is the run's record from ``emotion-train detector fit``.
 
-    *min_score* is the score from which a find counts as a face where nothing else is asked for;
-    *quantization* is what is to be told of how the files were made.
+    *min_score* is the default score threshold; *quantization* is added to the card's entry of that name.
     """
     recipe = dict((record or {}).get("recipe", {}))
     data = recipe.pop("data", ())
@@ -69,7 +68,7 @@ def card(
 
 
 def figures_of(file: str, scores: Mapping[str, Scores], alarms: Mapping[str, Alarms]) -> tuple[Figure, ...]:
-    """What the card says of *file*: average precision and recall on each data set, false alarms."""
+    """The card's figures of *file*: average precision and recall on each data set, false positives."""
     found = [
         Figure(
             name=kind, value=round(value, 4), data=data, split="all", n=one.faces,

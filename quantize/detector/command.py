@@ -1,4 +1,4 @@
-"""``quantize`` of a face detector's network, which photos with boxes belong to."""
+"""``quantize`` for a face detector's network."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from quantize.report.facts import FLOAT_TFLITE, machine
 from quantize.report.latency import latency
 from quantize.steps import Steps
 
-MOST = 300  # photos to calibrate by: more do not change the ranges
-_WAYS = ((1,), (1,))  # threads and pictures at a time that are timed: as the daemon runs it
+MOST = 300  # calibration photos: more do not change the ranges
+_WAYS = ((1,), (1,))  # threads and batch sizes to time: the daemon's
 
 
 def run(
     options: argparse.Namespace, *, with_onnx: bool, with_edgetpu: bool, report: Path | None
 ) -> tuple[float, str]:
-    """Write the files and the *report*, if no more is lost than allowed.
+    """Write the files and the *report*, unless the loss is too large.
 
-    Gives the loss in points of average precision, and of which file; beyond --max-drop nothing is written.
+    Returns the loss in points of average precision and its file; beyond --max-drop nothing is written.
     """
     began = time.monotonic()
     name = options.name or "faces"
@@ -40,7 +40,7 @@ def run(
         min_score=options.min_score, with_onnx=with_onnx, with_edgetpu=with_edgetpu, steps=steps,
     )  # fmt: skip
     int8 = f"{name}.tflite"
-    if not with_edgetpu:  # else this was said when it was compiled
+    if not with_edgetpu:  # otherwise already printed when compiling
         graph = tflite.read(made.files[int8])
         print("\n".join(edgetpu.summary(graph, edgetpu.check(graph))))
     print(shown(made))
@@ -71,8 +71,8 @@ def _report(model: Path, made: Detector, calibration: dict[str, object], steps: 
     int8 = next(iter(made.files))
     with steps("comparing layers"):
         layers = sqnr.layers(made.float_tflite, made.files[int8], made.pictures[: sqnr.PICTURES])
-    with steps("timing the files in turn"):
-        # In 16 bits a CPU only converts back and forth: that file is for other chips.
+    with steps("timing the files"):
+        # A CPU only converts fp16 back and forth: that file is for other chips.
         timed = {file: content for file, content in made.files.items() if ".fp16." not in file}
         found = latency(made.model, {FLOAT_TFLITE: made.float_tflite, **timed}, made.pictures, *_WAYS)
     network = f"{model.parent.name}/{model.name}"

@@ -1,4 +1,4 @@
-"""From a detector's network to all its files, in memory, with what was measured on the way."""
+"""Makes all files of a detector's network in memory, and measures them."""
 
 from __future__ import annotations
 
@@ -27,67 +27,67 @@ if TYPE_CHECKING:
     from quantize.inside.edgetpu import Compiled
 
 PARTS = ("score", "box", "eyes")
-# A box that is cut off is wrong by as much: the ranges hold what all but one picture in fifty reach.
+# Clipping a box value is an error of that size, so the ranges cover all but one picture in fifty.
 WITHIN = 0.98
-LEAST = 0.02  # score from which finds are counted: below, they add nothing but time
-SAME = 0.5  # IoU from which two files' finds are one face
-_TILE = 8  # pixels, of what the golden pictures show behind the faces
-_COMPARED = 200  # photos on which files are held against each other
+LEAST = 0.02  # lowest score to collect: detections below only cost time
+SAME = 0.5  # IoU from which two files' detections are the same face
+_TILE = 8  # pixels: background tiles of the golden pictures
+_COMPARED = 200  # photos for comparing files
 
 
 @dataclass(frozen=True)
 class Measured:
-    """How one file does, run as the daemon runs it."""
+    """One file's figures, run as in the daemon."""
 
     scores: dict[str, Scores]  # by data set
     alarms: dict[str, Alarms]  # by source of photos without a face
-    agreement: float  # share of its and the float network's finds, in one shape, that both have: 0..1
+    agreement: float  # fraction of its and the float network's detections that both have, 0..1
 
 
 @dataclass(frozen=True)
 class Detector:
-    """A detector's files and their figures; nothing of it is written yet."""
+    """A detector's files and their figures, not yet written."""
 
-    model: Any  # Keras, of the shape HEIGHT x WIDTH
-    float_tflite: bytes  # what the others were made from; goes to no device
+    model: Any  # Keras, input HEIGHT x WIDTH
+    float_tflite: bytes  # source of the others; not for devices
     files: dict[str, bytes]  # name -> content, the int8 TFLite file first
-    compiled: dict[str, bytes]  # for the Edge TPU: name -> content; only that can run it
-    compiler: Compiled | None  # and what its compiler said
-    pictures: Image  # (n, HEIGHT, WIDTH) uint8 that it was calibrated by
+    compiled: dict[str, bytes]  # for the Edge TPU only: name -> content
+    compiler: Compiled | None  # its compiler's output
+    pictures: Image  # (n, HEIGHT, WIDTH) uint8 used for calibration
     min_score: float
     plain: Measured  # the float network
-    measured: dict[str, Measured]  # each of files
+    measured: dict[str, Measured]  # by file
 
     def drop(self, file: str) -> float:
-        """Average precision that eight bits cost *file* on the worst data set, against its float twin."""
+        """Average precision lost by quantizing *file*, on the worst data set, against its float version."""
         twin = self.measured.get(file.replace(".int8.onnx", ".onnx"), self.plain)
         before, after = (self.plain if file.endswith(".tflite") else twin).scores, self.measured[file].scores
         return max((before[data].ap - after[data].ap for data in after), default=0.0)
 
     @property
     def worst(self) -> tuple[float, str]:
-        """The largest drop of a file in eight bits, and that file."""
+        """The largest drop of an int8 file, and that file."""
         return max((self.drop(file), file) for file in self.files if is_int8(file))
 
 
 def load(path: Path) -> Any:
-    """The network at *path*, checked to give scores, boxes and eyes at three strides."""
+    """The network at *path*, checked to output scores, boxes and eyes at three strides."""
     model = convert.opened(path)
     wanted = {f"{part}_{stride}" for part in PARTS for stride in STRIDES}
     found = set(model.output) if isinstance(model.output, dict) else set()
     if found != wanted:
         raise EdgeError(
-            f"{path}: gives {', '.join(sorted(found)) or 'one output'}; expected a detector's "
+            f"{path}: outputs {', '.join(sorted(found)) or 'unnamed'}; expected a detector's "
             f"{', '.join(sorted(wanted))} (emotion-train detector fit)"
         )
     return model
 
 
 def calibration(photos: Sequence[Photo], count: int, seed: int) -> Image:
-    """*count* of the *photos* that were trained on, (n, HEIGHT, WIDTH) uint8, each whole in that frame."""
+    """*count* of the training *photos*, (n, HEIGHT, WIDTH) uint8, each fitted into that frame."""
     some = [photo for photo in photos if not photo.held_out and len(photo.boxes)]
     if len(some) < 50:
-        raise EdgeError(f"{len(some)} photos with faces to calibrate by; expected 50 or more")
+        raise EdgeError(f"{len(some)} photos with faces for calibration; expected 50 or more")
     chosen = np.random.default_rng(seed).permutation(len(some))[:count]
     return np.stack([_whole(some[i].read()) for i in chosen])
 
@@ -104,10 +104,10 @@ def quantize_detector(
     path: Path, photos: Sequence[Photo], measured: Mapping[str, Sequence[Photo]], *, name: str, count: int,
     seed: int, min_score: float, with_onnx: bool, with_edgetpu: bool, steps: Steps,
 ) -> Detector:  # fmt: skip
-    """The files called *name* of the network at *path*, calibrated by *count* of *photos*, with figures.
+    """The files *name* of the network at *path*, calibrated on *count* of *photos*, with figures.
 
-    The figures are of *measured* (name -> photos), and of those of *photos* that were held out of training
-    and show no face. EdgeError for what the network or the photos are not right for.
+    The figures are on *measured* (name -> photos), and on the held-out *photos* without a face. EdgeError if
+    the network or the photos are unsuitable.
     """
     import keras
 
@@ -116,7 +116,7 @@ def quantize_detector(
         pixels = keras.Input((HEIGHT, WIDTH, 1), name="pixels")
         model = keras.Model(pixels, network(pixels))
         pictures = calibration(photos, count, seed)
-    with steps(f"quantizing by {len(pictures)} photos"):
+    with steps(f"quantizing with {len(pictures)} photos"):
         plain = convert.to_float(model)
         files = {f"{name}.tflite": convert.to_int8(model, pictures, plain, WITHIN)}
     if with_onnx:
@@ -138,7 +138,7 @@ def _measured(
     files: Mapping[str, bytes], sets: Mapping[str, Sequence[Photo]], held_out: Sequence[Photo],
     min_score: float,
 ) -> dict[str, Measured]:  # fmt: skip
-    """Each of *files*, the first of which is the float network, on *sets* and on photos not trained on."""
+    """Figures of each of *files* (the first is the float network) on *sets* and on held-out photos."""
     peopled = [photo for photo in held_out if len(photo.boxes)][:_COMPARED]
     shown = [_whole(photo.read()) for photo in peopled]
     nobody = empty(held_out)
@@ -159,7 +159,7 @@ def _measured(
 
 
 def agreement(ones: Sequence[Sequence[Face]], others: Sequence[Sequence[Face]]) -> float:
-    """The share of the faces of *ones* and *others*, picture by picture, that have their like there: 0..1."""
+    """The fraction (0..1) of faces in *ones* and *others* with a match in the other, picture by picture."""
     like = sum(
         any(face.box.iou(other.box) >= SAME for other in there)
         for one, two in zip(ones, others, strict=True)
@@ -171,7 +171,7 @@ def agreement(ones: Sequence[Sequence[Face]], others: Sequence[Sequence[Face]]) 
 
 
 def golden_pictures() -> Image:
-    """(3, HEIGHT, WIDTH) uint8, always the same: the built-in portraits in three sizes, on tiles."""
+    """(3, HEIGHT, WIDTH) uint8, fixed: the built-in portraits in three sizes, on tiles."""
     random = np.random.default_rng(0)
     tiles = random.integers(60, 160, (3, HEIGHT // _TILE, WIDTH // _TILE), np.uint8)
     pictures = tiles.repeat(_TILE, 1).repeat(_TILE, 2)

@@ -1,4 +1,4 @@
-"""What quantizing a detector cost and what each file takes: report.md, report.json and pictures."""
+"""The report of quantizing a detector: report.md, report.json and plots."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ CURVES, SIZES_PNG, LAYERS = "curves.png", "sizes.png", "layers.png"
 
 @dataclass(frozen=True)
 class Report:
-    """All that is told of one conversion."""
+    """The data of one conversion's report."""
 
-    network: str  # the file's name, with its folder's
+    network: str  # the file's name with its folder
     made: Detector
     calibration: Mapping[str, Any]
     layers: list[sqnr.Layer]
     latency: Latency
     machine: Mapping[str, Any]
-    seconds: Mapping[str, float]  # what each step of the command took
+    seconds: Mapping[str, float]  # duration of each step
 
     @property
     def int8(self) -> str:
@@ -64,7 +64,7 @@ def _pictures(report: Report) -> dict[str, bytes]:
 
 
 def shown(made: Detector) -> str:
-    """For people: each file's average precision, recall, and what its eight bits cost."""
+    """A table for the terminal: each file's average precision, recall and quantization cost."""
     lines = [f"{'':<18}{'data':<16}{'faces':>7}{'AP':>8}{f'recall at {RATE:g}':>15}{'drop':>8}{'agree':>9}"]
     for file, one in {FLOAT_TFLITE: made.plain, **made.measured}.items():
         for data, scores in one.scores.items():
@@ -113,16 +113,16 @@ def _opening(report: Report) -> Iterator[str]:
     yield (
         f"{int8} takes {report.latency.of(int8).ms:.2f} ms a picture of 320x256 on one thread (float TFLite "
         f"{report.latency.of(FLOAT_TFLITE).ms:.2f} ms). Of its {sum(one.number for one in ops)} ops the Edge "
-        f"TPU takes {'every one' if mapped else 'not every one'}."
+        f"TPU supports {'all' if mapped else 'not all'}."
     )
 
 
 def _found(report: Report) -> Iterator[str]:
     yield (
-        "Each file as the daemon runs it: pictures shrunk to 320 px, TFLite in the picture's shape, ONNX in "
-        "the one shape of 320x256 that it has. Faces of 16 px and more, IoU >= .4. Same finds: of the faces "
-        f"that either finds from the default score, {report.made.min_score:g}, in photos held out of "
-        "training, all in 320x256, the share that the float network and the file both find."
+        "Each file as run by the daemon: pictures shrunk to 320 px, TFLite in the picture's shape, ONNX in "
+        "its only shape, 320x256. Faces of 16 px and more, IoU >= .4. Same finds: of the faces "
+        f"that either finds at the default score, {report.made.min_score:g}, in photos held out of "
+        "training, all in 320x256, the fraction that both the float network and the file find."
     )
     heads = " / ".join(SIZES)
     yield from ("", f"| file | data | faces | AP | lost | recall at {RATE:g} a picture (score) | {heads} px "
@@ -141,10 +141,10 @@ def _found(report: Report) -> Iterator[str]:
 
 def _alarms(report: Report) -> Iterator[str]:
     if not report.made.plain.alarms:
-        yield "There were none among the photos held out of training."
+        yield "No photo held out of training is without a face."
         return
-    yield "Held out of training; from the default score."
-    yield from ("", "| file | photos | n | with a false alarm |", "|---|---|---|---|")
+    yield "Held out of training; at the default score."
+    yield from ("", "| file | photos | n | with a false positive |", "|---|---|---|---|")
     for file, one in report.all.items():
         for source, count in one.alarms.items():
             share = f"{100 * count.wrong / count.photos:.1f} %"
@@ -152,7 +152,7 @@ def _alarms(report: Report) -> Iterator[str]:
 
 
 def _facts(report: Report) -> dict[str, Any]:
-    """What report.json holds: shares 0..1, milliseconds, bytes, decibels."""
+    """The content of report.json: fractions 0..1, milliseconds, bytes, decibels."""
     made = report.made
     return {
         "network": report.network,

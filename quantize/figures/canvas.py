@@ -1,4 +1,4 @@
-"""What the reports' pictures have alike: small PNGs, drawn without a screen."""
+"""The common style of the reports' plots: small PNGs, drawn without a display."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def axes_of(
 
 
 def png(figure: Any, colours: int = 64) -> bytes:
-    """*figure* as a PNG of at most so many *colours* (up to 256), which is a third of the bytes."""
+    """*figure* as a PNG with at most *colours* colours (up to 256), a third of the size."""
     from matplotlib import pyplot
     from PIL import Image
 
@@ -55,12 +55,12 @@ def png(figure: Any, colours: int = 64) -> bytes:
 
 
 def reliability(axis: Any, bins: Sequence[Bin], colour: str) -> None:
-    """How often what is said with some confidence is right; on the dashed line is calibrated."""
-    said, held = [one.confidence for one in bins], [one.accuracy for one in bins]
+    """Accuracy over confidence; the dashed line is perfect calibration."""
+    confidence, accuracy = [one.confidence for one in bins], [one.accuracy for one in bins]
     rows = np.array([one.n for one in bins])
     axis.plot((0, 1), (0, 1), color="#9a9a9a", lw=1, ls=(0, (4, 3)))
-    axis.vlines(said, said, held, color=colour, alpha=0.35, lw=4)
-    axis.plot(said, held, color=colour, lw=1, alpha=0.6, clip_on=False)
-    # A mark's area is its bin's rows: what few rows say is not much.
-    axis.scatter(said, held, 6 + 250 * rows / rows.sum(), color=colour, zorder=3, clip_on=False)
+    axis.vlines(confidence, confidence, accuracy, color=colour, alpha=0.35, lw=4)
+    axis.plot(confidence, accuracy, color=colour, lw=1, alpha=0.6, clip_on=False)
+    # A mark's area shows the number of rows in its bin.
+    axis.scatter(confidence, accuracy, 6 + 250 * rows / rows.sum(), color=colour, zorder=3, clip_on=False)
     axis.set(xlim=(0, 1), ylim=(0, 1))

@@ -1,4 +1,4 @@
-"""What a network weighs: parameters, and multiply-adds for one picture."""
+"""A network's size: parameters, and multiply-adds per picture."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from quantize.figures.reader import read
 
 @dataclass(frozen=True)
 class Cost:
-    """None where the file's form does not tell."""
+    """Values are None if unknown for the file."""
 
-    parameters: int | None  # weights and biases; a .keras file's batch normalization besides
-    macs: int | None  # multiply-adds of convolutions and dense layers for one picture
+    parameters: int | None  # weights and biases; in .keras files also batch normalization
+    macs: int | None  # multiply-adds of convolutions and dense layers per picture
 
 
 def cost_of_file(suffix: str, content: bytes) -> Cost:
     """The cost of a .tflite or .onnx file; batch normalization is folded into its convolutions."""
     try:
         graph = read(suffix, content)
-    except EdgeError:  # a runtime may take what the readers do not, or onnx is not installed
+    except EdgeError:  # a runtime may accept more than the readers, or onnx is not installed
         return Cost(None, None)
     pictures = max([1, *(size for index in graph.inputs for size in graph.tensors[index].shape[:1])])
     return Cost(graphs.parameters(graph), graphs.macs(graph) // pictures)
 
 
 def cost_of_keras(model: Any) -> Cost:
-    """The cost of a loaded Keras *model* whose picture size is fixed."""
+    """The cost of a loaded Keras *model* with a fixed picture size."""
     return Cost(model.count_params(), macs_of_keras(model))
 
 
 def macs_of_keras(model: Any) -> int:
-    """Multiply-adds of one picture through the Keras *model*: its convolutions and dense layers.
+    """Multiply-adds per picture of the Keras *model*'s convolutions and dense layers.
 
-    What costs one operation a value (normalization, additions, activations) is not counted; normalization
-    is folded into the convolutions on a device anyway.
+    Element-wise operations (normalization, additions, activations) are not counted; on a device normalization
+    is folded into the convolutions anyway.
     """
     return sum(_macs(layer) for layer in model.layers)
 
@@ -56,7 +56,6 @@ def _macs(layer: Any) -> int:
         layers.DepthwiseConv2D: ("kernel",),
         layers.SeparableConv2D: ("depthwise_kernel", "pointwise_kernel"),
     }.get(type(layer), ())
-    # Each kernel (the depthwise one too: it keeps as many products as it has channels) is used whole
-    # at every place of the output.
+    # Every output position uses the whole kernel, a depthwise one too: it has as many products as channels.
     places = math.prod(layer.output.shape[1:-1]) if kernels else 0
     return int(places * sum(math.prod(getattr(layer, name).shape) for name in kernels))

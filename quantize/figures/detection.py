@@ -1,8 +1,8 @@
-"""How well faces are found: average precision, recall at a rate of false alarms, recall by size.
+"""Metrics of face detection: average precision, recall at a rate of false positives, recall by size.
 
-One rule for every detector. Truth is scaled to pictures of 320 px; a face under 16 px there is neither hit
-nor missed, nor is what was found on it, a second find on one face, or a find under .8 of that. Greedy by
-score within a picture; IoU of .4 and more is a hit, because data sets draw boxes differently.
+The same rules for every detector. Ground truth is scaled to pictures of 320 px. Faces under 16 px there are
+ignored, and so are detections on them, second detections of a face, and detections under .8 of that size.
+Matching is greedy by score within a picture; IoU >= .4 is a hit, because data sets draw boxes differently.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import numpy.typing as npt
 from edge.types import Box, Face
 
 LONG_SIDE, SMALLEST, IOU = 320.0, 16.0, 0.4
-ON_ANOTHER = 0.2  # IoU from which a find counts as one on a face that is not scored
-SIZES = ("16-32", "32-64", "64-")  # pixels of the longer side, of pictures of LONG_SIDE
-RATE = 0.1  # false alarms a picture, at which recall is given
+ON_ANOTHER = 0.2  # IoU from which a detection belongs to an ignored face
+SIZES = ("16-32", "32-64", "64-")  # pixels of the longer side, in pictures of LONG_SIDE
+RATE = 0.1  # false positives per picture at which recall is given
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a detector found in one picture, and what is there; boxes in the picture's pixels."""
+    """Detections and ground truth of one picture; boxes in its pixels."""
 
     size: tuple[int, int]  # width, height
     faces: Sequence[Face]
@@ -32,15 +32,15 @@ class Found:
 
 @dataclass(frozen=True)
 class Scores:
-    """How well faces were found in some pictures."""
+    """A detector's metrics over some pictures."""
 
     pictures: int
-    faces: int  # that count
+    faces: int  # scored faces
     precision: npt.NDArray[np.float64]  # by falling score
     recall: npt.NDArray[np.float64]
-    false: npt.NDArray[np.int64]  # false alarms so far
+    false: npt.NDArray[np.int64]  # false positives so far
     score: npt.NDArray[np.float64]
-    hits: dict[str, npt.NDArray[np.float64]]  # size -> scores of its faces that were found
+    hits: dict[str, npt.NDArray[np.float64]]  # size -> scores of the faces found
     of_size: dict[str, int]  # size -> faces
 
     @property
@@ -50,14 +50,14 @@ class Scores:
         return float((np.diff(self.recall, prepend=0.0) * best).sum())
 
     def at(self, rate: float = RATE) -> tuple[float, float]:
-        """Recall with at most *rate* false alarms a picture, and the score that gives it; (0, 1) if none."""
+        """Recall at *rate* false positives per picture at most, and the score for it; (0, 1) if none."""
         within = np.flatnonzero(self.false <= rate * self.pictures)
         if not len(within):
             return 0.0, 1.0
         return float(self.recall[within[-1]]), float(self.score[within[-1]])
 
     def by_size(self, least: float) -> dict[str, float]:
-        """Recall of each of SIZES by finds of at least the score *least*."""
+        """Recall of each of SIZES at the score threshold *least*."""
         return {
             size: float((self.hits[size] >= least).sum() / self.of_size[size])
             for size in SIZES
@@ -65,12 +65,12 @@ class Scores:
         }
 
     def recall_at_score(self, least: float) -> float:
-        """Recall by finds of at least the score *least*, 0..1."""
+        """Recall at the score threshold *least*, 0..1."""
         return float(sum((hits >= least).sum() for hits in self.hits.values()) / max(1, self.faces))
 
 
 def scored(pictures: Sequence[Found]) -> Scores:
-    """The scores of one detector over *pictures*, each with all that it found at any score."""
+    """The metrics of one detector over *pictures* with its detections at any score."""
     events: list[tuple[float, bool]] = []
     hits: dict[str, list[float]] = {size: [] for size in SIZES}
     of_size = dict.fromkeys(SIZES, 0)

@@ -1,4 +1,4 @@
-"""What detectors find in photos: one way for training, quantize and the tables that come of both."""
+"""Runs detectors on photos, the same way for training and quantize."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from edge.types import Box, Face
 from quantize.figures.detection import LONG_SIDE, Found
 from quantize.figures.photos import Photo
 
-CAMERA = 320, 240  # width and height of the pictures that calls are timed on
+CAMERA = 320, 240  # width and height of the pictures used for timing
 
 
 class Time(NamedTuple):
-    """Of a detector's bare call."""
+    """Time of a detector's call alone."""
 
     ms: float  # median
-    best_ms: float  # the fastest: what a machine with nothing else to do comes near
+    best_ms: float  # the fastest: close to that of an idle machine
 
 
 class Alarms(NamedTuple):
-    """False alarms on one source's photos without a face."""
+    """False positives on one source's photos without a face."""
 
     photos: int
-    wrong: int  # photos with a find of at least `score`
+    wrong: int  # photos with a detection of at least `score`
     score: float
 
 
 def found_in(finder: Finder, photos: Sequence[Photo]) -> list[Found]:
-    """What *finder* finds in each of *photos*, shrunk to 320 px."""
+    """Detections of *finder* in each of *photos*, shrunk to 320 px."""
     pictures = []
     for photo in photos:
         image = photo.read(finder.colour)
@@ -48,9 +48,9 @@ def found_in(finder: Finder, photos: Sequence[Photo]) -> list[Found]:
 
 
 def times(finders: Mapping[str, Finder], photos: Sequence[Photo]) -> dict[str, Time]:
-    """Of each of *finders*, in turn on each of *photos*, so that what else the machine does meets all alike.
+    """Times of *finders*, in turn on each of *photos*, so that other load affects all alike.
 
-    All pictures have CAMERA's shape, as a camera's have: a network prepares itself for a shape once.
+    All pictures have CAMERA's shape, because a network is prepared once per shape.
     """
     took: dict[str, list[float]] = {name: [] for name in finders}
     for number, photo in enumerate(photos):
@@ -65,12 +65,12 @@ def times(finders: Mapping[str, Finder], photos: Sequence[Photo]) -> dict[str, T
 
 
 def empty(photos: Sequence[Photo]) -> list[Photo]:
-    """Those of *photos* that show nobody, and nothing that may be somebody."""
+    """The *photos* without faces, not even ignored ones."""
     return [photo for photo in photos if not len(photo.boxes) and not len(photo.ignore)]
 
 
 def alarms(photos: Sequence[Photo], pictures: Sequence[Found], least: float) -> dict[str, Alarms]:
-    """Source -> on how many of *photos*, which show nobody, there is a find of at least *least*."""
+    """Source -> number of *photos*, all without faces, with a detection of at least *least*."""
     counted: dict[str, Alarms] = {}
     for photo, picture in zip(photos, pictures, strict=True):
         shown, wrong, _ = counted.get(photo.source, Alarms(0, 0, least))
@@ -79,5 +79,5 @@ def alarms(photos: Sequence[Photo], pictures: Sequence[Found], least: float) -> 
 
 
 def likely(picture: Found, least: float) -> list[Face]:
-    """What was found in *picture* with a score of *least* or more."""
+    """Detections in *picture* with a score of at least *least*."""
     return [face for face in picture.faces if face.score >= least]

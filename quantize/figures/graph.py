@@ -1,4 +1,4 @@
-"""What a model file holds, whatever its format, and what follows from it: parameters, MACs, memory."""
+"""A model file's graph, independent of its format, and its parameters, MACs and memory."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-ALIGNMENT = 64  # bytes; TFLite's arena begins each tensor at a multiple
+ALIGNMENT = 64  # bytes; TFLite's arena aligns each tensor to it
 
-# Bytes of one element; types that are not listed (strings, resources) have none to be counted.
+# Bytes per element; types not listed (strings, resources) are not counted.
 _BYTES = {
     "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int64": 8, "uint64": 8, "int32": 4, "uint32": 4,
     "int16": 2, "uint16": 2, "int8": 1, "uint8": 1, "bool": 1, "int4": 0.5, "uint4": 0.5,
 }  # fmt: skip
-# Their inputs but the first are scales, zero points and sizes, not weights.
+# All their inputs except the first are scales, zero points and sizes, not weights.
 _SCALING = {"QuantizeLinear", "DequantizeLinear", "Resize"}
 
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
     name: str
-    shape: tuple[int, ...]  # -1 where it is only known when run
-    dtype: str  # as numpy calls it
-    scales: tuple[float, ...] = ()  # one, or one a channel; empty where it is not quantized
+    shape: tuple[int, ...]  # -1 if known only at run time
+    dtype: str  # numpy's name
+    scales: tuple[float, ...] = ()  # one, or one per channel; empty if not quantized
     zero_points: tuple[int, ...] = ()
     constant: bool = False
-    data: bytes = b""  # of a constant, as far as it is kept in the file
+    data: bytes = b""  # of a constant, if stored in the file
 
     @property
     def elements(self) -> int:
-        """0 while the shape is not known."""
+        """0 if the shape is unknown."""
         return max(math.prod(self.shape), 0) if min(self.shape, default=1) >= 0 else 0
 
     @property
@@ -41,7 +41,7 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Op:
-    """*inputs* and *outputs* are indices of the graph's tensors; -1 stands for an input left out."""
+    """*inputs* and *outputs* are indices of the graph's tensors; -1 is an omitted input."""
 
     name: str
     inputs: tuple[int, ...]
@@ -53,7 +53,7 @@ class Op:
 @dataclass(frozen=True, slots=True)
 class Graph:
     tensors: tuple[Tensor, ...]
-    ops: tuple[Op, ...]  # in the order in which they run
+    ops: tuple[Op, ...]  # in execution order
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
 
@@ -65,7 +65,7 @@ class Graph:
 
 
 def parameters(graph: Graph) -> int:
-    """Weights and biases, each once: constants that are no scalars, shapes, axes or scales."""
+    """Weights and biases, each once: constants other than scalars, shapes, axes and scales."""
     scales = {index for op in graph.ops if op.name in _SCALING for index in op.inputs[1:]}
     return sum(
         tensor.elements
@@ -76,9 +76,9 @@ def parameters(graph: Graph) -> int:
 
 
 def macs(graph: Graph) -> int:
-    """Multiplications of convolutions and dense layers for one run; element-wise work is not counted.
+    """Multiply-adds of convolutions and dense layers for one run, without element-wise operations.
 
-    A run of any number of pictures counts as one picture.
+    An open batch size counts as one picture.
     """
     return sum(_macs(graph, op) for op in graph.ops)
 
@@ -115,15 +115,15 @@ def _macs(graph: Graph, op: Op) -> int:
 
 
 def _one(tensor: Tensor) -> Tensor:
-    """*tensor* of one picture, where their number is open."""
+    """*tensor* with an open batch size set to one."""
     return replace(tensor, shape=(1, *tensor.shape[1:])) if tensor.shape[:1] == (-1,) else tensor
 
 
 def arena(graph: Graph) -> int:
-    """Bytes that the activations need at once, an estimate: largest first, each into the lowest gap.
+    """Estimate of the memory for activations in bytes: largest first, each into the lowest gap.
 
-    That is how TFLite plans (arena_planner.cc): inputs and outputs are kept throughout, any other tensor
-    from the op that writes it to the last that reads it. What kernels take for themselves comes on top.
+    This follows TFLite (arena_planner.cc): inputs and outputs are kept throughout, any other tensor
+    from the op that writes it to the last that reads it. Kernels' own buffers come on top.
     """
     first: dict[int, int] = {}
     last: dict[int, int] = {}
@@ -150,12 +150,12 @@ def arena(graph: Graph) -> int:
 
 
 def float_ops(graph: Graph) -> list[Op]:
-    """Ops that compute in floating point: some output of theirs is of it."""
+    """Ops with a floating-point output."""
     return [op for op in graph.ops if any(_is_float(tensor) for tensor in graph.outputs_of(op))]
 
 
 def counted(names: Sequence[str]) -> str:
-    """``3 CONV_2D, 1 ADD``: how often each name occurs, the most frequent first."""
+    """``3 CONV_2D, 1 ADD``: number of occurrences of each name, most frequent first."""
     counts = {name: list(names).count(name) for name in dict.fromkeys(names)}
     return ", ".join(f"{count} {name}" for name, count in sorted(counts.items(), key=lambda item: -item[1]))
 

@@ -1,4 +1,4 @@
-"""What people say that pictures show: the data's own labels, and the majority of FER+'s ten voters."""
+"""Label sets of pictures: the data's own labels, and the majority of FER+'s ten annotators."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from edge.types import LABELS, EdgeError
 from quantize.figures.scores import Indices
 
 FERPLUS = "FER+ majority (plus7)"
-OWN_NAMES = "label_names"  # the array of an npz that names labels of its own
+OWN_NAMES = "label_names"  # the npz array with the names of own labels
 
 
 class LabelSet(NamedTuple):
-    """One answer to what the pictures show."""
+    """One set of true labels."""
 
     name: str  # for tables
-    rows: npt.NDArray[np.bool_]  # (n,) pictures that have a label in it
+    rows: npt.NDArray[np.bool_]  # (n,) pictures with a label in this set
     truth: Indices  # their labels, indices into labels
     labels: tuple[str, ...] = LABELS
 
@@ -28,9 +28,9 @@ class LabelSet(NamedTuple):
 def label_sets(
     name: str, truth: Indices, majority: Indices, labels: tuple[str, ...] = LABELS
 ) -> list[LabelSet]:
-    """The data's own *truth* (n,) about *labels*, called *name*; then FER+'s *majority* (n,; -1: none).
+    """The data's own *truth* (n,), indices into *labels*, as *name*; then FER+'s *majority* (n,; -1: none).
 
-    The latter only where somebody voted.
+    The latter only if there are votes.
     """
     known = majority >= 0
     own = LabelSet(name, np.ones_like(known), truth, labels)
@@ -38,11 +38,11 @@ def label_sets(
 
 
 def own_names(path: Path, names: npt.NDArray[np.generic] | None) -> tuple[str, ...] | None:
-    """The labels in *names*, the array OWN_NAMES of the npz at *path*, checked; None where it has none."""
+    """The labels in *names*, the array OWN_NAMES of the npz at *path*, checked; None without one."""
     if names is None:
         return None
     if names.dtype.kind != "U" or names.ndim != 1:
-        raise EdgeError(f"{path}: {OWN_NAMES} {names.dtype} {names.shape}; expected a row of texts")
+        raise EdgeError(f"{path}: {OWN_NAMES} {names.dtype} {names.shape}; expected a row of strings")
     found = tuple(map(str, names.tolist()))
     if wrong := wrong_names(found):
         raise EdgeError(f"{path}: {OWN_NAMES}: {wrong}")

@@ -1,4 +1,4 @@
-"""A reader of ONNX files into the same graph as TFLite files are read into."""
+"""Reads ONNX files into the same graph as TFLite files."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from quantize.figures.graph import Graph, Op, Tensor
 
 
 def load(file: Path | bytes) -> Any:
-    """The protobuf in an ONNX *file* or its content, checked; EdgeError, without a name, if not whole.
+    """The protobuf of an ONNX *file* or its content, checked; EdgeError without a name if damaged.
 
-    Weights in files beside it are read where a path is given.
+    With a path, external weights are read too.
     """
     try:
         import onnx
@@ -26,20 +26,20 @@ def load(file: Path | bytes) -> Any:
         model = onnx.load(file) if isinstance(file, Path) else onnx.load_model_from_string(file)
         onnx.checker.check_model(model)
     except (DecodeError, onnx.checker.ValidationError, ValueError, OSError) as error:
-        raise EdgeError(f"not a whole ONNX file: {' '.join(str(error).split())[:150]}") from error
+        raise EdgeError(f"not a complete ONNX file: {' '.join(str(error).split())[:150]}") from error
     return model
 
 
 def read(content: bytes) -> Graph:
-    """The graph in an ONNX file's *content*; EdgeError, without the file's name, where it is not whole.
+    """The graph in an ONNX file's *content*; EdgeError without the file's name if damaged.
 
-    Shapes in between are inferred; where that fails they stay unknown (empty).
+    Intermediate shapes are inferred; if that fails they stay unknown (empty).
     """
     model = load(content)
     import onnx
     from google.protobuf.message import DecodeError
 
-    # Of use, but not needed.
+    # Useful, but optional.
     with contextlib.suppress(onnx.shape_inference.InferenceError, DecodeError, ValueError, RuntimeError):
         model = onnx.shape_inference.infer_shapes(model, data_prop=True)
     try:
@@ -93,7 +93,7 @@ def _graph(graph: Any, onnx: Any) -> Graph:
 
 
 def _scales(nodes: Any, constants: Any, onnx: Any) -> dict[str, tuple[tuple[float, ...], tuple[int, ...]]]:
-    """What QuantizeLinear and DequantizeLinear say of the tensors on their eight-bit side."""
+    """Scales and zero points of int8 tensors, from QuantizeLinear and DequantizeLinear."""
     found = {}
     for node in nodes:
         if node.op_type in ("QuantizeLinear", "DequantizeLinear") and node.input[1] in constants:

@@ -1,4 +1,4 @@
-"""Photos with faces in boxes: folders with labels.json or annotations.json, and WIDER FACE's own list."""
+"""Photos with boxes around faces: folders with labels.json or annotations.json, or WIDER FACE."""
 
 from __future__ import annotations
 
@@ -14,50 +14,50 @@ import numpy as np
 
 from edge.types import EdgeError, Floats, Image
 
-HELD_OUT = 5  # one in so many photos is kept out of training, to measure on
+HELD_OUT = 5  # one photo in so many is held out of training, for evaluation
 
 
 @dataclass(frozen=True)
 class Photo:
-    """One photo and what is known of it; boxes are x, y, width, height in its pixels."""
+    """One photo and its labels; boxes are x, y, width, height in its pixels."""
 
     file: Path
     boxes: Floats  # (n, 4)
     eyes: Floats  # (n, 4): x, y of the left, then of the right eye in the picture; nan: unknown
     ignore: Floats  # (m, 4): neither face nor background
-    width: float = 0.0  # pixels, of the picture that the boxes were drawn in; 0: of this file
+    width: float = 0.0  # pixels of the picture the boxes refer to; 0: this file's
 
     @property
     def source(self) -> str:
-        """The part of the data it is of, by its name: ``animals`` of animals-0001.jpg."""
+        """Its part of the data, from the file name: ``animals`` for animals-0001.jpg."""
         return self.file.stem.rsplit("-", 1)[0]
 
     @property
     def held_out(self) -> bool:
-        """Whether it is kept out of training; decided by its name alone, so for good."""
+        """Whether it is held out of training; depends only on its name, so it never changes."""
         return hashlib.blake2b(self.file.name.encode()).digest()[0] % HELD_OUT == 0
 
     def read(self, colour: Literal["luma", "bgr"] = "luma") -> Image:
-        """Its pixels, luma (h, w) or BGR (h, w, 3) uint8; EdgeError where it is no picture."""
+        """Its pixels, luma (h, w) or BGR (h, w, 3) uint8; EdgeError if it is not a picture."""
         flags = cv2.IMREAD_GRAYSCALE if colour == "luma" else cv2.IMREAD_COLOR
         image = cv2.imread(str(self.file), flags)
         if image is None:
-            raise EdgeError(f"{self.file}: not a picture that OpenCV reads, or it is missing")
+            raise EdgeError(f"{self.file}: missing, or not a picture OpenCV can read")
         return np.asarray(image, np.uint8)
 
 
 def read_photos(paths: Sequence[Path]) -> list[Photo]:
-    """The photos of all *paths*, in their order; EdgeError, with the place, for what is wrong in one.
+    """The photos of all *paths* in order; EdgeError with the place of a mistake.
 
-    A path is a folder with ``images/`` and ``labels.json`` or ``annotations.json`` (boxes alone), or WIDER
-    FACE's ``wider_face_*_bbx_gt.txt``, beside whose folder ``WIDER_train/images`` lies, as it is
-    shipped.
+    A path is a folder with ``images/`` and ``labels.json`` or ``annotations.json`` (boxes only), or WIDER
+    FACE's ``wider_face_*_bbx_gt.txt`` in the distributed layout, with ``WIDER_train/images`` next to its
+    folder.
     """
     photos: list[Photo] = []
     for path in paths:
         photos += _wider(path) if path.suffix == ".txt" else _labelled(path)
     if not photos:
-        raise EdgeError(f"{', '.join(map(str, paths))}: no photos; expected a labels.json that lists some")
+        raise EdgeError(f"{', '.join(map(str, paths))}: no photos; expected a labels.json with some")
     return photos
 
 
@@ -97,7 +97,7 @@ def _photo(place: str, images: Path, row: Any) -> Photo:
 
 
 def _corners(box: Any) -> Any:
-    """*box* as x, y, width, height, where it is an object with two corners; else as it is."""
+    """*box* as x, y, width, height if it is an object with two corners; otherwise unchanged."""
     if isinstance(box, dict) and isinstance(box.get("xyxy"), list) and len(box["xyxy"]) == 4:
         left, top, right, bottom = box["xyxy"]
         return [left, top, right - left, bottom - top]
@@ -112,7 +112,7 @@ def _numbers(place: str, rows: Any) -> Floats:
 
 
 def _wider(path: Path) -> list[Photo]:
-    """WIDER FACE's list: a file's name, the number of its boxes, a line a box of x y w h and six marks.
+    """WIDER FACE's list: a file name, the number of boxes, a line per box of x y w h and six flags.
 
     Invalid and heavily occluded boxes become ``ignore``; eyes are unknown.
     """
@@ -132,7 +132,7 @@ def _wider(path: Path) -> list[Photo]:
             table = np.array(rows, np.float32).reshape(max(1, count), 10)
         except (IndexError, ValueError) as error:
             raise EdgeError(
-                f"{path}:{at + 1}: {name}: expected the number of its boxes, then ten numbers a box"
+                f"{path}:{at + 1}: {name}: expected the number of boxes, then ten numbers per box"
             ) from error
         at += 1 + max(1, count)
         table = table[(table[:, 2] > 0) & (table[:, 3] > 0)] if count else table[:0]

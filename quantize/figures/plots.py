@@ -1,4 +1,4 @@
-"""How well faces are found, drawn: precision over recall, recall by the face's size."""
+"""Plots of face detection: precision over recall, recall by size of face."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Named = Mapping[str, Mapping[str, Scores]]  # data set -> detector or file -> it
 
 
 def precision_recall(found: Named) -> bytes:
-    """A panel a data set, a curve a detector; the mark is where RATE false alarms a picture are reached."""
+    """A panel per data set, a curve per detector; the mark is at RATE false positives per picture."""
     figure, axes = axes_of(1, len(found), (4.2 * len(found), 3.6))
     for axis, (data, rows) in zip(axes[0], found.items(), strict=True):
         for number, (name, scores) in enumerate(rows.items()):
@@ -25,12 +25,12 @@ def precision_recall(found: Named) -> bytes:
             axis.plot([recall] * len(place), scores.precision[place], "o", ms=4, color=colour)
         axis.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", title=data)
         axis.legend(loc="lower left")
-    axes[0][0].set_ylabel(f"precision (mark: {RATE:g} false alarms a picture)")
+    axes[0][0].set_ylabel(f"precision (mark: {RATE:g} false positives a picture)")
     return png(figure)
 
 
 def recall_by_size(found: Named) -> bytes:
-    """A panel a data set, a group a size of face, a bar a detector."""
+    """A panel per data set, a group per size of face, a bar per detector."""
     figure, axes = axes_of(1, len(found), (4.2 * len(found), 3.0))
     for axis, (data, rows) in zip(axes[0], found.items(), strict=True):
         width = 0.8 / max(1, len(rows))
@@ -47,6 +47,6 @@ def recall_by_size(found: Named) -> bytes:
         axis.set_xticks(range(len(SIZES)), faces)
         axis.set(ylim=(0, 1.05), title=data)
         axis.grid(axis="x", visible=False)
-    axes[0][0].set_ylabel(f"recall at {RATE:g} false alarms a picture")
+    axes[0][0].set_ylabel(f"recall at {RATE:g} false positives a picture")
     axes[0][-1].legend(loc="lower left", bbox_to_anchor=(0, 1.08), ncols=3, fontsize=7)
     return png(figure)

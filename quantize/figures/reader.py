@@ -1,4 +1,4 @@
-"""Model files of either format to a graph."""
+"""Reads model files of either format into a graph."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from quantize.figures.graph import Graph
 
 
 def read(suffix: str, content: bytes) -> Graph:
-    """The graph in *content*, a file of that *suffix*; EdgeError without the file's name."""
+    """The graph in *content*, a file with *suffix*; EdgeError without the file's name."""
     if suffix == ".onnx":
         from quantize.figures import onnx_graph
 

@@ -1,4 +1,4 @@
-"""Accuracy, calibration and chance of what networks say: each defined once, for training and quantize."""
+"""Accuracy, calibration and significance, each defined once for training and quantize."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BINS = 15  # of equal width, for the calibration error (Guo et al. 2017)
 
 @dataclass(frozen=True)
 class Bin:
-    """The rows whose confidence lies in one of BINS equal parts of 0..1."""
+    """The rows with confidence in one of BINS equal parts of 0..1."""
 
     n: int
     confidence: float  # mean of these rows
@@ -24,12 +24,12 @@ class Bin:
 
 
 def accuracy(probabilities: Floats, labels: Indices) -> float:
-    """Share of rows (0..1) whose likeliest label is the right one."""
+    """Fraction of rows (0..1) whose most likely label is correct."""
     return float((probabilities.argmax(1) == labels).mean())
 
 
 def wilson(right: int, n: int) -> tuple[float, float]:
-    """95 % interval of the share *right* of *n* (Wilson 1927), which stays within 0..1."""
+    """95 % interval of the fraction *right* of *n* (Wilson 1927), within 0..1."""
     z = 1.959964
     share, denominator = right / n, 1 + z * z / n
     center = (share + z * z / (2 * n)) / denominator
@@ -38,7 +38,7 @@ def wilson(right: int, n: int) -> tuple[float, float]:
 
 
 def recalls(probabilities: Floats, labels: Indices, count: int) -> list[float | None]:
-    """For each of *count* labels the share of its rows (0..1) that are found; None where it has none."""
+    """Recall (0..1) of each of *count* labels; None for one without rows."""
     right = probabilities.argmax(1) == labels
     return [
         float(right[labels == label].mean()) if (labels == label).any() else None for label in range(count)
@@ -52,7 +52,7 @@ def calibration_error(probabilities: Floats, labels: Indices) -> float:
 
 
 def reliability(probabilities: Floats, labels: Indices) -> list[Bin]:
-    """How sure rows are and how often they are right, over the BINS that hold any, by rising confidence."""
+    """Confidence and accuracy over the non-empty BINS, by rising confidence."""
     confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
     index = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
     rows = np.bincount(index, minlength=BINS)
@@ -61,15 +61,15 @@ def reliability(probabilities: Floats, labels: Indices) -> list[Bin]:
 
 
 def split(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> tuple[int, int]:
-    """Rows that only the *first* of two has right, and those that only the *second* has: both (n,)."""
+    """Number of rows only the *first* has right, and of those only the *second* has; both (n,)."""
     return int((first & ~second).sum()), int((second & ~first).sum())
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """How likely chance splits rows that only one of two has right so unevenly, were both equally good.
+    """The p-value of the split of rows that only one of two has right, if both were equally good.
 
-    McNemar's test by the exact binomial, two-sided, mid-p: it holds its level where the exact test is too
-    careful and the chi-square one too bold (Fagerland, Lydersen and Laake 2013). 1 where the two never
+    McNemar's test with the exact binomial, two-sided, mid-p: it keeps its level where the exact test is too
+    conservative and the chi-square test too liberal (Fagerland, Lydersen and Laake 2013). 1 if they never
     differ.
     """
     n, least = only_first + only_second, min(only_first, only_second)
@@ -82,5 +82,5 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 
 def p_text(p: float) -> str:
-    """A probability for a table."""
+    """A p-value for a table."""
     return "< .001" if p < 0.001 else f"= {p:.3f}".replace("0.", ".")

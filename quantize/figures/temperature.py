@@ -1,4 +1,4 @@
-"""The temperature that makes a network's confidence agree with how often it is right."""
+"""Temperature scaling: calibrates a network's confidence to its accuracy."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from quantize.figures.scores import Indices
 
 
 def fit_temperature(probabilities: Floats, labels: Indices) -> float:
-    """The temperature (0.2 to 5) that makes *labels* likeliest: softmax(log p / T), by Guo et al. 2017."""
-    # Logits and log-probabilities differ by a constant a row, which softmax takes away again.
+    """The temperature (0.2 to 5) of maximum likelihood of *labels*: softmax(log p / T), Guo et al. 2017."""
+    # Logits and log-probabilities differ by a constant per row, which softmax cancels.
     logits = np.log(np.clip(probabilities.astype(np.float64), 1e-12, 1))
     rows = np.arange(len(labels))
 
@@ -24,7 +24,7 @@ def fit_temperature(probabilities: Floats, labels: Indices) -> float:
 
 
 def _lowest(function: Callable[[float], float], low: float, high: float) -> float:
-    """Where a convex *function* is lowest (ternary search)."""
+    """The minimum of a convex *function* (ternary search)."""
     for _ in range(60):
         third = (high - low) / 3
         if function(low + third) < function(high - third):

@@ -1,7 +1,7 @@
-"""A reader of TFLite files: tensors, quantization and ops, without running anything of the file.
+"""Reads TFLite files: tensors, quantization and ops, without running the file.
 
-The flatbuffer is read in Python by the schema that comes with the interpreter, so that a damaged file can
-at worst be refused; the native parser looks at less and may bring the process down.
+The flatbuffer is read in Python with the interpreter's schema, so a damaged file is at worst rejected; the
+native parser checks less and may crash the process.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from edge.types import EdgeError
 from quantize.figures.graph import Graph, Op, Tensor
 
 IDENTIFIER = b"TFL3"  # at byte 4
-# What the schema's accessors and numpy raise on offsets and numbers that lead nowhere.
+# Raised by the schema's accessors and numpy on invalid offsets and numbers.
 _DAMAGES = (struct.error, ValueError, TypeError, LookupError, AttributeError, OverflowError)
 
 
 def read(content: bytes) -> Graph:
-    """The graph in a TFLite file's *content*; EdgeError, without the file's name, where it is not whole."""
+    """The graph in a TFLite file's *content*; EdgeError without the file's name if damaged."""
     if len(content) < 8:
-        raise EdgeError(f"{len(content)} bytes are no TFLite file")
+        raise EdgeError(f"{len(content)} bytes are not a TFLite file")
     if content[4:8] != IDENTIFIER:
         raise EdgeError("not a TFLite file: no TFL3 at byte 4")
     try:
@@ -28,7 +28,7 @@ def read(content: bytes) -> Graph:
     except EdgeError:
         raise
     except _DAMAGES as error:
-        raise EdgeError("damaged or cut off: its tables point outside of the file") from error
+        raise EdgeError("damaged or truncated: its tables point outside the file") from error
 
 
 def _graph(content: bytes) -> Graph:
@@ -36,7 +36,7 @@ def _graph(content: bytes) -> Graph:
 
     model = schema.Model.GetRootAs(content)
     if model.SubgraphsLength() != 1:
-        raise EdgeError(f"{model.SubgraphsLength()} subgraphs; files of one are read here")
+        raise EdgeError(f"{model.SubgraphsLength()} subgraphs; expected one")
     subgraph = model.Subgraphs(0)
     limit = len(content)
     dtypes = {number: name.lower() for number, name in _names(schema.TensorType).items()}
@@ -73,7 +73,7 @@ def _graph(content: bytes) -> Graph:
 
 def _tensor(content: bytes, model: Any, tensor: Any, dtypes: dict[int, str]) -> Tensor:
     limit = len(content)
-    # The signature has -1 where the shape has a placeholder of 1.
+    # shape_signature has -1 where shape has a placeholder of 1.
     signature, length = tensor.ShapeSignature, tensor.ShapeSignatureLength()
     if not length:
         signature, length = tensor.Shape, tensor.ShapeLength()
@@ -93,20 +93,20 @@ def _tensor(content: bytes, model: Any, tensor: Any, dtypes: dict[int, str]) -> 
         )
     data = b""
     if tensor.Buffer() >= model.BuffersLength():
-        raise EdgeError("damaged: a tensor's buffer is not there")
+        raise EdgeError("damaged: a tensor's buffer is missing")
     buffer = model.Buffers(tensor.Buffer())
     constant = tensor.Buffer() > 0 and (buffer.DataLength() > 0 or buffer.Offset() > 1)
     if buffer.DataLength() > 0:
         array = buffer.DataAsNumpy()
         if len(array) != buffer.DataLength():
-            raise EdgeError("cut off: a tensor's data are not there")
+            raise EdgeError("truncated: a tensor's data are missing")
         data = bytes(array)
     name = (tensor.Name() or b"").decode(errors="replace")
     return Tensor(name, shape, dtypes[tensor.Type()], scales, zero_points, constant, data)
 
 
 def _options(schema: Any, operator: Any) -> dict[str, Any]:
-    """The op's options by name; those that are lists, and ops that have none, give nothing."""
+    """The op's options by name, without lists; empty for ops without options."""
     name = _names(schema.BuiltinOptions).get(operator.BuiltinOptionsType(), "NONE")
     table = operator.BuiltinOptions()
     if name == "NONE" or table is None:
@@ -124,17 +124,17 @@ def _options(schema: Any, operator: Any) -> dict[str, Any]:
 def _indices(read_one: Any, length: int, tensors: tuple[Tensor, ...], limit: int) -> tuple[int, ...]:
     indices = tuple(int(read_one(index)) for index in range(_within(length, limit)))
     if any(not -1 <= index < len(tensors) for index in indices):
-        raise EdgeError("damaged: an op takes a tensor that is not there")
+        raise EdgeError("damaged: an op refers to a missing tensor")
     return indices
 
 
 def _within(length: int, limit: int) -> int:
-    """*length* of a list, which a damaged file may give as more than it has bytes."""
+    """*length* of a list, checked: in a damaged file it may exceed the file's size."""
     if 4 * length > limit:
         raise EdgeError("damaged: a list is longer than the file")
     return length
 
 
 def _names(enumeration: Any) -> dict[int, str]:
-    """Number -> name of one of the schema's enumerations."""
+    """Number -> name in one of the schema's enumerations."""
     return {value: name for name, value in vars(enumeration).items() if not name.startswith("_")}

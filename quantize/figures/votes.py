@@ -1,4 +1,4 @@
-"""What ten people saw: FER+'s votes as a distribution and as a majority (Barsoum et al. 2016)."""
+"""FER+'s votes of ten annotators, as a distribution and as a majority (Barsoum et al. 2016)."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ Votes = npt.NDArray[np.uint8]  # (n, 10)
 def distributions(votes: Votes) -> Floats:
     """FER+ *votes* (n, 10) as probabilities (n, 7) float32 in LABELS' order.
 
-    Contempt, unknown and NF are dropped and the rest renormalised; single votes are dropped as
-    outliers, as in Microsoft's rule, where more than single votes remain. All zero: no usable vote.
+    Contempt, unknown and NF are dropped and the rest renormalized. Single votes are dropped as outliers, as
+    in Microsoft's rule, if other votes remain. All zero: no usable vote.
     """
     seven = votes[:, VOTE_OF_LABEL].astype(np.float32)
     firm = np.where(seven > 1, seven, 0)
@@ -33,9 +33,9 @@ def distributions(votes: Votes) -> Floats:
 def targets(votes: Votes, rule: str) -> Floats:
     """FER+ *votes* (n, 10) as targets (n, 7) float32 in LABELS' order by *rule*, one of RULES.
 
-    ``firm`` is `distributions`; ``raw`` counts each vote for one of the seven; ``microsoft`` drops single
-    votes, and the whole row where most of what is left say unknown or NF, or nobody names one of the seven.
-    All zero: no target, the row cannot be trained on.
+    ``firm`` is `distributions`; ``raw`` counts every vote for one of the seven; ``microsoft`` drops single
+    votes, and the row if most remaining votes are for unknown or NF, or none is for one of the seven. All
+    zero: no target, the row cannot be used for training.
     """
     if rule == "firm":
         return distributions(votes)
@@ -47,10 +47,10 @@ def targets(votes: Votes, rule: str) -> Floats:
 
 
 def majority(votes: Votes) -> Indices:
-    """FER+ majority label (n,) int64 in LABELS' order, -1 where there is none ("plus7").
+    """FER+ majority label (n,) int64 in LABELS' order, -1 for none ("plus7").
 
-    Microsoft's rule: votes of one are dropped, then one class must hold more than half of what is
-    left; rows whose majority is contempt, unknown or NF have no label of ours.
+    Microsoft's rule: single votes are dropped, then one class must have more than half of the rest; rows with
+    a majority for contempt, unknown or NF have no label.
     """
     firm = np.where(votes > 1, votes, 0).astype(np.int64)
     best = firm.argmax(1)

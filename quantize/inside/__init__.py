@@ -1,1 +1,1 @@
-"""What is in a model file: its graph, its costs, and what an Edge TPU makes of it."""
+"""The content of a model file: its graph, its cost, and its support by an Edge TPU."""

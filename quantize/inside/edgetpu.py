@@ -1,8 +1,8 @@
-"""The Edge TPU: which ops of a TFLite file it takes and why not the others, and its compiler.
+"""The Edge TPU: which ops of a TFLite file it supports and why not the others, and its compiler.
 
 The table is Coral's "TensorFlow models on the Edge TPU", section "Supported operations"
-(coral.ai/docs/edgetpu/models-intro), as of compiler 16 and runtime 14, the last ones. Two rules more come
-from what that compiler, of 2021, refuses of newer converters' files: google-coral/edgetpu issues 845, 879.
+(coral.ai/docs/edgetpu/models-intro), as of compiler 16 and runtime 14, the last ones. Two more rules cover
+files of newer converters that this compiler, from 2021, rejects: google-coral/edgetpu issues 845, 879.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from quantize.figures.graph import Graph, Op, Tensor
 COMPILER = "edgetpu_compiler"
 WHERE = "coral.ai/docs/edgetpu/compiler"
 SOFTMAX_ELEMENTS = 16_000
-# Up to which version the compiler knows an op; a newer one makes it refuse the whole file.
+# The newest version of each op that the compiler knows; a newer one makes it reject the whole file.
 _NEWEST = {"QUANTIZE": 2, "TRANSPOSE_CONV": 3}
 _ANY = (
     "ADD", "EXPAND_DIMS", "L2_NORMALIZATION", "LOGISTIC", "MAXIMUM", "MINIMUM", "MUL", "QUANTIZE", "RELU",
@@ -34,16 +34,16 @@ _ANY = (
 
 
 class Finding(NamedTuple):
-    """One op that the Edge TPU does not take."""
+    """One op that the Edge TPU does not support."""
 
-    number: int  # of the op, in the order in which they run
+    number: int  # index of the op in execution order
     op: str
-    place: str  # the name of what it gives
+    place: str  # name of its output
     reason: str
 
 
 class Compiled(NamedTuple):
-    """What the compiler made of a file, and its log."""
+    """The compiler's output file and its log."""
 
     content: bytes
     version: str
@@ -52,13 +52,13 @@ class Compiled(NamedTuple):
     subgraphs: int
     on_chip: int  # bytes of parameters kept on the chip
     streamed: int  # bytes of parameters fetched for every run
-    statuses: tuple[tuple[str, int, str], ...]  # op, how many, what became of them
+    statuses: tuple[tuple[str, int, str], ...]  # op, count, status
 
 
 def check(graph: Graph) -> list[Finding]:
-    """Each op of *graph* that the Edge TPU would leave to the CPU, with the reason, in order.
+    """The ops of *graph* that the Edge TPU does not support, with the reason, in order.
 
-    From the first on everything runs on the CPU: the compiler makes one part of the network its own.
+    Everything from the first one on runs on the CPU: the compiler maps a single part of the network.
     """
     findings = []
     for number, op in enumerate(graph.ops):
@@ -70,13 +70,13 @@ def check(graph: Graph) -> list[Finding]:
 
 
 def summary(graph: Graph, findings: list[Finding]) -> list[str]:
-    """The findings as lines for a person: what maps, then one line an op."""
+    """The findings as text: a summary, then one line per op."""
     ops = len(graph.ops)
     if not findings:
-        return [f"Edge TPU: all {ops} ops are of the kinds and shapes that it takes"]
+        return [f"Edge TPU: supports the kinds and shapes of all {ops} ops"]
     first = findings[0]
     lines = [
-        f"Edge TPU: op {first.number + 1} of {ops} is one that it does not take; from there on "
+        f"Edge TPU: does not support op {first.number + 1} of {ops}; from there on "
         f"everything runs on the CPU ({ops - first.number} of {ops} ops)"
     ]
     return lines + [
@@ -86,7 +86,7 @@ def summary(graph: Graph, findings: list[Finding]) -> list[str]:
 
 
 def compile_file(content: bytes, *, timeout_s: float = 300) -> Compiled | None:
-    """The file *content* compiled for the Edge TPU; None where the compiler is not installed.
+    """The file *content* compiled for the Edge TPU; None if the compiler is not installed.
 
     EdgeError when it fails or takes more than *timeout_s* seconds.
     """
@@ -102,20 +102,20 @@ def compile_file(content: bytes, *, timeout_s: float = 300) -> Compiled | None:
                 command, capture_output=True, text=True, errors="replace", timeout=timeout_s, check=False
             )
         except subprocess.TimeoutExpired as error:
-            raise EdgeError(f"{COMPILER}: not done in {timeout_s:g} s; stopped") from error
+            raise EdgeError(f"{COMPILER}: not finished after {timeout_s:g} s; stopped") from error
         except OSError as error:
             raise EdgeError(f"{program}: {error.strerror or error}") from error
         compiled = file.with_name("model_edgetpu.tflite")
         if done.returncode or not compiled.is_file():
-            said = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-            last = said[-1] if said else "it said nothing"
-            worst = next((line for line in said if line.upper().startswith("ERROR")), last)
+            lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+            last = lines[-1] if lines else "no output"
+            worst = next((line for line in lines if line.upper().startswith("ERROR")), last)
             raise EdgeError(f"{COMPILER}: exit {done.returncode}: {worst}")
         return parsed(done.stdout, compiled.read_bytes())
 
 
 def parsed(log: str, content: bytes) -> Compiled:
-    """What the compiler's *log* (run with -s) says, with the *content* that it wrote."""
+    """The result from the compiler's *log* (option -s) and the *content* it wrote."""
     rows = re.findall(r"^([A-Z][A-Z0-9_]*)[ \t]+(\d+)[ \t]+(\S.*)$", log, re.MULTILINE)
     statuses = tuple((name, int(count), status.strip()) for name, count, status in rows)
     if not statuses:
@@ -135,12 +135,12 @@ def parsed(log: str, content: bytes) -> Compiled:
     )
 
 
-def compiled_told(compiled: Compiled | None) -> list[str]:
-    """What the compiler did as lines for a person; where to get it if it was not there."""
+def compiled_text(compiled: Compiled | None) -> list[str]:
+    """The compiler's result as text; without it, how to install it."""
     if compiled is None:
         return [
             f"Edge TPU: {COMPILER} not found; install Coral's package edgetpu-compiler (x86-64 Debian or "
-            f"Ubuntu, {WHERE}) and give --edgetpu again"
+            f"Ubuntu, {WHERE}) and use --edgetpu again"
         ]
     lines = [
         f"Edge TPU compiler {compiled.version}: {compiled.mapped} ops on the Edge TPU, {compiled.on_cpu} on "
@@ -160,19 +160,19 @@ def _bytes(log: str, key: str) -> int:
 
 
 def _reason(graph: Graph, op: Op) -> str:
-    """Why the Edge TPU does not take *op*; empty where it does."""
+    """Why the Edge TPU does not support *op*; empty if it does."""
     if op.name not in _ANY and op.name not in _RULES:
         return f"{op.name} is not in its table"
     if op.version > _NEWEST.get(op.name, op.version):
         return (
-            f"version {op.version}; its compiler knows up to {_NEWEST[op.name]} and refuses the whole file: "
+            f"version {op.version}; its compiler knows up to {_NEWEST[op.name]} and rejects the whole file: "
             "convert with an older TensorFlow"
         )
     for tensor in (*graph.inputs_of(op), *graph.outputs_of(op)):
         if not tensor.constant and tensor.dtype not in ("int8", "uint8"):
             return f"{tensor.name!r} is {tensor.dtype}; expected int8 or uint8"
         if -1 in tensor.shape:
-            return f"{tensor.name!r} has a size that is only known when run: {tensor.shape}"
+            return f"{tensor.name!r} has a size known only at run time: {tensor.shape}"
         if any(size > 1 for size in tensor.shape[:-3]) and not tensor.constant:
             return f"{tensor.name!r} is {tensor.shape}; only the three inner sizes may be above 1"
     rule = _RULES.get(op.name)
@@ -180,7 +180,7 @@ def _reason(graph: Graph, op: Op) -> str:
 
 
 def _axes(graph: Graph, op: Op) -> list[int]:
-    """The axes that an op's second input gives, counted from the first input's outermost."""
+    """The axes in an op's second input, counted from the first input's outermost."""
     tensors = graph.inputs_of(op)
     rank = len(tensors[0].shape)
     values = np.frombuffer(tensors[1].data, np.int32) if len(tensors) > 1 else np.zeros(0, np.int32)
@@ -215,7 +215,7 @@ def _convolution(graph: Graph, op: Op) -> str:
 def _constant_kernel(graph: Graph, op: Op) -> str:
     tensors = graph.inputs_of(op)
     variable = [tensor.name for tensor in tensors[1:3] if not tensor.constant]
-    return f"its parameters {variable[0]!r} are computed when run; expected constants" if variable else ""
+    return f"its parameters {variable[0]!r} are computed at run time; expected constants" if variable else ""
 
 
 def _dense(graph: Graph, op: Op) -> str:
@@ -225,10 +225,8 @@ def _dense(graph: Graph, op: Op) -> str:
     if op.options.get("weightsFormat", 0):
         return "its weights are not in the default format"
     if len(graph.inputs_of(op)[1].scales) > 1:
-        # TensorFlow 2.16 began with it: tensorflow/tflite-micro pull request 2602.
-        return (
-            "its weights have a scale a channel, which came to dense layers after the compiler; expected one"
-        )
+        # Since TensorFlow 2.16: tensorflow/tflite-micro pull request 2602.
+        return "its weights have per-channel scales, newer for dense layers than the compiler; expected one"
     return _constant_kernel(graph, op)
 
 
@@ -256,7 +254,7 @@ def _pad(graph: Graph, op: Op) -> str:
 def _prelu(graph: Graph, op: Op) -> str:
     shape = graph.inputs_of(op)[1].shape
     if any(size > 1 for size in shape[:-1]):
-        return f"its slopes are {shape}; expected one a channel (shared_axes=[1, 2])"
+        return f"its slopes are {shape}; expected one per channel (shared_axes=[1, 2])"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""``quantize inspect FILE``: what is inside a model file, without running it."""
+"""``quantize inspect FILE``: shows the content of a model file without running it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ SUFFIXES = (".tflite", ".onnx", ".keras", ".h5")
 
 
 def inspect(path: Path) -> str:
-    """What the file at *path* holds, as text of one fact a line; EdgeError where it is not a whole model."""
+    """The content of the file at *path*, one fact per line; EdgeError if it is not a complete model."""
     if path.suffix in (".keras", ".h5") or path.is_dir():
         return _keras(path)
     if path.suffix not in SUFFIXES:
         raise EdgeError(f"{path}: {path.suffix or 'no suffix'}; expected one of {', '.join(SUFFIXES)}")
     try:
         if path.stat().st_size > _MOST_BYTES:
-            raise EdgeError(f"{path}: {path.stat().st_size:,} bytes; up to {_MOST_BYTES:,} are read")
+            raise EdgeError(f"{path}: {path.stat().st_size:,} bytes; expected at most {_MOST_BYTES:,}")
         content = path.read_bytes()
     except OSError as error:
         raise EdgeError(f"{path}: {error.strerror or error}") from error
@@ -42,24 +42,24 @@ def inspect(path: Path) -> str:
 
 
 def described(graph: Graph) -> list[str]:
-    """One line a fact: inputs, outputs, ops, what computes in floating point, and sizes."""
+    """One fact per line: inputs, outputs, ops, floating-point ops, and sizes."""
     lines = [_row("input", _tensor(graph.tensors[index])) for index in graph.inputs]
     lines += [_row("output", _tensor(graph.tensors[index])) for index in graph.outputs]
     lines.append(_row("ops", f"{len(graph.ops)}: {graphs.counted([op.name for op in graph.ops])}"))
     floats = graphs.float_ops(graph)
     if not floats:
-        lines.append(_row("float ops", "none: integers throughout"))
+        lines.append(_row("float ops", "none: all integer"))
     elif len(floats) == len(graph.ops):
         lines.append(_row("float ops", "all"))
     else:
         names = graphs.counted([op.name for op in floats])
         lines.append(_row("float ops", f"{len(floats)} of {len(graph.ops)}: {names}"))
     lines.append(_row("parameters", f"{graphs.parameters(graph):,}"))
-    lines.append(_row("MACs", f"{graphs.macs(graph):,} a run"))
-    lines.append(_row("arena", f"{graphs.arena(graph):,} bytes of activations at once (estimate)"))
+    lines.append(_row("MACs", f"{graphs.macs(graph):,} per run"))
+    lines.append(_row("arena", f"{graphs.arena(graph):,} bytes for activations (estimate)"))
     unknown = [tensor.name for tensor in graph.tensors if -1 in tensor.shape]
     if unknown:
-        lines.append(_row("sizes", f"{len(unknown)} tensors have a size only when run, first {unknown[0]!r}"))
+        lines.append(_row("sizes", f"{len(unknown)} tensors are sized at run time, first {unknown[0]!r}"))
     return lines
 
 
@@ -74,15 +74,15 @@ def _tensor(tensor: Tensor) -> str:
 
 
 def _card(path: Path) -> list[str]:
-    """What the card beside *path* says of it, or what is wrong with the two."""
+    """The card of the file at *path*, or what is wrong with it."""
     if not path.with_suffix(".json").exists():
-        return [_row("card", "none beside it: the daemon needs one (quantize writes both)")]
+        return [_row("card", "none next to it; the daemon needs one (quantize writes both)")]
     try:
         card = read_model(path).card
     except EdgeError as error:
         return [_row("card", str(error))]
     lines = [
-        _row("card", f"{path.with_suffix('.json').name}: {card.name} {card.version}, sha256 and size agree"),
+        _row("card", f"{path.with_suffix('.json').name}: {card.name} {card.version}, sha256 and size match"),
         _row("labels", ", ".join(card.labels)),
     ]
     lines += [
@@ -96,7 +96,7 @@ def _keras(path: Path) -> str:
     from quantize import convert
 
     model = convert.opened(path)
-    from quantize.network import explain  # only now: it imports keras, which opened does without its noise
+    from quantize.network import explain  # late: it imports Keras, after opened() has silenced its output
 
     lines = [f"{path}"]
     lines += [_row("input", f"{tensor.name} {tensor.dtype} {_shape(tensor)}") for tensor in model.inputs]

@@ -1,1 +1,1 @@
-"""What is done to a Keras network before it is a file: looked through, folded, trained for eight bits."""
+"""Prepares a Keras network for conversion: analysis, folding, quantization-aware training."""

@@ -1,7 +1,7 @@
-"""Why a network will not quantize well: the layer, what happens to it, what to use instead.
+"""Explains why a network may quantize badly: the layer, what happens to it, what to use instead.
 
-What is said here of accuracy and speed is from TensorFlow Lite's 8-bit specification, Jacob et al. 2018
-(folding, fused activations), MobileNet-EdgeTPU and EfficientNet-Lite (which left out swish and
+Statements on accuracy and speed are based on TensorFlow Lite's 8-bit specification, Jacob et al. 2018
+(folding, fused activations), MobileNet-EdgeTPU and EfficientNet-Lite (which dropped swish and
 squeeze-and-excite for these reasons), and the Edge TPU's table of ops.
 """
 
@@ -18,8 +18,8 @@ from quantize.network.layers import consumers, networks, producers
 
 WIDEST_DENSE = 16_384  # inputs; 128 channels of 11x11 still fit
 _RELU = "use ReLU or ReLU6, which are fused into the convolution before"
-_OWN = "is an op of its own with a range of its own, not fused into the convolution before"
-_NO_TPU = "the Edge TPU has none and runs all that follows on the CPU"
+_OWN = "is a separate op with its own range, not fused into the convolution before"
+_NO_TPU = "the Edge TPU does not support it and runs everything after it on the CPU"
 
 # activation -> what happens
 _ACTIVATIONS = {
@@ -42,7 +42,7 @@ _SIGMOIDS = ("sigmoid", "hard_sigmoid")
 
 
 class Concern(NamedTuple):
-    """One thing about a network that eight bits do not go well with."""
+    """One reason why a network quantizes badly."""
 
     layer: str
     severity: Literal["stop", "warning", "note"]  # stop: it cannot be quantized at all
@@ -52,7 +52,7 @@ class Concern(NamedTuple):
 
 
 def explain(model: Any) -> list[Concern]:
-    """Every concern about *model*, in the order of its layers; empty for one that quantizes well."""
+    """All concerns about *model* in layer order; empty if it quantizes well."""
     concerns = [*_shapes(model)]
     folded = {id(norm) for norm in foldable(model).values()}
     odd: list[Any] = []
@@ -62,18 +62,18 @@ def explain(model: Any) -> list[Concern]:
             concerns += _of_layer(layer, before, after, folded)
             if type(layer) in (keras.layers.Conv2D, keras.layers.SeparableConv2D) and layer.filters % 8:
                 odd.append(layer)
-    odd = [layer for layer in odd if layer.filters != model.output_shape[-1]]  # one a label is meant
+    odd = [layer for layer in odd if layer.filters != model.output_shape[-1]]  # one per label
     if odd:
         more = f" and {len(odd) - 1} more" if len(odd) > 1 else ""
         concerns.append(Concern(
             odd[0].name, "note", f"{odd[0].filters} channels{more}",
-            "kernels work on eight or sixteen at once and fill up the rest", "use multiples of 8",
+            "kernels process eight or sixteen at once and pad the rest", "use multiples of 8",
         ))  # fmt: skip
     return concerns
 
 
 def summary(concerns: list[Concern]) -> list[str]:
-    """The concerns as lines for a person, the worst first; the same one of many layers in one line."""
+    """The concerns as text, worst first; the same one for several layers is one line."""
     order = ("stop", "warning", "note")
     alike: dict[tuple[str, ...], list[Concern]] = {}
     for concern in sorted(concerns, key=lambda concern: order.index(concern.severity)):
@@ -89,8 +89,8 @@ def _shapes(model: Any) -> Iterator[Concern]:
     for tensor in model.inputs:
         if None in tensor.shape[1:]:
             yield Concern(
-                tensor.name, "stop", f"input {tuple(tensor.shape)} of no fixed size",
-                "accelerators' compilers and the memory plan need every size",
+                tensor.name, "stop", f"input {tuple(tensor.shape)} without a fixed size",
+                "accelerators' compilers and the memory plan need fixed sizes",
                 "use keras.Input((height, width, 1))",
             )  # fmt: skip
 
@@ -110,16 +110,16 @@ def _of_layer(
     if kind in _NORMALIZATIONS:
         yield Concern(
             layer.name, "warning", kind,
-            "recomputes mean and variance for each picture, by ops of which one (NEG) has no int8 form "
+            "recomputes mean and variance for each picture, with an op (NEG) that has no int8 form "
             "and stays float",
-            "use BatchNormalization after the convolution, which folds away",
+            "use BatchNormalization after the convolution, which can be folded",
         )  # fmt: skip
     if kind == "BatchNormalization" and id(layer) not in folded:
         yield _left_alone(layer, before[layer.name], after)
     if kind in _ATTENTION:
         yield Concern(
             layer.name, "warning", kind,
-            "its softmax and products of two activations have ranges that move with each picture, and "
+            "its softmax and products of two activations have ranges that vary by picture, and "
             f"{_NO_TPU}", "use convolutions and global average pooling",
         )  # fmt: skip
     if kind in _RECURRENT:
@@ -129,13 +129,13 @@ def _of_layer(
         )  # fmt: skip
     if kind == "Lambda":
         yield Concern(
-            layer.name, "stop", "Lambda", "Python code, which no file for a device can hold",
+            layer.name, "stop", "Lambda", "Python code, which device files cannot contain",
             "use Keras layers that do the same",
         )  # fmt: skip
     if kind in _RESIZING:
         yield Concern(
             layer.name, "warning", f"{kind} inside the network",
-            "interpolates in eight bits, and only some sizes run on the Edge TPU",
+            "interpolates in int8, and only some sizes run on the Edge TPU",
             "use an input of the right size: the daemon crops and scales",
         )  # fmt: skip
     if kind == "Dense" and layer.input.shape[-1] > WIDEST_DENSE:
@@ -143,13 +143,13 @@ def _of_layer(
         size = " and do not fit the Edge TPU's 8 MB" if weights > 8_000_000 else ""
         yield Concern(
             layer.name, "warning", f"dense layer of {layer.input.shape[-1]} inputs",
-            f"its {weights:,} weights share one scale, are read again for every face{size}",
-            "use GlobalAveragePooling2D in place of Flatten",
+            f"its {weights:,} weights share one scale and are read again for every face{size}",
+            "use GlobalAveragePooling2D instead of Flatten",
         )  # fmt: skip
 
 
 def _activation(layer: Any) -> str:
-    """The name of the activation that *layer* is or has inside; empty for none."""
+    """The name of the activation that *layer* is or contains; empty for none."""
     match type(layer).__name__:
         case "LeakyReLU" | "LeakyRelu":
             return "leaky_relu"
@@ -169,7 +169,7 @@ def _activation(layer: Any) -> str:
 
 
 def _gate(layer: Any, before: dict[str, list[Any]]) -> Iterator[Concern]:
-    """Squeeze-and-excite, swish spelled out, or another product with a sigmoid."""
+    """Squeeze-and-excite, explicit swish, or another product with a sigmoid."""
     for factor, other in (before[layer.name], before[layer.name][::-1]):
         gate = factor
         while type(gate).__name__ in ("Reshape", "Permute") and before[gate.name]:
@@ -178,14 +178,14 @@ def _gate(layer: Any, before: dict[str, list[Any]]) -> Iterator[Concern]:
         if is_sigmoid and before[gate.name][0] is other:
             yield Concern(layer.name, "warning", "swish (silu)", _ACTIVATIONS["silu"], _RELU)
             return
-        # One number a channel, computed from the whole picture, for a map of many pixels.
+        # One number per channel, computed from the whole picture.
         squeezed = _pixels(factor) == 1 < _pixels(other) and any(
             type(above).__name__.startswith("GlobalAverage") for above in _above(gate, before)
         )
         if is_sigmoid or squeezed:
             yield Concern(
                 layer.name, "warning", "squeeze-and-excite" if squeezed else "a product with a sigmoid",
-                "the gate has 256 steps and multiplies what is rounded already: the errors multiply, and "
+                "the gate has 256 steps and multiplies rounded values: the errors multiply, and "
                 "faint gates become 0", "leave it out and use more channels instead",
             )  # fmt: skip
             return
@@ -197,7 +197,7 @@ def _pixels(layer: Any) -> int:
 
 
 def _above(layer: Any, before: dict[str, list[Any]], depth: int = 12) -> Iterator[Any]:
-    """Those before *layer*, along first inputs, the nearest first."""
+    """The layers before *layer*, along first inputs, nearest first."""
     while depth and before.get(layer.name):
         layer = before[layer.name][0]
         yield layer
@@ -210,13 +210,13 @@ def _left_alone(layer: Any, before: list[Any], after: dict[str, list[Any]]) -> C
     if _activation(source) not in ("", "linear") or kind in ("ReLU", "Softmax", "PReLU"):
         why = f"batch normalization after the activation of {source.name!r}"
     elif kind in ("Conv2D", "DepthwiseConv2D", "SeparableConv2D", "Dense"):
-        why = f"batch normalization after {source.name!r}, which others read as well"
+        why = f"batch normalization after {source.name!r}, which other layers read as well"
         if len(after[source.name]) == 1:
-            why = f"batch normalization of another axis than the channels of {source.name!r}"
+            why = f"batch normalization over another axis than the channels of {source.name!r}"
     else:
         why = f"batch normalization after {source.name!r} ({kind})"
     return Concern(
         layer.name, "warning", why,
-        "cannot be folded into a kernel: stays as MUL and ADD, rounded twice, where one channel's scale sets "
+        "cannot be folded into a kernel: stays as MUL and ADD, rounded twice, one channel's scale setting "
         "the steps of all", "put it directly after a convolution, before its activation",
     )  # fmt: skip

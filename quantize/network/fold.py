@@ -1,4 +1,4 @@
-"""A network in its plainest form: batch normalization folded, one thing a layer."""
+"""Simplifies a network: batch normalization folded, one operation per layer."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ WEIGHTED = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dens
 
 
 def fold(model: Any) -> Any:
-    """*model* as convolutions and dense layers with a bias, activations as layers, and what joins them.
+    """*model* as convolutions and dense layers with bias, separate activations, and what joins them.
 
-    A batch normalization goes into the convolution or dense layer whose output it alone takes (Jacob et
-    al. 2018), or becomes a 1x1 depthwise convolution; a separable convolution becomes its two, a
-    rescaling with an offset a 1x1 depthwise one; what only training needs is left out. It predicts what
-    *model* does.
+    A batch normalization is folded into the preceding convolution or dense layer if it is its only consumer
+    (Jacob et al. 2018), or becomes a 1x1 depthwise convolution. A separable convolution becomes two, a
+    rescaling with an offset a 1x1 depthwise one; training-only layers are dropped. Predictions do not change.
     """
-    after = foldable(model)  # layer's name -> the normalization that goes into it
+    after = foldable(model)  # layer's id -> the normalization to fold into it
     gone = {id(norm) for norm in after.values()}
 
     def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
@@ -49,7 +48,7 @@ def fold(model: Any) -> Any:
 
 
 def foldable(model: Any) -> dict[int, Any]:
-    """id of a layer -> the batch normalization that alone takes its output and can go into it."""
+    """id of a layer -> the batch normalization to fold into it, the only consumer of its output."""
     found = {}
     for network in networks(model):
         takes = consumers(network)
@@ -67,14 +66,15 @@ def foldable(model: Any) -> dict[int, Any]:
 
 
 def equalize(model: Any) -> None:
-    """Share each channel's size between the kernel that writes it and the one that reads it, in place.
+    """Balance each channel's magnitude between the kernels that write and read it, in place.
 
-    *model* comes from fold. ReLU and pooling pass a factor on, so what it predicts stays; but no channel
-    is left a few of the 256 steps because another one is large (Nagel et al. 2019, section 4.1).
+    *model* comes from fold. ReLU and pooling commute with factors, so predictions do not change; but no
+    channel is limited to a few of the 256 steps because another one is large (Nagel et al. 2019, section
+    4.1).
     """
     takes = consumers(model)
     pairs = [(layer, _reader(layer, takes)) for layer in model.layers if isinstance(layer, WEIGHTED)]
-    for _ in range(3):  # one pair's change is the next one's start
+    for _ in range(3):  # each pair's change affects the next
         for writer, reader in pairs:
             if reader is None:
                 continue
@@ -89,7 +89,7 @@ def equalize(model: Any) -> None:
 
 
 def _reader(writer: Any, takes: dict[str, list[Any]]) -> Any:
-    """The layer whose kernel alone reads the channels that *writer* gives, or None."""
+    """The only layer with a kernel that reads *writer*'s channels, or None."""
     layer = writer
     homogeneous = (
         keras.layers.MaxPooling2D, keras.layers.AveragePooling2D, keras.layers.GlobalAveragePooling2D,
@@ -110,7 +110,7 @@ def _reader(writer: Any, takes: dict[str, list[Any]]) -> Any:
 
 
 def _largest(kernel: Floats, axis: int) -> Floats:
-    """The largest weight, by its size, of each channel along *axis*."""
+    """The largest absolute weight of each channel along *axis*."""
     return np.asarray(np.abs(kernel).max(tuple(other for other in range(kernel.ndim) if other != axis)))
 
 
@@ -119,7 +119,7 @@ def _is_depthwise(layer: Any) -> bool:
 
 
 def affine(norm: Any) -> tuple[Floats, Floats]:
-    """The scale and offset (channels,) by which *norm* maps its input at inference."""
+    """The scale and offset (channels,) of *norm* at inference."""
     mean, variance = np.asarray(norm.moving_mean), np.asarray(norm.moving_variance)
     scale = 1 / np.sqrt(variance + norm.epsilon)
     if norm.scale:
@@ -131,13 +131,13 @@ def affine(norm: Any) -> tuple[Floats, Floats]:
 
 
 def _weighted(layer: Any, x: Any, kernel: Floats, bias: list[Floats], norm: Any) -> Any:
-    """The output of *layer* (with a bias, not yet built) of these weights, *norm* folded in."""
+    """The output of *layer* (with bias, not yet built) with these weights and *norm* folded in."""
     output = layer(x)
     channels = output.shape[-1]
     start = bias[0] if bias else np.zeros(channels, np.float32)
     if norm is not None:
         scale, offset = affine(norm)
-        # Depthwise kernels are (h, w, channels, multiplier); the output's channels run over both.
+        # Depthwise kernels are (h, w, channels, multiplier); output channels are the product of the last two.
         kernel = kernel * (scale.reshape(kernel.shape[2:]) if _is_depthwise(layer) else scale)
         start = start * scale + offset
     layer.set_weights([kernel, start])
@@ -145,7 +145,7 @@ def _weighted(layer: Any, x: Any, kernel: Floats, bias: list[Floats], norm: Any)
 
 
 def _depthwise_of(layer: Any) -> Any:
-    """The first half of a separable convolution, as a layer of its own."""
+    """The first half of a separable convolution, as a separate layer."""
     depthwise = keras.layers.DepthwiseConv2D(
         layer.kernel_size, layer.strides, layer.padding, layer.depth_multiplier,
         dilation_rate=layer.dilation_rate, name=f"{layer.name}_depthwise",
@@ -164,7 +164,7 @@ def _scaled(name: str, x: Any, scale: Floats, offset: Floats) -> Any:
 
 
 def _activated(layer: Any, x: Any) -> Any:
-    """*x* through the activation that *layer* had inside, as a layer."""
+    """*x* through the activation contained in *layer*, as a separate layer."""
     activation = layer.activation
     if activation is keras.activations.linear:
         return x

@@ -1,7 +1,7 @@
-"""Networks that Keras 1 and 2 saved as .h5, brought into the words of Keras 3.
+"""Converts .h5 networks of Keras 1 and 2 to Keras 3's format.
 
-Between the two a layer's input shape got another name, a Sequential network's layers became a table, and keys
-came and went. The weights are the same, so how they were begun, held down or bounded is left out.
+Since then a layer's input shape was renamed, a Sequential network's layers became a dictionary, and keys came
+and went. The weights are the same, so initializers, regularizers and constraints are dropped.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 _TRAINING_ONLY = ("_initializer", "_regularizer", "_constraint")
-_BASE = {"name", "trainable", "dtype"}  # of every layer
+_BASE = {"name", "trainable", "dtype"}  # common to all layers
 
 
 def saved_by(path: Path) -> str:
-    """The version of Keras that saved the HDF5 file at *path*; empty where it does not say."""
+    """The version of Keras that saved the HDF5 file at *path*; empty if unknown."""
     import h5py
 
     try:
@@ -29,14 +29,14 @@ def saved_by(path: Path) -> str:
 
 
 def is_older(version: str) -> bool:
-    """Whether *version* of Keras is one whose files Keras 3 needs help with."""
+    """Whether files of Keras *version* need conversion."""
     return version.startswith(("1.", "2."))
 
 
 def renewed(path: Path, target: Path) -> None:
-    """Copy the HDF5 file at *path* to *target* with its network told in Keras 3's words.
+    """Copy the HDF5 file at *path* to *target* with its network in Keras 3's format.
 
-    ValueError where it holds weights only.
+    ValueError if it contains only weights.
     """
     import h5py
 
@@ -44,10 +44,10 @@ def renewed(path: Path, target: Path) -> None:
     target.chmod(0o600)
     with h5py.File(target, "r+") as file:
         if "model_config" not in file.attrs:
-            raise ValueError("weights without their network; expected the file of model.save(…)")
+            raise ValueError("only weights; expected a file saved by model.save(…)")
         described = json.loads(_text(file.attrs["model_config"]))
         file.attrs["model_config"] = json.dumps(_layer(described))
-        if "training_config" in file.attrs:  # an optimizer of that time (its `lr`), which nobody needs here
+        if "training_config" in file.attrs:  # an optimizer of that version (`lr`), not needed
             del file.attrs["training_config"]
 
 
@@ -56,7 +56,7 @@ def _text(value: Any) -> str:
 
 
 def _layer(described: Mapping[str, Any]) -> dict[str, Any]:
-    """One layer, or a network, as Keras 3 tells it."""
+    """One layer, or a network, in Keras 3's format."""
     kind, config = described["class_name"], described["config"]
     if kind == "Sequential":
         config = {"layers": config} if isinstance(config, list) else config
@@ -72,7 +72,7 @@ def _layer(described: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _begun(old: list[Any], layers: list[Any]) -> list[Any]:
-    """A Sequential network's *layers*, begun with an input of the shape that its first *old* one tells."""
+    """A Sequential network's *layers*, with an input layer of the shape in its first *old* one."""
     first = old[0] if old else None
     if not first or first["class_name"] == "InputLayer" or not isinstance(first["config"], dict):
         return layers
@@ -98,6 +98,6 @@ def _config(kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
         return {"batch_shape": shape, "dtype": found.get("dtype"), "name": found.get("name")}
     layer = getattr(keras.layers, kind, None)
     if layer is None:
-        return found  # keras names it
+        return found  # Keras names it
     known = {*inspect.signature(layer.__init__).parameters, *_BASE}
     return {key: value for key, value in found.items() if key in known}

@@ -1,4 +1,4 @@
-"""The graph of a Keras network: who takes whose output, and the same network once more with changes."""
+"""The graph of a Keras network: consumers and producers of outputs, and rebuilding with changes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-# What only training knows: at inference these give back what they are given.
+# Training-only layers: the identity at inference.
 TRAINING_ONLY = (
     keras.layers.Dropout, keras.layers.SpatialDropout2D, keras.layers.GaussianNoise,
     keras.layers.GaussianDropout, keras.layers.ActivityRegularization,
@@ -15,12 +15,12 @@ TRAINING_ONLY = (
 
 
 def functional(model: Any) -> Any:
-    """*model* with a graph that can be walked: a Sequential network's layers, called one after the other."""
+    """*model* with a graph to traverse: a Sequential network's layers are called one after another."""
     return keras.Model(_bare(model.inputs), _bare(model.outputs), name=model.name)
 
 
 def networks(model: Any) -> Iterator[Any]:
-    """*model* and each network that it holds as a layer, each with a graph."""
+    """*model* and each network nested in it, each with a graph."""
     model = functional(model)
     yield model
     for layer in model.layers:
@@ -29,9 +29,9 @@ def networks(model: Any) -> Iterator[Any]:
 
 
 def consumers(model: Any) -> dict[str, list[Any]]:
-    """For each layer of *model* (by name) those that take its output, in the order of the graph.
+    """Consumers of each layer of *model* (by name), in graph order.
 
-    A layer whose output leaves the network is also listed under its own name, as its last consumer.
+    A layer that is an output of the network is listed as its own last consumer.
     """
     found: dict[str, list[Any]] = {layer.name: [] for layer in model.operations}
     for node in _nodes(model):
@@ -44,7 +44,7 @@ def consumers(model: Any) -> dict[str, list[Any]]:
 
 
 def producers(model: Any) -> dict[str, list[Any]]:
-    """For each layer of *model* (by name) those whose output it takes."""
+    """Producers of the inputs of each layer of *model* (by name)."""
     found: dict[str, list[Any]] = {layer.name: [] for layer in model.operations}
     for node in _nodes(model):
         for tensor in node.input_tensors:
@@ -53,10 +53,9 @@ def producers(model: Any) -> dict[str, list[Any]]:
 
 
 def rebuilt(model: Any, call: Callable[..., Any], begin: Callable[[Any], Any] = lambda tensor: tensor) -> Any:
-    """A new network: *call* (layer, its new inputs) gives the new output of each layer, inputs first.
+    """A new network: *call* (layer, new inputs) returns each layer's new output, in graph order.
 
-    *begin* gives what the first layers take in place of each input. Networks within the network are
-    walked too, so that what comes out has none.
+    *begin* returns the replacement of each input. Nested networks are flattened.
     """
     model = functional(model)
     inputs = [keras.Input(batch_shape=tensor.shape, name=tensor.name) for tensor in model.inputs]
@@ -67,7 +66,7 @@ def rebuilt(model: Any, call: Callable[..., Any], begin: Callable[[Any], Any] = 
                 return _bare(walk(functional(layer), keras.tree.flatten(args)))
             return call(layer, *args, **kwargs)
 
-        # What keras.models.clone_model itself goes through; the public function stops at inner networks.
+        # Used by keras.models.clone_model too, but that public function stops at nested networks.
         outputs = network._run_through_graph(given, operation_fn=lambda layer: layer, call_fn=visit)
         return list(keras.tree.flatten(outputs))
 
@@ -76,10 +75,10 @@ def rebuilt(model: Any, call: Callable[..., Any], begin: Callable[[Any], Any] = 
 
 
 def copied(layer: Any, *args: Any, **kwargs: Any) -> Any:
-    """The output of a layer like *layer*, with weights of its own that are the same."""
+    """The output of a copy of *layer* with the same weights."""
     kwargs.pop("training", None)
     if not isinstance(layer, keras.layers.Layer):
-        return layer(*args, **kwargs)  # an operation such as keras.ops.add: it has no state
+        return layer(*args, **kwargs)  # a stateless operation such as keras.ops.add
     copy = type(layer).from_config(layer.get_config())
     output = copy(*args, **kwargs)
     copy.set_weights(layer.get_weights())
@@ -87,11 +86,11 @@ def copied(layer: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def _bare(tensors: list[Any]) -> Any:
-    """A network of one input takes that, not a list of one: Keras warns where the two are mixed."""
+    """A single tensor instead of a list of one: Keras warns if they are mixed."""
     return tensors[0] if len(tensors) == 1 else tensors
 
 
 def _nodes(model: Any) -> list[Any]:
-    """Each use of a layer in *model*, inputs first."""
+    """Each use of a layer in *model*, in graph order."""
     depths = sorted(model._nodes_by_depth, reverse=True)
     return [node for depth in depths for node in model._nodes_by_depth[depth] if not node.is_input]

@@ -1,7 +1,7 @@
-"""An ONNX network, as PyTorch exports one, as a Keras network: what quantize makes its files of.
+"""Converts an ONNX network, as exported by PyTorch, into a Keras network.
 
-ONNX holds pictures as (n, channels, height, width), Keras as (n, height, width, channels): each tensor
-carries which of the two its ONNX shape is, while its Keras tensor always has channels last.
+ONNX pictures are (n, channels, height, width), Keras's (n, height, width, channels). Each tensor here records
+which layout its ONNX shape has; its Keras tensor always has channels last.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ _SAID = (
     "Conv, BatchNormalization, Relu, Clip, Add, Mul, Sub and Div by numbers, MaxPool, AveragePool, "
     "GlobalAveragePool, Flatten, Gemm, MatMul, Softmax"
 )
-_NEAR = 1e-3  # of probabilities: what two runtimes may differ by
+_NEAR = 1e-3  # tolerance of probabilities between two runtimes
 _CHANNELS_FIRST, _CHANNELS_LAST = (0, 3, 1, 2), (0, 2, 3, 1)
 
 
 class _Tensor(NamedTuple):
-    value: Any  # Keras, channels last where it has four axes
-    first: bool  # whether ONNX has its channels first
+    value: Any  # Keras, channels last if it has four axes
+    first: bool  # whether its ONNX layout is channels first
 
 
 def network(path: Path) -> Any:
-    """The network in the ONNX file at *path*, softmax added where it ends in logits.
+    """The network in the ONNX file at *path*, with softmax added if it ends in logits.
 
-    Its answers are held against onnxruntime's. EdgeError for what it holds that has no Keras form here.
+    Its outputs are checked against onnxruntime's. EdgeError for operations without a Keras equivalent here.
     """
     try:
         model = onnx_graph.load(path)
@@ -44,7 +44,7 @@ def network(path: Path) -> Any:
 
 
 class _Reader:
-    """Walks the nodes of one graph, which ONNX keeps in an order that can be computed."""
+    """Converts the nodes of one graph, which ONNX stores in topological order."""
 
     def __init__(self, path: Path, graph: Any) -> None:
         from onnx import numpy_helper
@@ -92,18 +92,18 @@ class _Reader:
     def _taken(self, node: Any, place: int = 0) -> _Tensor:
         found = self._tensors.get(node.input[place])
         if found is None:
-            raise self._cannot(node, "takes what is no picture; expected a plain row of layers")
+            raise self._cannot(node, "its input is not a picture; expected a plain chain of layers")
         return found
 
     def _number(self, node: Any, place: int) -> Floats | None:
         return self._numbers.get(node.input[place]) if len(node.input) > place else None
 
-    # --- one method an operation ---
+    # --- one method per operation ---
 
     def _conv(self, node: Any, attrs: dict[str, Any]) -> _Tensor:
         taken, kernel, bias = self._taken(node), self._number(node, 1), self._number(node, 2)
         if kernel is None or kernel.ndim != 4:
-            raise self._cannot(node, "no kernel of its own for pictures")
+            raise self._cannot(node, "no constant kernel for pictures")
         groups, filters = attrs.get("group", 1), kernel.shape[0]
         more = {
             "strides": attrs.get("strides", [1, 1]), "dilation_rate": attrs.get("dilations", [1, 1]),
@@ -121,7 +121,7 @@ class _Reader:
     def _gemm(self, node: Any, attrs: dict[str, Any]) -> _Tensor:
         kernel, bias = self._number(node, 1), self._number(node, 2)
         if kernel is None or attrs.get("transA"):
-            raise self._cannot(node, "no kernel of its own")
+            raise self._cannot(node, "no constant kernel")
         kernel = (kernel.T if attrs.get("transB") else kernel) * attrs.get("alpha", 1.0)
         bias = None if bias is None else np.broadcast_to(bias * attrs.get("beta", 1.0), kernel.shape[1:])
         layer = keras.layers.Dense(kernel.shape[1], use_bias=bias is not None)
@@ -130,8 +130,8 @@ class _Reader:
     def _matmul(self, node: Any, attrs: dict[str, Any]) -> _Tensor:
         kernel = self._number(node, 1)
         if kernel is None or kernel.ndim != 2:
-            raise self._cannot(node, "no kernel of its own")
-        layer = keras.layers.Dense(kernel.shape[1])  # with a bias: the Add behind goes into it
+            raise self._cannot(node, "no constant kernel")
+        layer = keras.layers.Dense(kernel.shape[1])  # with bias: the next Add is folded into it
         none = np.zeros(kernel.shape[1], np.float32)
         return self._weighted(layer, self._taken(node).value, False, kernel, none)
 
@@ -148,7 +148,7 @@ class _Reader:
 
     def _clip(self, node: Any, attrs: dict[str, Any]) -> _Tensor:
         taken = self._taken(node)
-        # Ends were attributes once, and are inputs since.
+        # The limits were attributes in old opsets and are inputs since.
         low, high = (
             attrs.get(name) if number is None else float(number)
             for name, number in (("min", self._number(node, 1)), ("max", self._number(node, 2)))
@@ -165,12 +165,12 @@ class _Reader:
     def _maxpool(self, node: Any, attrs: dict[str, Any]) -> _Tensor:
         taken = self._taken(node)
         if any(attrs.get("pads", ())) and node.input[0] not in self._not_negative:
-            raise self._cannot(node, "padded, after what may be negative; expected it after a ReLU")
+            raise self._cannot(node, "padded, with possibly negative input; expected it after a ReLU")
         return self._pooled(keras.layers.MaxPooling2D, node, attrs, taken)
 
     def _averagepool(self, node: Any, attrs: dict[str, Any]) -> _Tensor:
         if any(attrs.get("pads", ())) and not attrs.get("count_include_pad"):
-            raise self._cannot(node, "padded, its padding not counted; expected no padding")
+            raise self._cannot(node, "padded without counting the padding; expected no padding")
         return self._pooled(keras.layers.AveragePooling2D, node, attrs, self._taken(node))
 
     def _globalaveragepool(self, node: Any, attrs: dict[str, Any]) -> _Tensor:
@@ -189,14 +189,14 @@ class _Reader:
         taken = self._taken(node)
         x = taken.value
         if taken.first and len(x.shape) == 4 and x.shape[1:3] != (1, 1):
-            x = keras.layers.Permute((3, 1, 2))(x)  # the order that the next kernel is in
+            x = keras.layers.Permute((3, 1, 2))(x)  # the order the next kernel expects
         return _Tensor(keras.layers.Flatten()(x), False)
 
     def _reshape(self, node: Any, attrs: dict[str, Any]) -> _Tensor:
         taken, shape = self._taken(node), self._number(node, 1)
         if shape is not None and len(shape) == 2:
             return self._flatten(node, attrs)
-        # tf2onnx moves a single channel so.
+        # tf2onnx moves a single channel this way.
         if shape is not None and len(shape) == 4 and taken.value.shape[-1] == 1:
             height, width = taken.value.shape[1:3]
             for first, wanted in ((True, [1, height, width]), (False, [height, width, 1])):
@@ -206,7 +206,7 @@ class _Reader:
 
     def _squeeze(self, node: Any, attrs: dict[str, Any]) -> _Tensor:
         if self._taken(node).value.shape[1:3] != (1, 1):
-            raise self._cannot(node, "expected it after a pooling to one place")
+            raise self._cannot(node, "expected it after global pooling")
         return self._flatten(node, attrs)
 
     def _transpose(self, node: Any, attrs: dict[str, Any]) -> _Tensor:
@@ -234,7 +234,7 @@ class _Reader:
 
     def _sub(self, node: Any, attrs: dict[str, Any]) -> _Tensor:
         if node.input[1] not in self._numbers:
-            raise self._cannot(node, "expected a number taken off a picture")
+            raise self._cannot(node, "expected a picture minus a number")
         return self._affine(node, 1.0, -self._operand(node))
 
     def _mul(self, node: Any, attrs: dict[str, Any]) -> _Tensor:
@@ -245,16 +245,16 @@ class _Reader:
             raise self._cannot(node, "expected a picture divided by a number")
         return self._affine(node, 1 / self._operand(node), 0.0)
 
-    # --- what several share ---
+    # --- shared ---
 
     def _operand(self, node: Any) -> Floats:
-        """The number of a node of one tensor and one number, a scalar or one a channel."""
+        """The constant of a node with one tensor and one constant, a scalar or one per channel."""
         number = next((self._numbers[name] for name in node.input if name in self._numbers), None)
         if number is None:
-            raise self._cannot(node, "of two pictures; expected a number")
+            raise self._cannot(node, "of two pictures; expected a constant")
         channels = self._tensor_of(node).value.shape[-1]
         if number.size not in (1, channels):
-            raise self._cannot(node, f"of {number.size} numbers; expected one, or one a channel")
+            raise self._cannot(node, f"of {number.size} numbers; expected one, or one per channel")
         return np.asarray(number, np.float32).reshape(-1)
 
     def _tensor_of(self, node: Any) -> _Tensor:
@@ -272,7 +272,7 @@ class _Reader:
         return _Tensor(keras.layers.Rescaling(scale.tolist(), offset.tolist())(taken.value), taken.first)
 
     def _padded(self, node: Any, x: Any, attrs: dict[str, Any], size: Sequence[int]) -> tuple[Any, str]:
-        """*x* with the padding of *node*, and what Keras is to pad besides."""
+        """*x* with the explicit padding of *node*, and the padding left to Keras."""
         auto = attrs.get("auto_pad", b"NOTSET").decode()
         if auto == "SAME_UPPER":
             return x, "same"
@@ -305,7 +305,7 @@ class _Reader:
 
 
 def _compare(path: Path, made: Any) -> None:
-    """EdgeError unless *made* answers as onnxruntime does, where that is installed."""
+    """EdgeError unless the outputs of *made* match onnxruntime's, if that is installed."""
     try:
         import onnxruntime
     except ImportError:
@@ -320,6 +320,5 @@ def _compare(path: Path, made: Any) -> None:
     found = np.asarray(made(pixels, training=False))
     if np.abs(found - (wanted if sums_to_one else logits / logits.sum(1, keepdims=True))).max() > _NEAR:
         raise EdgeError(
-            f"{path}: read as a Keras network it answers otherwise than by onnxruntime; use a "
-            "run's model.keras"
+            f"{path}: as a Keras network its outputs differ from onnxruntime's; use a run's model.keras"
         )

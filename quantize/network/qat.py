@@ -1,9 +1,9 @@
-"""Quantization-aware training: a network learns to be right in spite of its eight bits.
+"""Quantization-aware training.
 
-What int8 will do is done in floating point while training (Jacob et al. 2018): each kernel is rounded to
-255 steps a channel, each activation to 256 steps of a range. Gradients pass the rounding as if it were
-not there. The network as it was is the teacher (its probabilities, Hinton et al. 2015), so no labels are
-needed. The ranges then go into the file: no calibration is run afterwards.
+Training simulates int8 in floating point (Jacob et al. 2018): each kernel is rounded to 255 steps per
+channel, each activation to 256 steps of a range. Gradients ignore the rounding (straight-through). The
+original network is the teacher (its probabilities, Hinton et al. 2015), so no labels are needed. The learned
+ranges go into the file, without another calibration.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from quantize.network.fold import WEIGHTED, equalize, fold
 from quantize.network.layers import consumers, copied, rebuilt
 from quantize.ranges import ranges_of
 
-RATE = 1e-4  # of Adam: the network is trained already
+RATE = 1e-4  # Adam's; the network is already trained
 BATCH = 64
-_SHOWN = 256  # pictures that the ranges to start with are taken from
+_SHOWN = 256  # pictures for the initial ranges
 
-# These keep their input's range in a TFLite file, have a fixed one, or (a plain factor) go into a kernel.
+# In a TFLite file these keep their input's range, have a fixed one, or (constant factors) go into a kernel.
 _RANGELESS = (
     keras.layers.MaxPooling2D, keras.layers.AveragePooling2D, keras.layers.GlobalMaxPooling2D,
     keras.layers.Flatten, keras.layers.Reshape, keras.layers.Rescaling, keras.layers.Softmax,
@@ -36,8 +36,8 @@ _RELUS = (keras.activations.relu, keras.activations.relu6)
 _FIXED = (keras.activations.sigmoid, keras.activations.tanh, keras.activations.softmax)
 
 
-class Range(keras.layers.Layer):  # type: ignore[misc]  # keras has no types
-    """Rounds to 256 steps from *low* to *high*; training moves both ends, each by a factor."""
+class Range(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
+    """Rounds to 256 steps from *low* to *high*; training scales both ends by learned factors."""
 
     def __init__(self, low: float, high: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -47,16 +47,16 @@ class Range(keras.layers.Layer):  # type: ignore[misc]  # keras has no types
         self.growth = self.add_weight(shape=(2,), initializer="zeros", name="growth")
 
     def call(self, x: Any) -> Any:
-        # Sixteen steps of Adam's are one here: a range has further to go than a weight.
+        # One step here is sixteen of Adam's: a range has further to move than a weight.
         ends = keras.ops.exp(16 * self.growth) * self.ends
         return keras.quantizers.fake_quant_with_min_max_vars(x, ends[0], ends[1])
 
 
 def train(model: Any, images: Image, epochs: int, *, rate: float = RATE, seed: int = 0) -> Any:
-    """A network for convert.to_int8 that does in eight bits what *model* does in floating point.
+    """A network for convert.to_int8, trained to match *model* after quantization.
 
-    *images* (n, height, width) uint8 and their mirror images are what it learns by, *epochs* times over;
-    same *seed*, same result on one machine. EdgeError for a layer that has no eight-bit form here.
+    Trains for *epochs* on *images* (n, height, width) uint8 and their mirror images; deterministic by *seed*
+    on one machine. EdgeError for a layer without int8 support here.
     """
     import tensorflow as tf
     from tqdm import tqdm
@@ -69,7 +69,7 @@ def train(model: Any, images: Image, epochs: int, *, rate: float = RATE, seed: i
     optimizer.build(student.trainable_variables)
     axes = _kernels(student)
 
-    @tf.function  # type: ignore[untyped-decorator]  # tensorflow has no types
+    @tf.function  # type: ignore[untyped-decorator]  # TensorFlow has no types
     def step(x: Any, teacher: Any) -> Any:
         with tf.GradientTape() as tape:
             weights = [rounded(variable, axes.get(id(variable))) for variable in student.trainable_variables]
@@ -93,19 +93,19 @@ def train(model: Any, images: Image, epochs: int, *, rate: float = RATE, seed: i
 
 
 def equalized(model: Any) -> Any:
-    """*model* in its plainest form with its channels made alike: what training begins with."""
+    """*model* folded and with equalized channels, the start of training."""
     folded = fold(model)
     equalize(folded)
     return folded
 
 
 def has_ranges(model: Any) -> bool:
-    """Whether *model* was made by train: its ranges are to be used, not a calibration's."""
+    """Whether *model* was made by train, so that its own ranges apply."""
     return any(isinstance(layer, Range) for layer in model.layers)
 
 
 def without_ranges(model: Any) -> Any:
-    """*model* in plain floating point: the kernels that train rounded, activations not rounded."""
+    """*model* in floating point: with the rounded kernels from training, without rounding of activations."""
 
     def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
         return args[0] if isinstance(layer, Range) else copied(layer, *args, **kwargs)
@@ -114,9 +114,10 @@ def without_ranges(model: Any) -> Any:
 
 
 def rounded(variable: Any, axes: tuple[int, ...] | None) -> Any:
-    """*variable* as int8 will have it; gradients go through unchanged.
+    """*variable* rounded as in int8, with straight-through gradients.
 
-    255 steps, symmetric, one scale for all that lies along *axes*; None: as it is, for what is no kernel.
+    255 symmetric steps, one scale for all values along *axes*; None: unchanged, for variables other than
+    kernels.
     """
     value = keras.ops.convert_to_tensor(variable)
     if axes is None:
@@ -129,8 +130,8 @@ def rounded(variable: Any, axes: tuple[int, ...] | None) -> Any:
 def _kernels(model: Any) -> dict[int, tuple[int, ...]]:
     """id of each kernel of the folded *model* -> the axes that share a scale in TFLite's 8-bit specification.
 
-    One scale for each channel of a convolution's output, one for a dense layer. By the layer, not the
-    variable's name: a depthwise convolution's (h, w, channels, multiplier) is called `kernel` as well.
+    One scale per output channel of a convolution, one for a dense layer. Decided by the layer, not the
+    variable's name: a depthwise convolution's (h, w, channels, multiplier) is called `kernel`, too.
     """
     found: dict[int, tuple[int, ...]] = {}
     for layer in model.layers:
@@ -142,7 +143,7 @@ def _kernels(model: Any) -> dict[int, tuple[int, ...]]:
 
 
 def _ranged(model: Any, images: Image) -> Any:
-    """The folded *model* with a Range wherever a TFLite file keeps a tensor of int8."""
+    """The folded *model* with a Range at every int8 tensor of a TFLite file."""
     names = _places(model)
     ranges = _first_ranges(model, names, images)
 
@@ -156,7 +157,7 @@ def _ranged(model: Any, images: Image) -> Any:
 
 
 def _places(model: Any) -> list[str]:
-    """Names of the layers whose outputs are kept: all but those that the next one's ReLU is fused into."""
+    """Names of the layers with stored outputs: all but those with the next layer's ReLU fused into them."""
     places = []
     takes = consumers(model)
     for layer in model.layers:
@@ -167,7 +168,7 @@ def _places(model: Any) -> list[str]:
             continue
         if not isinstance(layer, _RANGED) and activation not in _RELUS:
             raise EdgeError(
-                f"--qat: layer {layer.name!r} ({type(layer).__name__}) has no eight-bit form to train with; "
+                f"--qat: layer {layer.name!r} ({type(layer).__name__}) has no int8 form for training; "
                 "expected convolutions, dense layers, batch normalization, ReLU, additions and pooling"
             )
         fusing = isinstance(layer, (*WEIGHTED, keras.layers.Add)) and all(map(_is_relu, takes[layer.name]))
@@ -177,14 +178,14 @@ def _places(model: Any) -> list[str]:
 
 
 def _is_relu(layer: Any) -> bool:
-    """Whether *layer* is a ReLU that TFLite fuses into the op before it."""
+    """Whether *layer* is a ReLU that TFLite fuses into the previous op."""
     if isinstance(layer, keras.layers.ReLU):
         return not layer.negative_slope and not layer.threshold and layer.max_value in (None, 6)
     return isinstance(layer, keras.layers.Activation) and layer.activation in _RELUS
 
 
 def _first_ranges(model: Any, names: list[str], images: Image) -> dict[str, tuple[float, float]]:
-    """The range of each named layer's output that a calibration would give it: training starts there."""
+    """The initial range of each named layer's output, from calibration."""
     shown = keras.Model(model.input, [model.get_layer(name).output for name in names])
 
     def one_by_one() -> Iterator[dict[str, Floats]]:

@@ -1,4 +1,4 @@
-"""What quantizing cost and what each file takes: report.md, report.json and pictures."""
+"""The report of a quantization: report.md, report.json and plots."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ def files_of(report: Report) -> dict[str, bytes]:
 
 
 def written(
-    draw: Callable[[], dict[str, bytes]], tell: Callable[[Collection[str]], str], facts: Mapping[str, Any]
+    draw: Callable[[], dict[str, bytes]], text: Callable[[Collection[str]], str], facts: Mapping[str, Any]
 ) -> dict[str, bytes]:
-    """report.md, which *tell* makes of the pictures' names, report.json of *facts*, and what *draw* draws.
+    """report.md from *text* (given the plots' names), report.json of *facts*, and the plots from *draw*.
 
-    Without matplotlib there are no pictures, and a line that says so.
+    Without matplotlib there are no plots, and a line says so.
     """
     try:
         pictures = draw()
     except ImportError as error:
-        print(f"report without pictures: {error}; run `pip install emotion-edge[quantize]`")
+        print(f"report without plots: {error}; run `pip install emotion-edge[quantize]`")
         pictures = {}
     dumped = json.dumps(facts, indent=1, ensure_ascii=False)
-    return {"report.md": tell(pictures).encode(), "report.json": f"{dumped}\n".encode(), **pictures}
+    return {"report.md": text(pictures).encode(), "report.json": f"{dumped}\n".encode(), **pictures}
 
 
 def _pictures(report: Report) -> dict[str, bytes]:

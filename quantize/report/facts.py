@@ -1,4 +1,4 @@
-"""What quantizing a network cost, as a folder: ``report.md`` to read, ``report.json``, small PNGs."""
+"""The data of a quantization's report, and report.json."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ from quantize.report import sqnr
 from quantize.report.latency import Latency, latency
 from quantize.report.sqnr import Layer, layers
 
-FLOAT_TFLITE = "float TFLite"  # what the others were made from, by the report's name for it
+FLOAT_TFLITE = "float TFLite"  # the report's name for the source of the other files
 _PACKAGES = ("tensorflow-cpu", "tensorflow", "keras", "ai-edge-litert", "tf2onnx", "onnx", "onnxruntime")
 
 
 class Place(NamedTuple):
-    """Where the ops of one kind of the int8 TFLite file run."""
+    """Where one kind of op of the int8 TFLite file runs."""
 
     op: str
-    number: int  # of such ops
-    cpu: str  # the type that it computes in
-    edge_tpu: str  # how many of them that chip takes, and why not the others
+    number: int  # count of such ops
+    cpu: str  # the type it computes in
+    edge_tpu: str  # how many of them the chip supports, and why not the others
 
 
 @dataclass(frozen=True)
 class Report:
-    """All that is told of one conversion."""
+    """The data of one conversion's report."""
 
-    network: str  # the file's name, with its folder's
+    network: str  # the file's name with its folder
     made: Made
     calibration: Mapping[str, Any]
-    concerns: list[str]  # about the network, a line each
+    concerns: list[str]  # about the network, one line each
     layers: list[Layer]
     latency: Latency
-    machine: Mapping[str, Any]  # that it was timed on
-    seconds: Mapping[str, float]  # what each step of the command took
+    machine: Mapping[str, Any]  # used for timing
+    seconds: Mapping[str, float]  # duration of each step
 
     @property
     def int8(self) -> str:
@@ -54,27 +54,27 @@ class Report:
 
     @property
     def against_float(self) -> float:
-        """How many times as fast as the float TFLite file the int8 one is, one face on one thread."""
+        """Speedup of the int8 TFLite file over the float one, one face on one thread."""
         return self.latency.of(FLOAT_TFLITE).ms / self.latency.of(self.int8).ms
 
     @property
     def against_keras(self) -> float:
-        """How many times as fast as Keras' model.predict on one image."""
+        """Speedup over Keras' model.predict on one image."""
         return self.latency.keras_ms / self.latency.of(self.int8).ms
 
 
 def compared(made: Made) -> list[Layer]:
-    """Each layer's error in the int8 TFLite file, on some of the calibration's pictures."""
+    """Each layer's error in the int8 TFLite file, on some calibration pictures."""
     int8 = next(iter(made.files.values()))
     return layers(made.float_tflite, int8, made.data.calibration[: sqnr.PICTURES])
 
 
 def timed(made: Made) -> Latency:
-    """The time of a face by float TFLite, int8 TFLite, and the ONNX files in 32 and 8 bits."""
-    from quantize.network.qat import has_ranges, without_ranges  # only now: they import keras
+    """The time per face of float TFLite, int8 TFLite, and the fp32 and int8 ONNX files."""
+    from quantize.network.qat import has_ranges, without_ranges  # late: they import Keras
 
     int8, *others = made.files
-    # In 16 bits a CPU only converts back and forth: that file is for other chips.
+    # A CPU only converts fp16 back and forth: that file is for other chips.
     some = [int8, *(file for file in others if not file.endswith(".fp16.onnx"))]
     files = {FLOAT_TFLITE: made.float_tflite, **{file: made.files[file] for file in some}}
     plain = without_ranges(made.model) if has_ranges(made.model) else made.model
@@ -82,7 +82,7 @@ def timed(made: Made) -> Latency:
 
 
 def facts_of(report: Report) -> dict[str, Any]:
-    """What report.json holds: shares 0..1, milliseconds, bytes, decibels."""
+    """The content of report.json: fractions 0..1, milliseconds, bytes, decibels."""
     made = report.made
     return {
         "network": report.network,
@@ -93,7 +93,7 @@ def facts_of(report: Report) -> dict[str, Any]:
         "files": {file: _file(made, file) for file in made.files},
         "compiled": {file: {"size": len(content)} for file, content in made.compiled.items()},
         "edge_tpu": [place._asdict() for place in places(made.files[report.int8])],
-        "edge_tpu_compiler": edgetpu.compiled_told(made.compiler) if made.compiler else [],
+        "edge_tpu_compiler": edgetpu.compiled_text(made.compiler) if made.compiler else [],
         "latency": {
             "times": times_of(report.latency),
             "keras_predict_ms": round(report.latency.keras_ms, 3),
@@ -133,7 +133,7 @@ def _file(made: Made, file: str) -> dict[str, Any]:
         "size": len(content),
         "parameters": graphs.parameters(graph),
         "macs": graphs.macs(graph),
-        # ONNX Runtime plans otherwise.
+        # ONNX Runtime plans memory differently.
         "arena": graphs.arena(graph) if file.endswith(".tflite") else None,
         "ops": graphs.counted([op.name for op in graph.ops]),
         "float_ops": len(graphs.float_ops(graph)),
@@ -158,10 +158,10 @@ def _figures(cost: Cost) -> dict[str, Any]:
 
 
 def places(content: bytes) -> list[Place]:
-    """Each kind of op of the int8 TFLite file *content*, by the Edge TPU's table (not by its compiler)."""
+    """Each kind of op in the int8 TFLite file *content*, by the Edge TPU's table (not its compiler)."""
     graph = read(".tflite", content)
     findings = edgetpu.check(graph)
-    end = findings[0].number if findings else len(graph.ops)  # from there on all is the CPU's
+    end = findings[0].number if findings else len(graph.ops)  # everything from there on runs on the CPU
     reasons = {finding.number: finding.reason for finding in findings}
     found = []
     for name in dict.fromkeys(op.name for op in graph.ops):
@@ -177,7 +177,7 @@ def places(content: bytes) -> list[Place]:
 
 
 def machine() -> dict[str, Any]:
-    """What this is measured on, and how busy that is now."""
+    """This machine, and its current load."""
     return {
         "processor": _processor(), "cores": os.cpu_count(), "architecture": platform.machine(),
         "load_average": round(os.getloadavg()[0], 1),
@@ -185,7 +185,7 @@ def machine() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of the packages that convert and run."""
+    """Versions of Python and of the packages used."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         with contextlib.suppress(PackageNotFoundError):

@@ -1,4 +1,4 @@
-"""How long a face takes: every file in turn in one run, and Keras beside them."""
+"""Time per face: all files in turn in one run, and Keras for comparison."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from edge.types import Image
 
 THREADS, BATCHES = (1, 2), (1, 8)
 ROUNDS = 20
-BUDGET_S = 20.0  # a large network gets fewer rounds, but at least FEWEST
+BUDGET_S = 20.0  # large networks get fewer rounds, but at least FEWEST
 FEWEST = 3
-_CALLS = 4  # timed of a batch of one, a round; the one before them warms the caches up
+_CALLS = 4  # timed calls per round with a batch of one, after one to warm up caches
 
 Run = Callable[[], object]
 
@@ -29,20 +29,20 @@ class Time(NamedTuple):
     file: str
     threads: int
     batch: int
-    at_once: bool  # false: the network takes one picture only, so these were run one by one
-    ms: float  # a face, median
-    best_ms: float  # the fastest: what a machine with nothing else to do comes near
+    at_once: bool  # false: the network takes only one picture, so the batch was run one by one
+    ms: float  # per face, median
+    best_ms: float  # the fastest: close to that of an idle machine
 
 
 class Latency(NamedTuple):
-    """What was measured in one run, in turn."""
+    """All times of one run."""
 
     times: tuple[Time, ...]
     keras_ms: float  # model.predict on one image, median
     rounds: int
 
     def of(self, file: str, threads: int = 1, batch: int = 1) -> Time:
-        """What a face took by *file*."""
+        """The time of *file*."""
         key = (file, threads, batch)
         return next(one for one in self.times if (one.file, one.threads, one.batch) == key)
 
@@ -51,10 +51,10 @@ def latency(
     model: Any, files: Mapping[str, bytes], images: Image,
     threads_of: Sequence[int] = THREADS, batches: Sequence[int] = BATCHES,
 ) -> Latency:  # fmt: skip
-    """The time that one face takes by each of *files* (name -> content) and by the Keras network *model*.
+    """The time per face of each of *files* (name -> content) and of the Keras network *model*.
 
-    With each number of threads and of pictures at a time, of *images* (8 or more, height, width) uint8. Every
-    round runs each of them, so that what else the machine does meets them all alike; medians over rounds.
+    For each number of threads and batch size, on *images* (8 or more, height, width) uint8. Every round runs
+    all of them, so that other load affects all alike; the results are medians over rounds.
     """
     from tqdm import tqdm
 
@@ -66,7 +66,7 @@ def latency(
                 runs[file, threads, batch, at_once] = run
     one = images[:1, ..., np.newaxis].astype(np.float32)
     with quiet():
-        model.predict(one, verbose=0)  # the first time it is compiled
+        model.predict(one, verbose=0)  # the first call compiles it
     took: dict[tuple[str, int, int, bool], list[float]] = {key: [] for key in runs}
     keras: list[float] = []
     end = time.monotonic() + BUDGET_S
@@ -91,18 +91,18 @@ def _seconds(run: Run) -> float:
 
 
 def _opened(content: bytes, threads: int, images: Image) -> tuple[Run, bool]:
-    """What runs *content* on *images*, and whether on all at once."""
+    """A function that runs *content* on *images*, and whether it runs all at once."""
     runtime = open_runtime("auto", content, threads=threads)
     tensors = quantise(images[:, np.newaxis, ..., np.newaxis], runtime.input)
     if len(images) == 1:
         return lambda: runtime.run(tensors[0])[0], True
-    # The ONNX files begin with a reshape to one picture.
+    # The ONNX files start with a reshape to one picture.
     run = _resized(content, threads, tensors[:, 0]) if kind_of(content) == "cpu" else None
     return (run, True) if run else (lambda: [runtime.run(tensor)[0] for tensor in tensors], False)
 
 
 def _resized(content: bytes, threads: int, batch: Any) -> Run | None:
-    """What runs a TFLite file on all of *batch* at once; None where the network does not take that."""
+    """A function that runs a TFLite file on all of *batch* at once; None if the network cannot."""
     from ai_edge_litert.interpreter import Interpreter
 
     try:
@@ -118,5 +118,5 @@ def _resized(content: bytes, threads: int, batch: Any) -> Run | None:
                 return interpreter.get_tensor(given["index"])
 
             return run if len(run()) == len(batch) else None
-    except (RuntimeError, ValueError):  # somewhere inside a shape of one picture is written down
+    except (RuntimeError, ValueError):  # a shape of one picture is hard-coded inside
         return None

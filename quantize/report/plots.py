@@ -1,4 +1,4 @@
-"""The report's pictures: small PNGs, drawn without a screen."""
+"""The report's plots: small PNGs, drawn without a display."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from quantize.report.sqnr import Layer, worst
 
 
 def accuracy(costs: Sequence[Cost]) -> bytes:
-    """A panel a label set: the float network's accuracy and each file's, with McNemar's p."""
+    """A panel per label set: accuracy of the float network and each file, with McNemar's p."""
     names = list(dict.fromkeys(cost.data for cost in costs))
     files = list(dict.fromkeys(cost.file for cost in costs))
     figure, axes = axes_of(1, len(names), (4.4 * len(names), 1.3 + 0.36 * len(files)))
@@ -32,7 +32,7 @@ def accuracy(costs: Sequence[Cost]) -> bytes:
 
 
 def latency(found: Latency) -> bytes:
-    """Milliseconds a face of each file, by threads and batch; lower is better."""
+    """Milliseconds per face of each file, by threads and batch; lower is better."""
     files = list(dict.fromkeys(one.file for one in found.times))
     ways = [(threads, batch) for threads in THREADS for batch in BATCHES]
     figure, axes = axes_of(1, 1, (7.6, 1.2 + 0.72 * len(files)))
@@ -55,16 +55,16 @@ def latency(found: Latency) -> bytes:
 
 
 def layers(found: Sequence[Layer]) -> bytes:
-    """Each layer's SQNR, first layer on top; the one that adds the most error in the other colour."""
+    """Each layer's SQNR, first layer on top; the layer that adds the most error in another colour."""
     figure, axes = axes_of(1, 1, (7.6, 1.2 + 0.2 * len(found)))
     axis = axes[0][0]
     colours = [COLOURS[1] if layer is worst(found) else COLOURS[0] for layer in found]
     values, middles = [layer.db for layer in found], [layer.middle_db for layer in found]
     _bars(axis, values, [""] * len(values), colours)
-    for place, value in enumerate(values):  # at the bar's foot: at its end stands the mark
+    for place, value in enumerate(values):  # at the bar's foot: the mark is at its end
         axis.annotate(f"{value:.1f}", (0, place), xytext=(4, 0), textcoords="offset points", va="center",
                       fontsize=7.5, color="white" if value > 4 else INK)  # fmt: skip
-    axis.plot(middles, range(len(found)), "o", ms=4, color=INK, label="the middle one of its channels")
+    axis.plot(middles, range(len(found)), "o", ms=4, color=INK, label="its median channel")
     axis.barh([0], [0], color=COLOURS[1], label="adds the most error")
     axis.set_yticks(range(len(found)), [f"{layer.name}  {layer.op}" for layer in found], fontsize=7.5)
     axis.set(xlabel="signal over error of each layer's output, dB (6 dB: a bit)")
@@ -75,7 +75,7 @@ def layers(found: Sequence[Layer]) -> bytes:
 
 
 def reliability(before: Sequence[Bin], after: Sequence[Bin], titles: tuple[str, str]) -> bytes:
-    """How often what is said with some confidence is right, before and after; on the line is calibrated."""
+    """Accuracy over confidence, before and after; the line is perfect calibration."""
     figure, axes = axes_of(1, 2, (7.2, 3.6))
     for axis, bins, title, colour in zip(axes[0], (before, after), titles, (INK, COLOURS[0]), strict=True):
         canvas.reliability(axis, bins, colour)

@@ -1,4 +1,4 @@
-"""Where eight bits lose most: each layer's output by the int8 file, held against the float one's."""
+"""Quantization error by layer: each layer's output in the int8 file compared with the float one."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from quantize.figures import tflite
 from quantize.figures.graph import Graph, Op
 
 PICTURES = 64
-# These only move numbers: what they give is their input's error in other channels.
+# These only move numbers: their output has their input's error in other channels.
 _MOVING = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "SLICE", "STRIDED_SLICE", "SPLIT", "PAD")
 Sums = npt.NDArray[np.float64]  # (channels,)
-MOST_DB = 99.0  # told of an output without any error
+MOST_DB = 99.0  # for an output without error
 
 
 class Layer(NamedTuple):
-    """One step of the network, as both files have it. SQNR: signal over error, both squared and summed."""
+    """One op in both files. SQNR: signal over error, both squared and summed."""
 
     name: str
     op: str
     db: float  # SQNR of the whole output
-    middle_db: float  # of the middle one of its channels: small channels count as much as large ones
-    added: float  # error over signal (root mean square) beyond what its inputs come with; the worse of both
+    middle_db: float  # of its median channel: small channels count as much as large ones
+    added: float  # error over signal (root mean square) beyond its inputs' error; the worse of both
 
 
 def layers(float_content: bytes, int8_content: bytes, images: Image) -> list[Layer]:
-    """Every layer that both TFLite files have and that computes, in the order in which they run.
+    """All computing layers in both TFLite files, in execution order.
 
-    *images* (m, height, width) uint8 are shown to both; errors add up from layer to layer, as on a device.
+    Both run on *images* (m, height, width) uint8; errors accumulate from layer to layer, as on a device.
     """
     exact, rounded = tflite.read(float_content), tflite.read(int8_content)
     pairs = _pairs(exact, rounded)
@@ -55,27 +55,27 @@ def layers(float_content: bytes, int8_content: bytes, images: Image) -> list[Lay
             error[number] += ((other.astype(np.float64) - one) ** 2).sum(inner)
     outputs = open_runtime("cpu", int8_content).outputs
     named = {index: spec.name for index, spec in zip(rounded.outputs, outputs, strict=True)}
-    return _told(rounded, [other for _, other in pairs], signal, error, named)
+    return _layers(rounded, [other for _, other in pairs], signal, error, named)
 
 
 def worst(found: Sequence[Layer]) -> Layer:
-    """The layer that adds the most error of its own."""
+    """The layer that adds the most error."""
     return max(found, key=lambda layer: layer.added)
 
 
 def summary(found: Sequence[Layer], most: int = 3) -> list[str]:
-    """The worst layers as lines for a person, the worst first."""
+    """The worst layers as text, worst first."""
     return [
-        f"{layer.name} ({layer.op}): {layer.db:.1f} dB, middle channel {layer.middle_db:.1f} dB"
+        f"{layer.name} ({layer.op}): {layer.db:.1f} dB, median channel {layer.middle_db:.1f} dB"
         for layer in sorted(found, key=lambda layer: -layer.added)[:most]
     ]
 
 
 def _pairs(exact: Graph, rounded: Graph) -> list[tuple[Op, Op]]:
-    """Ops of the one graph with those of the other that do the same.
+    """Pairs of corresponding ops in both graphs.
 
-    By kind, output shape and order, as names change with each conversion; what only one of the two has
-    (a change of scale, say) is left out.
+    Matched by kind, output shape and order, since names change with each conversion; ops in only one of them
+    (a change of scale, say) are skipped.
     """
     ours, theirs = (
         [(op.name, *(tensor.shape for tensor in graph.outputs_of(op))) for op in graph.ops]
@@ -95,7 +95,7 @@ def _pairs(exact: Graph, rounded: Graph) -> list[tuple[Op, Op]]:
 
 
 def _run(content: bytes, tensors: Sequence[int], images: Image) -> Iterator[list[Floats]]:
-    """For each of *images* the *tensors* of the TFLite file *content*, as real numbers."""
+    """For each of *images* the *tensors* of the TFLite file *content*, dequantized."""
     from ai_edge_litert.interpreter import Interpreter
 
     with quiet():
@@ -115,11 +115,11 @@ def _run(content: bytes, tensors: Sequence[int], images: Image) -> Iterator[list
         yield [dequantise(interpreter.get_tensor(index), specs[index]) for index in tensors]
 
 
-def _told(
+def _layers(
     graph: Graph, ops: Sequence[Op], signal: list[Sums], error: list[Sums], outputs: Mapping[int, str]
 ) -> list[Layer]:
-    """*outputs*: tensor -> its name, of what the file gives; of several outputs no other name tells."""
-    relative: dict[int, float] = {}  # by tensor: error over signal, the worse of all and the middle channel
+    """*outputs*: tensor -> name of the file's outputs; several have no other identification."""
+    relative: dict[int, float] = {}  # by tensor: error over signal, worse of total and median channel
     found = []
     for op, power, noise in zip(ops, signal, error, strict=True):
         before = max((relative[index] for index in op.inputs if index in relative), default=0.0)
@@ -137,15 +137,15 @@ def _told(
 
 
 def _db(ratio: float) -> float:
-    """*ratio* of error to signal as decibels of signal over error."""
+    """*ratio* of error to signal, as signal over error in decibels."""
     return MOST_DB if ratio <= 0 else min(-10 * math.log10(ratio), MOST_DB)
 
 
 def readable(name: str) -> str:
-    """A layer's name out of its tensor's; empty where that has none in it.
+    """A layer's name from its tensor's; empty if there is none.
 
-    ``functional_1/net_1/re_lu_1/Relu;functional_1/net_1/conv2d_1/convolution`` is two that were fused:
-    what computes is told rather than what is done to its output. The last number is the converter's.
+    ``functional_1/net_1/re_lu_1/Relu;functional_1/net_1/conv2d_1/convolution`` is two fused layers; the one
+    that computes is returned. The last number is the converter's.
     """
     parts = [part.split("/") for part in name.split(";") if "/" in part]
     computing = [part for part in parts if re.search(r"convolution|depthwise|MatMul", part[-1])]

@@ -1,4 +1,4 @@
-"""The parts of report.md that a classifier's and a detector's have alike, as lines of Markdown."""
+"""The common parts of a classifier's and a detector's report.md, as lines of Markdown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from quantize.report.latency import Latency
 
 
 def page(title: str, sections: Mapping[str, Iterable[str]]) -> str:
-    """The whole of it; the section without a name comes first, without a heading."""
+    """The whole page; the section without a name comes first, without a heading."""
     lines = [f"# {title}"]
     for name, part in sections.items():
         lines += ["", *([f"## {name}", ""] if name else []), *part]
@@ -23,7 +23,7 @@ def page(title: str, sections: Mapping[str, Iterable[str]]) -> str:
 
 
 def files(contents: Mapping[str, bytes], compiled: Mapping[str, bytes]) -> Iterator[str]:
-    """What is inside each file (name -> content)."""
+    """The content of each file (name -> content)."""
     yield "| file | bytes | parameters | MACs | arena, bytes | ops, of them float |"
     yield "|---|---|---|---|---|---|"
     for file, content in contents.items():
@@ -37,12 +37,12 @@ def files(contents: Mapping[str, bytes], compiled: Mapping[str, bytes]) -> Itera
         yield f"| {file} | {len(content):,} | | | | |"
     yield from (
         "",
-        "Arena: what the activations need at once by TFLite's plan, an estimate; kernels take some more.",
+        "Arena: estimated memory for activations by TFLite's plan; kernels need some more.",
     )
 
 
 def latency(found: Latency, machine: Mapping[str, Any], one: str) -> Iterator[str]:
-    """Milliseconds that *one* (a face, a picture) takes by each file."""
+    """Milliseconds per *one* (face, picture) of each file."""
     ways = list(dict.fromkeys((time.threads, time.batch) for time in found.times))
     yield f"| ms a {one} | " + " | ".join(way(*each) for each in ways) + " |"
     yield "|---|" + "---|" * len(ways)
@@ -52,8 +52,8 @@ def latency(found: Latency, machine: Mapping[str, Any], one: str) -> Iterator[st
     yield f"| Keras' model.predict | {found.keras_ms:.1f} (all cores) |" + " |" * (len(ways) - 1)
     yield ""
     text = (
-        f"Medians (and the fastest) of {found.rounds} rounds; each round ran all of them, so that what else "
-        f"the machine did met them alike. {machine['processor']}, {machine['cores']} cores, load average "
+        f"Medians (and the fastest) of {found.rounds} rounds; each round ran all of them, so that other "
+        f"load affected all alike. {machine['processor']}, {machine['cores']} cores, load average "
         f"{machine['load_average']}."
     )
     if any(batch > 1 for _, batch in ways):
@@ -65,18 +65,18 @@ def latency(found: Latency, machine: Mapping[str, Any], one: str) -> Iterator[st
 
 
 def layers(int8: str, found: Sequence[sqnr.Layer]) -> Iterator[str]:
-    """Where the file *int8* loses most."""
+    """Quantization error of the file *int8* by layer."""
     if not found:
-        yield "No layer of the int8 file has its like in the float one."
+        yield "No layer of the int8 file corresponds to one of the float file."
         return
     yield (
         f"Signal over error (SQNR) of each layer's output in {int8}, on {sqnr.PICTURES} calibration "
-        "pictures; errors add up from layer to layer. The middle channel tells of small channels, which "
-        "large ones hide in the sum. Most error is added by:"
+        "pictures; errors accumulate from layer to layer. The median channel shows small channels, which "
+        "large ones hide in the sum. Layers that add the most error:"
     )
     yield ""
     yield from (f"{number}. {line}" for number, line in enumerate(sqnr.summary(found), 1))
-    yield from ("", "| layer | op | SQNR, dB | middle channel, dB | error added, % |")
+    yield from ("", "| layer | op | SQNR, dB | median channel, dB | error added, % |")
     yield "|---|---|---|---|---|"
     for one in found:
         yield f"| {one.name} | {one.op} | {one.db:.1f} | {one.middle_db:.1f} | {100 * one.added:.1f} |"
@@ -85,17 +85,17 @@ def layers(int8: str, found: Sequence[sqnr.Layer]) -> Iterator[str]:
 
 def edge_tpu(int8: str, content: bytes, compiler: edgetpu.Compiled | None) -> Iterator[str]:
     """Where the ops of the TFLite file *int8* run."""
-    yield f"{int8}; the Edge TPU by its table of ops, before any compiler."
+    yield f"{int8}; the Edge TPU's support by its table of ops, not by its compiler."
     yield from ("", "| op | | CPU | Edge TPU |", "|---|---|---|---|")
     for one in places(content):
         yield f"| {one.op} | {one.number} | {one.cpu} | {one.edge_tpu} |"
     if compiler:
         yield ""
-        yield from (f"- {line}" for line in edgetpu.compiled_told(compiler))
+        yield from (f"- {line}" for line in edgetpu.compiled_text(compiler))
 
 
 def making(calibration: Mapping[str, Any], chosen: str, seconds: Mapping[str, float]) -> Iterator[str]:
-    """How the files came about; *chosen*: how the pictures of *calibration* were."""
+    """How the files were made; *chosen*: how the pictures of *calibration* were selected."""
     text = ", ".join(f"{key} {value}" for key, value in calibration.items())
     yield f"Calibration: {text}; {chosen}."
     yield ""
@@ -105,10 +105,10 @@ def making(calibration: Mapping[str, Any], chosen: str, seconds: Mapping[str, fl
 
 
 def way(threads: int, batch: int) -> str:
-    """How a file was run, as a column's head."""
+    """How a file was run, as a column heading."""
     return f"{threads} thread{'s' if threads > 1 else ''}, batch {batch}"
 
 
 def shown(pictures: Collection[str], name: str, what: str) -> Sequence[str]:
-    """The picture *name*, if it is among *pictures*."""
+    """The plot *name*, if it is in *pictures*."""
     return [f"![{what}]({name})"] if name in pictures else []

@@ -1,4 +1,4 @@
-"""The report as Markdown, and as lines for a terminal."""
+"""The report as Markdown, and as text for the terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from quantize.report.latency import BATCHES, THREADS
 
 
 def table(made: Made) -> str:
-    """For people: each file's accuracy and calibration beside the float network's, and who agrees."""
+    """A table: accuracy, calibration and agreement of each file and the float network."""
     width = max(len(file) for file in made.files)
     lines = [
         f"{'':<{width}}  {'PublicTest':<22}{'n':>6}{'float':>9}{'file':>9}{'drop':>7}{'p':>8}"
@@ -26,14 +26,14 @@ def table(made: Made) -> str:
         )
     first = next(iter(made.files))
     for file, content in made.files.items():
-        summary = f"{file:<{width}}  {len(content):>9,} bytes, as float does {made.agreement(file):.2%}"
-        lines.append(summary if file == first else f"{summary}, as {first} {made.agreement(file, first):.2%}")
+        summary = f"{file:<{width}}  {len(content):>9,} bytes, agrees with float {made.agreement(file):.2%}"
+        lines.append(summary if file == first else f"{summary}, {first} {made.agreement(file, first):.2%}")
     lines += [f"{file:<{width}}  {len(content):>9,} bytes" for file, content in made.compiled.items()]
     return "\n".join(lines)
 
 
 def measured_table(report: Report) -> str:
-    """For people: milliseconds a face, how many times as fast that is, and where eight bits lose most."""
+    """Text for the terminal: milliseconds per face, speedups, and the layer with the largest error."""
     found = report.latency
     files = list(dict.fromkeys(one.file for one in found.times))
     width = max(len(file) for file in files)
@@ -44,12 +44,12 @@ def measured_table(report: Report) -> str:
         lines.append(f"{file:<{width}}" + "".join(f"{value:>22.3f}" for value in values))
     lines.append(speed(report))
     if report.layers:
-        lines.append(f"most error is added by {sqnr.summary(report.layers, 1)[0]}")
+        lines.append(f"largest error:  {sqnr.summary(report.layers, 1)[0]}")
     return "\n".join(lines)
 
 
 def speed(report: Report) -> str:
-    """How fast the int8 TFLite file is, in a sentence."""
+    """The speed of the int8 TFLite file, in a sentence."""
     found = report.latency
     return (
         f"{report.int8} takes {found.of(report.int8).ms:.3f} ms a face on one thread: "
@@ -60,7 +60,7 @@ def speed(report: Report) -> str:
 
 
 def markdown(report: Report, pictures: Collection[str]) -> str:
-    """report.md; those of *pictures* (names) that belong to a part are shown in it."""
+    """report.md with the plots *pictures* (names)."""
     made = report.made
     sections = {
         "": _opening(report),
@@ -81,19 +81,19 @@ def markdown(report: Report, pictures: Collection[str]) -> str:
 def _opening(report: Report) -> Iterator[str]:
     first = [cost for cost in report.made.costs if cost.file == report.int8][-1]
     yield (
-        f"{report.int8} is right on {100 * first.accuracy:.2f} % of PublicTest by {first.data} "
-        f"(n = {first.n:,}; the float network {100 * first.float_accuracy:.2f} %) and chooses as the float "
-        f"network does on {100 * report.made.agreement(report.int8):.2f} %. {speed(report)}."
+        f"{report.int8} has {100 * first.accuracy:.2f} % accuracy on PublicTest by {first.data} "
+        f"(n = {first.n:,}; the float network {100 * first.float_accuracy:.2f} %) and agrees with the float "
+        f"network on {100 * report.made.agreement(report.int8):.2f} %. {speed(report)}."
     )
     if report.concerns:
-        yield from ("", "What eight bits do not go well with in this network:", "")
+        yield from ("", "Parts of this network that quantize badly:", "")
         yield from (f"- {line}" for line in report.concerns)
 
 
 def _accuracy(made: Made) -> Iterator[str]:
     yield (
-        "Every file was run as a device runs it, one picture an inference. Only float, only file: rows that "
-        "only the one has right; p: how likely chance splits them so unevenly (McNemar, exact, mid-p)."
+        "Every file was run as on a device, one picture per inference. Only float, only file: rows that "
+        "only that one classifies correctly; p: McNemar's test, exact, mid-p."
     )
     yield from ("", "| file | labels | n | float, % | file, % | drop | only float : only file | p |")
     yield "|---|---|---|---|---|---|---|---|"
@@ -104,7 +104,7 @@ def _accuracy(made: Made) -> Iterator[str]:
             f"| {cost.p:.3f} |"
         )
     files = list(made.files)
-    yield from ("", "Agreement, % of PublicTest on which both choose the same label:", "")
+    yield from ("", "Agreement, % of PublicTest with the same predicted label:", "")
     yield "| | float network | " + " | ".join(files[:-1]) + " |"
     yield "|---|---|" + "---|" * (len(files) - 1)
     for number, file in enumerate(files):
@@ -123,9 +123,9 @@ def _accuracy(made: Made) -> Iterator[str]:
 
 def _calibration(made: Made) -> Iterator[str]:
     yield (
-        f"Temperature {made.temperature:.3f}, chosen on PublicTest's {made.confided} and folded into "
+        f"Temperature {made.temperature:.3f}, fitted on PublicTest's {made.confided} and folded into "
         "the last layer. Calibration error (ECE): mean distance of confidence and accuracy over 15 bins; "
-        "before is the float network as it was trained."
+        "before: the float network as trained."
     )
     yield from ("", "| file | labels | ECE before | ECE after |", "|---|---|---|---|")
     for cost in made.costs:

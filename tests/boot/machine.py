@@ -24,7 +24,7 @@ def missing() -> str:
 
 
 class Machine:
-    """Boots *tree*; ``root`` is its file system, writable, of which nothing is left after close().
+    """Boots *tree*; ``root`` is its writable file system, which close() discards.
 
     It has no network but its own loopback, and no journal of before.
     """

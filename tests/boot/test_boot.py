@@ -123,12 +123,10 @@ def heard(machine: Machine, topic: str, within_s: int = 5) -> str:
     return machine(f"mosquitto_sub -h 127.0.0.1 -W {within_s} -C 1 -t emotion-edge/booted/{topic}")
 
 
-def test_the_package_is_installed_without_a_network_and_switches_nothing_on(
-    machine: Machine, before: set[str]
-) -> None:
+def test_the_package_installs_offline_and_starts_nothing(machine: Machine, before: set[str]) -> None:
     assert not any("emotion-edge" in path for path in before)
-    said = machine("apt-get install -y --no-install-recommends /srv/emotion-edge.deb")
-    assert "systemctl enable --now emotion-edge" in said
+    output = machine("apt-get install -y --no-install-recommends /srv/emotion-edge.deb")
+    assert "systemctl enable --now emotion-edge" in output
     assert machine(f"systemctl is-enabled {UNIT}", check=False) == "disabled"
     assert machine.show(UNIT, "ActiveState") == "inactive"
 
@@ -163,15 +161,15 @@ def test_the_page_is_served_and_its_preview_begins_and_ends(machine: Machine) ->
     assert main_pid(machine)
 
 
-def test_as_installed_systemd_finds_it_closed_and_without_fault(machine: Machine) -> None:
-    said = machine(f"systemd-analyze security {UNIT}")
-    exposure = re.search(r"exposure level for emotion-edge.service: (\d\.\d)", said)
+def test_the_installed_unit_is_confined_and_valid(machine: Machine) -> None:
+    output = machine(f"systemd-analyze security {UNIT}")
+    exposure = re.search(r"exposure level for emotion-edge.service: (\d\.\d)", output)
     assert exposure
     assert float(exposure[1]) <= 1.5
     assert machine(f"systemd-analyze verify --recursive-errors=no {UNIT}.service") == ""
 
 
-def test_after_a_sigkill_it_is_started_again(machine: Machine) -> None:
+def test_it_restarts_after_a_sigkill(machine: Machine) -> None:
     killed = main_pid(machine)
     machine(f"kill -KILL {killed}")
     assert eventually(lambda: active(machine) and main_pid(machine) not in (0, killed), 30)
@@ -220,7 +218,7 @@ def test_a_hung_analysis_is_killed_with_every_stack_in_the_journal_and_faces_com
     machine(f"systemctl restart {UNIT}")
 
 
-def test_a_process_that_is_stopped_as_a_whole_is_replaced(machine: Machine) -> None:
+def test_a_stopped_process_is_replaced(machine: Machine) -> None:
     stopped, at = main_pid(machine), time.monotonic()
     machine(f"kill -STOP {stopped}")
     assert eventually(lambda: main_pid(machine) not in (0, stopped), 60)
@@ -245,7 +243,7 @@ def test_a_wrong_configuration_stays_stopped_with_one_line(machine: Machine) -> 
     assert faces(machine, 30) == 2
 
 
-def test_what_owns_the_edge_tpu_works_under_the_units_confinement(machine: Machine) -> None:
+def test_the_edge_tpu_process_works_in_the_units_sandbox(machine: Machine) -> None:
     chip = machine.root / "srv/chip"
     chip.mkdir()
     stub = Stub(chip)
@@ -286,12 +284,12 @@ def test_what_owns_the_edge_tpu_works_under_the_units_confinement(machine: Machi
 
 
 def test_the_demo_runs_for_a_plain_user(machine: Machine) -> None:
-    said = machine("su games -s /bin/sh -c 'HOME=$(mktemp -d) emotion-edge demo --seconds 8'")
-    assert re.search(r"portraits +face \d +none +(→|->) +\w+", said), said
-    assert said.endswith("emotion-edge/demo/status")
+    output = machine("su games -s /bin/sh -c 'HOME=$(mktemp -d) emotion-edge demo --seconds 8'")
+    assert re.search(r"portraits +face \d +none +(→|->) +\w+", output), output
+    assert output.endswith("emotion-edge/demo/status")
 
 
-def test_no_file_lies_outside_its_places(machine: Machine, before: set[str]) -> None:
+def test_every_file_is_in_its_place(machine: Machine, before: set[str]) -> None:
     assert sorted(path for path in paths(machine) - before if not OURS.match(path)) == []
 
 

@@ -25,7 +25,7 @@ _KEY = "k" * 128
 
 
 class HomeAssistant:
-    """One with an MQTT entry towards *mqtt_port*, and *configuration* (YAML) beside the API and a logger.
+    """A Home Assistant with an MQTT entry for *mqtt_port*, the API, a logger, and *configuration* (YAML).
 
     *home* is what build.sh made. Everything it keeps is gone when another one is made in the same *home*.
     """

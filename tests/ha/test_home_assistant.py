@@ -86,7 +86,7 @@ automation:
 
 
 class House:
-    """The broker, Home Assistant and the daemon, each of which can be restarted."""
+    """The broker, Home Assistant and the daemon; each can be restarted."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -276,7 +276,7 @@ def test_an_event_fires_once_and_not_again_after_restarts_of_anything(house: Hou
     house.run("hall", "porch")
     house.shows("binary_sensor.ha_test_connection", "on")
     unchanged("the daemon")
-    assert house.counters()["any"] == before["any"]  # whose event entity never was unavailable
+    assert house.counters()["any"] == before["any"]  # its event entity was never unavailable
     house.restart_broker()
     unchanged("the broker")
     house.assistant.stop()
@@ -296,7 +296,7 @@ def test_home_assistant_had_nothing_to_complain_about(house: House) -> None:
     assert [line for line in lines if not re.search(expected, line)] == []
 
 
-def test_entities_on_the_topics_of_before_are_let_go_of_and_taken_up(house: House, tmp_path: Path) -> None:
+def test_entities_on_old_topics_are_migrated(house: House, tmp_path: Path) -> None:
     """With all that Home Assistant keeps of them: it says "unloading", not "removing"."""
     topics = Topics("emotion-edge", "old-pi")
     _, hall = devices = discovery.devices(topics, ["hall"], "0.1.0", temperature=False)
@@ -340,7 +340,7 @@ def test_entities_on_the_topics_of_before_are_let_go_of_and_taken_up(house: Hous
         files.close()
 
 
-def test_another_format_brings_the_same_entities(house: House) -> None:
+def test_both_formats_have_the_same_entities_after_a_change(house: House) -> None:
     for form in ("component", "device"):
         house.run("hall", "porch", discovery=f'format = "{form}"')
         # It goes, and comes back.
@@ -354,7 +354,7 @@ def test_the_entities_of_a_camera_that_was_renamed_go(house: House) -> None:
     print("  porch became attic: " + ", ".join(sorted(e for e in house.assistant.states() if "attic" in e)))
 
 
-def test_what_was_never_enabled_is_there_to_be_enabled(house: House) -> None:
+def test_disabled_entities_can_be_enabled(house: House) -> None:
     house.assistant.stop()
     registered = house.assistant.registered()
     house.assistant.start()

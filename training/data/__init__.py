@@ -1,9 +1,9 @@
-"""From a data set's files to one value: images, labels, split, FER+ votes, row by row.
+"""Reads a data set's files into one value: images, labels, split and FER+ votes, row by row.
 
-Reads what people have: ``fer2013.csv`` and ``icml_face_data.csv`` (FER+ votes joined by row), folder
-trees of pictures, and the npz forms of the project. Nothing is dropped in silence: every row that
-cannot be used gets one line with its place, and reading stops there unless asked to go on. Blank
-pictures are told and kept: FER2013 itself has twelve, and its figures count them.
+Formats: ``fer2013.csv`` and ``icml_face_data.csv`` (FER+ votes joined by row), folder trees of pictures, and
+this project's npz files. Nothing is dropped silently: every unusable row is reported on one line with its
+place, and is an error unless skipping was requested. Blank pictures are reported and kept: FER2013 itself has
+twelve, and published figures count them.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ def read(
 ) -> Dataset:
     """The rows of all *paths* (csv, npz, or a folder), in order.
 
-    *ferplus* is Microsoft's fer2013new.csv, joined by row to the one csv among *paths*. A row that
-    cannot be read raises EdgeError with one line a problem; with *skip_bad* the lines go to stderr,
-    the rows are left out and counted. Rows that are given twice raise EdgeError. *order* says what the
-    data's numbers mean; without it those of csv and npz are FER2013's, and folders named by numbers raise
-    EdgeError. With *own* the labels are what the folders (or an npz's array `label_names`) are called.
+    *ferplus* is Microsoft's fer2013new.csv, joined by row to the only csv in *paths*. Unreadable rows raise
+    EdgeError with one line each; with *skip_bad* the lines go to stderr and the rows are skipped and counted.
+    Rows given twice raise EdgeError. *order* names the data's numeric labels; without it, those of csv and
+    npz are FER2013's, and numbered folders raise EdgeError. With *own* the folder names (or an npz's array
+    `label_names`) are the labels.
     """
     if own and (ferplus or order):
         given = "--ferplus" if ferplus else "--labels"
-        raise EdgeError(f"{given}: speaks of FER2013's labels; --own-labels takes the data's as they are")
+        raise EdgeError(f"{given}: only for FER2013's labels; do not combine it with --own-labels")
     if ferplus is not None and [path.suffix.lower() for path in paths] != [".csv"]:
-        raise EdgeError(f"--ferplus {ferplus}: joins one csv by row; give exactly one csv as --data")
+        raise EdgeError(f"--ferplus {ferplus}: joined to a csv by row; expected one csv")
     problems = Problems()
     sources = [source for path in paths for source in _sources(path)]
     _refuse_repeated(sources)
@@ -60,12 +60,12 @@ def read(
     if ferplus is not None:
         parts[0] = with_votes(parts[0], ferplus, paths[0], problems)
     if len(problems.lines) == 1 and not skip_bad:
-        raise EdgeError(f"{problems.lines[0]}; --skip-bad would leave it out")
+        raise EdgeError(f"{problems.lines[0]}; fix it, or skip it with --skip-bad")
     if problems.lines:
         shown, count = first(problems.lines), problems.left_out
         if not skip_bad:
-            raise EdgeError("\n".join([*shown, f"{count}; mend them or leave them out with --skip-bad"]))
-        print("\n".join([*shown, f"left out: {count} (--skip-bad)"]), file=sys.stderr)
+            raise EdgeError("\n".join([*shown, f"{count}; fix them, or skip them with --skip-bad"]))
+        print("\n".join([*shown, f"skipped: {count} (--skip-bad)"]), file=sys.stderr)
     merged = joined(parts)
     if not len(merged):
         raise EdgeError(f"{', '.join(map(str, paths))}: no usable row")
@@ -73,7 +73,7 @@ def read(
 
 
 def _renamed(parts: Sequence[Dataset]) -> list[Dataset]:
-    """*parts* with the names of all of them; EdgeError where these cannot be published."""
+    """*parts* with the union of their label names; EdgeError if a name cannot be published."""
     names = tuple(sorted({name for part in parts for name in part.names}))
     if wrong := wrong_names(names):
         raise EdgeError(f"--own-labels: {wrong}")
@@ -84,19 +84,19 @@ def _renamed(parts: Sequence[Dataset]) -> list[Dataset]:
 
 
 def recurring(images: np.ndarray, among: np.ndarray) -> np.ndarray:
-    """Mask (n,): the pictures whose exact pixels also occur in *among*."""
+    """Mask (n,): pictures with the exact pixels of one in *among*."""
     known = {image.tobytes() for image in among}
     return np.fromiter((image.tobytes() in known for image in images), bool, len(images))
 
 
 def first_seen(images: np.ndarray) -> np.ndarray:
-    """Mask (n,): the first of each group of pictures with the same pixels."""
+    """Mask (n,): the first picture of each group with identical pixels."""
     seen: dict[bytes, int] = {}
     return np.fromiter((seen.setdefault(image.tobytes(), i) == i for i, image in enumerate(images)), bool)
 
 
 def _sources(path: Path) -> list[Path]:
-    """What *path* stands for: the npz archives in it, by split, or itself."""
+    """The npz archives in *path*, by split, or *path* itself."""
     try:
         if not path.is_dir():
             path.stat()
@@ -119,7 +119,7 @@ def _suffix(path: Path) -> str:
 
 
 def _refuse_repeated(sources: Sequence[Path]) -> None:
-    """EdgeError where rows would count twice: a file given twice, or a folder and one inside of it."""
+    """EdgeError if rows would count twice: a file given twice, or a folder and another inside it."""
     known: dict[Path, Path] = {}
     for source in sources:
         real = source.resolve()
@@ -134,18 +134,18 @@ def _within(path: Path, other: Path) -> bool:
 
 
 def _read(path: Path, problems: Problems, order: Order | None, own: bool) -> Dataset:
-    if os.path.isdir(path):  # not Path.is_dir, which raises where looking is forbidden
+    if os.path.isdir(path):  # unlike Path.is_dir it does not raise without permission
         dataset, places, what = *read_tree(path, problems, order, own), "picture"
     elif _suffix(path) == ".npz":
         dataset, places, what = *read_npz(path, problems, order or FER2013, own), "row"
     elif _suffix(path) == ".csv" and own:
-        raise EdgeError(f"{path}: a csv names no labels; --own-labels takes folders, or a run's npz")
+        raise EdgeError(f"{path}: a csv has no label names; expected folders or a run's npz for --own-labels")
     elif _suffix(path) == ".csv":
         dataset, places, what = *read_csv(path, problems, order or FER2013), "line"
     else:
-        raise EdgeError(f"{path}: neither csv, npz nor a folder")
+        raise EdgeError(f"{path}: unknown format; expected a csv, npz or a folder")
     blanks = [places[row] for row in np.flatnonzero(blank(dataset.images))]
     if blanks:
         where = f"{what}{'' if len(blanks) == 1 else 's'} {', '.join(first(blanks))}"
-        print(f"{path}: {where}: blank (one single gray value); kept, but not trained on", file=sys.stderr)
+        print(f"{path}: {where}: blank (a single gray value); kept, but not trained on", file=sys.stderr)
     return dataset

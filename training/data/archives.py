@@ -1,4 +1,4 @@
-"""The npz forms of the project: arrays by name, pictures plain or as second differences."""
+"""This project's npz files: named arrays, pictures plain or as second differences."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _NAMES = ("images", "delta", "labels", "usage", "ferplus", OWN_NAMES)
 
 
 def read_npz(path: Path, problems: Problems, order: Order, own: bool = False) -> tuple[Dataset, list[str]]:
-    """`images` or second differences `delta`; `labels`; perhaps `usage` (else from the name), `ferplus`.
+    """Read `images` or second differences `delta`, `labels`, and `usage` (or by name) and `ferplus` if there.
 
-    With it each row's number. *order* says what the labels' numbers mean, or with *own* the array OWN_NAMES.
+    Returns each row's number as well. *order* names the numeric labels; with *own* the array OWN_NAMES does.
     """
     arrays = _arrays(path)
     names = own_names(path, arrays.pop(OWN_NAMES, None))
     if own != (names is not None):
-        unnamed = f"no array {OWN_NAMES!r}; --own-labels takes folders, or an npz that names its labels"
-        named = f"its own labels, {', '.join(names or ())}; --own-labels takes them as they are"
+        unnamed = f"no array {OWN_NAMES!r}; expected folders, or an npz with label names, for --own-labels"
+        named = f"has its own labels, {', '.join(names or ())}; use --own-labels"
         raise EdgeError(f"{path}: {unnamed if own else named}")
     images = _images(path, arrays)
     n = len(images)
@@ -35,10 +35,10 @@ def read_npz(path: Path, problems: Problems, order: Order, own: bool = False) ->
     for name, shape in (("labels", (n,)), ("usage", (n,)), ("ferplus", (n, len(VOTES)))):
         array = arrays[name]
         if array.shape != shape:
-            raise EdgeError(f"{path}: {name} {array.shape}, {shape} expected as there are {n} images")
+            raise EdgeError(f"{path}: {name} {array.shape}; expected {shape} for {n} images")
         if array.dtype.kind not in "iu":
             raise EdgeError(f"{path}: {name} {array.dtype}; expected whole numbers")
-    # Looked at before they are cast: uint8 would make a usage of 256 a 0.
+    # Checked before the cast: uint8 turns a usage of 256 into 0.
     labels, usage, votes = arrays["labels"], arrays["usage"], arrays["ferplus"]
     numbers, labels = labels, ours(labels, order) if names is None else labels
     count = len(order.of_number if names is None else names)
@@ -59,7 +59,7 @@ def read_npz(path: Path, problems: Problems, order: Order, own: bool = False) ->
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of *path* that are known here; EdgeError where pictures or labels lack."""
+    """The known arrays in *path*; EdgeError if pictures or labels are missing."""
     try:
         file = path.open("rb")
     except OSError as error:
@@ -68,8 +68,8 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         with file, np.load(file) as archive:
             found = sorted(archive.files)
             arrays = {name: archive[name] for name in _NAMES if name in found}
-    except Exception as error:  # of a damaged one numpy passes on what zipfile, zlib and tokenize raise
-        raise EdgeError(f"{path}: not an npz archive, or damaged; expected what np.savez writes") from error
+    except Exception as error:  # numpy passes on whatever zipfile, zlib and tokenize raise on damage
+        raise EdgeError(f"{path}: not an npz archive, or damaged; expected np.savez's format") from error
     for name in ("images", "labels"):
         if name not in arrays and not (name == "images" and "delta" in arrays):
             raise EdgeError(f"{path}: no array {name!r}; found {brief(', '.join(found)) or 'nothing'}")
@@ -77,12 +77,12 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def _images(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
-    """The pictures (n, height, width) uint8, summed up where they are stored as differences."""
+    """The pictures (n, height, width) uint8, integrated if stored as differences."""
     name = "delta" if "delta" in arrays else "images"
     array = arrays[name]
     if array.dtype != np.uint8 or array.ndim != 3 or 0 in array.shape[1:]:
         raise EdgeError(f"{path}: {name} {array.dtype} {array.shape}; expected uint8 (n, height, width)")
     if name == "images":
         return array
-    # Rows, then columns, were differenced modulo 256: summing in uint8 wraps back.
+    # Rows, then columns, were differenced modulo 256: cumulative sums in uint8 wrap back.
     return np.cumsum(np.cumsum(array, 1, dtype=np.uint8), 2, dtype=np.uint8)

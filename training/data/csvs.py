@@ -1,4 +1,4 @@
-"""FER2013 as its csv files hold it, and the votes of FER+, joined by row."""
+"""FER2013's csv files, and FER+ votes joined by row."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from training.data.labels import USAGES, usage_of
 
 
 def read_csv(path: Path, problems: Problems, order: Order) -> tuple[Dataset, list[str]]:
-    """fer2013.csv, or icml_face_data.csv, whose header has spaces and another order; each row's line.
+    """Read fer2013.csv or icml_face_data.csv (other column order), and each row's line number.
 
-    *order* says what its numbers mean.
+    *order* names the numeric labels.
     """
     images, labels, usages, rows, lines = [], [], [], [], []
     for row, line, record in _records(path, ("emotion", "pixels")):
@@ -50,9 +50,9 @@ def read_csv(path: Path, problems: Problems, order: Order) -> tuple[Dataset, lis
 
 
 def with_votes(dataset: Dataset, ferplus: Path, data: Path, problems: Problems) -> Dataset:
-    """*dataset* with the votes of *ferplus*, whose row i speaks of the csv's row i.
+    """*dataset* with the votes of *ferplus*; its row i belongs to row i of the csv.
 
-    A row whose votes cannot be read is left out, as any other bad row.
+    A row with unreadable votes is skipped like any other bad row.
     """
     votes: list[list[int]] = []
     bad: list[int] = []
@@ -60,26 +60,26 @@ def with_votes(dataset: Dataset, ferplus: Path, data: Path, problems: Problems) 
     for row, line, record in _records(ferplus, [name.lower() for name in VOTES]):
         counts = record if isinstance(record, str) else _votes(record)
         votes.append([0] * len(VOTES) if isinstance(counts, str) else counts)
-        if isinstance(counts, str) and row in usages:  # else the row is left out already, or there is none
+        if isinstance(counts, str) and row in usages:  # else the row is missing or already skipped
             bad.append(row)
             problems.add(f"{ferplus}:{line}: {counts}", "bad row")
         stated = None if isinstance(record, str) else usage_of(record.get("usage", ""))
         if stated is not None and usages.get(row, stated) != stated:
             raise EdgeError(
                 f"{ferplus}:{line}: {USAGES[stated]}, where {data} has {USAGES[usages[row]]}; "
-                "both must be whole and in their original order"
+                "both must be complete and in original order"
             )
     if len(votes) <= dataset.rows.max(initial=0):
         raise EdgeError(
             f"{ferplus}: {len(votes)} rows, fewer than the {dataset.rows.max() + 1} of {data}; "
-            "both must be whole and in their original order"
+            "both must be complete and in original order"
         )
     table = np.array(votes, np.uint8)[dataset.rows]
     return dataclasses.replace(dataset, votes=table).take(~np.isin(dataset.rows, bad))
 
 
 def _votes(record: dict[str, str]) -> list[int] | str:
-    """The ten counts of a row of FER+, or what is wrong with them."""
+    """The ten counts of a FER+ row, or what is wrong with them."""
     texts = [record[name.lower()].strip() for name in VOTES]
     if all(text.isdecimal() and len(text) <= 3 and int(text) <= 255 for text in texts):
         return [int(text) for text in texts]
@@ -87,9 +87,9 @@ def _votes(record: dict[str, str]) -> list[int] | str:
 
 
 def _records(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, int, dict[str, str] | str]]:
-    """(row, line number, lower-case column -> text) of each row of a csv that has the columns *needed*.
+    """(row, line number, lower-case column -> text) for each row of a csv with the columns *needed*.
 
-    Instead of the columns: what is wrong with the row. Blank lines are no rows.
+    For a bad row, the text says what is wrong. Blank lines do not count as rows.
     """
     header: list[str] = []
     try:
@@ -97,11 +97,11 @@ def _records(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, int, dict
             texts = ((line, text) for line, text in enumerate(file, 1) if text.strip())
             for row, (line, text) in enumerate(texts, -1):
                 try:
-                    # No field of these files spans lines, so that each is parsed alone: a quote that is
-                    # never closed costs one row, not all that follow.
+                    # No field in these files spans lines, so parse each line alone: an unclosed quote then
+                    # costs one row, not all that follow.
                     (fields,) = csv.reader([text], strict=True)
                 except csv.Error as error:
-                    what = str(error).replace("unexpected end of data", "a quote that is never closed")
+                    what = str(error).replace("unexpected end of data", "an unclosed quote")
                     found = f"not a row of a csv: {what}; expected {brief(', '.join(header or needed), 200)}"
                     if row < 0:
                         raise EdgeError(f"{path}:{line}: {found}") from error
@@ -114,7 +114,7 @@ def _records(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, int, dict
                     padded = fields + [""] * (len(header) - len(fields))
                     yield row, line, dict(zip(header, padded, strict=False))
     except UnicodeDecodeError as error:
-        raise EdgeError(f"{path}: no text in UTF-8; expected a csv file") from error
+        raise EdgeError(f"{path}: not UTF-8 text; expected a csv file") from error
     except OSError as error:
         raise EdgeError(f"{path}: {error.strerror or error}") from error
     if not header:
@@ -135,15 +135,15 @@ def _known(order: Order) -> str:
 
 
 def _pixels(text: str) -> np.ndarray | str:
-    """The picture in a csv's field, or what is wrong with it."""
+    """The picture in a csv field, or what is wrong with it."""
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # numpy only warns where the text stops being numbers
+        warnings.simplefilter("error")  # numpy only warns about trailing non-numbers
         try:
             values = np.fromstring(text, np.int64, sep=" ")
         except (DeprecationWarning, ValueError):
             return f"pixels are not all whole numbers; expected {SIZE * SIZE} from 0 to 255"
     if len(values) != SIZE * SIZE:
-        return f"{len(values)} pixels, {SIZE * SIZE} expected ({SIZE}x{SIZE})"
+        return f"{len(values)} pixels; expected {SIZE * SIZE} ({SIZE}x{SIZE})"
     if values.min() < 0 or values.max() > 255:
         return f"a pixel of {values.min() if values.min() < 0 else values.max()}; expected 0 to 255"
     return values.astype(np.uint8).reshape(SIZE, SIZE)

@@ -1,4 +1,4 @@
-"""Rows of a data set as one value, and the account of what could not become one."""
+"""The rows of a data set as one value, and a record of those that could not be read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from training.data.labels import USAGES
 
 SIZE = 48  # pixels
 FER2013 = "FER2013"
-_SHOWN = 20  # problems, or places of one, shown before "and N more"
+_SHOWN = 20  # problems, or places of one problem, shown before "and N more"
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,10 @@ class Dataset:
     images: np.ndarray  # (n, 48, 48) uint8 luma
     labels: np.ndarray  # (n,) int64, index into names
     usage: np.ndarray  # (n,) uint8, index into USAGES
-    votes: np.ndarray  # (n, 10) uint8 in VOTES' order; all zero where FER+ says nothing
+    votes: np.ndarray  # (n, 10) uint8 in VOTES' order; all zero without FER+ votes
     rows: np.ndarray  # (n,) int64, row in the file or folder it came from
-    source: np.ndarray | str = FER2013  # (n,) str, what tables call its label set; one for all may be given
-    names: tuple[str, ...] = LABELS  # of the labels: the seven, or the data's own (--own-labels)
+    source: np.ndarray | str = FER2013  # (n,) str, name of the label set in tables; or one for all
+    names: tuple[str, ...] = LABELS  # label names: the seven, or the data's own (--own-labels)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "source", np.broadcast_to(self.source, len(self)))
@@ -37,7 +37,7 @@ class Dataset:
         return len(self.images)
 
     def take(self, keep: np.ndarray) -> Dataset:
-        """The rows that *keep* (mask or indices) names, in its order."""
+        """The rows selected by *keep* (mask or indices), in its order."""
         return replace(self, **{name: getattr(self, name)[keep] for name in ARRAYS})
 
     def split(self, usage: str) -> Dataset:
@@ -46,7 +46,7 @@ class Dataset:
 
     @property
     def seven(self) -> bool:
-        """Whether its labels are LABELS, which FER+'s voters chose among."""
+        """Whether the labels are LABELS, the ones FER+ has votes for."""
         return self.names == LABELS
 
     @property
@@ -54,56 +54,56 @@ class Dataset:
         return bool(self.votes.any())
 
 
-ARRAYS = tuple(field.name for field in fields(Dataset) if field.name != "names")  # the rows' own
+ARRAYS = tuple(field.name for field in fields(Dataset) if field.name != "names")  # per row
 
 
 class Problems:
-    """What could not be used: a line each, and how much of what is left out with it."""
+    """Unusable parts of the data: a line each, and counts of what is skipped because of them."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
         self._left_out: Counter[str] = Counter()
 
     def add(self, line: str, what: str, count: int = 1) -> None:
-        """*line* (place: what was found) costs *count* of *what*."""
+        """Record *line* (place: what was found), which skips *count* of *what*."""
         self.lines.append(line)
         self._left_out[what] += count
 
     @property
     def left_out(self) -> str:
-        """As "5 files, 1 folder"."""
+        """Counts as text: "5 files, 1 folder"."""
         return ", ".join(f"{n} {what}{'' if n == 1 else 's'}" for what, n in self._left_out.items())
 
 
 def joined(parts: Sequence[Dataset]) -> Dataset:
-    """The rows of all *parts*, which have the same names, in order."""
+    """The rows of all *parts* in order; they must have the same label names."""
     arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in ARRAYS}
     return Dataset(**arrays, names=parts[0].names)
 
 
 def stacked(images: Sequence[np.ndarray]) -> np.ndarray:
-    """*images* (48, 48) as one array, also where there is none."""
+    """*images* (48, 48) as one array (n, 48, 48), n may be 0."""
     return np.stack(images) if len(images) else np.zeros((0, SIZE, SIZE), np.uint8)
 
 
 def blank(images: np.ndarray) -> np.ndarray:
-    """Mask (n,): pictures of one single gray value, which show nothing."""
+    """Mask (n,): blank pictures, with a single gray value."""
     return np.asarray(images.min((1, 2)) == images.max((1, 2)))
 
 
 def source_of(path: Path) -> str:
-    """What tables call the labels of *path*: FER2013's files by that name, others by their own."""
+    """Name in tables of the labels in *path*: "FER2013" for its files, else the file's own name."""
     own = Path(os.path.abspath(path))
     name = own.name if os.path.isdir(path) else own.stem
     return FER2013 if name.lower().startswith(("fer2013", "icml_face_data")) else name
 
 
 def first(lines: list[str]) -> list[str]:
-    """*lines*, or the first of many and the count of the others."""
+    """*lines*, or the first of many and a count of the rest."""
     return lines if len(lines) <= _SHOWN else [*lines[:_SHOWN], f"… and {len(lines) - _SHOWN} more"]
 
 
 def brief(text: str, most: int = 60) -> str:
-    """*text* as fits into a line that tells what was found: printable, and cut where it is too long."""
+    """*text* made printable and shortened for use in a message."""
     text = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
     return text if len(text) <= most else f"{text[:most]}…"

@@ -1,4 +1,4 @@
-"""Names of splits as data sets spell them; those of labels are in edge/labels.py."""
+"""Names of splits as data sets spell them; edge/labels.py has those of labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders of label-named folders of pictures, as most data sets of faces are handed out."""
+"""Trees of label-named folders of pictures, the format of most face data sets."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from training.data.labels import USAGES, usage_of
 def read_tree(
     root: Path, problems: Problems, order: Order | None, own: bool = False
 ) -> tuple[Dataset, list[str]]:
-    """SPLIT/LABEL/picture (any depth above SPLIT), or LABEL/picture, which counts as Training.
+    """Read SPLIT/LABEL/picture (at any depth above SPLIT), or LABEL/picture, which counts as Training.
 
-    With it each row's picture, seen from *root*. EdgeError where labels are numbers and no *order* says what
-    they mean. With *own* the folders' names are the labels, whatever they are, by name.
+    Also returns each row's picture, relative to *root*. EdgeError for numeric labels without *order*. With
+    *own* the folder names are the labels, sorted.
     """
     images, labels, usages, rows = [], [], [], []
     before, bare = len(problems.lines), list[Path]()
     files = list(_files(root, problems, bare))
     if not files and len(problems.lines) == before:
-        raise EdgeError(f"{root}: an empty folder; expected train/<label>/*.png and validation/<label>/*.png")
+        raise EdgeError(f"{root}: empty folder; expected train/<label>/*.png and validation/<label>/*.png")
     for folder in bare:
-        problems.add(f"{folder}: an empty folder", "folder")
+        problems.add(f"{folder}: empty folder", "folder")
     held, unknown = Counter(file.parent for file in files), set()
     names = _own_names(root, files) if own else LABELS
-    with quiet(show_on_error=False):  # OpenCV's decoders tell of damage too, and not which file's
+    with quiet(show_on_error=False):  # OpenCV's decoders report damage too, but not in which file
         for row, file in enumerate(files):
             folders = file.relative_to(root).parts[:-1]
             if own:
@@ -49,9 +49,9 @@ def read_tree(
                     raise EdgeError(numbered(file.parent))
                 if file.parent not in unknown:
                     unknown.add(file.parent)
-                    other = f"{file.name} stands in no label's folder; a csv or npz is named itself"
-                    said = f"not one of the labels {', '.join(LABELS)}" if folders and not own else other
-                    problems.add(f"{file.parent}: {said}", "file", held[file.parent])
+                    other = f"{file.name} is not in a label's folder; pass a csv or npz itself"
+                    reason = f"not one of the labels {', '.join(LABELS)}" if folders and not own else other
+                    problems.add(f"{file.parent}: {reason}", "file", held[file.parent])
                 continue
             image = _picture(file)
             if isinstance(image, str):
@@ -63,7 +63,8 @@ def read_tree(
             usages.append(next((usage for usage in known if usage is not None), 0))
             rows.append(row)
     if 2 in usages and 1 not in usages:
-        # Trees of two parts call the one to choose by "test"; it often holds PublicTest and PrivateTest.
+        # Trees with two splits call the validation split "test"; it often contains PublicTest and
+        # PrivateTest.
         print(f"{root}: test/ without validation/: its pictures count as {USAGES[1]}", file=sys.stderr)
         usages = [min(usage, 1) for usage in usages]
     votes = np.zeros((len(rows), len(VOTES)), np.uint8)
@@ -73,7 +74,7 @@ def read_tree(
 
 
 def _own_names(root: Path, files: Sequence[Path]) -> tuple[str, ...]:
-    """The names of the folders that hold *files* in *root*, splits aside."""
+    """The names of the folders of *files* in *root*, without splits."""
     parents = {file.relative_to(root).parts[-2] for file in files if len(file.relative_to(root).parts) > 1}
     return tuple(sorted(name for name in parents if usage_of(name) is None))
 
@@ -81,9 +82,9 @@ def _own_names(root: Path, files: Sequence[Path]) -> tuple[str, ...]:
 def _files(
     folder: Path, problems: Problems, bare: list[Path], above: tuple[Path, ...] = ()
 ) -> Iterator[Path]:
-    """The files below *folder*, sorted, also behind links; *bare* gets the empty folders."""
+    """The files below *folder*, sorted, following links; empty folders are added to *bare*."""
     here = folder.resolve()
-    if here in above:  # a link that leads back up: those files are found where they stand
+    if here in above:  # a link back up: those files are found in their own place
         return
     try:
         entries = sorted(folder.iterdir())
@@ -99,7 +100,7 @@ def _files(
             mode = entry.stat().st_mode
         except OSError as error:
             dead = entry.is_symlink() and isinstance(error, FileNotFoundError)
-            problems.add(f"{entry}: {'a link to nothing' if dead else error.strerror or error}", "file")
+            problems.add(f"{entry}: {'a broken link' if dead else error.strerror or error}", "file")
             continue
         if stat.S_ISDIR(mode):
             yield from _files(entry, problems, bare, (*above, here))
@@ -110,7 +111,7 @@ def _files(
 
 
 def _picture(file: Path) -> np.ndarray | str:
-    """The picture in *file* (48, 48) uint8, or why there is none."""
+    """The picture in *file*, (48, 48) uint8, or why it cannot be read."""
     try:
         image = read_image(file)
     except EdgeError as error:

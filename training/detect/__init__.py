@@ -1,1 +1,1 @@
-"""A face detector of our own, from photos with boxes to a trained network and its figures."""
+"""Our own face detector, from photos with boxes to a trained network and its figures."""

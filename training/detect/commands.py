@@ -26,30 +26,30 @@ def add_parser(commands: Any) -> None:
     fit.set_defaults(run=_fit)
 
     evaluate = some.add_parser(
-        "evaluate", parents=[data], help="detectors side by side: figures, curves, what they missed"
+        "evaluate", parents=[data], help="compare detectors: figures, curves, missed faces"
     )
     evaluate.add_argument(
         "detectors", nargs="*", metavar="DETECTOR",
-        help="haar, yunet, blazeface, res10 or ssd, or one of them with =FILE; default: all five",
+        help="haar, yunet, blazeface, res10 or ssd, optionally with =FILE (default: all five)",
     )  # fmt: skip
     evaluate.add_argument(
         "--files", type=Path, metavar="DIR",
-        help="the folder of YuNet's, BlazeFace's and res10's files, under the names they are published by",
+        help="folder with YuNet's, BlazeFace's and res10's files under their published names",
     )  # fmt: skip
     evaluate.add_argument(
         "--empty", type=Path, nargs="*", default=[], metavar="PATH",
-        help="photos of which those held out of training and without a face give the false alarms",
+        help="photos for counting false positives: those without a face and held out of training",
     )  # fmt: skip
     evaluate.add_argument(
         "--score", type=number(0), metavar="S",
-        help="from which score a find there is an alarm (default: each detector's own)",
+        help="score from which a detection there is a false positive (default: each detector's own)",
     )  # fmt: skip
     evaluate.add_argument(
         "--scores", type=number(0), nargs="+", default=[], metavar="S",
-        help="also what each detector gives from these scores on, to choose its own by",
+        help="also evaluate at these scores, to choose a default by",
     )  # fmt: skip
     evaluate.add_argument(
-        "--out", type=Path, metavar="DIR", help="a report: tables, curves, recall by size, grids of pictures"
+        "--out", type=Path, metavar="DIR", help="write a report: tables, curves, grids of pictures"
     )
     evaluate.set_defaults(run=_evaluate)
 
@@ -64,7 +64,7 @@ def _fit(options: argparse.Namespace) -> None:
         recipe = replace(recipe, seed=options.seed)
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     if (backend := import_keras().backend.backend()) != "tensorflow":
-        raise EdgeError(f"keras: the detector trains on tensorflow, not on {backend}; unset KERAS_BACKEND")
+        raise EdgeError(f"keras: the detector trains on tensorflow only, not {backend}; unset KERAS_BACKEND")
     from training.detect.fit import fit
 
     photos = read_photos(options.data)

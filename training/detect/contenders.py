@@ -1,4 +1,4 @@
-"""The detectors that are measured side by side, and where their files are."""
+"""The detectors to compare, and where their files are."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from edge.analysis.detectors import Kind, open_detector
 from edge.analysis.detectors.shared import Finder
 from edge.types import EdgeError
 
-LEAST = 0.02  # score from which finds are counted: below, they add nothing but time
-# In a folder of other people's files, by the names under which they are published.
+LEAST = 0.02  # lowest score to collect: detections below only cost time
+# Published names of other projects' files.
 FILES = {
     "yunet": "face_detection_yunet_2023mar.onnx",
     "blazeface": "face_detection_short_range.tflite",
@@ -24,18 +24,18 @@ _OWN_SCORES = {"yunet": 0.7, "res10": 0.5}  # those of open_detector, and of Ope
 
 
 class Contender(NamedTuple):
-    """A detector to be measured."""
+    """A detector to measure."""
 
     name: str
-    finder: Finder  # gives everything from LEAST on
-    timed: Finder  # as the daemon has it where nothing is set
-    default: float  # the score from which that takes a find for a face
+    finder: Finder  # returns everything from score LEAST on
+    timed: Finder  # with the daemon's defaults
+    default: float  # its default score threshold
 
 
 def open_contender(text: str, folder: Path | None = None) -> Contender:
-    """The one that *text* means: a name of ALL, or NAME=FILE; *folder* has the files of names without one.
+    """The detector *text* names: one of ALL, or NAME=FILE; *folder* has the files of names without one.
 
-    EdgeError where it is not known or its file does not run.
+    EdgeError if it is unknown or its file does not run.
     """
     name, _, given = text.partition("=")
     if name not in ALL:
@@ -47,7 +47,7 @@ def open_contender(text: str, folder: Path | None = None) -> Contender:
         from training.detect.res10 import Res10
 
         if file is None:
-            raise EdgeError(f"{text}: expected res10=FILE.pb, with its .pbtxt beside it, or --files DIR")
+            raise EdgeError(f"{text}: expected res10=FILE.pb, with its .pbtxt next to it, or --files DIR")
         res10 = Res10(file)
         return Contender(name, res10, res10, _OWN_SCORES[name])
     if name == "blazeface":
@@ -59,7 +59,7 @@ def open_contender(text: str, folder: Path | None = None) -> Contender:
 
 
 def _blazeface(file: Path) -> Contender:
-    """MediaPipe's file comes without a card: `quantize card` writes one beside a copy of it."""
+    """MediaPipe's file has no card: `quantize card` writes one, next to a copy of the file."""
     with tempfile.TemporaryDirectory(prefix="emotion-train-") as folder:
         command = [sys.executable, "-m", "quantize", "card", str(file), "--out", folder]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""Square crops of photos, varied: a face at a chosen size anywhere, four photos in one, no face at all."""
+"""Augmented square crops of photos: a face of chosen size at a random place, mosaics of four, no face."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from quantize.figures.photos import Photo
 from training.detect.recipe import DetectorRecipe
 from training.detect.targets import targets
 
-_VISIBLE = 0.55  # of a face's area; with less in the crop it is neither face nor background
-_TINY = 10.0  # pixels, of a face's size in the crop; below: likewise
-_UPON_PHOTO, _REPLICATED = 0.6, 0.9  # of the draws: a photo below, the photo's own edge above
-_COVERED_BY_PHOTO = 0.7  # of the faces covered; the others by a plain gray
-_ENLARGED = 2.5  # times a photo is enlarged at most: beyond, its pixels are what is learned
+_VISIBLE = 0.55  # of a face's area; with less inside the crop it is ignored
+_TINY = 10.0  # pixels; smaller faces in the crop are ignored, too
+_UPON_PHOTO, _REPLICATED = 0.6, 0.9  # draws below: over another photo; above: its own edge replicated
+_COVERED_BY_PHOTO = 0.7  # of the covered faces; the others with plain gray
+_ENLARGED = 2.5  # maximum enlargement of a photo: beyond it, the network learns its pixels
 
 
 class Crops:
-    """Draws the batches of an epoch; the same for the same photos, recipe and epoch."""
+    """Draws the batches of an epoch, deterministically from photos, recipe and epoch."""
 
     def __init__(self, photos: Sequence[Photo], recipe: DetectorRecipe) -> None:
-        """*photos* are read here, once: 6,000 of 480 px take 1.2 GB."""
+        """Reads *photos* into memory once: 6,000 of 480 px take 1.2 GB."""
         self._recipe = recipe
         self._images = [photo.read() for photo in photos]
         self._photos = photos
@@ -71,7 +71,7 @@ class Crops:
         return _lit(image, recipe, random), boxes, eyes, ignore
 
     def _cover(self, image: np.ndarray, box: np.ndarray, random: np.random.Generator) -> None:
-        """Lay a piece of a photo without a face, or a plain gray, over up to two fifths of *box*."""
+        """Cover up to two fifths of *box* with a piece of a photo without a face, or plain gray."""
         width, height = np.maximum(3, box[2:] * random.uniform(0.25, 0.65, 2)).astype(int)
         x, y = (box[:2] + random.uniform(0, 1, 2) * (box[2:] - (width, height))).astype(int)
         left, top = max(0, x), max(0, y)
@@ -88,7 +88,7 @@ class Crops:
             image[top:bottom, left:right] = int(random.integers(0, 256))
 
     def _view(self, random: np.random.Generator, side: int, largest: float):
-        """One photo seen through a window of *side* pixels."""
+        """One photo through a window of *side* pixels."""
         recipe = self._recipe
         if self._empty and random.random() < recipe.empty:
             i = _draw(self._empty, self._empty_chance, random)
@@ -104,7 +104,7 @@ class Crops:
             size = math.exp(random.uniform(low, middle if random.random() < recipe.small else high))
             scale = min(size / math.sqrt(box[2] * box[3]), _ENLARGED)
             at = box[:2] + box[2:] / 2
-        # Where in the window that point comes to lie: anywhere, a little over the edge too.
+        # Where that point falls in the window: anywhere, even slightly beyond the edge.
         to = side * random.uniform(0.02, 0.98, 2)
         angle = math.radians(recipe.rotation * random.uniform(-1, 1))
         mirror = -1.0 if random.random() < 0.5 else 1.0
@@ -121,7 +121,7 @@ class Crops:
         cos, sin = math.cos(angle), math.sin(angle)
         turn = np.array([[mirror * cos, -sin], [mirror * sin, cos]]) * scales  # photo -> window
         shift = to - turn @ at
-        # Pixels' middles lie half a pixel from their corners, in the photo and in the window.
+        # Pixel centres are half a pixel from their corners, in the photo and in the window.
         matrix = np.empty((2, 3))
         matrix[:, :2] = turn / before
         matrix[:, 2] = shift + turn @ (0.5 / before) - 0.5
@@ -138,7 +138,7 @@ class Crops:
         return window, boxes[good], eyes[good], np.concatenate([ignore, boxes[dim]])
 
     def _behind(self, random: np.random.Generator, side: int) -> tuple[np.ndarray, int]:
-        """What a photo is laid upon, and cv2's way to do so: a photo without a face, a gray, its own edge."""
+        """Background of a photo and its cv2 border mode: a photo without a face, gray, or its own edge."""
         drawn = random.random()
         if self._empty and drawn < _UPON_PHOTO:
             image = self._images[_draw(self._empty, self._empty_chance, random)]
@@ -152,7 +152,7 @@ class Crops:
 
 
 def _mark(image: np.ndarray, boxes: np.ndarray, random: np.random.Generator) -> None:
-    """Draw up to four signs into *image*, off the faces in *boxes*: what is round and dark in the middle."""
+    """Draw up to four signs into *image* outside *boxes*: round shapes with a dark centre."""
     side = image.shape[0]
     for _ in range(random.integers(1, 5)):
         size = math.exp(random.uniform(math.log(10.0), math.log(0.5 * side)))
@@ -176,14 +176,14 @@ def _mark(image: np.ndarray, boxes: np.ndarray, random: np.random.Generator) -> 
             cv2.ellipse(
                 image, (int(x), int(y)), axes, 0, 0, 360, gray, -1 if kind == 2 else thick, cv2.LINE_AA
             )
-            for _ in range(random.integers(0, 4)):  # what a sloppy network takes for eyes and a mouth
+            for _ in range(random.integers(0, 4)):  # which a weak network takes for eyes and a mouth
                 u, v = (np.array((x, y)) + random.uniform(-0.35, 0.35, 2) * size).astype(int)
                 dot = max(1, round(size * random.uniform(0.04, 0.12)))
                 cv2.circle(image, (int(u), int(v)), dot, int(random.integers(0, 256)), -1, cv2.LINE_AA)
 
 
 def _pools(by_source: dict[str, list[int]]) -> tuple[list[list[int]], np.ndarray]:
-    """The photos of each source and its chance: by the root of its size, that small ones are seen too."""
+    """Photos by source, and each source's probability: the root of its size, so small ones count."""
     pools = list(by_source.values())
     chance = np.sqrt([len(pool) for pool in pools])
     return pools, chance / chance.sum() if len(pools) else chance
@@ -195,7 +195,7 @@ def _draw(pools: list[list[int]], chance: np.ndarray, random: np.random.Generato
 
 
 def _moved(boxes: np.ndarray, turn: np.ndarray, shift: np.ndarray, scales: np.ndarray) -> np.ndarray:
-    """*boxes* with their middles moved and their sides scaled; a turn leaves them upright."""
+    """*boxes* with centres moved and sides scaled; they stay upright under rotation."""
     middles = (boxes[:, :2] + boxes[:, 2:] / 2) @ turn.T + shift
     sides = boxes[:, 2:] * scales
     return np.concatenate([middles - sides / 2, sides], 1).astype(np.float32)
@@ -206,7 +206,7 @@ def _moved_points(points: np.ndarray, turn: np.ndarray, shift: np.ndarray) -> np
 
 
 def _lit(image: np.ndarray, recipe: DetectorRecipe, random: np.random.Generator) -> np.ndarray:
-    """*image* under other light, through another lens and on another sensor."""
+    """*image* with other light, focus and sensor noise."""
     if recipe.coarse and random.random() < recipe.coarse:
         side = image.shape[0]
         fewer = max(16, round(side / random.uniform(1.2, 2.2)))

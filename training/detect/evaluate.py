@@ -1,4 +1,4 @@
-"""Detectors side by side on photos with boxes: figures, curves, pictures of what they found and missed."""
+"""Compares detectors on photos with boxes: figures, curves, pictures of hits and misses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from quantize.figures.finding import Alarms, Time, alarms, empty, found_in, like
 from quantize.figures.photos import Photo
 from training.detect.contenders import Contender
 
-_TILE = 240  # pixels, of a picture in a grid
+_TILE = 240  # pixels per picture in a grid
 _COLUMNS, _ROWS = 6, 4
 _TIMED = 150  # photos
 _FOUND, _MISSED, _FALSE = (0, 200, 0), (0, 0, 255), (0, 220, 255)  # BGR
@@ -28,12 +28,12 @@ class Row:
     detector: str
     data: str
     scores: Scores
-    default: float  # the score from which the detector itself takes a find for a face
+    default: float  # the detector's own score threshold
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What a detector comes to if finds of at least *score* count."""
+    """A detector's figures at the threshold *score*."""
 
     detector: str
     score: float
@@ -43,10 +43,10 @@ class Choice:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `detector evaluate` comes to."""
+    """The result of `detector evaluate`."""
 
     rows: list[Row]
-    times: dict[str, Time]  # detector -> its bare call
+    times: dict[str, Time]  # detector -> time of the call alone
     alarms: dict[str, dict[str, Alarms]]  # detector -> source of photos without a face
     grids: dict[str, np.ndarray]  # detector-data -> pictures of its mistakes
     choices: list[Choice]
@@ -56,9 +56,9 @@ def evaluate(
     contenders: Sequence[Contender], sets: Mapping[str, Sequence[Photo]], nobody: Sequence[Photo],
     scores: Sequence[float] = (),
 ) -> Evaluation:  # fmt: skip
-    """*contenders* on those photos of *sets* (name -> photos) that show faces, and on *nobody*.
+    """Evaluate *contenders* on the photos with faces of *sets* (name -> photos), and on *nobody*.
 
-    *scores*: among which a detector's own may be chosen.
+    *scores*: candidate thresholds.
     """
     rows: list[Row] = []
     grids: dict[str, np.ndarray] = {}
@@ -94,8 +94,8 @@ def table(found: Evaluation) -> str:
     """The evaluation as Markdown tables."""
     heads = " / ".join(SIZES)
     lines = [
-        f"| detector | data | pictures, faces | AP | recall at {RATE:g} false alarms a picture (score) | "
-        f"{heads} px | recall from its own score | ms (fastest) |",
+        f"| detector | data | pictures, faces | AP | recall at {RATE:g} false positives a picture (score) | "
+        f"{heads} px | recall at its own score | ms (fastest) |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in found.rows:
@@ -111,7 +111,7 @@ def table(found: Evaluation) -> str:
         (name, source, one) for name, by_source in found.alarms.items() for source, one in by_source.items()
     ]
     if shown:
-        lines += ["", "| detector | photos without a face | n | with a false alarm | from score |"]
+        lines += ["", "| detector | photos without a face | n | with a false positive | at score |"]
         lines.append("|---|---|---|---|---|")
         lines += [
             f"| {name} | {source} | {one.photos} | {one.wrong} ({100 * one.wrong / one.photos:.1f} %) | "
@@ -120,7 +120,7 @@ def table(found: Evaluation) -> str:
         ]
     if found.choices:
         heads = [*found.choices[0].recall, *found.choices[0].alarms]
-        lines += ["", "| detector | from score | recall on / false alarms on " + " | ".join(heads) + " |"]
+        lines += ["", "| detector | at score | recall on / false positives on " + " | ".join(heads) + " |"]
         lines.append("|---|---|" + "---|" * len(heads))
     for choice in found.choices:
         cells = [f"{recall:.3f}" for recall in choice.recall.values()]
@@ -130,7 +130,7 @@ def table(found: Evaluation) -> str:
 
 
 def facts(found: Evaluation) -> dict[str, Any]:
-    """The evaluation as plain values: shares 0..1, milliseconds."""
+    """The evaluation as plain values: fractions 0..1, milliseconds."""
     return {
         "rows": [
             {
@@ -161,7 +161,7 @@ def by_data(rows: Sequence[Row]) -> dict[str, dict[str, Scores]]:
 
 
 def grid(photos: Sequence[Photo], pictures: Sequence[Found], least: float) -> np.ndarray:
-    """The photos with most mistakes, BGR: found is green, missed red, false alarms yellow."""
+    """The photos with the most errors, BGR: hits green, misses red, false positives yellow."""
     order = sorted(range(len(pictures)), key=lambda i: -sum(map(len, _judged(pictures[i], least)[1:])))
     tiles = [_tile(photos[i], _judged(pictures[i], least)) for i in order[: _COLUMNS * _ROWS]]
     while len(tiles) % _COLUMNS or not tiles:
@@ -170,7 +170,7 @@ def grid(photos: Sequence[Photo], pictures: Sequence[Found], least: float) -> np
 
 
 def _judged(picture: Found, least: float) -> tuple[list[Box], list[Box], list[Box]]:
-    """Faces of *picture* that were found, faces that were missed, false alarms; from the score *least*."""
+    """Found faces, missed faces and false positives of *picture* at the threshold *least*."""
     boxes = [face.box for face in likely(picture, least)]
 
     def near(box: Box, others: Sequence[Box]) -> bool:

@@ -1,7 +1,7 @@
-"""Training a detector, top to bottom: photos, crops, steps, one checkpoint an epoch, the run's files.
+"""Training a detector, top to bottom: photos, crops, steps, one checkpoint per epoch, the run's files.
 
 A run is a folder like the classifier's: ``recipe.json``, ``history.csv``, ``checkpoint.npz``,
-``model.keras`` (averaged weights). What an epoch sees depends on seed and epoch alone.
+``model.keras`` (averaged weights). An epoch's data depends only on seed and epoch.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from training.fit.steps import averaging
 from training.runs import load, model_file
 
 COLUMNS = ("epoch", "loss", "seconds")  # of history.csv
-AVERAGE_EVERY = 4  # steps between two takes of the weights' average
+AVERAGE_EVERY = 4  # steps between updates of the averaged weights
 
 
 def fit(
@@ -43,14 +43,14 @@ def fit(
     resume: bool = False,
     start_from: Path | None = None,
 ) -> keras.Model:
-    """Train the detector on those of *photos* that are not held out, leaving the run's files in *out*.
+    """Train the detector on those of *photos* that are not held out, and write the run's files to *out*.
 
-    With *resume* it goes on after the last epoch that *out* holds; EdgeError where that run was asked for
-    otherwise. *start_from* is a run whose weights are the first ones.
+    With *resume* it continues after the last epoch in *out*; EdgeError if that run had other settings.
+    *start_from* is a run to take initial weights from.
     """
     training = [photo for photo in photos if not photo.held_out]
     if not any(len(photo.boxes) for photo in training):
-        raise EdgeError("no photo to train on has a face in it")
+        raise EdgeError("no training photo has a face")
     count = recipe.crops // recipe.batch
     asked: dict[str, Any] = {
         "network": "edge-face", "recipe": recipe.values(), "photos": len(training),
@@ -72,12 +72,12 @@ def fit(
         state = [*model.variables, *optimizer.variables]
         done = records.restore_checkpoint(out, state, averaged.weights) if resume else 0
         parameters = model.count_params()
-        _say(f"edge-face: {parameters:,} parameters, {len(training):,} photos, {count} steps an epoch")
+        _say(f"edge-face: {parameters:,} parameters, {len(training):,} photos, {count} steps per epoch")
         crops = Crops(training, recipe)
         step, average = _steps(model, averaged, optimizer, cells(recipe.side))
         for epoch in range(done, recipe.epochs):
             began, losses = time.monotonic(), []
-            cv2.setRNGSeed(recipe.seed + epoch)  # the sensor noise's
+            cv2.setRNGSeed(recipe.seed + epoch)  # for the sensor noise
             title = f"epoch {epoch + 1}/{recipe.epochs}"
             with tqdm(total=count, desc=title, disable=None, leave=False) as bar:
                 for number, (images, wanted) in enumerate(ahead(crops.epoch(epoch))):
@@ -127,7 +127,7 @@ def _steps(
 
 
 def _hash(photos: Sequence[Photo]) -> str:
-    """What tells these photos and boxes from others."""
+    """Identifies these photos and boxes."""
     digest = hashlib.blake2b(digest_size=8)
     for photo in photos:
         digest.update(photo.file.name.encode())

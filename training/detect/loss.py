@@ -1,6 +1,6 @@
-"""What a detector's answers cost: quality focal loss of the scores, IoU loss of the boxes, eyes by distance.
+"""A detector's loss: quality focal loss of the scores, IoU loss of the boxes, distance of the eyes.
 
-After X. Li et al., "Generalized Focal Loss", NeurIPS 2020 (a score is trained towards its box's IoU) and
+After X. Li et al., "Generalized Focal Loss", NeurIPS 2020 (a score's target is its box's IoU) and
 Y.-F. Zhang et al., "Focal and Efficient IOU Loss", 2021 (IoU with a centre and a size term).
 """
 
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from keras import ops
 
-_LEAST_QUALITY = 0.3  # a positive's score is trained at least towards this: at first no box overlaps
-_BOXES, _EYES = 2.0, 2.0  # their say beside the scores'
+_LEAST_QUALITY = 0.3  # minimum score target of a positive: at first no box overlaps
+_BOXES, _EYES = 2.0, 2.0  # loss weights; the scores' is 1
 
 
 def flat(outputs):
-    """*outputs* level after level: logits (b, cells), boxes (b, cells, 4), eyes (b, cells, 4)."""
+    """*outputs* with all levels concatenated: logits (b, cells), boxes (b, cells, 4), eyes (b, cells, 4)."""
 
     def together(part: str):
         levels = [value for name, value in outputs.items() if name.startswith(part)]
@@ -31,7 +31,7 @@ def boxes_of(raw, grid):
 
 
 def detection_loss(outputs, wanted, grid):
-    """Mean loss a positive cell of *outputs*, against *wanted* (b, cells, 11) as `targets` makes it."""
+    """Loss of *outputs* per positive cell, against *wanted* (b, cells, 11) from `targets`."""
     logits, raw, eyes = flat(outputs)
     weight, positive, box, true_eyes, known = (
         wanted[..., 0], wanted[..., 1], wanted[..., 2:6], wanted[..., 6:10], wanted[..., 10],
@@ -40,7 +40,7 @@ def detection_loss(outputs, wanted, grid):
 
     overlap, far = _iou_loss(boxes_of(raw, grid), box)
     quality = positive * ops.maximum(ops.stop_gradient(overlap), _LEAST_QUALITY)
-    # Binary cross-entropy to a soft target, from logits.
+    # Binary cross-entropy with soft targets, from logits.
     entropy = ops.maximum(logits, 0.0) - logits * quality + ops.log1p(ops.exp(-ops.abs(logits)))
     scores = ops.sum(weight * ops.square(quality - ops.sigmoid(logits)) * entropy)
 
@@ -54,13 +54,13 @@ def detection_loss(outputs, wanted, grid):
 
 
 def _iou_loss(box, true):
-    """IoU (b, cells) of *box* and *true*, and 1 - IoU with what their centres and sides are apart."""
+    """IoU (b, cells) of *box* and *true*, and 1 - IoU plus the distances of centres and sides."""
     low = ops.maximum(box[..., :2] - box[..., 2:] / 2, true[..., :2] - true[..., 2:] / 2)
     high = ops.minimum(box[..., :2] + box[..., 2:] / 2, true[..., :2] + true[..., 2:] / 2)
     common = ops.prod(ops.maximum(high - low, 0.0), -1)
     union = ops.prod(box[..., 2:], -1) + ops.prod(true[..., 2:], -1) - common
     overlap = common / ops.maximum(union, 1e-6)
-    # Of the rectangle around both.
+    # The rectangle that encloses both.
     left = ops.minimum(box[..., :2] - box[..., 2:] / 2, true[..., :2] - true[..., 2:] / 2)
     right = ops.maximum(box[..., :2] + box[..., 2:] / 2, true[..., :2] + true[..., 2:] / 2)
     around = ops.maximum(right - left, 1e-3)

@@ -1,8 +1,8 @@
-"""The detector's network: luma in, three levels of scores, boxes and eyes out, each an output of its own.
+"""The detector's network: luma in; scores, boxes and eyes at three levels out, each a separate output.
 
-3x3 convolutions, batch normalization, ReLU and additions alone: all of it maps onto an Edge TPU and keeps
-its accuracy in eight bits. Scores, boxes and eyes are apart because outputs that share a tensor share a
-scale; sigmoid, exp and the suppression of doubles are the daemon's, outside of the network.
+Only 3x3 convolutions, batch normalization, ReLU and additions: all of it maps to an Edge TPU and keeps its
+accuracy at int8. Scores, boxes and eyes are separate outputs because one tensor would share one scale.
+Sigmoid, exp and non-maximum suppression are not part of the network; the daemon does them.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from keras import layers
 
 from training.networks.blocks import convolution, residual, scaled
 
-STRIDES = (8, 16, 32)  # pixels from one cell of a level to the next
+STRIDES = (8, 16, 32)  # pixels between the cells of each level
 CHANNELS = (48, 64, 96)
 PARTS = {
     "score": 1,
     "box": 4,
     "eyes": 4,
-}  # a cell's values: edge/analysis/detectors/ssd.py says what they mean
+}  # values per cell, explained in edge/analysis/detectors/ssd.py
 
-_RARE = -4.6  # a logit: one cell in a hundred is a face, before anything was learned
+_RARE = -4.6  # initial logit: one cell in a hundred is a face
 
 
 def build(height: int | None = None, width: int | None = None) -> keras.Model:
-    """A fresh network: ``pixels`` (n, height, width, 1) float 0..255 in, sides multiples of 32 or open.
+    """A new network: input ``pixels`` (n, height, width, 1) float 0..255, sides multiples of 32 or open.
 
-    Gives a dictionary of nine outputs, ``score_8`` (n, height / 8, width / 8, 1), ``box_8`` (…, 4),
+    Nine outputs in a dictionary: ``score_8`` (n, height / 8, width / 8, 1), ``box_8`` (…, 4),
     ``eyes_8`` (…, 4) and the same for strides 16 and 32. 0.53 M parameters, 180 M multiply-adds at 320x256.
     """
     given = keras.Input((height, width, 1), name="pixels")

@@ -1,4 +1,4 @@
-"""How a detector is trained, as values read strictly from a TOML file."""
+"""A detector's training settings, read strictly from a TOML file."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from training.toml import read_toml
 
 @dataclass(frozen=True)
 class DetectorRecipe:
-    """Everything that decides a run besides its photos; the file's keys are these."""
+    """All settings of a run besides its photos; the fields are the file's keys."""
 
     epochs: int = 60
-    crops: int = 12_800  # an epoch
+    crops: int = 12_800  # per epoch
     batch: int = 32
     side: int = 192  # pixels, of a crop; a multiple of 32
-    learning_rate: float = 0.02  # at the peak; a linear warm-up to it, then half a cosine to zero
+    learning_rate: float = 0.02  # peak, after a linear warm-up; then a half cosine to zero
     warmup_epochs: float = 0.5
     momentum: float = 0.9  # Nesterov's
     weight_decay: float = 5e-3  # decoupled: acts like an L2 penalty of 5e-4 under this momentum
-    ema: float = 0.999  # of the weights, per step; the averaged ones are evaluated and saved
-    smallest: float = 11.0  # pixels, of a face in its crop
+    ema: float = 0.999  # decay per step of the averaged weights, which are evaluated and saved
+    smallest: float = 11.0  # pixels, size of a face in its crop
     largest: float = 176.0
-    small: float = 0.5  # share of faces drawn from the lower half of that (logarithmic) range, beyond chance
+    small: float = 0.5  # extra share of faces from the lower half of that (logarithmic) range
     empty: float = 0.22  # share of crops from photos without a face
-    four: float = 0.2  # share of crops put together from four photos
-    rotation: float = 12.0  # degrees each way at most
+    four: float = 0.2  # share of crops that are mosaics of four photos
+    rotation: float = 12.0  # maximum, degrees each way
     dark: float = 0.2  # share of crops in low light
     blur: float = 0.25  # share of crops out of focus
-    coarse: float = 0.0  # share of crops from a sensor of fewer pixels, enlarged
-    marks: float = 0.0  # share of crops with lettering, rings and spirals drawn in: signs, prints, logos
-    stretch: float = 0.0  # of a photo's width against its height, each way at most
-    hidden: float = 0.0  # share of faces partly covered: by a hand, a cup, somebody's shoulder
+    coarse: float = 0.0  # share of crops at reduced resolution, enlarged
+    marks: float = 0.0  # share of crops with lettering, rings and spirals, as on signs and logos
+    stretch: float = 0.0  # maximum change of the aspect ratio, each way
+    hidden: float = 0.0  # share of faces partly covered, as by a hand or a cup
     seed: int = 1
     data: tuple[dict[str, str], ...] = ()  # name, licence, used_for of each source: for the model's card
 
@@ -55,11 +55,11 @@ _RANGES: dict[str, tuple[float, float]] = {
 
 
 def read_detector_recipe(path: Path) -> DetectorRecipe:
-    """The recipe in *path*; EdgeError in one line for what is unknown, mistyped or out of range."""
+    """The recipe in *path*; EdgeError in one line for an unknown key or an invalid value."""
     values = read_toml(path)
     data = values.pop("data", [])
     if not (isinstance(data, list) and all(isinstance(one, dict) and one.keys() == DATA for one in data)):
-        raise EdgeError(f"{path}: data: expected tables [[data]] with {', '.join(sorted(DATA))}")
+        raise EdgeError(f"{path}: data: expected [[data]] tables with {', '.join(sorted(DATA))}")
     recipe = DetectorRecipe(**checked(DetectorRecipe, values, path, "", _RANGES, {}), data=tuple(data))
     if recipe.side % 32:
         raise EdgeError(f"{path}: side: {recipe.side}; expected a multiple of 32, the coarsest stride")

@@ -1,4 +1,4 @@
-"""`detector evaluate` as a folder: ``report.md`` to read, ``figures.json`` to compute with, pictures."""
+"""The report of `detector evaluate`: ``report.md``, ``figures.json`` and pictures in a folder."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from training.detect.evaluate import Evaluation, by_data, facts, table
 from training.fit.records import write, writing
 from training.measure.evaluate import save_json
 
-GRIDS = "grids"  # a folder of its own: photos are not everybody's to pass on
+GRIDS = "grids"  # a separate folder: the photos may not be redistributable
 _HOW = (
-    "Pictures shrunk to 320 px, faces of 16 px and more, IoU >= .4. ms: the bare call on a picture of "
-    f"{CAMERA[0]}x{CAMERA[1]}, as the daemon asks for it, one thread, all in turn. Photos without a "
-    "face are those held out of training."
+    "Pictures shrunk to 320 px, faces of 16 px and more, IoU >= .4. ms: the call alone on a picture of "
+    f"{CAMERA[0]}x{CAMERA[1]} with the daemon's settings, one thread, one after another. Photos without a "
+    "face are held out of training."
 )
 
 
 def write_report(found: Evaluation, out: Path) -> None:
-    """The report of *found* in the folder *out*."""
+    """Write the report of *found* to the folder *out*."""
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
     save_json(facts(found), out / "figures.json")  # first: it needs no matplotlib
@@ -38,7 +38,7 @@ def write_report(found: Evaluation, out: Path) -> None:
     lines = [f"# {', '.join(detectors)} on {', '.join(sets)}", "", table(found), "", _HOW, ""]
     lines += ["![Precision over recall](curves.png)", "", "![Recall by size of face](sizes.png)", ""]
     lines += [
-        f"`{GRIDS}` has the photos with most mistakes: found is green, missed red, false alarms yellow.",
+        f"`{GRIDS}` has the photos with the most errors: hits green, misses red, false positives yellow.",
         "",
     ]
     write(out / "report.md", lambda path: path.write_text("\n".join(lines), encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""OpenCV's own face SSD (ResNet-10, 300x300, 8-bit weights), to measure beside ours."""
+"""OpenCV's own face SSD (ResNet-10, 300x300, 8-bit weights), for comparison with ours."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 from edge.analysis.detectors.shared import Framing
 from edge.types import Box, EdgeError, Face, Image
 
-_MEAN = (104.0, 177.0, 123.0)  # of its training pictures, BGR
+_MEAN = (104.0, 177.0, 123.0)  # its training mean, BGR
 
 
 class Res10:
-    """Faces from the network in *file* (.pb) with its description (.pbtxt) beside it."""
+    """Finds faces with the network in *file* (.pb) and its description (.pbtxt) next to it."""
 
     name = "res10"
     colour: Literal["luma", "bgr"] = "bgr"
@@ -24,14 +24,14 @@ class Res10:
     def __init__(self, file: Path) -> None:
         descriptions = sorted(file.parent.glob("*.pbtxt"))
         if not descriptions:
-            raise EdgeError(f"{file}: no .pbtxt beside it; OpenCV needs the network's description")
+            raise EdgeError(f"{file}: no .pbtxt next to it; OpenCV needs the network's description")
         try:
             self._net = cv2.dnn.readNetFromTensorflow(str(file), str(descriptions[0]))
         except cv2.error as error:
             raise EdgeError(f"{file}: OpenCV {cv2.__version__} cannot read it") from error
 
     def find(self, image: Image) -> list[Face]:
-        """Faces in BGR *image*, at any score from .02 on; padded to a square, as its input is one."""
+        """Faces in BGR *image* with scores from .02 on; the image is padded to the network's square input."""
         rows, columns = image.shape[:2]
         side = max(rows, columns)
         square = cv2.copyMakeBorder(image, 0, side - rows, 0, side - columns, cv2.BORDER_CONSTANT)

@@ -1,7 +1,7 @@
-"""From a detector's run to what this repository ships of it: `python -m training.detect.ship RUN --data DIR`.
+"""Makes the shipped files from a detector's run: `python -m training.detect.ship RUN --data DIR`.
 
-Files into edge/models, reports into training/reports, the run into training/detect/shipped, the table into
-README.md. The default score is chosen before, by `emotion-train detector evaluate … --scores`.
+It writes models to edge/models, reports to training/reports, the run to training/detect/shipped and the table
+to README.md. Choose the default score first, with `emotion-train detector evaluate … --scores`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 REPORTS = ROOT / "training" / "reports"
 SETS = ("facemask853", "wider353")
-# As README.md's table has them; its figures follow from figures.json.
+# Names in README.md's table; its figures come from figures.json.
 NAMES = {
     "ssd": "`ssd`, ours",
     "yunet": "YuNet 2023mar",
@@ -28,7 +28,7 @@ NAMES = {
 
 
 def main() -> None:
-    """Run both commands; what they refuse ends it."""
+    """Run both commands; stop if one fails."""
     parser = argparse.ArgumentParser("python -m training.detect.ship")
     parser.add_argument("run", type=Path, metavar="RUN", help="its folder")
     parser.add_argument(
@@ -53,14 +53,14 @@ def main() -> None:
         "-m", "training", "detector", "evaluate", "--files", str(options.data / "models" / "detectors"),
         "--data", *sets, "--empty", detection, "--out", str(out),
     )  # fmt: skip
-    shutil.rmtree(out / "grids")  # the photos are not ours to pass on
+    shutil.rmtree(out / "grids")  # we may not redistribute the photos
     readme = ROOT / "README.md"
     facts = json.loads((out / "figures.json").read_text(encoding="utf-8"))
     readme.write_text(with_rows(readme.read_text(encoding="utf-8"), facts), encoding="utf-8")
 
 
 def with_rows(text: str, facts: dict[str, Any]) -> str:
-    """README.md's *text* with the rows of its table of detectors as *facts*, a report's, has them."""
+    """README.md's *text* with the rows of its detector table updated from a report's *facts*."""
     lines = text.splitlines(keepends=True)
     for detector, name in NAMES.items():
         (place,) = (number for number, line in enumerate(lines) if line.startswith(f"| {name}"))
@@ -75,7 +75,7 @@ def _row(detector: str, name: str, facts: dict[str, Any]) -> str:
     false = " / ".join(str(alarms[source]["wrong"]) for source in ("things", "animals"))
     one, ms = rows[SETS[0]], rows[SETS[0]]["best_ms"]
     took = f"{ms:.0f}" if ms >= 10 else f"{ms:.2g}"
-    return f"| {name}, from {one['own_score']:g} | {found} | {false} | {took} |\n"
+    return f"| {name}, at {one['own_score']:g} | {found} | {false} | {took} |\n"
 
 
 def _short(share: float) -> str:

@@ -1,7 +1,7 @@
-"""Which cell of which level answers for which face.
+"""Assigns faces to the cells of each level.
 
-A face is a level's by its size in the crop; the cells around its middle are positive. What is neither
-clearly a face of this level nor clearly background weighs nothing.
+A face's size in the crop selects its level; the cells around its centre are positive. Cells that are neither
+clearly a face of this level nor clearly background have weight 0.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import numpy as np
 
 from training.detect.network import STRIDES
 
-# Sizes (square root of the area, pixels) of each level's faces; where two overlap, both learn them.
+# Sizes (square root of the area, pixels) of each level's faces; where ranges overlap, both levels learn.
 SIZES = ((0.0, 40.0), (28.0, 104.0), (80.0, float("inf")))
-WIDTH = 11  # of a cell's row: weight, positive, box (4), eyes (4), eyes known
+WIDTH = 11  # values per cell: weight, positive, box (4), eyes (4), eyes known
 
 
 @lru_cache(maxsize=8)
@@ -29,17 +29,17 @@ def cells(side: int) -> np.ndarray:
 
 
 def targets(boxes: np.ndarray, eyes: np.ndarray, ignore: np.ndarray, side: int) -> np.ndarray:
-    """What each cell should say of a crop with *boxes* (n, 4), *eyes* (n, 4) and *ignore* (m, 4), in pixels.
+    """Targets of the cells for a crop with *boxes* (n, 4), *eyes* (n, 4) and *ignore* (m, 4), in pixels.
 
-    Gives (cells, WIDTH) float32: the weight of its score, whether it answers for a face, that face's
-    centre x, y, width and height, its eyes, and whether these are known.
+    Returns (cells, WIDTH) float32: weight of the score, whether the cell is positive, its face's centre x, y,
+    width and height, its eyes, and whether these are known.
     """
     grid = cells(side)
     made = np.zeros((len(grid), WIDTH), np.float32)
     made[:, 0] = 1.0
     for box in ignore:
         made[_inside(grid, box), 0] = 0.0
-    # The largest first: of two faces that both want a cell, the smaller one has fewer.
+    # Largest first: a smaller face, which has fewer cells, wins a contested one.
     for i in np.argsort(-boxes[:, 2] * boxes[:, 3]):
         x, y, width, height = boxes[i]
         center_x, center_y = x + width / 2, y + height / 2
@@ -52,7 +52,7 @@ def targets(boxes: np.ndarray, eyes: np.ndarray, ignore: np.ndarray, side: int) 
             if not least <= size < most:
                 made[level & (inside | near), 0] = 0.0
                 continue
-            # Just beside a small face's middle is hardly background; within a large one it is skin.
+            # Next to a small face's centre is not clearly background; inside a large face it is skin.
             edge = level & inside & ~near & (made[:, 1] == 0)
             made[edge, 0] = np.minimum(made[edge, 0], 0.25 + 0.75 * min(1.0, max(0.0, size / stride - 1) / 4))
             here = level & near

@@ -1,10 +1,9 @@
-"""Training, top to bottom: rows, targets, batches, steps, one checkpoint an epoch, the run's files.
+"""Training, top to bottom: rows, targets, batches, steps, one checkpoint per epoch, the run's files.
 
-A run is a folder: ``recipe.json`` (what was asked), ``history.csv`` (a line an epoch),
-``checkpoint.npz`` (everything needed to go on after a kill), ``model.keras`` (averaged weights of the
-last or the best epoch), ``epoch-N.keras`` (those of the last few, where asked), ``calibration.npz`` (what
-``quantize --data`` needs) and ``tensorboard/``. What an epoch sees depends on seed and epoch alone, so a
-resumed run follows the curve it would have had.
+A run is a folder: ``recipe.json`` (its settings), ``history.csv`` (a line per epoch), ``checkpoint.npz``
+(everything needed to resume), ``model.keras`` (averaged weights of the last or the best epoch),
+``epoch-N.keras`` (those of the last few, if requested), ``calibration.npz`` (for ``quantize --data``) and
+``tensorboard/``. An epoch's data depends only on seed and epoch, so a resumed run follows the same curve.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from training.networks import build
 from training.recipe import Recipe
 from training.runs import load, model_file
 
-AVERAGE_EVERY = 8  # steps between two takes of the weights' average
+AVERAGE_EVERY = 8  # steps between updates of the averaged weights
 
 
 def fit(
@@ -47,25 +46,24 @@ def fit(
     weights: str = "none",
     processes: int = 0,
 ) -> keras.Model:
-    """Train *network* on *dataset* by *recipe*, leaving the run's files in *out*; gives the network it keeps.
+    """Train *network* on *dataset* by *recipe* and write the run's files to *out*; returns the kept network.
 
-    Trains on the Training rows and evaluates on PublicTest after each epoch. With *resume* it goes on
-    after the last epoch that *out* holds; EdgeError where that is another network's or recipe's.
-    *start_from* is a run of the same network whose weights are the first ones, *teachers* are runs to
-    distil: folders or model.keras files. *weights* is what `build` makes of it. *processes* vary the
-    pictures, one thread of this one if 0: the batches are the same.
+    Trains on the Training rows and evaluates on PublicTest after each epoch. With *resume* it continues after
+    the last epoch in *out*; EdgeError if that run had another network or recipe. *start_from* is a run of the
+    same network to take initial weights from; *teachers* are runs to distil: folders or model.keras files.
+    *weights*: see `build`. *processes* augment the pictures, or a thread if 0; the batches are the same.
     """
     rows = select(dataset, recipe)
     count = len(rows.images) // recipe.batch
     if not count:
-        raise EdgeError(f"{len(rows.images)} usable Training rows, fewer than one batch of {recipe.batch}")
+        raise EdgeError(f"{len(rows.images)} usable Training rows; expected {recipe.batch} (a batch) or more")
     asked: dict[str, Any] = {
         "network": network, "recipe": recipe.values(), "training_rows": len(rows.images),
         "data_hash": records.data_hash(dataset),
     }  # fmt: skip
     if not dataset.seven:
         asked["labels"] = list(dataset.names)
-    # How those weights and answers came about belongs to how these do: the whole story goes into the card.
+    # The provenance of initial weights and teachers is part of this run's: all of it goes into the card.
     if start_from is not None:
         start_from = model_file(start_from)
         asked["start_from"] = records.of_run(start_from)
@@ -87,7 +85,7 @@ def fit(
         model.set_weights(_weights(start_from, model))
     with records.open_run(out, asked, resume):
         records.save_calibration(out, rows, recipe)
-        cost = f"{model.count_params():,} parameters, {len(rows.images):,} rows, {count} steps an epoch"
+        cost = f"{model.count_params():,} parameters, {len(rows.images):,} rows, {count} steps per epoch"
         _say(f"{network}: {cost}")
         _train(model, optimizer, taught_by, rows, recipe, out, resume, processes)
         return load(out / "model.keras")
@@ -103,14 +101,14 @@ def _train(
     resume: bool,
     processes: int,
 ) -> None:
-    """The epochs that *out* lacks, each with its files."""
+    """Run the epochs missing in *out*, and write each one's files."""
     count = len(rows.images) // recipe.batch
-    averaged = computing_in("float32", model)  # what is measured and saved
+    averaged = computing_in("float32", model)  # evaluated and saved
     state = [*model.variables, *optimizer.variables]
     done = records.restore_checkpoint(out, state, averaged.weights) if resume else 0
     accuracies = records.accuracies(out, recipe, done)
     do = steps(model, averaged, optimizer, teachers, recipe)
-    board.tell_if_missing()
+    board.warn_if_missing()
 
     with workers(rows, recipe, processes) as pipes:
         for epoch in range(done, recipe.epochs):
@@ -118,7 +116,7 @@ def _train(
                 _say(f"stopped: epoch {schedule.best(accuracies) + 1} was the best of {epoch}")
                 break
             began, losses = time.monotonic(), []
-            # Torch's dropout draws from a generator that no checkpoint holds.
+            # Torch's dropout uses a generator that checkpoints do not include.
             keras.utils.set_random_seed(recipe.seed + epoch)
             if recipe.schedule == "plateau":
                 optimizer.learning_rate.assign(schedule.plateau(accuracies, recipe))
@@ -143,7 +141,7 @@ def _train(
             if epoch >= recipe.epochs - recipe.snapshots:
                 records.write(out / f"epoch-{epoch + 1:03d}.keras", averaged.save)
             row = (epoch + 1, loss, rate, *measured, time.monotonic() - began)
-            # History before checkpoint: a kill in between repeats the epoch and rewrites its line.
+            # History before checkpoint: after a kill in between, the epoch repeats and rewrites its line.
             records.append(out, row)
             records.save_checkpoint(out, state, averaged.weights, epoch + 1)
             with records.writing(out / "tensorboard"):
@@ -156,17 +154,17 @@ def _train(
 
 
 def _share(momentum: float, step: int) -> float:
-    """Share of the average that a take of the weights leaves: an exponential mean, shorter at first.
+    """Fraction of the average that an update keeps: an exponential mean with a shorter window at first.
 
-    Batch statistics are averaged too: those of the live weights do not fit the averaged ones. (Keras's
-    own average, weights alone and no shorter at first, stood at 33.7 % after four epochs, this at 50.4;
-    the first run also blurred more.)
+    Batch statistics are averaged too: those of the live weights do not fit the averaged ones. (Keras's own
+    average, of weights only and with a fixed window, had reached 33.7 % after four epochs, this one 50.4; the
+    first run also used more blur.)
     """
     return min(momentum, (1 + step) / (10 + step)) ** AVERAGE_EVERY
 
 
 def _accuracies(model: keras.Model, validation: Dataset) -> tuple[float, float]:
-    """Share of rows right, on FER2013's labels and on the FER+ majority (nan without votes)."""
+    """Accuracy (0..1) on FER2013's labels and on the FER+ majority (nan without votes)."""
     pixels = validation.images[..., None].astype(np.float32)
     chosen = model.predict(pixels, batch_size=256, verbose=0).argmax(1)
     truth = data.majority(validation.votes)
@@ -177,9 +175,9 @@ def _accuracies(model: keras.Model, validation: Dataset) -> tuple[float, float]:
 
 def _teachers(files: Sequence[Path], recipe: Recipe, labels: int) -> list[keras.Model]:
     if files and not recipe.distill:
-        raise EdgeError("--teachers: the recipe gives them no say (distill = 0); expected 0.5 to 1")
+        raise EdgeError("--teachers: unused by the recipe (distill = 0); expected 0.5 to 1")
     if recipe.distill and not files:
-        raise EdgeError(f"the recipe distils (distill = {recipe.distill:g}); name them: --teachers RUN,RUN")
+        raise EdgeError(f"the recipe distils (distill = {recipe.distill:g}); expected --teachers RUN,RUN")
     found = [load(file) for file in files]
     ours = (None, 48, 48, 1), (None, labels)
     for file, teacher in zip(files, found, strict=True):
@@ -190,10 +188,10 @@ def _teachers(files: Sequence[Path], recipe: Recipe, labels: int) -> list[keras.
 
 
 def _weights(path: Path, model: keras.Model) -> list[np.ndarray]:
-    """The weights of the network in *path*, which must be *model*'s own kind."""
+    """The weights of the network in *path*, which must have *model*'s architecture."""
     weights: list[np.ndarray] = load(path).get_weights()
     if [w.shape for w in weights] != [w.shape for w in model.get_weights()]:
-        raise EdgeError(f"{path}: another network than {model.name}; --start-from needs one of the same kind")
+        raise EdgeError(f"{path}: another architecture than {model.name}; expected the same for --start-from")
     return weights
 
 

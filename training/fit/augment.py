@@ -1,4 +1,4 @@
-"""Training pictures, varied: what a camera and a detector's box do to a face."""
+"""Augmentation of training pictures: the effects of cameras and detector boxes on a face."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from training.recipe import Augment
 
 
 def vary(images: np.ndarray, how: Augment, random: np.random.Generator) -> np.ndarray:
-    """*images* (n, h, w) uint8, each turned, shifted, scaled, mirrored, blurred, lit, erased, compressed."""
+    """*images* (n, h, w) uint8, each rotated, shifted, scaled, mirrored, blurred, lit, erased, compressed."""
     return np.stack([_vary_one(image, how, random) for image in images])
 
 
 def _vary_one(image: np.ndarray, how: Augment, random: np.random.Generator) -> np.ndarray:
     height, width = image.shape
-    draw = random.uniform(-1, 1, 8)  # one call: the generator is most of the time
+    draw = random.uniform(-1, 1, 8)  # one call: calls to the generator dominate the time
     chance = random.random(4)
 
-    # One warp does four things: each resampling would blur a little more.
+    # One warp for four operations: every resampling blurs.
     angle, scale = math.radians(how.rotation * draw[0]), 1 + how.scale * draw[1]
     mirror = -1 if chance[0] < how.flip else 1
     cos, sin = scale * math.cos(angle), scale * math.sin(angle)
@@ -30,10 +30,10 @@ def _vary_one(image: np.ndarray, how: Augment, random: np.random.Generator) -> n
     matrix[:, 2] = center + shift - matrix[:, :2] @ center
     if how.jitter:
         left, top, right, bottom = random.uniform(-how.jitter, how.jitter, 4)
-        # The box that is cut out, in shares of the picture, becomes the picture.
+        # This box, in fractions of the picture, becomes the new picture.
         wide, high = 1 / (1 + right - left), 1 / (1 + bottom - top)
         matrix = np.diag([wide, high]) @ matrix
-        # A pixel's place is its middle, half a pixel from the box's edge.
+        # Pixel coordinates are centres, half a pixel from the box's edge.
         matrix[:, 2] -= left * width * wide + (1 - wide) / 2, top * height * high + (1 - high) / 2
     image = cv2.warpAffine(image, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
 
@@ -43,7 +43,7 @@ def _vary_one(image: np.ndarray, how: Augment, random: np.random.Generator) -> n
 
     gain = 1 + how.contrast * draw[6]
     mean = cv2.mean(image)[0]
-    # convertScaleAbs would mirror negative values: a table saturates.
+    # A lookup table saturates; convertScaleAbs mirrors negative values.
     levels = (np.arange(256) - mean) * gain + mean + how.brightness * draw[7]
     image = cv2.LUT(image, np.clip(np.rint(levels), 0, 255).astype(np.uint8))
 
@@ -62,7 +62,7 @@ def _vary_one(image: np.ndarray, how: Augment, random: np.random.Generator) -> n
 
 
 def _dark(image: np.ndarray, how: Augment, random: np.random.Generator) -> np.ndarray:
-    """*image* as taken in a dark room: its middle grays sink, and the sensor's noise shows."""
+    """*image* as in a dark room: darker mid-tones and visible sensor noise."""
     gamma = random.uniform(1, how.low_light_gamma)
     levels = np.rint(255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)
     return _grainy(cv2.LUT(image, levels), random.uniform(0, how.low_light_noise), random)
@@ -74,11 +74,11 @@ def _grainy(image: np.ndarray, deviation: float, random: np.random.Generator) ->
 
 
 def _soft(image: np.ndarray, sigma: float, shrink: bool) -> np.ndarray:
-    """*image* as a lens out of focus gives it, or as a face that was small in its frame."""
+    """*image* out of focus, or at low resolution like a small face."""
     if not shrink:
         return cv2.GaussianBlur(image, (0, 0), sigma)
     height, width = image.shape
-    # A box of f pixels has variance f²/12, the enlargement's triangle f²/6: together sigma = f / 2.
+    # A box of f pixels has variance f²/12, the triangle of the enlargement f²/6: in sum sigma = f / 2.
     factor = max(1.0, sigma * 2)
     small = (max(8, round(width / factor)), max(8, round(height / factor)))
     return cv2.resize(

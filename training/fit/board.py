@@ -1,4 +1,4 @@
-"""A run's figures as TensorBoard reads them, from any backend and without TensorFlow."""
+"""A run's figures for TensorBoard, with any backend and without TensorFlow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STARTED = time.time()
 def log(folder: Path, epoch: int, figures: Mapping[str, float]) -> None:
     """Append *figures* at *epoch* to this process's file in *folder*.
 
-    Does nothing where the package tensorboard is not installed; `tell_if_missing` says so once.
+    Does nothing if the package tensorboard is not installed; `warn_if_missing` reports that once.
     """
     try:
         from tensorboard.compat.proto.event_pb2 import Event
@@ -24,7 +24,7 @@ def log(folder: Path, epoch: int, figures: Mapping[str, float]) -> None:
     except ImportError:
         return
     folder.mkdir(exist_ok=True)
-    # A new file for each process, as TensorBoard expects; what a resumed run repeats, it shows once.
+    # A new file per process, as TensorBoard expects; it shows steps repeated by a resumed run once.
     path = folder / f"events.out.tfevents.{int(_STARTED)}.{os.getpid()}"
     new = not path.exists()
     known = [Summary.Value(tag=tag, simple_value=x) for tag, x in figures.items() if math.isfinite(x)]
@@ -36,8 +36,8 @@ def log(folder: Path, epoch: int, figures: Mapping[str, float]) -> None:
         writer.write(event.SerializeToString())
 
 
-def tell_if_missing() -> None:
-    """One line on stderr where `log` cannot log."""
+def warn_if_missing() -> None:
+    """Print one line on stderr if `log` cannot log."""
     try:
         import tensorboard.compat.proto.event_pb2  # noqa: F401
     except ImportError:

@@ -1,7 +1,7 @@
-"""What layers compute in while they are trained: float32, or bfloat16 where the processor has it.
+"""The precision of training: float32, or bfloat16 if the processor supports it.
 
-bfloat16 has float32's range with 8 bits of precision, so the loss needs no scaling. Weights, batch
-statistics and what the optimizer remembers stay float32: a checkpoint is the same kind of file in both.
+bfloat16 has float32's range with 8 bits of precision, so the loss needs no scaling. Weights, batch statistics
+and the optimizer's state stay float32, so checkpoints are compatible.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ import keras
 _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 _EXACT = {"logits", "probabilities"}
 _FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # of x86's `flags` and aarch64's `Features`
-_COMPUTE = (8, 0)  # of NVIDIA's generations, the first with bfloat16
+_COMPUTE = (8, 0)  # NVIDIA's first compute capability with bfloat16
 
 
 def available(asked: str) -> str:
-    """*asked* (a recipe's precision), or float32, with a line on stderr, where this machine has no other."""
+    """*asked* (a recipe's precision), or float32 with a line on stderr if unsupported here."""
     if asked == "bfloat16" and not has_bfloat16():
-        print("precision: no bfloat16 in this processor for this backend; float32 is used", file=sys.stderr)
+        print("precision: no bfloat16 on this processor with this backend; using float32", file=sys.stderr)
         return "float32"
     return asked
 
 
 def computing_in(precision: str, model: keras.Model) -> keras.Model:
-    """A copy of *model*, weights included, whose layers compute in *precision*; the last two in float32.
+    """A copy of *model* with its weights that computes in *precision*, the last two layers in float32.
 
-    Logits of eight bits would be felt in the loss.
+    Logits of 8-bit precision affect the loss.
     """
 
     def converted(layer: keras.Layer) -> keras.Layer:
@@ -44,10 +44,10 @@ def computing_in(precision: str, model: keras.Model) -> keras.Model:
 
 
 def _normalization(precision: str) -> type[keras.layers.BatchNormalization]:
-    """Batch normalization: Keras's own, or for bfloat16 one operation where the backend has it.
+    """Batch normalization: Keras's own, or for bfloat16 a fused operation if the backend has one.
 
-    In bfloat16 Keras's goes through float32 and a dozen operations, which took longer than the convolutions
-    (one CPU core, 64x48x48x32, forward and back: 20.6 ms, fused 3.3; the convolution to 48 channels 9.9).
+    In bfloat16 Keras's converts to float32 and takes a dozen operations, more time than the convolutions (one
+    CPU core, 64x48x48x32, forward and backward: 20.6 ms, fused 3.3; the convolution to 48 channels 9.9).
     """
     if precision == "float32" or keras.backend.backend() != "tensorflow":
         return keras.layers.BatchNormalization
@@ -67,7 +67,7 @@ def _normalization(precision: str) -> type[keras.layers.BatchNormalization]:
 
 
 def has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether what Keras runs on here computes in bfloat16 by itself, and not by way of float32."""
+    """Whether Keras's device here computes bfloat16 natively rather than via float32."""
     match keras.backend.backend():
         case "tensorflow":
             import tensorflow as tf

@@ -1,4 +1,4 @@
-"""A run's files: what was asked, the history, the checkpoint; a kill leaves each whole, old or new."""
+"""A run's files: settings, history, checkpoint. Writes are atomic, so a kill leaves each file whole."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ from training.fit.batches import Rows
 from training.recipe import Recipe
 from training.runs import RECORD, first_line, read_record
 
-CALIBRATION = 2000  # pictures of the Training split kept for quantize
+CALIBRATION = 2000  # Training pictures kept for quantize
 COLUMNS = ("epoch", "loss", "learning_rate", "accuracy_fer2013", "accuracy_plus7", "seconds")
 
 
 @contextlib.contextmanager
 def open_run(out: Path, asked: dict[str, Any], resume: bool) -> Iterator[None]:
-    """Have *out* as this run's folder; with *resume* it must hold one of which the same was *asked*.
+    """Lock *out* as this run's folder; with *resume* it must hold a run with the settings *asked*.
 
-    Nobody else has it at the same time: two would leave one's history beside the other's weights.
+    The lock is exclusive: two runs in one folder would mix histories and weights.
     """
     record = out / RECORD
     if resume and not os.path.exists(record):
-        raise EdgeError(f"{out}: no run to resume here; leave --resume out to start one")
+        raise EdgeError(f"{out}: no run to resume here; start one without --resume")
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
         folder = os.open(out, os.O_RDONLY | os.O_DIRECTORY)
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, folder)
         try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system gives it back, also after a kill
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released by the kernel, even after a kill
         except BlockingIOError as error:
-            raise EdgeError(f"{out}: another emotion-train is at work there; give another --out") from error
+            raise EdgeError(f"{out}: in use by another emotion-train; choose another --out") from error
         except OSError:
-            pass  # a file system without locks
+            pass  # the file system has no locks
         _begin(record, asked, resume)
         yield
 
@@ -56,9 +56,9 @@ def _begin(record: Path, asked: dict[str, Any], resume: bool) -> None:
     out = record.parent
     if resume:
         if other := _differences(read_record(record), json.loads(json.dumps(asked))):
-            raise EdgeError(f"{record}: other than asked for: {', '.join(other)}; give another --out")
+            raise EdgeError(f"{record}: made with other settings: {', '.join(other)}; choose another --out")
     elif os.path.exists(out / "checkpoint.npz"):
-        raise EdgeError(f"{out}: holds a run; --resume goes on with it, another --out starts a new one")
+        raise EdgeError(f"{out}: contains a run; continue it with --resume, or choose another --out")
     else:
         with writing(out):
             (out / "history.csv").unlink(missing_ok=True)
@@ -66,9 +66,9 @@ def _begin(record: Path, asked: dict[str, Any], resume: bool) -> None:
 
 
 def _differences(before: dict[str, Any], asked: dict[str, Any]) -> list[str]:
-    """What was asked otherwise *before*, in the words of the command line."""
+    """Settings that differ from those *before*, named as on the command line."""
     before, asked = _whole(before), _whole(asked)
-    before.setdefault("data_hash", asked.get("data_hash"))  # runs had none
+    before.setdefault("data_hash", asked.get("data_hash"))  # older runs have none
     found: dict[str, None] = {}
     for key in [*asked, *(before.keys() - asked.keys())]:
         if before.get(key) == asked.get(key):
@@ -94,7 +94,7 @@ def _flat(recipe: dict[str, Any]) -> dict[str, Any]:
 
 
 def _whole(asked: dict[str, Any]) -> dict[str, Any]:
-    """*asked* with what later recipes know besides: a run from before they did can go on."""
+    """*asked* plus the defaults of newer recipe keys, so that older runs can resume."""
     defaults = Recipe().values()
     recipe = asked.get("recipe", {})
     varied = {**defaults["augment"], **recipe.get("augment", {})}
@@ -102,51 +102,51 @@ def _whole(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def data_hash(dataset: Dataset) -> str:
-    """What tells the rows of Training and PublicTest from any others: their pictures, labels and votes.
+    """Identifies the rows of Training and PublicTest by their pictures, labels and votes.
 
-    Not the targets made of them: whole numbers are the same on every machine.
+    Integers only, not the targets derived from them: these are the same on every machine.
     """
-    told = hashlib.blake2b(digest_size=8)
+    digest = hashlib.blake2b(digest_size=8)
     for usage in ("Training", "PublicTest"):
         rows = dataset.split(usage)
-        told.update(f"{usage} {len(rows)}".encode())
+        digest.update(f"{usage} {len(rows)}".encode())
         for array in (rows.images, rows.labels, rows.votes):
-            told.update(np.ascontiguousarray(array, np.uint8).tobytes())
-    return told.hexdigest()
+            digest.update(np.ascontiguousarray(array, np.uint8).tobytes())
+    return digest.hexdigest()
 
 
 def of_run(model: Path) -> Any:
-    """What was asked of the run that *model* stands in: how its weights came about. Else the file's name."""
+    """The settings of the run that contains *model*, as its weights' provenance; else the file's name."""
     record = model.with_name(RECORD)
     return read_record(record) if os.path.exists(record) else model.name
 
 
 def append(out: Path, row: Sequence[float], columns: Sequence[str] = COLUMNS) -> None:
-    """*row* of the history, after the lines of earlier epochs only."""
+    """Append *row* to the history, replacing lines of the same and later epochs."""
     kept = [line for line in _lines(out, columns) if int(line["epoch"]) < row[0]]
-    told = dict(zip(columns, [row[0], *(f"{value:.6g}" for value in row[1:])], strict=True))
+    line = dict(zip(columns, [row[0], *(f"{value:.6g}" for value in row[1:])], strict=True))
 
     def save(target: Path) -> None:
         with target.open("w", newline="") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
-            writer.writerows([*kept, told])
+            writer.writerows([*kept, line])
 
     write(out / "history.csv", save)
 
 
 def accuracies(out: Path, recipe: Recipe, done: int) -> list[float]:
-    """The accuracy that decides, of each of the first *done* epochs."""
+    """The deciding accuracy of each of the first *done* epochs."""
     lines = [line for line in _lines(out) if int(line["epoch"]) <= done]
     if len(lines) != done:
         raise EdgeError(
-            f"{out}/history.csv: {len(lines)} epochs, the checkpoint has {done}; another --out starts over"
+            f"{out}/history.csv: {len(lines)} epochs, the checkpoint has {done}; use another --out"
         )
     return [judged(float(line["accuracy_fer2013"]), float(line["accuracy_plus7"]), recipe) for line in lines]
 
 
 def judged(fer2013: float, plus7: float, recipe: Recipe) -> float:
-    """The accuracy that decides; FER2013's where PublicTest has no votes."""
+    """The deciding accuracy; FER2013's if PublicTest has no votes."""
     return plus7 if recipe.judged_by == "plus7" and not np.isnan(plus7) else fer2013
 
 
@@ -157,7 +157,7 @@ def _lines(out: Path, columns: Sequence[str] = COLUMNS) -> list[dict[str, str]]:
             lines = list(csv.DictReader(file))
         for number, line in enumerate(lines, 2):
             if tuple(line) != tuple(columns) or None in line.values():
-                raise ValueError(f"line {number} has other columns than {', '.join(columns)}")
+                raise ValueError(f"line {number}: expected the columns {', '.join(columns)}")
             int(line["epoch"])
             for value in line.values():
                 float(value)
@@ -166,12 +166,12 @@ def _lines(out: Path, columns: Sequence[str] = COLUMNS) -> list[dict[str, str]]:
     except OSError as error:
         raise EdgeError(f"{path}: {error.strerror}") from error
     except (ValueError, csv.Error) as error:
-        raise EdgeError(f"{path}: not the history of a run: {error}; another --out starts over") from error
+        raise EdgeError(f"{path}: not the history of a run: {error}; use another --out") from error
     return lines
 
 
 def save_checkpoint(out: Path, variables: Sequence, averages: Sequence, done: int) -> None:
-    """Every variable (weights, batch statistics, random states, momenta, the step count); the averages."""
+    """Save all variables (weights, batch statistics, random states, momenta, step count) and averages."""
     arrays = {f"v{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(variables)}
     arrays |= {f"a{i}": keras.ops.convert_to_numpy(average) for i, average in enumerate(averages)}
 
@@ -183,9 +183,9 @@ def save_checkpoint(out: Path, variables: Sequence, averages: Sequence, done: in
 
 
 def restore_checkpoint(out: Path, variables: Sequence, averages: Sequence) -> int:
-    """Epochs done; *variables* and *averages* become what they were after them."""
+    """Restore *variables* and *averages*; returns the number of finished epochs."""
     path = out / "checkpoint.npz"
-    if not path.exists():  # killed in its first epoch
+    if not path.exists():  # killed in the first epoch
         return 0
     try:
         with path.open("rb") as file, np.load(file) as archive:
@@ -193,14 +193,14 @@ def restore_checkpoint(out: Path, variables: Sequence, averages: Sequence) -> in
                 for i, variable in enumerate(some):
                     variable.assign(archive[f"{letter}{i}"])
             return int(archive["done"])
-    except Exception as error:  # of damaged bytes, numpy and zipfile raise nearly anything
+    except Exception as error:  # on damaged bytes numpy and zipfile raise nearly anything
         raise EdgeError(
-            f"{path}: not a whole checkpoint of this network ({first_line(error)}); another --out starts over"
+            f"{path}: not a valid checkpoint of this network ({first_line(error)}); use another --out"
         ) from error
 
 
 def save_calibration(out: Path, rows: Rows, recipe: Recipe) -> None:
-    """Some Training pictures, balanced over labels, and all of PublicTest, in the npz data form."""
+    """Save some Training pictures, balanced over labels, and all of PublicTest, as npz."""
     write(out / "calibration.npz", partial(_save_calibration, rows, recipe))
 
 
@@ -224,7 +224,7 @@ def _save_calibration(rows: Rows, recipe: Recipe, path: Path) -> None:
 
 
 def write(path: Path, save: Callable[[Path], object]) -> None:
-    """*save* a file beside *path* and move it there: a kill leaves the old file or the new one."""
+    """*save* to a temporary file and rename it to *path*: a kill leaves the old file or the new one."""
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
         with writing(path):
@@ -232,14 +232,14 @@ def write(path: Path, save: Callable[[Path], object]) -> None:
             os.replace(partial, path)
     finally:
         with contextlib.suppress(OSError):
-            partial.unlink()  # of a full disk
+            partial.unlink()  # frees a full disk
 
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Tell in one line that *path* cannot be written."""
+    """Raise a one-line EdgeError if *path* cannot be written."""
     try:
         yield
     except OSError as error:
-        told = error.strerror or first_line(error)
-        raise EdgeError(f"{path}: {told}; --out needs a folder that can be written") from error
+        reason = error.strerror or first_line(error)
+        raise EdgeError(f"{path}: {reason}; expected a writable folder for --out") from error

@@ -1,7 +1,7 @@
-"""How fast a run learns, when it stops and which epoch it keeps.
+"""Learning rate, early stopping and the choice of the epoch to keep.
 
-Plateau, early stopping and the best epoch are functions of the accuracies so far, which stand in the
-run's history: a resumed run needs no state of theirs.
+Plateau, early stopping and the best epoch are functions of the accuracies so far, which are in the run's
+history: a resumed run needs no further state.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from training.recipe import Recipe
 
 
 def optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
-    """The recipe's optimizer for *steps* steps an epoch; for ``plateau``, see `plateau`."""
+    """The recipe's optimizer for *steps* steps per epoch; for ``plateau``, see `plateau`."""
     rate: float | keras.optimizers.schedules.LearningRateSchedule = recipe.learning_rate
     if recipe.schedule == "cosine":
         warmup = min(round(recipe.warmup_epochs * steps), recipe.epochs * steps - 1)
@@ -35,7 +35,7 @@ def optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
 
 
 def plateau(accuracies: Sequence[float], recipe: Recipe) -> float:
-    """The rate after epochs of *accuracies*: cut by the factor when none was better for the patience."""
+    """The rate after epochs with *accuracies*: reduced by the factor after patience epochs of no gain."""
     best, waited, rate = float("-inf"), 0, recipe.learning_rate
     for accuracy in accuracies:
         best, waited = (accuracy, 0) if accuracy > best else (best, waited + 1)
@@ -45,12 +45,12 @@ def plateau(accuracies: Sequence[float], recipe: Recipe) -> float:
 
 
 def best(accuracies: Sequence[float]) -> int:
-    """Index of the best epoch, the first of equals."""
+    """Index of the best epoch, the first if several are equal."""
     return max(range(len(accuracies)), key=accuracies.__getitem__)
 
 
 def over(accuracies: Sequence[float], recipe: Recipe) -> bool:
-    """Whether the recipe's early stopping ends the run after epochs of *accuracies*."""
+    """Whether early stopping ends the run after epochs with *accuracies*."""
     if not recipe.early_stopping or not accuracies:
         return False
     return len(accuracies) - 1 - best(accuracies) >= recipe.early_stopping

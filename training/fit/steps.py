@@ -1,7 +1,7 @@
-"""One step of training on whichever backend Keras runs on, compiled, without waiting for its result.
+"""One compiled training step for any Keras backend, without waiting for its result.
 
 Keras's own `train_on_batch` fetches the loss, and on JAX all weights, from the device at every step; here
-nothing leaves the device before the epoch's end.
+nothing leaves the device before the end of the epoch.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from keras import ops
 
 from training.recipe import Recipe
 
-_LEAST = 1e-7  # a probability's logarithm has to end somewhere
+_LEAST = 1e-7  # lower bound of a probability before the logarithm
 
 
 class Steps(NamedTuple):
-    """What a run does with its network, batch by batch."""
+    """A run's operations on its network."""
 
     step: Callable[[np.ndarray, np.ndarray], Any]  # images uint8, targets -> the loss, still on the device
-    average: Callable[[float], None]  # moves the averaged weights towards the live ones, keeping that share
-    settle: Callable[[], None]  # to be called before anything else looks at the weights
+    average: Callable[[float], None]  # updates the averaged weights, keeping this fraction
+    settle: Callable[[], None]  # call before anything else reads the weights
 
 
 def steps(
@@ -34,8 +34,8 @@ def steps(
     teachers: Sequence[keras.Model],
     recipe: Recipe,
 ) -> Steps:
-    """The steps of *model* under *optimizer*; *averaged* has its layers and the average of its weights."""
-    # The loss takes what softmax is given: exact where probabilities would be rounded to 0 or 1.
+    """The steps of *model* with *optimizer*; *averaged* is a copy that holds the averaged weights."""
+    # The loss takes logits: exact where probabilities round to 0 or 1.
     student = keras.Model(model.input, model.get_layer("logits").output)
     match keras.backend.backend():
         case "tensorflow":
@@ -47,9 +47,9 @@ def steps(
 
 
 def loss_of(logits, targets, taught, recipe: Recipe):
-    """Mean cross-entropy of *logits* (b, 7) to *targets*, and to what teachers *taught* where it is not None.
+    """Mean cross-entropy of *logits* (b, 7) to *targets*, and to the teachers' *taught* unless None.
 
-    The softened part is multiplied by the temperature squared, which keeps its gradients' size (Hinton et
+    The softened part is multiplied by the squared temperature to keep the size of its gradients (Hinton et
     al. 2015).
     """
     loss = -ops.sum(targets * ops.log_softmax(logits), axis=-1)
@@ -84,7 +84,7 @@ def _tensorflow(model, averaged, optimizer, teachers, recipe, student) -> Steps:
 
 
 def averaging(model: keras.Model, averaged: keras.Model) -> Callable[[float], None]:
-    """On TensorFlow: moves the weights of *averaged* towards those of *model*, keeping the share given."""
+    """On TensorFlow: updates the weights of *averaged* from *model*, keeping the given fraction."""
     import tensorflow as tf
 
     @tf.function
@@ -98,7 +98,7 @@ def averaging(model: keras.Model, averaged: keras.Model) -> Callable[[float], No
 def _jax(model, averaged, optimizer, teachers, recipe, student) -> Steps:
     import jax
 
-    # JAX's functions change nothing: between `settle`s the variables' values live in `held`.
+    # JAX functions are pure: between calls of `settle` the variables' values are in `held`.
     held: dict[str, Any] = {}
     parts = {
         "trained": student.trainable_variables,

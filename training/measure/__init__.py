@@ -1,1 +1,1 @@
-"""What networks get right, what they cost, and how that is told: tables, reports, pictures."""
+"""Accuracy and cost of networks, as tables, reports and pictures."""

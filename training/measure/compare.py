@@ -1,4 +1,4 @@
-"""Networks side by side on the same rows: figures, cost, and whether their difference may be chance."""
+"""Compares networks on the same rows: figures, cost, and significance of the differences."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ class Row:
     model: str  # its file
     cost: Cost
     size: int  # bytes
-    epochs: tuple[int, int] | None  # done, and the recipe's most; None outside of a run
-    figures: list[Figures]  # one a label set
+    epochs: tuple[int, int] | None  # done, and the recipe's maximum; None outside a run
+    figures: list[Figures]  # one per label set
 
 
 @dataclass(frozen=True)
 class Seeds:
-    """Runs that differ in their seed alone."""
+    """Runs that differ only in their seed."""
 
     network: str
     runs: list[str]
     data: str
-    mean: float  # of their accuracies
+    mean: float  # accuracy
     deviation: float  # standard deviation, n - 1
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `emotion-train compare` found; *pairs* and *seeds* for one label set after the other."""
+    """The result of `emotion-train compare`; *pairs* and *seeds* are ordered by label set."""
 
     split: str
     rows: list[Row]
@@ -55,7 +55,7 @@ class Comparison:
 
 
 def compare(networks: Sequence[Network], dataset: Dataset, split: str) -> Comparison:
-    """The figures of *networks* on the rows of *split*, each asked once."""
+    """The figures of *networks* on the rows of *split*; each network runs once."""
     rows = chosen_split(dataset, split)
     sets = label_sets(rows)
     found, choices = [], []
@@ -81,13 +81,13 @@ def compare(networks: Sequence[Network], dataset: Dataset, split: str) -> Compar
 
 
 def _seeds(networks: Sequence[Network], rows: Sequence[Row]) -> list[Seeds]:
-    """Mean and deviation over runs of one network and recipe that differ in their seed."""
+    """Mean and standard deviation over runs of one network and recipe that differ only in their seed."""
     groups: dict[str, list[tuple[list[int], Row]]] = {}
     for network, row in zip(networks, rows, strict=True):
         if network.run is None:
             continue
         seeds, asked = _without_seeds(read_record(network.run / RECORD))
-        # A .keras and a .tflite of one run are no two seeds: the form is part of the group.
+        # A .keras and a .tflite of one run are not two seeds: the format is part of the group.
         key = json.dumps([asked, network.path.name], sort_keys=True)
         groups.setdefault(key, []).append((seeds, row))
     found = []
@@ -103,7 +103,7 @@ def _seeds(networks: Sequence[Network], rows: Sequence[Row]) -> list[Seeds]:
 
 
 def _epochs(run: Path | None) -> tuple[int, int] | None:
-    """Epochs that *run* has done, and those of its recipe, which may stop before."""
+    """Epochs that *run* has done, and its recipe's maximum."""
     if run is None or not (run / "history.csv").exists():
         return None
     most = read_record(run / RECORD).get("recipe", {}).get("epochs", 0)
@@ -111,7 +111,7 @@ def _epochs(run: Path | None) -> tuple[int, int] | None:
 
 
 def _without_seeds(value: Any) -> tuple[list[int], Any]:
-    """The seeds anywhere in *value*, and *value* without them."""
+    """All seeds in *value*, and *value* without them."""
     if isinstance(value, list):
         parts = [_without_seeds(one) for one in value]
         return [seed for seeds, _ in parts for seed in seeds], [rest for _, rest in parts]
@@ -142,7 +142,7 @@ def table(found: Comparison) -> str:
         runs = ", ".join(seeds.runs)
         lines.append(f"  {seeds.network}, {seeds.data}: {mean:.2f} ± {deviation:.2f} % ({runs})")
     if found.pairs:
-        lines += ["", "rows that only one of two has right (McNemar, mid-p): the best and each other"]
+        lines += ["", "rows only one of two has right (McNemar, mid-p): the best against each other"]
     for number, figure in enumerate(found.rows[0].figures):
         best = max(found.rows, key=lambda row: row.figures[number].accuracy).name
         for one in found.pairs:
@@ -153,13 +153,13 @@ def table(found: Comparison) -> str:
 
 
 def interval_text(one: Figures) -> str:
-    """Accuracy and its interval in per cent, as "60.27 (58.66–61.86)"."""
+    """Accuracy and its interval in percent: "60.27 (58.66–61.86)"."""
     low, high = one.interval
     return f"{100 * one.accuracy:.2f} ({100 * low:.2f}–{100 * high:.2f})"
 
 
 def count(value: int | None) -> str:
-    """A large number in three digits: 747 k, 31.2 M; a dash where it is not known."""
+    """A large number in three digits: 747 k, 31.2 M; a dash if unknown."""
     if value is None:
         return "–"
     power = min(int(math.log10(max(value, 1)) // 3), 3)

@@ -1,4 +1,4 @@
-"""What networks get right: the same figures for .keras, .tflite and .onnx files, on both label sets."""
+"""Evaluates networks: the same figures for .keras, .tflite and .onnx files, on both label sets."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from training.measure.robustness import Robust, mean_of, robustness, rows_of
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One network's figures: the data's own labels first, then the FER+ majority where there is one."""
+    """One network's figures: the data's own labels first, then the FER+ majority if there is one."""
 
-    model: str  # as it was named on the command line
+    model: str  # as given on the command line
     name: str  # for tables
     split: str
-    figures: list[Figures]  # every row, one crop a picture: the figures to quote
-    # The same without the rows whose pixels also occur in Training; empty where no such row is known.
+    figures: list[Figures]  # every row, one crop per picture: the figures to quote
+    # Without rows whose pixels also occur in Training; empty if no such row is known.
     without_leaked_rows: list[Figures]
-    mirrored: list[Figures]  # every row, mean of the picture and its mirror image; empty unless asked for
-    training_rows: int  # in the data: leaks are known by them alone
-    robustness: list[Robust] = field(default_factory=list)  # every row, corrupted; empty unless asked for
+    mirrored: list[Figures]  # every row, mean with the mirror image; empty unless requested
+    training_rows: int  # in the data, needed to detect leaks
+    robustness: list[Robust] = field(default_factory=list)  # every row, corrupted; empty unless requested
 
 
 def chosen_split(dataset: Dataset, split: str) -> Dataset:
-    """The rows of *split*; EdgeError where there are none, or no such split."""
+    """The rows of *split*; EdgeError if there are none, or no such split."""
     if split not in data.USAGES:
         raise EdgeError(f"--split {split}: expected {', '.join(data.USAGES)}")
     rows = dataset.split(split)
@@ -47,22 +47,22 @@ def chosen_split(dataset: Dataset, split: str) -> Dataset:
 
 
 def check_labels(network: Network, dataset: Dataset) -> None:
-    """EdgeError where *network* tells apart what *dataset* does not name."""
+    """EdgeError if the labels of *network* and *dataset* differ."""
     if network.labels != dataset.names:
         raise EdgeError(
             f"{network.path}: its labels are {', '.join(network.labels)}, the data's "
-            f"{', '.join(dataset.names)}; expected the same (--own-labels takes the data's as they are)"
+            f"{', '.join(dataset.names)}; expected the same (--own-labels uses the data's)"
         )
 
 
 def label_sets(rows: Dataset) -> list[LabelSet]:
-    """The labels of *rows*, named by where they are from; then the FER+ majority, where there is one."""
+    """The labels of *rows*, named by their source; then the FER+ majority if there is one."""
     name = " + ".join(dict.fromkeys(rows.source.tolist()))
     return labelsets.label_sets(name, rows.labels, data.majority(rows.votes), rows.names)
 
 
 def leaked(dataset: Dataset, split: str) -> np.ndarray:
-    """Mask over the rows of *split*: those whose exact pixels also occur in Training."""
+    """Mask over the rows of *split*: rows whose exact pixels also occur in Training."""
     rows = dataset.split(split)
     if split == "Training":
         return np.zeros(len(rows), bool)
@@ -72,9 +72,9 @@ def leaked(dataset: Dataset, split: str) -> np.ndarray:
 def evaluate(
     network: Network, dataset: Dataset, split: str, mirror: bool = False, robust: bool = False
 ) -> Evaluation:
-    """The figures of *network* on *split*; with *mirror* also of the mean with each mirror image.
+    """The figures of *network* on *split*; with *mirror* also for the mean with the mirror image.
 
-    With *robust* also of the pictures as poor cameras would give them.
+    With *robust* also on corrupted pictures, as from poor cameras.
     """
     rows = chosen_split(dataset, split)
     check_labels(network, dataset)
@@ -118,9 +118,9 @@ def table(found: Evaluation) -> str:
             shown = " ".join(f"{share:>7}" for share in shares)
             lines.append(f"    {label[:10]:>10} {shown} " + " ".join(f"{count:8d}" for count in row))
     if not found.without_leaked_rows and found.split != "Training":
-        unknown = "no row is known to occur in Training too (Training rows in --data would tell)"
+        unknown = "rows that also occur in Training: unknown (add the Training rows to --data)"
         lines.append(
-            "  " + ("no row's exact pixels occur in Training too" if found.training_rows else unknown)
+            "  " + ("no row's exact pixels also occur in Training" if found.training_rows else unknown)
         )
     return "\n".join([*lines, *_robustness(found)])
 
@@ -130,18 +130,18 @@ def _robustness(found: Evaluation) -> list[str]:
         return []
     rows = rows_of(found.figures, found.robustness)
     shown = [f"    {what:<28} {accuracy_text(one)}" for what, one in rows]
-    mean = f"    {'mean of all but clean':<28} {100 * mean_of(found.robustness):6.2f} %"
-    return [f"  as poor cameras give them, {rows[0][1].data}", *shown, mean]
+    mean = f"    {'mean without clean':<28} {100 * mean_of(found.robustness):6.2f} %"
+    return [f"  corrupted as by poor cameras, {rows[0][1].data}", *shown, mean]
 
 
 def accuracy_text(one: Figures) -> str:
-    """Accuracy with its interval, as "60.27 % (95 %: 58.66 to 61.86)"."""
+    """Accuracy with its interval: "60.27 % (95 %: 58.66 to 61.86)"."""
     low, high = one.interval
     return f"{100 * one.accuracy:6.2f} % (95 %: {100 * low:.2f} to {100 * high:.2f})"
 
 
 def share_text(share: float | None) -> str:
-    """A share as per cent, a dash where there is none."""
+    """A fraction in percent, a dash if None."""
     return "–" if share is None else f"{100 * share:.1f}%"
 
 
@@ -152,7 +152,7 @@ def save(found: Sequence[Evaluation], out: Path) -> None:
 
 
 def save_json(value: Any, out: Path) -> None:
-    """Write *value* to *out*; EdgeError where that cannot be done."""
+    """Write *value* to *out*; EdgeError on failure."""
     try:
         out.write_text(json.dumps(value, indent=1) + "\n")
     except OSError as error:

@@ -1,4 +1,4 @@
-"""How runs went: the columns of their history.csv."""
+"""The columns of runs' history.csv."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edge.types import EdgeError
 
-History = Mapping[str, Sequence[float]]  # column -> a value an epoch
+History = Mapping[str, Sequence[float]]  # column -> one value per epoch
 
 
 def read_history(run: Path) -> History:
@@ -20,23 +20,23 @@ def read_history(run: Path) -> History:
             header, *lines = list(csv.reader(file)) or [[]]
         columns = {name: [float(line[i]) for line in lines] for i, name in enumerate(header)}
     except OSError as error:
-        raise EdgeError(f"{path}: {error.strerror}; a run's folder holds one") from error
+        raise EdgeError(f"{path}: {error.strerror}; expected a run's folder") from error
     except (ValueError, IndexError, csv.Error) as error:
         raise EdgeError(f"{path}: not the history of a run: {error}") from error
     if not lines or not {"epoch", "loss"} <= columns.keys():
         of = ", ".join(header) or "no columns"
-        raise EdgeError(f"{path}: {len(lines)} epochs of {of}; epoch and loss are needed")
+        raise EdgeError(f"{path}: {len(lines)} epochs of {of}; expected epoch and loss")
     return columns
 
 
 def histories(runs: Sequence[Path]) -> dict[str, History]:
-    """The histories of *runs* by their folders' last names, or whole ones where two share it."""
+    """The histories of *runs* by the names of their folders, or full paths if two share a name."""
     found = {str(_folder(run)): read_history(run) for run in runs}
     return {_short(name, found): history for name, history in found.items()}
 
 
 def _folder(run: Path) -> Path:
-    """The folder of *run*: itself, or where its model lies. What is not there was meant as a folder."""
+    """The folder of *run*: itself, or its model's folder. A missing path counts as a folder."""
     return run.parent if os.path.isfile(run) else run
 
 

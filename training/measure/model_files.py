@@ -1,12 +1,12 @@
-"""A trained network in any of its files, as one value: pictures in, probabilities out.
+"""A trained network from any supported file, as one value: pictures in, probabilities out.
 
-Takes a run's folder, ``.keras``, ``.tflite`` and ``.onnx``; and a ``.toml`` that says how somebody
-else's file wants its pictures, so that it stands in the same tables::
+Reads a run's folder, ``.keras``, ``.tflite`` and ``.onnx``, and a ``.toml`` that describes the input and
+labels of another project's file, for comparison in the same tables::
 
-    file = "emotion_model.tflite"       # beside this toml, or a path from there
+    file = "emotion_model.tflite"       # path relative to this toml
     name = "mini-XCEPTION (fer 25.10)"
-    range = [-1, 1]                     # what a black and a white pixel become; default [0, 255]
-    labels = ["angry", "disgust", …]    # the outputs in order, in any spelling; others are left out
+    range = [-1, 1]                     # values of a black and a white pixel; default [0, 255]
+    labels = ["angry", "disgust", …]    # the outputs in order, in any spelling; others are ignored
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from quantize.figures.cost import Cost, cost_of_file, cost_of_keras
 from training.runs import RECORD, RUN_FILE, first_line, load, model_file
 from training.toml import read_toml
 
-BATCH = 1024  # pictures at a time, where the file leaves the number open
+BATCH = 1024  # pictures per call, if the file's batch size is not fixed
 
 
 class Contract(NamedTuple):
-    """How a file wants its pictures and what its outputs mean."""
+    """A file's input format and the meaning of its outputs."""
 
     black: float = 0.0
     white: float = 255.0
     labels: tuple[str, ...] = LABELS
-    columns: tuple[int, ...] = tuple(range(len(LABELS)))  # of the labels, in their order, among the outputs
+    columns: tuple[int, ...] = tuple(range(len(LABELS)))  # index of each label among the outputs
     outputs: int = len(LABELS)
 
 
 class Opened(NamedTuple):
-    """A file in its runtime: tensors as *input* says (batch 0: any number) -> probabilities (b, outputs)."""
+    """A file in its runtime: tensors as in *input* (batch 0: any size) -> probabilities (b, outputs)."""
 
     input: TensorSpec
     run: Callable[[np.ndarray], np.ndarray]
@@ -50,32 +50,32 @@ class Opened(NamedTuple):
 
 @dataclass(frozen=True)
 class Network:
-    """A network that can be asked."""
+    """A network ready to run."""
 
-    name: str  # for tables: the run's folder and perhaps the file, the file alone, or what a toml says
+    name: str  # for tables: the run's folder (and file), the file, or the name in a toml
     path: Path
     opened: Opened
     contract: Contract
 
     @property
     def bytes(self) -> int:
-        """Size of its file."""
+        """Size of the file."""
         return self.path.stat().st_size
 
     @property
     def height_width(self) -> tuple[int, int]:
-        """The size that its pictures have, or are brought to."""
+        """Its input size; pictures are resized to it."""
         shape = self.opened.input.shape
         return shape[2:4] if _channels_first(shape) else shape[1:3]
 
     @property
     def run(self) -> Path | None:
-        """The run's folder, where the file still lies in one."""
+        """The run's folder, if the file is in one."""
         return self.path.parent if (self.path.parent / RECORD).exists() else None
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What it tells apart: LABELS, or its own by its run's record or its card."""
+        """Its labels: LABELS, or its own from the run's record or the card."""
         return self.contract.labels
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
@@ -90,20 +90,20 @@ class Network:
                 some = np.stack([crop_whole(image, height, width) for image in some])
             tensor = quantise(contract.black + some * np.float32(step), spec)
             tensor = tensor[:, None] if _channels_first(spec.shape) else tensor[..., None]
-            missing = (spec.shape[0] or len(tensor)) - len(tensor)  # of a batch whose size is fixed
+            missing = (spec.shape[0] or len(tensor)) - len(tensor)  # in a batch of fixed size
             if missing:
                 tensor = np.concatenate([tensor, np.repeat(tensor[-1:], missing, 0)])
             found.append(self.opened.run(tensor)[: len(some)])
         return self._ours(np.concatenate(found).astype(np.float32))
 
     def _ours(self, outputs: np.ndarray) -> np.ndarray:
-        """The labels' probabilities among *outputs*, checked to be some."""
+        """The labels' probabilities from *outputs*, checked."""
         contract = self.contract
         if outputs.shape[1:] != (contract.outputs,):
             found = " x ".join(map(str, outputs.shape[1:])) or "no"
-            raise EdgeError(f"{self.path}: {found} outputs, {contract.outputs} labels expected")
+            raise EdgeError(f"{self.path}: {found} outputs; expected {contract.outputs}")
         sums = outputs.sum(1)
-        if not np.all(np.abs(sums - 1) < 0.1):  # eight-bit steps leave a sum a little off one
+        if not np.all(np.abs(sums - 1) < 0.1):  # eight-bit outputs may not sum to exactly 1
             raise EdgeError(
                 f"{self.path}: outputs sum to {sums[np.abs(sums - 1).argmax()]:.3g}; "
                 "expected probabilities, which sum to 1"
@@ -117,7 +117,7 @@ class Network:
 def open_network(path: Path) -> Network:
     """The network in *path*: a run's folder, .keras, .tflite, .onnx or a .toml about one of these.
 
-    EdgeError in one line where it is none of these or cannot be read.
+    EdgeError in one line if it is none of these or cannot be read.
     """
     if path.suffix == ".toml":
         return _described(path)
@@ -135,7 +135,7 @@ def open_network(path: Path) -> Network:
 
 
 def _labels_beside(file: Path) -> tuple[str, ...]:
-    """The labels in the record of the run or the card that lies beside *file*; LABELS without either."""
+    """The labels in the run's record or the card next to *file*; LABELS without either."""
     card = file.with_suffix(".json")
     if not card.exists():  # X.json is also the card of X.int8.onnx
         card = card.with_suffix("").with_suffix(".json")
@@ -143,11 +143,11 @@ def _labels_beside(file: Path) -> tuple[str, ...]:
         if file.suffix == ".keras" and path == card:
             continue
         try:
-            told = json.loads(path.read_text(encoding="utf-8"))
+            record = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
-            continue  # whoever needs it for more says what is wrong with it
-        if isinstance(told, dict) and "labels" in told:
-            labels = told["labels"]
+            continue  # reported by whoever needs more of it
+        if isinstance(record, dict) and "labels" in record:
+            labels = record["labels"]
             texts = isinstance(labels, list) and all(isinstance(one, str) for one in labels)
             if wrong := wrong_names(labels) if texts else f"{labels!r}; expected a list of names":
                 raise EdgeError(f"{path}: labels: {wrong}")
@@ -156,16 +156,16 @@ def _labels_beside(file: Path) -> tuple[str, ...]:
 
 
 def open_networks(paths: Sequence[Path]) -> list[Network]:
-    """The networks in *paths*; two of one name are told apart by their paths.
+    """The networks in *paths*; two with the same name are named by their paths.
 
-    EdgeError where one is named twice: nothing could tell its two lines apart.
+    EdgeError for duplicates: their two lines would be indistinguishable.
     """
     networks: list[Network] = []
     for path in paths:
         networks.append(open_network(path))
         asked = [(network.path.resolve(), network.contract) for network in networks]
         if asked[-1] in asked[:-1]:
-            raise EdgeError(f"{path}: the same as {paths[asked.index(asked[-1])]}; name each once")
+            raise EdgeError(f"{path}: same as {paths[asked.index(asked[-1])]}; give each once")
     names = [network.name for network in networks]
     return [
         replace(one, name=str(path)) if names.count(one.name) > 1 else one
@@ -187,7 +187,7 @@ def _open(path: Path) -> Opened:
             opened = _onnx(path)
         case _:
             raise EdgeError(
-                f"{path}: cannot evaluate {path.suffix or 'this'}; "
+                f"{path}: unknown format {path.suffix or 'without a suffix'}; "
                 "expected a run's folder, .keras, .tflite, .onnx or .toml"
             )
     shape = opened.input.shape
@@ -203,16 +203,16 @@ def _channels_first(shape: tuple[int, ...]) -> bool:
 def _described(path: Path) -> Network:
     values = read_toml(path)
     for key in values.keys() - {"file", "name", "range", "labels"}:
-        raise EdgeError(f"{path}: {key}: unknown key; file, name, range and labels are known")
+        raise EdgeError(f"{path}: {key}: unknown key; expected file, name, range and labels")
     file, name, names = values.get("file"), values.get("name", path.stem), values.get("labels", list(LABELS))
     if not isinstance(file, str) or not isinstance(name, str):
-        raise EdgeError(f"{path}: file: {file!r}, name: {name!r}; expected two texts")
-    if not name.strip() or not name.isprintable() or "|" in name:  # which divides a report's tables
-        raise EdgeError(f"{path}: name: {name!r}; expected a line of text without |")
+        raise EdgeError(f"{path}: file: {file!r}, name: {name!r}; expected two strings")
+    if not name.strip() or not name.isprintable() or "|" in name:  # the column separator of a report's tables
+        raise EdgeError(f"{path}: name: {name!r}; expected one line without |")
     bounds = values.get("range", [0, 255])
     numbers = isinstance(bounds, list) and len(bounds) == 2 and all(type(b) in (int, float) for b in bounds)
     if not numbers:
-        raise EdgeError(f"{path}: range: {bounds!r}; expected two numbers, of black and of white,")
+        raise EdgeError(f"{path}: range: {bounds!r}; expected two different numbers, for black and white")
     texts = isinstance(names, list) and all(isinstance(one, str) for one in names)
     of_label = {label_of(one): column for column, one in enumerate(names)} if texts else {}
     missing = [label for index, label in enumerate(LABELS) if index not in of_label]
@@ -224,14 +224,14 @@ def _described(path: Path) -> Network:
     return Network(name, named, _open(named), contract)
 
 
-# --- one function a form ---------------------------------------------------------------------------
+# --- one function per format ---------------------------------------------------------------------------
 
 
 def _one_of_each(path: Path, inputs: int, outputs: int) -> None:
     if (inputs, outputs) != (1, 1):
         raise EdgeError(
             f"{path}: {inputs} inputs, {outputs} outputs; expected one of each "
-            "(a face detector is measured by emotion-train detector evaluate)"
+            "(for face detectors use emotion-train detector evaluate)"
         )
 
 
@@ -264,7 +264,7 @@ def _tflite(path: Path) -> Opened:
     return Opened(runtime.input, run, lambda: cost_of_file(".tflite", content))
 
 
-# ONNX files do not say what an integer input means; ours take pixel - 128 or the pixel itself.
+# ONNX files do not define integer inputs; ours take pixel - 128 or the pixel itself.
 _ONNX_INPUTS = {
     "tensor(float)": (np.float32, 0.0, 0),
     "tensor(int8)": (np.int8, 1.0, -128),
@@ -278,11 +278,11 @@ def _onnx(path: Path) -> Opened:
     except ImportError as error:
         raise EdgeError(f"{error}; run `pip install emotion-edge[onnx]`") from error
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what it says besides comes as an exception too
+    options.log_severity_level = 4  # errors are raised as exceptions anyway
     options.intra_op_num_threads = 1
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime has its own exceptions without a common root
+    except Exception as error:  # onnxruntime's exceptions have no common base
         raise EdgeError(f"{path}: not an ONNX model: {first_line(error)}") from error
     _one_of_each(path, len(session.get_inputs()), len(session.get_outputs()))
     (taken,), (given,) = session.get_inputs(), session.get_outputs()

@@ -1,4 +1,4 @@
-"""The reports' pictures: small PNGs, drawn without a screen."""
+"""The reports' plots: small PNGs, drawn without a display."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from training.measure.history import History
 
 
 def confusion(found: Sequence[Figures], out: Path) -> None:
-    """One matrix a label set: of each true label's rows, the per cent called each label."""
+    """One matrix per label set: percentage of each true label's rows predicted as each label."""
     figure, axes = _figure(1, len(found), (4.3 * len(found), 4.1))
     for axis, one in zip(axes[0], found, strict=True):
         counts = np.array(one.confusion)
@@ -30,23 +30,23 @@ def confusion(found: Sequence[Figures], out: Path) -> None:
                 axis.text(j, i, f"{share:.0f}", ha="center", va="center", color=colour, fontsize=8.5)
         axis.set_xticks(range(len(rows)), one.labels, rotation=40, ha="right", rotation_mode="anchor")
         axis.set_yticks(range(len(rows)), [f"{la} ({n})" for la, n in zip(one.labels, rows, strict=True)])
-        axis.set(xlabel="what the network says", title=f"{one.data}: {100 * one.accuracy:.1f} %")
+        axis.set(xlabel="predicted label", title=f"{one.data}: {100 * one.accuracy:.1f} %")
         axis.grid(False)
         axis.spines[:].set_visible(False)
-    axes[0][0].set_ylabel("what it is (rows)")
+    axes[0][0].set_ylabel("true label (rows)")
     _save(figure, out)
 
 
 def reliability(found: Sequence[Figures], out: Path) -> None:
-    """How often the network is right where it says how sure it is, one panel a label set."""
+    """Accuracy over confidence, one panel per label set."""
     figure, axes = _figure(2, len(found), (3.6 * len(found), 4.3), (4, 1), sharex=True)
     for column, one in enumerate(found):
         axis, below, colour = axes[0][column], axes[1][column], COLOURS[column]
         canvas.reliability(axis, one.reliability, colour)
         axis.set(title=f"{one.data}: ECE {one.calibration_error:.3f}")
-        said = [part.confidence for part in one.reliability]
+        confidence = [part.confidence for part in one.reliability]
         rows = np.array([part.n for part in one.reliability])
-        below.bar(said, 100 * rows / rows.sum(), width=0.05, color=colour)
+        below.bar(confidence, 100 * rows / rows.sum(), width=0.05, color=colour)
         below.set(xlabel="confidence", xlim=(0, 1))
     axes[0][0].set_ylabel("share right")
     axes[1][0].set_ylabel("% of rows")
@@ -54,7 +54,7 @@ def reliability(found: Sequence[Figures], out: Path) -> None:
 
 
 def curves(runs: Mapping[str, History], out: Path) -> None:
-    """Loss and accuracy by epoch of each run, by its name."""
+    """Loss and accuracy of each run by epoch."""
     many = len(runs) > len(COLOURS)
     figure, axes = _figure(1, 2, (10.4, max(3.5, 0.6 + 0.15 * len(runs))) if many else (8.6, 3.5))
     palette = _rainbow(len(runs)) if many else COLOURS
@@ -71,7 +71,7 @@ def curves(runs: Mapping[str, History], out: Path) -> None:
                 epochs, values if column == "loss" else 100 * values, color=colour, ls=style, lw=1.5,
                 marker=mark, label=name if column == "loss" else None,
             )  # fmt: skip
-    axes[0][0].set(title="loss of the epoch's batches", xlabel="epoch")
+    axes[0][0].set(title="training loss", xlabel="epoch")
     axes[0][1].set(title="PublicTest: accuracy, %", xlabel="epoch")
     for name, style in (("FER+ majority", "-"), ("FER2013", styles["accuracy_fer2013"])):
         axes[0][1].plot([], [], color="#555555", ls=style, lw=1.5, label=name)
@@ -86,7 +86,7 @@ def curves(runs: Mapping[str, History], out: Path) -> None:
 
 
 def comparison(rows: Sequence[Row], split: str, out: Path) -> None:
-    """Accuracy with its 95 % interval, a line a network, a colour a label set, the best on top."""
+    """Accuracy with its 95 % interval: a line per network, a colour per label set, the best on top."""
     ordered = sorted(rows, key=lambda row: row.figures[-1].accuracy)
     figure, axes = _figure(1, 1, (7.6, 1.1 + 0.5 * len(rows)))
     axis = axes[0][0]
@@ -98,7 +98,7 @@ def comparison(rows: Sequence[Row], split: str, out: Path) -> None:
             x, range(len(found)), xerr=(left, right), fmt="o", ms=6, color=COLOURS[number],
             elinewidth=2, label=f"{found[0].data}, n = {found[0].n:,}",
         )  # fmt: skip
-        aside = 7 if number % 2 == 0 else -14  # above, below: the two may be close
+        aside = 7 if number % 2 == 0 else -14  # above or below: they may be close
         for y, value in enumerate(x):
             axis.annotate(
                 f"{value:.1f}", (value, y), xytext=(0, aside), textcoords="offset points", ha="center",
@@ -117,7 +117,7 @@ def comparison(rows: Sequence[Row], split: str, out: Path) -> None:
 def grid(
     tiles: Sequence[tuple[np.ndarray, str, Sequence[float] | None]], labels: Sequence[str], out: Path
 ) -> None:
-    """Pictures (BGR or luma, uint8) with their names and, where there are any, their scores of *labels*."""
+    """Pictures (BGR or luma, uint8) with their names and, if any, their scores of *labels*."""
     columns = min(6, len(tiles))
     rows = -(-len(tiles) // columns)
     figure, axes = _figure(2 * rows, columns, (1.75 * columns, 2.55 * rows), (3, 1.15) * rows)
@@ -160,7 +160,7 @@ def _figure(
 
 
 def _save(figure: Any, out: Path) -> None:
-    """*figure* as a PNG in *out*; 256 colours, as it may show pictures."""
+    """Save *figure* to the PNG *out* with 256 colours, since it may contain photos."""
     try:
         out.write_bytes(canvas.png(figure, 256))
     except OSError as error:

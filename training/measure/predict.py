@@ -1,4 +1,4 @@
-"""`emotion-train predict`: what a network sees in any pictures, as lines and as a grid."""
+"""`emotion-train predict`: classifies any pictures; prints lines and draws a grid."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from edge.sources.images import SUFFIXES, is_image, read_image
 from edge.types import EdgeError, Face, Image
 from training.measure.model_files import Network
 
-SHOWN = 60  # tiles of a grid: more are too small to look at
+SHOWN = 60  # tiles in a grid: more would be too small
 
 
 class Seen(NamedTuple):
-    """One face of one picture; a picture without faces has one of these without scores."""
+    """One face of one picture; a picture without faces has one entry without scores."""
 
     file: Path
-    image: Image  # what the grid shows: the picture, or the face and a little around it
-    scores: tuple[float, ...] | None  # of labels; None where no face was found
+    image: Image  # for the grid: the picture, or the face with a margin
+    scores: tuple[float, ...] | None  # per label; None if no face was found
     labels: tuple[str, ...]
 
     @property
     def text(self) -> str:
-        """A line for a terminal: path, label and its probability."""
+        """A line for the terminal: path, label and its probability."""
         if self.scores is None:
             return f"{self.file}: no face"
         best = max(range(len(self.labels)), key=self.scores.__getitem__)
@@ -37,10 +37,10 @@ class Seen(NamedTuple):
 
 
 def pictures(paths: Sequence[Path]) -> list[Path]:
-    """The files among *paths* and the pictures in the folders among them."""
+    """The files in *paths* and the pictures in its folders."""
     found: list[Path] = []
     for path in paths:
-        # Not Path.is_dir, which raises where a folder above cannot be looked into: a line comes later.
+        # Not Path.is_dir, which raises without permission on a parent folder; that is reported later.
         if not os.path.isdir(path):
             found.append(path)
             continue
@@ -52,20 +52,20 @@ def pictures(paths: Sequence[Path]) -> list[Path]:
 
 
 def _tree(folder: Path) -> Iterator[Path]:
-    """The files in *folder* and all below it; EdgeError where one of them cannot be looked into."""
+    """All files below *folder*; EdgeError if a folder cannot be read."""
 
-    def tell(error: OSError) -> None:
+    def on_error(error: OSError) -> None:
         raise EdgeError(f"{error.filename}: {error.strerror}") from error
 
-    for inside, _, names in os.walk(folder, onerror=tell):
+    for inside, _, names in os.walk(folder, onerror=on_error):
         yield from (Path(inside) / name for name in names)
 
 
 def predict(network: Network, files: Sequence[Path], faces: bool = False) -> tuple[list[Seen], list[str]]:
-    """What *network* sees in *files*, and one line for each that cannot be read.
+    """Classify *files* with *network*; also returns one line per unreadable file.
 
-    Each picture is taken for one framed face, as a data set's is; with *faces*, OpenCV's Haar cascade
-    looks for faces in it and each is cropped as the daemon does.
+    Each picture counts as one framed face, as in a data set; with *faces*, OpenCV's Haar cascade finds faces,
+    and each is cropped as in the daemon.
     """
     height, width = network.height_width
     shown: list[tuple[Path, Image]] = []
@@ -94,7 +94,7 @@ def predict(network: Network, files: Sequence[Path], faces: bool = False) -> tup
 
 
 def save_grid(seen: Sequence[Seen], out: Path) -> None:
-    """The first SHOWN of *seen* as one PNG; where that is not all of them, a line on stderr says so."""
+    """Draw the first SHOWN of *seen* as one PNG; reports on stderr if there are more."""
     from training.measure import plots
 
     if len(seen) > SHOWN:
@@ -103,7 +103,7 @@ def save_grid(seen: Sequence[Seen], out: Path) -> None:
 
 
 def _around(image: Image, face: Face) -> Image:
-    """*face* and a fifth of its size around it, where the picture has that."""
+    """*face* with a margin of a fifth of its size, within the picture."""
     (x, y), side = face.box.center, 0.7 * max(face.box.width, face.box.height)
     top, left = max(0, round(y - side)), max(0, round(x - side))
     return image[top : max(top + 1, round(y + side)), left : max(left + 1, round(x + side))]

@@ -1,4 +1,4 @@
-"""Reports as folders: ``report.md`` to read, ``figures.json`` to compute with, small PNGs, runs' recipes."""
+"""Reports as folders: ``report.md``, ``figures.json``, small PNGs, and the runs' recipes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from training.measure.robustness import mean_of, rows_of
 
 
 def write_evaluations(found: Sequence[Evaluation], out: Path) -> None:
-    """The report of *found* in the folder *out*."""
+    """Write the report of *found* to the folder *out*."""
     _folder(out)
     save(found, out / "figures.json")  # first: it needs no matplotlib
     lines = [f"# {', '.join(one.name for one in found)} on {found[0].split}", ""]
@@ -30,14 +30,14 @@ def write_evaluations(found: Sequence[Evaluation], out: Path) -> None:
         lines += [*_evaluation(one, stem, heading=len(found) > 1)]
         lines += _curves([one.model], out / f"{stem}-curves.png")
         named = _with_recipe(one.name, one.model, out)
-        lines += [f"How it was trained: {named}.", ""] if named != one.name else []
+        lines += [f"Training record: {named}.", ""] if named != one.name else []
     lines += _robustness(found)
     lines += [_HOW, ""]
     _write(out / "report.md", lines)
 
 
 def write_comparison(found: Comparison, out: Path) -> None:
-    """The report of *found* in the folder *out*."""
+    """Write the report of *found* to the folder *out*."""
     _folder(out)
     save_json(asdict(found), out / "figures.json")  # first: it needs no matplotlib
     plots.comparison(found.rows, found.split, out / "comparison.png")
@@ -56,8 +56,8 @@ def write_comparison(found: Comparison, out: Path) -> None:
         lines.append(f"| {_with_recipe(row.name, row.model, out)} | {shown} | {cost} | {epochs} |")
     rows = ", ".join(f"{one.data} n = {one.n:,}" for one in found.rows[0].figures)
     lines += [
-        "", f"{rows}. One crop a picture. ECE: calibration error over 15 bins. Epochs: those of the run's "
-        "last leg, done and at most; early stopping may end it before.", "",
+        "", f"{rows}. One crop per picture. ECE: calibration error over 15 bins. Epochs: done and maximum of "
+        "the run's last training stage; early stopping may end it sooner.", "",
     ]  # fmt: skip
     if found.seeds:
         lines += ["| network | labels | mean ± sd, % | runs |", "|---|---|---|---|"]
@@ -69,7 +69,7 @@ def write_comparison(found: Comparison, out: Path) -> None:
         lines.append("")
     if found.pairs:
         lines += [
-            "Rows that only one of two networks has right, and how likely chance splits them so unevenly "
+            "Rows that only one of two networks classifies correctly, with the p-value of that split "
             "(McNemar's test, two-sided, mid-p). 9 : 4 reads: 9 rows the network of this line, 4 that of the "
             "column.", "",
         ]  # fmt: skip
@@ -80,7 +80,7 @@ def write_comparison(found: Comparison, out: Path) -> None:
 
 
 def _curves(models: Sequence[str], out: Path) -> list[str]:
-    """The curves of those of *models* that lie in a run, drawn in *out*; the lines that show them."""
+    """Draw the curves of the *models* that are in a run to *out*; returns the lines that show them."""
     folders = {Path(model).parent: None for model in models if Path(model).with_name("history.csv").exists()}
     if not folders:
         return []
@@ -89,7 +89,7 @@ def _curves(models: Sequence[str], out: Path) -> list[str]:
 
 
 def _with_recipe(name: str, model: str, out: Path) -> str:
-    """*name*, as a link to a copy of its run's record where *model* lies in a run."""
+    """*name*, as a link to a copy of its run's record if *model* is in a run."""
     record = Path(model).with_name(RECORD)
     if not record.exists():
         return name
@@ -103,7 +103,7 @@ def _with_recipe(name: str, model: str, out: Path) -> str:
 
 
 def _pairs(data: str, networks: Sequence[str], pairs: Sequence[Pair]) -> Iterator[str]:
-    """The upper half of the table of all networks against all."""
+    """The upper half of the table of all pairs of networks."""
     cells = {
         (one.first, one.second): f"{one.only_first} : {one.only_second}, p {p_text(one.p)}"
         for one in pairs
@@ -155,24 +155,24 @@ def _labels(part: Figures) -> Iterator[str]:
 
 
 def _robustness(found: Sequence[Evaluation]) -> list[str]:
-    """One table of all networks that were asked: what they get right of corrupted pictures."""
+    """One table of the accuracy on corrupted pictures, of all networks evaluated on them."""
     asked = [one for one in found if one.robustness]
     if not asked:
         return []
     tables = [rows_of(one.figures, one.robustness) for one in asked]
     lines = [
-        f"Pictures as poor cameras give them ({tables[0][0][1].data}, accuracy, %):", "",
+        f"Pictures corrupted as by poor cameras ({tables[0][0][1].data}, accuracy, %):", "",
         "| pictures | " + " | ".join(one.name for one in asked) + " |", "|---|" + "---|" * len(asked),
     ]  # fmt: skip
     for cells in zip(*tables, strict=True):
         shown = " | ".join(f"{100 * figures.accuracy:.2f}" for _, figures in cells)
         lines.append(f"| {cells[0][0]} | {shown} |")
     means = " | ".join(f"{100 * mean_of(one.robustness):.2f}" for one in asked)
-    return [*lines, f"| mean of all but clean | {means} |", ""]
+    return [*lines, f"| mean without clean | {means} |", ""]
 
 
 def _stem(name: str) -> str:
-    """*name* as the start of a file's name."""
+    """*name* as a prefix for file names."""
     return re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-") or "model"
 
 
@@ -180,7 +180,7 @@ def _folder(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise EdgeError(f"{out}: {error.strerror}; --out needs a folder that can be written") from error
+        raise EdgeError(f"{out}: {error.strerror}; expected a writable folder for --out") from error
 
 
 def _write(path: Path, lines: Sequence[str]) -> None:

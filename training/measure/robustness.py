@@ -1,8 +1,7 @@
-"""What cameras do to a face, at three fixed strengths each, and what a network still gets right of it.
+"""Accuracy on pictures corrupted as by poor cameras, at three fixed strengths each.
 
-FER2013's pictures are sharp, evenly lit and framed by hand; a webcam's are none of that. The strengths are
-fixed, unlike those of training's variation, so that networks can be held against each other; chance is the
-same for all of them.
+FER2013's pictures are sharp, evenly lit and framed by hand; a webcam's are not. Unlike in augmentation,
+strengths and random seeds are fixed, so that networks can be compared.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ _SEED = 20
 
 @dataclass(frozen=True)
 class Robust:
-    """Figures of pictures that went through one corruption, a label set each."""
+    """Figures on pictures with one corruption, one per label set."""
 
     corruption: str
-    strength: str  # as tables name it
+    strength: str  # as shown in tables
     figures: list[Figures]
 
 
@@ -35,35 +34,35 @@ def blurred(image: np.ndarray, sigma: float, random: Random) -> np.ndarray:
 
 
 def dark(image: np.ndarray, gamma: float, random: Random) -> np.ndarray:
-    """Low light: the middle grays sink by *gamma*, and the sensor's noise grows with it."""
+    """Low light: *gamma* darkens the mid-tones, and sensor noise grows with it."""
     levels = np.rint(255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)
     return noisy(cv2.LUT(image, levels), 4 * (gamma - 1), random)
 
 
 def noisy(image: np.ndarray, deviation: float, random: Random) -> np.ndarray:
-    """Sensor noise: a normal distribution of that *deviation* in gray levels."""
+    """Sensor noise: normal, with standard *deviation* in gray levels."""
     grain = random.standard_normal(image.shape, np.float32) * deviation
     return np.clip(np.rint(image + grain), 0, 255).astype(np.uint8)
 
 
 def compressed(image: np.ndarray, quality: float, random: Random) -> np.ndarray:
-    """JPEG of that *quality*, 1 to 100."""
+    """JPEG compression with *quality* 1 to 100."""
     content = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(quality)])[1]
     return np.asarray(cv2.imdecode(content, cv2.IMREAD_GRAYSCALE))
 
 
 def jittered(image: np.ndarray, share: float, random: Random) -> np.ndarray:
-    """A detector's unsteady box: each edge lies up to *share* of the side elsewhere."""
+    """A detector's jittering box: each edge moves by up to *share* of the side."""
     height, width = image.shape
     left, top, right, bottom = random.uniform(-share, share, 4)
     wide, high = 1 / (1 + right - left), 1 / (1 + bottom - top)
     matrix = np.array([[wide, 0, -left * width * wide], [0, high, -top * height * high]])
-    matrix[:, 2] -= (1 - wide) / 2, (1 - high) / 2  # a pixel's place is its middle
+    matrix[:, 2] -= (1 - wide) / 2, (1 - high) / 2  # pixel coordinates are centres
     return cv2.warpAffine(image, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
 
 
 def small(image: np.ndarray, side: float, random: Random) -> np.ndarray:
-    """A face of *side* pixels in its frame, enlarged."""
+    """A face of *side* pixels, enlarged."""
     height, width = image.shape
     shrunk = cv2.resize(image, (int(side), int(side)), interpolation=cv2.INTER_AREA)
     return cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_LINEAR)
@@ -81,7 +80,7 @@ CORRUPTIONS: dict[str, tuple[Corruption, tuple[float, float, float], str]] = {
 
 
 def corrupted(images: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:
-    """(corruption, strength, *images* (n, h, w) uint8 after it), weak to strong; the same at each call."""
+    """(corruption, strength, corrupted *images* (n, h, w) uint8), weak to strong; deterministic."""
     for name, (corrupt, strengths, form) in CORRUPTIONS.items():
         for strength in strengths:
             random = np.random.default_rng(_SEED)
@@ -95,7 +94,7 @@ def robustness(
     sets: Sequence[LabelSet],
     split: str,
 ) -> list[Robust]:
-    """What *probabilities* gets right of *images* after each corruption, by each label set of *sets*."""
+    """Figures of *probabilities* on *images* after each corruption, for each label set of *sets*."""
     found = []
     for name, strength, some in corrupted(images):
         given = probabilities(some)
@@ -105,10 +104,10 @@ def robustness(
 
 
 def rows_of(clean: Sequence[Figures], found: Sequence[Robust]) -> list[tuple[str, Figures]]:
-    """What tables show: the clean pictures, each corruption, by the label set that decides (the last)."""
+    """Rows for tables: clean, then each corruption, on the deciding label set (the last)."""
     return [("clean", clean[-1]), *((f"{one.corruption}, {one.strength}", one.figures[-1]) for one in found)]
 
 
 def mean_of(found: Sequence[Robust]) -> float:
-    """Mean accuracy over all corruptions and strengths, by the label set that decides; 0..1."""
+    """Mean accuracy over all corruptions and strengths on the deciding label set, 0..1."""
     return float(np.mean([one.figures[-1].accuracy for one in found]))

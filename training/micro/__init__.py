@@ -1,1 +1,1 @@
-"""Brief movements: made clips with their truth, the spotter measured, recognition that cannot leak."""
+"""Brief movements: synthetic clips with ground truth, evaluation of the spotter, recognition."""

@@ -1,4 +1,4 @@
-"""CASME II as its licence holders have it, a sheet and a folder of pictures a clip; and a made one."""
+"""Reads CASME II (a sheet, and a folder of pictures per clip), and synthesizes data in its layout."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ FIVE = ("happiness", "surprise", "disgust", "repression", "others")
 THREE = {"negative": ("disgust", "repression", "fear", "sadness"), "positive": ("happiness",)} | {
     "surprise": ("surprise",)
 }
-FPS = 200  # of CASME II
+FPS = 200  # CASME II's
 
-# What a made clip of each emotion moves: a convention of this file, and no claim.
+# The region that moves in a synthetic clip of each emotion: an arbitrary convention, not a claim.
 _MADE = {
     "happiness": ("mouth_left", (-0.7, -0.7)),
     "surprise": ("brow_right", (0, -1)),
@@ -37,7 +37,7 @@ _MADE = {
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A coded clip: *onset* and *apex* are pictures."""
+    """A coded clip; *onset* and *apex* are picture files."""
 
     subject: str
     name: str
@@ -47,7 +47,7 @@ class Sample:
 
 
 def read_casme(root: Path) -> tuple[list[Sample], list[str]]:
-    """(the clips below *root*, one line for each thing that is missing or odd); EdgeError without a sheet."""
+    """(the clips below *root*, one line per missing or odd entry); EdgeError without a sheet."""
     sheets = sorted(root.glob("CASME2-coding-*.xlsx"))
     if not sheets:
         raise EdgeError(f"{root}: no CASME2-coding-*.xlsx in it; expected the layout of CASME II")
@@ -57,13 +57,13 @@ def read_casme(root: Path) -> tuple[list[Sample], list[str]]:
         try:
             sample, why = _sample(root, row)
         except ValueError as error:
-            odd.append(f"{place}: {error}; left out")
+            odd.append(f"{place}: {error}; skipped")
             continue
         samples.append(sample)
         if why:
             odd.append(f"{place}: {why}")
     if not samples:
-        raise EdgeError(f"{root}: no clip whose pictures are there; expected subNN/EPxx_xx/imgN.jpg below it")
+        raise EdgeError(f"{root}: no clip with its pictures; expected subNN/EPxx_xx/imgN.jpg below it")
     return samples, odd
 
 
@@ -93,11 +93,11 @@ def _sample(root: Path, row: dict[str, Any]) -> tuple[Sample, str]:
     onset, offset = _frame(row, "OnsetFrame"), _frame(row, "OffsetFrame")
     why = ""
     if str(row["ApexFrame"]).strip() == "/":
-        apex, why = (onset + offset) // 2, "ApexFrame is '/'; the middle is taken"
+        apex, why = (onset + offset) // 2, "ApexFrame is '/'; using the midpoint"
     else:
         apex = _frame(row, "ApexFrame")
     if not onset < apex <= offset:
-        raise ValueError(f"onset {onset}, apex {apex}, offset {offset}; expected them in this order")
+        raise ValueError(f"onset {onset}, apex {apex}, offset {offset}; expected ascending numbers")
     folder = next((it for it in sorted(root.glob(f"**/{subject}/{name}")) if it.is_dir()), None)
     if folder is None:
         raise ValueError(f"{subject}/{name}: no such folder")
@@ -120,7 +120,7 @@ def _picture(folder: Path, number: int) -> Path:
 
 
 def labelled(samples: Sequence[Sample], classes: int) -> tuple[list[Sample], np.ndarray, tuple[str, ...]]:
-    """(those of *samples* that have one of 3 or 5 *classes*, their numbers, the classes' names)."""
+    """(the *samples* in one of 3 or 5 *classes*, their class indices, the class names)."""
     if classes == 5:
         of_emotion, names = {name: name for name in FIVE}, FIVE
     else:
@@ -132,7 +132,7 @@ def labelled(samples: Sequence[Sample], classes: int) -> tuple[list[Sample], np.
 
 
 def make_casme(out: Path, seed: int, subjects: int, clips: int) -> None:
-    """A data set of CASME II's layout in *out*: *clips* a subject, who is one made face; one apex is '/'."""
+    """Write a synthetic data set in CASME II's layout to *out*: *clips* per subject; one apex is '/'."""
     import openpyxl
 
     book = openpyxl.Workbook()
@@ -150,9 +150,7 @@ def make_casme(out: Path, seed: int, subjects: int, clips: int) -> None:
                 book.active.append([subject, name, onset, shown, offset, "", emotion])
         book.save(out / "CASME2-coding-made.xlsx")
     except OSError as error:
-        raise EdgeError(
-            f"{out}: {error.strerror or error}; --out needs a folder that can be written"
-        ) from error
+        raise EdgeError(f"{out}: {error.strerror or error}; expected a writable folder for --out") from error
 
 
 def _make_clip(folder: Path, person: int, seed: int, emotion: str) -> tuple[int, int, int]:

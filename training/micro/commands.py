@@ -13,30 +13,32 @@ from edge.types import EdgeError
 
 def add_parser(commands: Any) -> None:
     """The group ``micro`` in *commands*, argparse's subparsers."""
-    micro = commands.add_parser("micro", help="brief movements: made clips, the spotter, recognition")
+    micro = commands.add_parser("micro", help="brief movements: synthetic clips, the spotter, recognition")
     some = micro.add_subparsers(required=True, metavar="COMMAND")
 
     made = argparse.ArgumentParser(add_help=False)
     made.add_argument("--clips", type=whole(1), default=200, metavar="N", help="default: 200")
-    made.add_argument("--seed", type=whole(0), default=0, metavar="N", help="of the first clip (default: 0)")
+    made.add_argument("--seed", type=whole(0), default=0, metavar="N", help="first seed (default: 0)")
     made.add_argument("--faces", type=Path, metavar="DIR", help="pictures of faces (default: built-in)")
 
-    synthesize = some.add_parser("synthesize", parents=[made], help="clips of moved faces, and their truth")
+    synthesize = some.add_parser("synthesize", parents=[made], help="make clips with ground truth")
     synthesize.add_argument("--out", type=Path, required=True, metavar="DIR")
     synthesize.add_argument("--fps", type=number(10), default=200.0, metavar="F", help="default: 200")
-    synthesize.add_argument("--seconds", type=number(2), default=4.0, metavar="S", help="a clip; default: 4")
+    synthesize.add_argument(
+        "--seconds", type=number(2), default=4.0, metavar="S", help="per clip (default: 4)"
+    )
     synthesize.add_argument(
         "--casme", type=whole(2), metavar="SUBJECTS",
-        help="instead, a data set of CASME II's layout: so many made subjects with --clips clips each",
+        help="instead, make a data set in CASME II's layout: N synthetic subjects with --clips clips each",
     )  # fmt: skip
     synthesize.set_defaults(run=_synthesize, threads=None)
 
-    spot = some.add_parser("spot", parents=[made], help="what the spotter finds in made clips")
+    spot = some.add_parser("spot", parents=[made], help="evaluate the spotter on synthetic clips")
     spot.add_argument("--fps", type=number(58), default=60.0, metavar="F", help="default: 60")
-    spot.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
+    spot.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
     spot.add_argument(
         "--videos", type=Path, nargs="+", metavar="VIDEO",
-        help="instead: what it reports of real videos, brought to --fps by motion interpolation",
+        help="instead: run on real videos, interpolated to --fps",
     )  # fmt: skip
     spot.set_defaults(run=_spot, threads=None)
 
@@ -49,17 +51,17 @@ def add_parser(commands: Any) -> None:
     evaluate = some.add_parser(
         "evaluate",
         parents=[coded],
-        help="recognition, one subject left out at a time",
+        help="evaluate recognition, leaving one subject out at a time",
     )
     evaluate.add_argument("--out", type=Path, metavar="DIR", help="a report: figures, confusion matrices")
     evaluate.add_argument(
-        "--shuffle", action="store_true", help="labels that mean nothing: what comes out is chance"
+        "--shuffle", action="store_true", help="shuffle the labels, to measure the chance level"
     )
     evaluate.set_defaults(run=_evaluate, threads=None)
-    fit = some.add_parser("fit", parents=[coded], help="one network on all subjects")
+    fit = some.add_parser("fit", parents=[coded], help="train one network on all subjects")
     fit.add_argument("--classes", type=int, choices=(3, 5), default=3, help="default: 3")
     fit.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="model.keras and loss.png are written there"
+        "--out", type=Path, required=True, metavar="DIR", help="folder for model.keras and loss.png"
     )
     fit.set_defaults(run=_fit, threads=None)
 
@@ -87,7 +89,7 @@ def _fit(options: argparse.Namespace) -> None:
     learner = recognize.Learner(import_keras(), recognize.INPUTS["flow"], len(names), options.seed)
     losses = learner.fit(recognize.features(kept)["flow"], labels)
     recognize.save(learner, losses, options.out)
-    print(f"{options.out / 'model.keras'}: {', '.join(names)}, {len(kept)} clips; not measured: see evaluate")
+    print(f"{options.out / 'model.keras'}: {', '.join(names)}, {len(kept)} clips; use evaluate to measure it")
 
 
 def _synthesize(options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Networks judged by who they never saw: figures, confusion matrices, a page."""
+"""Leave-one-subject-out evaluation: figures, confusion matrices, a report."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from training.micro.casme import Sample, labelled
 from training.micro.recognize import INPUTS, STEPS, leave_one_out
 from training.micro.scores import accuracy, uar, uf1
 
-PROTOCOL = f"leave one subject out, {STEPS} batches each, nothing chosen on the one left out"
+PROTOCOL = f"leave-one-subject-out, {STEPS} batches each, no selection on the held-out subject"
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One kind of input in one number of classes."""
+    """One kind of input with one number of classes."""
 
     kind: str  # of INPUTS
     names: tuple[str, ...]
@@ -33,7 +33,7 @@ class Result:
         return f"{self.kind}, {len(self.names)} classes"
 
     def values(self) -> dict[str, Any]:
-        """For JSON."""
+        """Values for JSON."""
         found = {"uf1": uf1, "uar": uar, "accuracy": accuracy}
         figures = {name: round(function(self.confusion), 4) for name, function in found.items()}
         return {
@@ -51,13 +51,13 @@ def evaluate(
     seed: int = 0,
     shuffled: bool = False,
 ) -> list[Result]:
-    """Each of *inputs* (features()) in 3 and 5 *classes*; *shuffled*: with labels that mean nothing."""
+    """Evaluate each of *inputs* (features()) with 3 and 5 *classes*; *shuffled*: with permuted labels."""
     rows_of = {sample: row for row, sample in enumerate(samples)}
     results = []
     for count in classes:
         kept, labels, names = labelled(samples, count)
         if len(set(labels.tolist())) < 2:
-            raise EdgeError(f"{count} classes: clips of one alone; expected two or more")
+            raise EdgeError(f"{count} classes: all clips are of one class; expected two or more")
         if shuffled:
             labels = np.random.default_rng(seed).permutation(labels)
         rows = [rows_of[sample] for sample in kept]
@@ -69,7 +69,7 @@ def evaluate(
 
 
 def table(results: Sequence[Result]) -> str:
-    """For people."""
+    """A table for the terminal."""
     lines = [PROTOCOL, "input  classes  subjects  clips  UF1    UAR    accuracy"]
     for one in results:
         values = one.values()
@@ -81,15 +81,15 @@ def table(results: Sequence[Result]) -> str:
 
 
 def write_report(results: Sequence[Result], odd: Sequence[str], out: Path) -> None:
-    """figures.json, report.md and the plots in *out*; EdgeError where it cannot be written."""
+    """Write figures.json, report.md and the plots to *out*; EdgeError on failure."""
     from training.micro import plots
 
     shown = {"protocol": PROTOCOL, "odd": list(odd), "results": [one.values() for one in results]}
     page = [
         "# Recognition of brief movements", "", "    " + table(results).replace("\n", "\n    "), "",
-        "`flow`: u, v and strain from onset to apex. `apex`: the apex's picture alone, as of FER2013.",
-        "Of made clips these figures say that the code runs, and nothing else.", "",
-        "![confusion](confusion.png)", "", "Loss by batch, each subject left out (pale) and their mean:", "",
+        "`flow`: u, v and strain from onset to apex. `apex`: the apex frame alone, framed as in FER2013.",
+        "On synthetic clips these figures only show that the code runs.", "",
+        "![confusion](confusion.png)", "", "Loss by batch, each held-out subject (pale) and mean:", "",
         "![loss](loss.png)", "", *(f"* {line}" for line in odd),
     ]  # fmt: skip
     try:
@@ -102,6 +102,4 @@ def write_report(results: Sequence[Result], odd: Sequence[str], out: Path) -> No
         (out / "confusion.png").write_bytes(plots.confusions(confusions))
         (out / "loss.png").write_bytes(plots.losses({one.title: one.losses for one in results}))
     except OSError as error:
-        raise EdgeError(
-            f"{out}: {error.strerror or error}; --out needs a folder that can be written"
-        ) from error
+        raise EdgeError(f"{out}: {error.strerror or error}; expected a writable folder for --out") from error

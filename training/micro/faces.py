@@ -1,7 +1,7 @@
-"""The faces that made clips show: the built-in mean faces with drawn detail, or any folder of pictures.
+"""The faces of synthetic clips: the built-in mean faces with drawn detail, or any folder of pictures.
 
-All in one frame: grey, ``SIDE`` pixels square, the eyes' midpoint at its centre and ``UNIT`` pixels apart.
-Face coordinates count from that midpoint in eye distances, x to the right, y down.
+All are gray, ``SIDE`` pixels square, with the eyes' midpoint in the centre and the eyes ``UNIT`` pixels
+apart. Face coordinates start at that midpoint and are in eye distances, x to the right, y down.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from edge.types import EdgeError, Face
 
 UNIT = 160  # pixels between the eyes
 SIDE = 4 * UNIT
-LEAST = 40.0  # pixels between a picture's eyes below which warping it shows nothing
+LEAST = 40.0  # pixels between the eyes; warping a smaller face shows nothing
 
-_EYES = ((15.0, 17.0), (33.0, 17.0))  # of the built-in portraits, in their 48 x 48 pixels
+_EYES = ((15.0, 17.0), (33.0, 17.0))  # in the built-in portraits of 48 x 48 pixels
 _SKIN = ((1.2, 5.0), (4.0, 4.0), (16.0, 4.0))  # grain: (scale in pixels, grey levels)
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A face to be moved: *canvas* (SIDE, SIDE) uint8; *drawn*: its lids lie where _draw() put them."""
+    """A face to animate: *canvas* (SIDE, SIDE) uint8; *drawn*: its lids are where _drawn() put them."""
 
     name: str
     canvas: np.ndarray
 
 
 def built_in(seed: int) -> Person:
-    """One of the seven mean faces, mixed with another, with skin, brows, eyes and lips drawn by *seed*.
+    """Two of the seven mean faces blended, with skin, brows, eyes and lips drawn by *seed*.
 
-    A mean face is smooth: nothing in it could be seen to move by a hundredth of an eye distance.
+    A mean face is too smooth to show a movement of a hundredth of an eye distance.
     """
     rng = np.random.default_rng((seed, 1))
     means = mean_faces()
@@ -48,7 +48,7 @@ def built_in(seed: int) -> Person:
 
 
 def of_folder(folder: Path) -> list[Person]:
-    """Each picture of *folder*, or below it, whose largest face has eyes LEAST pixels apart or more."""
+    """The pictures in and below *folder* whose largest face has eyes LEAST or more pixels apart."""
     from edge.analysis.detectors import open_detector
 
     if not folder.is_dir():
@@ -74,7 +74,7 @@ def _apart(face: Face) -> float:
 
 
 def framed(image: np.ndarray, eyes: tuple[tuple[float, float], tuple[float, float]]) -> np.ndarray:
-    """*image* turned and sized so that *eyes* lie where this module has them."""
+    """*image* rotated and scaled so that *eyes* are in this module's position."""
     (x0, y0), (x1, y1) = eyes
     a, b = x1 - x0, y1 - y0
     scale = UNIT / (a * a + b * b)

@@ -1,6 +1,6 @@
-"""Recognition by a small network over the flow from onset to apex, and by the apex alone, to compare.
+"""Recognition by a small network from the flow between onset and apex, and from the apex alone.
 
-One subject is left out at a time; epochs are fixed, and nothing is chosen on who is left out.
+Leave-one-subject-out with a fixed number of batches: nothing is selected on the held-out subject.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from training.micro.casme import Sample
 from training.micro.faces import framed
 
 SIDE = 28
-STEPS = 200  # batches a network is trained on
+STEPS = 200  # training batches per network
 BATCH = 32
 INPUTS = {"flow": 3, "apex": 1}  # channels
 
 _FLOW_SIDE = 160
 _FLOW_SCALE = 0.5  # pixels that count as 1
-_FACE = slice(150, 490)  # of a framed face: brows to chin
+_FACE = slice(150, 490)  # brows to chin in a framed face
 
 
 def features(samples: Sequence[Sample]) -> dict[str, np.ndarray]:
-    """``flow`` (n, SIDE, SIDE, 3): u, v, strain from onset to apex; ``apex`` (n, SIDE, SIDE, 1): its grey."""
+    """``flow`` (n, SIDE, SIDE, 3): u, v, strain from onset to apex; ``apex`` (n, SIDE, SIDE, 1): gray."""
     detector = open_detector("auto")
     flows, apexes = [], []
     for sample in samples:
         onset, apex = _faces(detector, sample)
         flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(onset, apex, None)
-        # What all of the face does is the head's.
+        # Motion of the whole face is head motion.
         flow = (flow - np.median(flow, (0, 1))) / _FLOW_SCALE
         ux, uy = np.gradient(flow[..., 0])[::-1]
         vx, vy = np.gradient(flow[..., 1])[::-1]
@@ -52,12 +52,12 @@ def features(samples: Sequence[Sample]) -> dict[str, np.ndarray]:
 
 
 def _faces(detector: Any, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
-    """Onset and apex, framed by the face's eyes in the onset; the whole pictures where none is found."""
+    """Onset and apex, framed by the eyes in the onset; the whole pictures if no face is found."""
     pictures = []
     for path in (sample.onset, sample.apex):
         image = cv2.imread(str(path))
         if image is None:
-            raise EdgeError(f"{path}: no picture in it; expected a JPEG")
+            raise EdgeError(f"{path}: not a picture; expected a JPEG")
         pictures.append(image)
     found = [face for face in detector.detect(pictures[0]) if face.eyes]
     grey = [cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY) for picture in pictures]
@@ -71,7 +71,7 @@ def _faces(detector: Any, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """Who is trained on and who is left out, as rows; EdgeError where a subject is in both."""
+    """Training and held-out rows; EdgeError if a subject is in both."""
 
     train: np.ndarray
     test: np.ndarray
@@ -80,21 +80,21 @@ class Fold:
     def of(cls, subjects: Sequence[str], train: np.ndarray, test: np.ndarray) -> Fold:
         both = {subjects[row] for row in train} & {subjects[row] for row in test}
         if both:
-            raise EdgeError(f"{min(both)}: in both halves; a subject is trained on or tested on, never both")
+            raise EdgeError(f"{min(both)}: in both halves; expected each subject in one")
         return cls(train, test)
 
 
 def folds(subjects: Sequence[str]) -> Iterator[Fold]:
-    """One subject left out at a time; EdgeError where there is one alone."""
+    """Folds with one subject left out each; EdgeError with fewer than two subjects."""
     names = np.array(subjects)
     if len(set(subjects)) < 2:
-        raise EdgeError("one subject alone; expected two or more, to leave one out")
+        raise EdgeError("only one subject; expected two or more, to leave one out")
     for name in sorted(set(subjects)):
         yield Fold.of(subjects, np.flatnonzero(names != name), np.flatnonzero(names == name))
 
 
 class Learner:
-    """A small network, begun afresh for each fold from the same weights."""
+    """A small network, reset to the same initial weights for each fold."""
 
     def __init__(self, keras: Any, channels: int, classes: int, seed: int) -> None:
         keras.utils.set_random_seed(seed)
@@ -114,9 +114,9 @@ class Learner:
         self._seed, self._classes = seed, classes
 
     def fit(self, inputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """STEPS batches of *inputs* (n, SIDE, SIDE, channels), each class as often as any other.
+        """Train on STEPS class-balanced batches of *inputs* (n, SIDE, SIDE, channels).
 
-        (STEPS,): each batch's loss.
+        Returns each batch's loss, (STEPS,).
         """
         self.model.set_weights(self._weights)
         for variable in self.model.optimizer.variables:
@@ -133,16 +133,16 @@ class Learner:
         return losses
 
     def predict(self, inputs: np.ndarray) -> np.ndarray:
-        """The likeliest class of each."""
+        """The most likely class of each input."""
         return np.asarray(self.model(inputs)).argmax(1)
 
 
 def leave_one_out(
     keras: Any, inputs: np.ndarray, labels: np.ndarray, subjects: Sequence[str], classes: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(classes, classes): rows what a clip is, columns what was said of it by who never saw its subject.
+    """Confusion matrix (classes, classes), rows true, columns predicted, of the held-out subjects.
 
-    Also (subjects, STEPS): the losses of those trained without each.
+    Also returns the training losses (subjects, STEPS).
     """
     learner = Learner(keras, inputs.shape[-1], classes, seed)
     confusion = np.zeros((classes, classes), int)
@@ -159,11 +159,9 @@ def save(learner: Learner, losses: np.ndarray, out: Path) -> None:
 
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with warnings.catch_warnings():  # of Keras about NumPy
+        with warnings.catch_warnings():  # Keras's about NumPy
             warnings.simplefilter("ignore", DeprecationWarning)
             learner.model.save(out / "model.keras")
         (out / "loss.png").write_bytes(plots.losses({"flow, all subjects": losses[None]}))
     except OSError as error:
-        raise EdgeError(
-            f"{out}: {error.strerror or error}; --out needs a folder that can be written"
-        ) from error
+        raise EdgeError(f"{out}: {error.strerror or error}; expected a writable folder for --out") from error

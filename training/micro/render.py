@@ -1,4 +1,4 @@
-"""A script's pictures: a face moved by a mesh, its lids closed, in light that flickers, seen by a sensor."""
+"""Renders a script: a face moved by a mesh, closing lids, flickering light, sensor noise."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from edge.types import Image, Point
 from training.micro.faces import SIDE, UNIT, Person
 from training.micro.script import Script, Span, ease
 
-WIDE, HIGH = 3.2, 3.6  # eye distances that a picture shows
-MIDDLE = 0.5, 0.42  # of the picture: the eyes' midpoint
-REACH = 0.2  # eye distances (standard deviation) around a region's centre that go with it
+WIDE, HIGH = 3.2, 3.6  # size of a picture in eye distances
+MIDDLE = 0.5, 0.42  # the eyes' midpoint, in fractions of the picture
+REACH = 0.2  # eye distances: standard deviation of a movement around a region's centre
 
-_NODES = 49  # of the mesh, a side
+_NODES = 49  # mesh nodes per side
 _FIELD = 2.0  # eye distances from the midpoint to the mesh's edge
-_MAINS_HZ = 100.0  # of light on 50 Hz
-_READOUT_S = 0.008  # from a rolling shutter's first row to its last
+_MAINS_HZ = 100.0  # flicker of lamps on 50 Hz mains
+_READOUT_S = 0.008  # a rolling shutter's first row to its last
 _NOISES = 8
 
 
 class Renderer:
-    """Pictures of *person* as *script* has them, grey, of its eye distance; each of its time alone."""
+    """Gray pictures of *person* acting *script*; each depends only on its time."""
 
     def __init__(self, person: Person, script: Script) -> None:
         self.script = script
         rng = np.random.default_rng((script.seed, 3))
-        # Not much larger than it is shown, or fine detail would alias.
+        # Not much larger than rendered, or fine detail aliases.
         self._unit = min(float(UNIT), 1.25 * script.eye_distance)
         side = round(SIDE * self._unit / UNIT)
         self._canvas = cv2.resize(person.canvas, (side, side), interpolation=cv2.INTER_AREA).astype(
@@ -59,7 +59,7 @@ class Renderer:
         matrix = self._pose(at)
         inverse = cv2.invertAffineTransform(matrix)
         width, height = self.size
-        # Mesh nodes lie in the picture; each looks up where its bit of face was before it moved.
+        # Mesh nodes are in picture coordinates; each looks up where its part of the face came from.
         u = (np.arange(_NODES, dtype=np.float32) + 0.5) * width / _NODES - 0.5
         v = (np.arange(_NODES, dtype=np.float32) + 0.5) * height / _NODES - 0.5
         x = inverse[0, 0] * u[None] + inverse[0, 1] * v[:, None] + inverse[0, 2]
@@ -78,13 +78,13 @@ class Renderer:
         return self._sensed(face, at)
 
     def eyes(self, at: float) -> tuple[Point, Point]:
-        """Where the eyes are in the picture at *at* s, in pixels, but for turns of the head."""
+        """The eyes' positions in pixels at *at* s, ignoring head turns."""
         matrix = self._pose(at)
         left, right = matrix @ [-0.5, 0, 1], matrix @ [0.5, 0, 1]
         return (float(left[0]), float(left[1])), (float(right[0]), float(right[1]))
 
     def _pose(self, at: float) -> np.ndarray:
-        """(2, 3): from face coordinates to the picture's pixels."""
+        """(2, 3): the map from face coordinates to pixels."""
         script, sway = self.script, np.sin(self._speeds * at + self._phases)
         scale = script.eye_distance * (1 + 0.3 * script.drift * sway[0])
         angle = 0.6 * script.drift * (sway[1] + 0.5 * sway[2])
@@ -97,7 +97,7 @@ class Renderer:
         ])  # fmt: skip
 
     def _moved(self, at: float) -> np.ndarray:
-        """(_NODES, _NODES, 2): how far the face has gone at each node, in eye distances."""
+        """(_NODES, _NODES, 2): displacement of the face at each node, in eye distances."""
         script = self.script
         moved = np.zeros((_NODES, _NODES, 2), np.float32)
         for movement in script.movements:
@@ -120,7 +120,7 @@ class Renderer:
             moved[..., 1] += below * jaw
             moved[..., 0] -= 0.4 * corners * np.sign(self._x) * jaw
         lids = sum(_closed(blink, at) for blink in script.blinks)
-        if lids:  # closing the eyes draws the skin around them along
+        if lids:  # closing eyes pull the skin around them
             near = np.exp(-(((np.abs(self._x) - 0.5) / 0.25) ** 2) - ((self._y + 0.15) / 0.12) ** 2)
             moved[..., 1] += 0.006 * lids * near
         return moved
@@ -156,7 +156,7 @@ class Renderer:
         rows = at + np.arange(height, dtype=np.float32) / height * _READOUT_S
         light = 1 + script.flicker * np.sin(2 * math.pi * _MAINS_HZ * rows + self._phases[10])
         light += script.flicker * math.sin(self._speeds[11] * at + self._phases[11])
-        # By its time alone, so that a picture does not depend on those before it.
+        # Seeded by time only, so that a picture does not depend on earlier ones.
         draw = np.random.default_rng((script.seed, 4, round(at * 1e6)))
         which, dy, dx = int(draw.integers(_NOISES)), *draw.integers(0, 32, 2)
         noise = self._noise[which, dy : dy + height, dx : dx + self.size[0]]
@@ -168,7 +168,7 @@ def _turned(spans: tuple[Span, ...], at: float) -> float:
 
 
 def _closed(blink: Span, at: float) -> float:
-    """How far the lids are down, 0..1: they close faster than they open."""
+    """How far the lids are closed, 0..1: they close faster than they open."""
     share = (at - blink.start) / (blink.end - blink.start)
     if not 0 < share < 1:
         return 0.0
@@ -176,7 +176,7 @@ def _closed(blink: Span, at: float) -> float:
 
 
 def _without_eyes(canvas: np.ndarray, unit: float) -> np.ndarray:
-    """*canvas* with skin where the eyes are: what lies around them, smoothed."""
+    """*canvas* with the eyes replaced by smoothed surrounding skin."""
     middle = canvas.shape[0] / 2
     mask = np.zeros(canvas.shape, np.uint8)
     for side in (-0.5, 0.5):

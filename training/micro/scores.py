@@ -1,4 +1,4 @@
-"""What recognition is judged by, of a confusion matrix: rows what a clip is, columns what was said of it."""
+"""Metrics of recognition from a confusion matrix: rows true, columns predicted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def uf1(confusion: np.ndarray) -> float:
-    """Unweighted F1, 0..1: the mean of the classes', however many clips each has."""
+    """Unweighted F1, 0..1: the mean over classes."""
     right = np.diag(confusion).astype(float)
     both = confusion.sum(0) + confusion.sum(1)
     there = confusion.sum(1) > 0
@@ -14,11 +14,11 @@ def uf1(confusion: np.ndarray) -> float:
 
 
 def uar(confusion: np.ndarray) -> float:
-    """Unweighted average recall, 0..1; chance is one by the number of classes."""
+    """Unweighted average recall, 0..1; chance is 1 / number of classes."""
     there = confusion.sum(1) > 0
     return float((np.diag(confusion)[there] / confusion.sum(1)[there]).mean())
 
 
 def accuracy(confusion: np.ndarray) -> float:
-    """The share that was said rightly, 0..1."""
+    """Fraction of correct predictions, 0..1."""
     return float(np.trace(confusion) / max(int(confusion.sum()), 1))

@@ -1,4 +1,4 @@
-"""What happens in a made clip: the movements, which are its truth, and all that disturbs their spotting."""
+"""The script of a synthetic clip: movements (the ground truth) and nuisances."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from edge.analysis.micro.regions import REGIONS
 BRIEF_S = 0.08, 0.5  # onset to offset
 AMPLITUDE = 0.005, 0.03  # of the eye distance, at a region's centre
 EYE_DISTANCE = 60.0, 160.0  # pixels
-MOUTH = frozenset({"mouth_left", "mouth_right", "chin"})  # what speaking moves, too
-APART_S = 0.45  # between speaking and a movement of what speaks; and between two movements
+MOUTH = frozenset({"mouth_left", "mouth_right", "chin"})  # also moved by speech
+APART_S = 0.45  # minimum gap between speech and a movement of MOUTH, and between two movements
 
-# Directions (x, y) in which a region is moved; a right one's are a left one's mirror image.
+# Directions (x, y) of a region's movements; right regions mirror left ones.
 _WAYS = {
     "brow_left": ((0, -1), (0, 1), (0.7, 0.7)),
     "nose": ((0, -1),),
@@ -27,7 +27,7 @@ _WAYS = {
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """A region's centre goes *amplitude* eye distances along *way* and comes back; times in s of the clip."""
+    """A region's centre moves *amplitude* eye distances along *way* and back; times in s."""
 
     region: str
     onset: float
@@ -37,7 +37,7 @@ class Movement:
     way: tuple[float, float]
 
     def size(self, at: float) -> float:
-        """How far it has gone at *at* s, 0..1 of its amplitude."""
+        """Displacement at *at* s, 0..1 of the amplitude."""
         if not self.onset < at < self.offset:
             return 0.0
         if at <= self.apex:
@@ -47,7 +47,7 @@ class Movement:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A blink, or a head's turn, or speech; *size* in what it is measured in."""
+    """A blink, a head turn or speech; *size* in the respective unit."""
 
     start: float
     end: float
@@ -56,7 +56,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A clip. Sizes of motion in eye distances, angles in radians, light in shares, noise in grey levels."""
+    """A clip. Motion in eye distances, angles in radians, light as a fraction, noise in gray levels."""
 
     seed: int
     seconds: float
@@ -71,12 +71,12 @@ class Script:
     noise: float = 0.0
 
     def truth(self) -> dict[str, Any]:
-        """What the clip shows, for JSON."""
+        """The clip's ground truth, for JSON."""
         return asdict(self)
 
 
 def ease(share: float) -> float:
-    """0..1 to 0..1 without a jolt at either end."""
+    """Smooth step from 0..1 to 0..1."""
     share = min(max(share, 0.0), 1.0)
     return share * share * (3 - 2 * share)
 
@@ -90,10 +90,10 @@ def write_script(
     nuisances: bool = True,
     region: str | None = None,
 ) -> Script:
-    """A clip by *seed*: with one or two movements or none, *amplitude* (least, most) of the eye distance.
+    """The clip of *seed*: no, one or two movements of *amplitude* (min, max) eye distances.
 
-    With *nuisances* all of them at once: drift, turns, nods, blinks, speech, flicker, noise; without, a
-    little noise.
+    With *nuisances* all at once: drift, turns, nods, blinks, speech, flicker, noise; without, only a little
+    noise.
     """
     rng = np.random.default_rng((seed, 2))
     distance = float(rng.uniform(*EYE_DISTANCE))
@@ -135,7 +135,7 @@ def _movement(
 
 
 def _is_seen(movement: Movement, speech: tuple[Span, ...]) -> bool:
-    """Whether it is a movement of its own: who speaks moves the mouth by much more, again and again."""
+    """Whether *movement* is distinct from *speech*, which moves the mouth much more, repeatedly."""
     return movement.region not in MOUTH or all(
         movement.offset + APART_S < span.start or span.end + APART_S < movement.onset for span in speech
     )

@@ -1,4 +1,4 @@
-"""The spotter measured: on made clips by their truth, and on any videos by what it says of nothing."""
+"""Evaluates the spotter on synthetic clips with ground truth, and on any videos."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from training.micro.faces import Person, built_in
 from training.micro.render import Renderer
 from training.micro.script import AMPLITUDE, Movement, Script, write_script
 
-OVERLAP = 0.5  # intersection over union of the times from which a movement counts as found
-SMALL, LARGE = (0.01, 0.01), (0.015, AMPLITUDE[1])  # amplitudes that are told apart
-JITTER = 0.04  # eye distances by which a detector's eyes are off
+OVERLAP = 0.5  # minimum intersection over union of the times of a found movement
+SMALL, LARGE = (0.01, 0.01), (0.015, AMPLITUDE[1])  # amplitudes reported separately
+JITTER = 0.04  # error of a detector's eyes, in eye distances
 
 
 @dataclass(slots=True)
 class Tally:
-    """What came of some clips."""
+    """Counts over some clips."""
 
     clips: int = 0
     seconds: float = 0.0
     found: int = 0
     missed: int = 0
     false: int = 0
-    regions: int = 0  # of those found, in which the region is right
+    regions: int = 0  # found with the correct region
     blinks: tuple[int, int] = (0, 0)  # shown, counted
-    cost_ms: list[float] = field(default_factory=list)  # processor time a picture, one figure a clip
+    cost_ms: list[float] = field(default_factory=list)  # CPU time per picture, one entry per clip
 
     @property
     def f1(self) -> float:
-        """0..1; 1 where there was nothing to be found and nothing was."""
+        """0..1; 1 if there was nothing to find and nothing was found."""
         return 2 * self.found / max(2 * self.found + self.missed + self.false, 1e-9)
 
     @property
@@ -54,8 +54,8 @@ class Tally:
 
 @dataclass(slots=True)
 class Figures:
-    """Clips with large and with small movements, each with as many that have none; those with none; and of
-    these some again in which nobody speaks or turns: blinks, drift, flicker and noise alone.
+    """Clips with large and with small movements, each with as many without; all without; and of these some
+    without speech and turns: only blinks, drift, flicker and noise.
     """
 
     large: Tally = field(default_factory=Tally)
@@ -79,16 +79,15 @@ class Figures:
             )
         both = self.large.cost_ms + self.small.cost_ms
         shown, counted = (self.large.blinks[i] + self.small.blinks[i] for i in (0, 1))
-        lines.append(f"blinks: {counted} counted of {shown} shown, none of them a movement")
-        lines.append(f"{float(np.median(both)):.2f} ms of processor time a picture (median clip)")
+        lines.append(f"blinks: {counted} of {shown} counted, none reported as a movement")
+        lines.append(f"{float(np.median(both)):.2f} ms of CPU time per picture (median clip)")
         return "\n".join(lines)
 
 
 def measure(seeds: Sequence[int], fps: float, people: Sequence[Person] = (), *, show=print) -> Figures:
-    """The spotter on a clip a seed, all nuisances on: of four, one large, one small and two without any.
+    """Run the spotter on one clip per seed with all nuisances: of four, one large, one small, two without.
 
-    *people*: the faces, by turns; without, the built-in ones. The seeds are the caller's to keep apart from
-    those that anything was tuned on.
+    *people*: the faces, in turn; default: the built-in ones. Callers must not pass seeds used for tuning.
     """
     figures = Figures()
     for number, seed in enumerate(seeds):
@@ -122,7 +121,7 @@ def _clip(renderer: Renderer, fps: float, tallies: Sequence[Tally]) -> None:
 
 
 def watch(frames: Iterator[tuple[float, np.ndarray]], eyes: Any) -> tuple[list[Spotted], int, float]:
-    """(movements, blinks, processor ms a picture) in *frames*, (s, picture) each; *eyes* in the first."""
+    """(movements, blinks, CPU ms per picture) in *frames* of (s, picture); *eyes* in the first."""
     spotter, spotted, blinks = Spotter(eyes), [], 0
     spent, pictures = 0.0, 0
     for at, image in frames:
@@ -140,14 +139,14 @@ def watch(frames: Iterator[tuple[float, np.ndarray]], eyes: Any) -> tuple[list[S
 
 
 def seen_by_a_detector(renderer: Renderer) -> Any:
-    """The eyes in the first picture, as far off as a detector's are."""
+    """The eyes in the first picture with a detector's error."""
     rng = np.random.default_rng((renderer.script.seed, 5))
     eyes = np.array(renderer.eyes(0.0)) + rng.uniform(-JITTER, JITTER, (2, 2)) * renderer.script.eye_distance
     return tuple((float(x), float(y)) for x, y in eyes)
 
 
 def matched(truth: Sequence[Movement], spotted: Sequence[Spotted]) -> tuple[int, int]:
-    """(of *truth*, how many were found, each by one of *spotted* at most; and in the right region)."""
+    """(how many of *truth* were found, each *spotted* used once; how many with the correct region)."""
     left, found, regions = list(spotted), 0, 0
     for movement in truth:
         best = max(left, key=lambda one: _overlap(movement, one), default=None)
@@ -163,7 +162,7 @@ def _overlap(movement: Movement, one: Spotted) -> float:
 
 
 def shown(script: Script) -> int:
-    """The blinks of *script*; those that run into one another are one."""
+    """The number of blinks in *script*; overlapping ones count as one."""
     count, until = 0, -1.0
     for blink in script.blinks:
         count += blink.start > until

