@@ -115,13 +115,13 @@ def test_everything_next_to_labelled_pictures_is_named_and_counted(
     (tree / "happiness" / "phone.heic").write_bytes(b"\0\0\0\x24ftypheic\0\0\0\0")
     assert main(["classify", str(tree), str(photo)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[5].endswith(" of 3; 5 left out, named above")
+    assert lines[5].endswith(" of 3; 5 skipped, named above")
     assert lines[:5] == [
         f"{tree}/happiness/phone.heic: HEIC, which is not read here; save it as JPEG (`heif-convert` does)",
-        f"{tree}/contempt: left out, a folder named for none of the labels",
-        f"{tree}/happiness/clip.mp4: left out, no picture by its name",
-        f"{tree}/read me.txt: left out, in no label's folder",
-        f"{photo}: left out, in no label's folder",
+        f"{tree}/contempt: skipped, a folder not named for a label",
+        f"{tree}/happiness/clip.mp4: skipped, not a picture by name",
+        f"{tree}/read me.txt: skipped, not in a label's folder",
+        f"{photo}: skipped, not in a label's folder",
     ]
     assert main(["classify", "--json", str(tree), str(photo)]) == 0
     report = json.loads(capsys.readouterr().out)
@@ -153,4 +153,4 @@ def test_files_that_are_not_pictures_are_named(photo: Path, capsys: pytest.Captu
     photo.with_name("notes.odt").write_text("x")
     assert main(["classify", "--detector", "haar", str(photo.parent)]) == 0
     reported = capsys.readouterr().err
-    assert reported == f"1 files left out, no pictures by their names: {photo.parent}/notes.odt\n"
+    assert reported == f"1 files skipped, not pictures by name: {photo.parent}/notes.odt\n"

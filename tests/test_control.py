@@ -262,7 +262,7 @@ def test_a_signal_has_the_configuration_read_at_the_next_tick(
     assert node.tick()
     assert not node.tick()
     assert node.live.cameras["hall"].pipeline.rules.hold_s == 3.0
-    assert lines(caplog) == ["configuration read again: changed report"]
+    assert lines(caplog) == ["configuration reloaded: changed report"]
 
 
 def test_mistakes_after_a_signal_are_in_the_log(node: Node, caplog: pytest.LogCaptureFixture) -> None:

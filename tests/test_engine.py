@@ -129,7 +129,7 @@ def test_a_model_without_golden_vectors_runs_on_the_cpu_only(
     (tmp_path / "emotion.json").write_text(json.dumps(card))
     engine = open_chain(tmp_path / "emotion.tflite")
     assert ", cpu, " in engine.runtime.name
-    assert engine.reason.startswith("auto; edgetpu: cannot be proven: ")
+    assert engine.reason.startswith("auto; edgetpu: cannot be verified: ")
     assert "lists 0 files *.golden.npz" in caplog.text
 
 

@@ -75,7 +75,7 @@ def test_after_a_fault_the_cpu_answers_and_the_gpu_is_taken_up_again(
             engine.classifier.scores(HAPPY)
     assert engine.reason.startswith(f"onnx; cuda: {reason}")
     assert engine.chosen.state.startswith(f"cuda: {reason}")
-    assert sum("the CPU goes on" in record.message for record in caplog.records) == 1
+    assert sum("falling back to the CPU" in record.message for record in caplog.records) == 1
     gpu.set("load")
     assert eventually(lambda: engine.chosen.state == "ok", 30)
     assert chips["cuda"].pid not in (pid, None)  # a process without the fault's remains

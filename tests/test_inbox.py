@@ -70,7 +70,10 @@ def test_of_a_flood_32_wait_and_the_rest_are_refused_and_counted(caplog: pytest.
     assert inbox.counts == CommandHealth(0, 9968)
     inbox.flush_log()
     assert lines(caplog) == [
-        (logging.WARNING, f"{RELOAD}: refused: too many commands; 5 a second are the most (and 9967 more)")
+        (
+            logging.WARNING,
+            f"{RELOAD}: refused: too many commands; expected at most 5 a second (and 9967 more)",
+        )
     ]
 
 
@@ -81,7 +84,7 @@ def test_a_command_has_at_most_4_kib(size: int, refused: int, caplog: pytest.Log
     assert inbox.counts == CommandHealth(0, refused)
     assert len(taken(inbox)) == 1 - refused
     inbox.flush_log()
-    output = [(logging.WARNING, f"{RELOAD}: refused: {size} bytes; 4096 are the most")]
+    output = [(logging.WARNING, f"{RELOAD}: refused: {size} bytes; expected at most 4096")]
     assert lines(caplog) == output * refused
 
 

@@ -218,7 +218,7 @@ def test_keys_that_need_a_restart_are_listed_and_the_rest_applied(start: Start) 
     done = home.reload(settings(mqtt=elsewhere, report={"hold_s": 2.0}))
     needing = ("mqtt.host", "mqtt.password")
     assert done == Reloaded(changed=("mqtt.faces_hz", "report"), restart=needing)
-    assert done.story == "changed mqtt.faces_hz, report; mqtt.host, mqtt.password will with a restart"
+    assert done.story == "changed mqtt.faces_hz, report; mqtt.host, mqtt.password after a restart"
     assert home.live.health == ConfigHealth(restart=needing)
     assert home.reload(home.wanted) == Reloaded(restart=needing)  # it is still true
     back = settings(mqtt={"host": "here", "username": "me", "password": "old"})

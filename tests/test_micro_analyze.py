@@ -80,4 +80,4 @@ def test_a_slow_video_is_refused_in_one_line(tmp_path: Path, capsys: pytest.Capt
     video = film(tmp_path / "slow.mkv", 30)
     assert main(["analyze", "--movements", str(video)]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.endswith("slow.mkv: --movements: 30.0 pictures a second; at least 58 are needed")
+    assert line.endswith("slow.mkv: --movements: 30.0 pictures a second; expected at least 58")

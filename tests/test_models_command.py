@@ -146,7 +146,7 @@ def test_a_mirror_is_checked_like_the_original(serve: Serve, tmp_path: Path) -> 
 
 
 def test_an_unknown_name_is_reported_with_those_that_are_known(tmp_path: Path) -> None:
-    with pytest.raises(EdgeError, match="'ssd' is not known; there is yunet"):
+    with pytest.raises(EdgeError, match="'ssd' is not known; expected yunet"):
         fetch("ssd", tmp_path)
 
 

@@ -121,7 +121,7 @@ def test_classify_reads_folders_of_those_names(made: Made, capsys: pytest.Captur
     assert (report["labels"], report["n"]) == (list(NAMES), 100)
     assert report["accuracy"] > 0.95
     assert emotion_edge(["classify", *model, "--labels", "happy,sad", str(made.tree)]) == 1
-    assert "--labels happy,sad: says where FER2013's labels are" in capsys.readouterr().err
+    assert "--labels happy,sad: only for FER2013's labels" in capsys.readouterr().err
 
 
 def test_they_determine_payloads_schemas_and_home_assistant_s_options(

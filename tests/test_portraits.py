@@ -95,12 +95,12 @@ def test_a_missing_or_foreign_file_is_reported_in_one_line(tmp_path: Path) -> No
     with pytest.raises(EdgeError, match=r"p\.npz: no portraits in it"):
         Portraits(file=tmp_path / "p.npz")
     np.savez(tmp_path / "p.npz", faces=np.zeros((6, 48, 48), np.uint8))
-    with pytest.raises(EdgeError, match=r"faces are \(6, 48, 48\) uint8, needed is \(7, 48, 48\) uint8"):
+    with pytest.raises(EdgeError, match=r"faces are \(6, 48, 48\) uint8; expected \(7, 48, 48\) uint8"):
         Portraits(file=tmp_path / "p.npz")
 
 
 def test_more_faces_than_have_room_are_refused(means: Path) -> None:
-    with pytest.raises(EdgeError, match="portraits: 7 faces; 0 to 6 have room"):
+    with pytest.raises(EdgeError, match="portraits: 7 faces; expected 0 to 6"):
         camera(means, faces=7)
 
 

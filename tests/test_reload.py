@@ -60,7 +60,7 @@ def test_sighup_takes_over_what_changed_and_keeps_the_faces(
         assert not {topic for topic in retained(broker.port) if "porch" in topic}
         assert eventually(lambda: set(health(heard)["cameras"]) == {"hall", "attic"})
         assert daemon.stop()[0] == 0
-    assert "configuration read again: changed report, camera" in daemon.log
+    assert "configuration reloaded: changed report, camera" in daemon.log
 
 
 def test_a_file_with_mistakes_changes_nothing_and_health_reports_it_until_fixed(

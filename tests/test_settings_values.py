@@ -34,7 +34,7 @@ def test_two_cameras_on_one_device_are_found(first: str, second: str) -> None:
     )
     assert mistake.startswith(f'config.toml:6: camera[1].source: found "{os.path.normpath(second)[:40]}')
     assert mistake.endswith(
-        ", the device of camera[0], which no second one can have; name another, or remove one of the two"
+        ", the device of camera[0], already in use; name another, or remove one of the two"
     )
 
 

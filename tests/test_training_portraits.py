@@ -55,5 +55,5 @@ def test_only_pictures_with_agreement_of_annotators_count() -> None:
 
 
 def test_too_few_pictures_of_a_label_are_refused() -> None:
-    with pytest.raises(EdgeError, match="agree on 5 pictures of angry; 20 are needed"):
+    with pytest.raises(EdgeError, match="agree on 5 pictures of angry; expected 20"):
         portraits.mean_faces(made_up(5))

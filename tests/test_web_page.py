@@ -143,7 +143,7 @@ def test_the_preview_ends_by_itself_after_the_last_viewer_left(
             assert heard.last("emotion-edge/pi/preview") == "ON"
             browser.tab.go("about:blank")
             assert eventually(lambda: heard.last("emotion-edge/pi/preview") == "OFF")
-        ended = "web: preview ends: nobody looked for 4 s"
+        ended = "web: preview ends: no viewer for 4 s"
         assert eventually(lambda: ended in house.daemon.log_so_far())
     finally:
         house.close()

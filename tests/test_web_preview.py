@@ -52,7 +52,7 @@ def test_it_ends_a_minute_after_the_last_look() -> None:
     clock.now += UNSEEN_S
     assert not preview.on  # at once, though nobody ticked
     assert preview.look("hall") is None
-    assert preview.tick() == "nobody looked for 60 s"
+    assert preview.tick() == "no viewer for 60 s"
     assert preview.tick() == ""
 
 

@@ -25,7 +25,7 @@ class FaceClassifier:
         With *mirror* a face's probabilities are the mean over it and its mirror image: one inference more.
         """
         if card.crop != OURS:
-            raise EdgeError(f"{name}: card says crop {card.crop}; expected {OURS}: so this daemon cuts faces")
+            raise EdgeError(f"{name}: card says crop {card.crop}; expected {OURS}, our crop")
         wanted = (1, card.input.height, card.input.width, card.input.channels)
         if runtime.input.shape != wanted:
             raise EdgeError(f"{name}: card says input {wanted}, model takes {runtime.input.shape}")

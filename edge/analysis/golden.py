@@ -92,7 +92,7 @@ def mismatch(golden: Golden, answers: Answers) -> str:
     return (
         f"{len(found)} golden pictures, {what(golden)} differ by up to {worst:.4f} (picture "
         f"{picture}), {golden.tolerance:.4f} is allowed; this runtime "
-        "computes otherwise than the one that the model was measured on, use another"
+        "differs from the one the model was measured on; use another"
     )
 
 

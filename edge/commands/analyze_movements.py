@@ -46,7 +46,7 @@ class Movements:
         """A picture and the faces in it; EdgeError where the video's *period* s is too long."""
         verdict = Verdict(1 / period if period > 0 else 0.0, 0.0)
         if not verdict.good:
-            words = f"{verdict.fps:.1f} pictures a second; at least {LEAST_FPS:g} are needed"
+            words = f"{verdict.fps:.1f} pictures a second; expected at least {LEAST_FPS:g}"
             raise EdgeError(f"{self._video}: --movements: {words}")
         for number in self._spotters.keys() - {track.number for track in tracks}:
             self._end(number)

@@ -58,7 +58,7 @@ def _lacks(kind: str, model: Model | DetectorModel, path: Path) -> str:
     try:
         read_golden(read_detector(path) if isinstance(model, DetectorModel) else read_model(path))
     except EdgeError as error:
-        return f"cannot be proven: {error}"
+        return f"cannot be verified: {error}"
     if kind == "edgetpu":
         if absent := coral.absent():
             return absent

@@ -45,8 +45,8 @@ def run(options: argparse.Namespace) -> int:
     names = engine.model.card.labels
     if options.labels and names != LABELS:
         raise EdgeError(
-            f"--labels {options.labels}: says where FER2013's labels are; the model tells "
-            f"{', '.join(names)} apart, and its folders are named so"
+            f"--labels {options.labels}: only for FER2013's labels; the model has "
+            f"{', '.join(names)}; name the folders so"
         )
     sorted_out = [sort_out(path, options.labels, names) for path in options.paths]
     labelled = [pair for some in sorted_out for pair in some.labelled]
@@ -76,7 +76,7 @@ def _name_others(paths: Sequence[Path]) -> None:
     if others:
         more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
         names = ", ".join(str(file) for file in others[:_NAMED])
-        print(f"{len(others)} files left out, no pictures by their names: {names}{more}", file=sys.stderr)
+        print(f"{len(others)} files skipped, not pictures by name: {names}{more}", file=sys.stderr)
 
 
 def describe(path: Path, detector: Detector, engine: Engine) -> dict[str, Any]:
@@ -162,20 +162,20 @@ def sort_out(path: Path, order: Order | None = None, names: Sequence[str] = LABE
     if order is None and len(numbers) > 1 and len(numbers) == len(folders):
         raise EdgeError(numbered(numbers[0]))
     if not any(found is not None for found in label.values()):
-        return Sorted([], [f"{path}: left out, in no label's folder"])
+        return Sorted([], [f"{path}: skipped, not in a label's folder"])
     labelled: list[tuple[int, Path]] = []
     left_out: list[str] = []
     for one in inside:
         found = label.get(one)
         if found is None:
-            kind = "a folder named for none of the labels" if one in label else "in no label's folder"
-            left_out.append(f"{one}: left out, {kind}")
+            kind = "a folder not named for a label" if one in label else "not in a label's folder"
+            left_out.append(f"{one}: skipped, {kind}")
             continue
         for file in _shown(child for child in one.rglob("*") if child.is_file()):
             if is_image(file):
                 labelled.append((found, file))
             else:
-                left_out.append(f"{file}: left out, no picture by its name")
+                left_out.append(f"{file}: skipped, not a picture by name")
     return Sorted(labelled, left_out)
 
 
@@ -199,11 +199,11 @@ def _place(box: list[float] | None) -> str:
 
 def _measure_text(report: dict[str, Any]) -> str:
     unused = [*report["unreadable"], *report["left_out"]]
-    rest = f"; {len(unused)} left out, named above" if unused else ""
+    rest = f"; {len(unused)} skipped, named above" if unused else ""
     lines = [*unused, f"accuracy {report['accuracy']:.1%} of {report['n']}{rest}", ""]
     names = report["labels"]
     width = max(8, *map(len, names)) + 1
-    lines.append(f"{'is / said':>{width + 1}}" + "".join(f"{label:>{width}}" for label in names))
+    lines.append(f"{'true / predicted':>{width + 1}}" + "".join(f"{label:>{width}}" for label in names))
     for label, row in zip(names, report["confusion"], strict=True):
         lines.append(f"{label:>{width + 1}}" + "".join(f"{count:{width}}" for count in row))
     return "\n".join(lines)

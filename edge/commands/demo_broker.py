@@ -81,7 +81,7 @@ def subscribed(port: int, topics: Iterable[str], hear: Callable[[str, bytes], No
     client.loop_start()
     try:
         if not taken.wait(5):
-            raise EdgeError(f"demo: the broker at 127.0.0.1:{port} does not take a subscription")
+            raise EdgeError(f"demo: the broker at 127.0.0.1:{port} refuses the subscription")
         yield
     finally:
         client.disconnect()

@@ -79,7 +79,7 @@ def fetch(
     """
     entry = catalogue.get(name)
     if entry is None:
-        raise EdgeError(f"models: {name!r} is not known; there is {', '.join(sorted(catalogue))}")
+        raise EdgeError(f"models: {name!r} is not known; expected {', '.join(sorted(catalogue))}")
     path = directory / entry.file
     with contextlib.suppress(EdgeError):  # missing or damaged: it is fetched
         verify(path, entry)
@@ -126,7 +126,7 @@ def _download(url: str, entry: DetectorFile) -> bytes:
         reason = getattr(error, "reason", None) or error
         raise EdgeError(f"{shown}: cannot be reached: {reason}; is there a network?{elsewhere}") from error
     except ValueError as error:
-        raise EdgeError(f"{shown}: not an address: {masked(str(error))}; https://… is") from error
+        raise EdgeError(f"{shown}: not an address: {masked(str(error))}; expected https://…") from error
     # http.client does not say so when a body read in pieces ends early.
     if announced is not None and len(content) < announced:
         raise _cut(shown, len(content), announced)

@@ -70,9 +70,9 @@ class Inbox:
             if message.retained:
                 self._refuse_retained(message.topic)
             elif len(message.payload) > MAX_BYTES:
-                self._refuse(message.topic, f"{len(message.payload)} bytes; {MAX_BYTES} are the most")
+                self._refuse(message.topic, f"{len(message.payload)} bytes; expected at most {MAX_BYTES}")
             elif len(self._waiting) >= ROOM:
-                self._refuse(message.topic, f"too many commands; {RATE_HZ:g} a second are the most")
+                self._refuse(message.topic, f"too many commands; expected at most {RATE_HZ:g} a second")
             else:
                 self._waiting.append(message)
 

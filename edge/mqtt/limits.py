@@ -114,7 +114,7 @@ class Limits:
             log.warning("mqtt %s: broker retains nothing: late subscribers get no state; "
                         "allow retained messages there", self._broker)  # fmt: skip
         if terms.qos < 1:
-            log.warning("mqtt %s: broker takes QoS 0 only: events and the log may be lost on the way; "
+            log.warning("mqtt %s: broker takes QoS 0 only: events and the log may get lost; "
                         "allow QoS 1 there", self._broker)  # fmt: skip
 
     @property

@@ -155,7 +155,7 @@ class Control:
                 return done.story, {"restart": list(done.restart)} if done.restart else {}
             case "clear_outbox":
                 cleared = self._clear_outbox()
-                return f"{cleared} messages given up", {"cleared": cleared}
+                return f"{cleared} messages dropped", {"cleared": cleared}
             case _:  # "info"; the list is closed
                 return "answered", {"info": messages.info_body(self._live.info, time.time())}
 
@@ -183,7 +183,7 @@ def _log_reload(done: Reloaded) -> None:
     if done.mistakes:
         log.warning("the configuration has mistakes; nothing was changed")
     else:
-        log.info("configuration read again: %s", done.story)
+        log.info("configuration reloaded: %s", done.story)
 
 
 def _shortened(reason: str) -> str:

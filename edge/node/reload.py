@@ -69,7 +69,7 @@ class Reloaded:
         """The outcome in one line."""
         parts = [f"changed {', '.join(self.changed)}" if self.changed else "nothing changed"]
         if self.restart:
-            parts.append(f"{', '.join(self.restart)} will with a restart")
+            parts.append(f"{', '.join(self.restart)} after a restart")
         return "; ".join(parts)
 
 
@@ -165,7 +165,7 @@ class Live:
             # A file's name may not be valid Unicode.
             return self._refused(tuple(str(error).encode(errors="replace").decode().splitlines()))
         except Exception as error:  # from a library's loader, say: what runs is unaffected
-            log.exception("unexpected error while reading the configuration again")
+            log.exception("unexpected error while reloading the configuration")
             words = " ".join(masked(str(error)).split())
             return self._refused((f"unexpected {type(error).__name__}: {words}; see the log",))
         if engine is not self._engine and "model" not in changed:

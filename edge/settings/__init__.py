@@ -74,7 +74,7 @@ class Settings(BaseModel):
                     taken = f"which camera[{first}] has; choose another name"
                     raise rule(f"found {found(camera.name)}, {taken}", at=(index, "name"))
                 if camera.device and camera.device == other.device:
-                    taken = f"the device of camera[{first}], which no second one can have"
+                    taken = f"the device of camera[{first}], already in use"
                     way = "name another, or remove one of the two"
                     raise rule(f"found {found(camera.source)}, {taken}; {way}", at=(index, "source"))
         return cameras

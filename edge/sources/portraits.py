@@ -58,9 +58,9 @@ class Portraits:
         file: Path = FILE,
     ) -> None:
         if not 0 <= faces <= MAX_FACES:
-            raise EdgeError(f"portraits: {faces} faces; 0 to {MAX_FACES} have room")
+            raise EdgeError(f"portraits: {faces} faces; expected 0 to {MAX_FACES}")
         if not (160 <= width <= 4096 and 120 <= height <= 4096):
-            raise EdgeError(f"portraits: {width}x{height} pixels; 160x120 to 4096x4096 can be drawn")
+            raise EdgeError(f"portraits: {width}x{height} pixels; expected 160x120 to 4096x4096")
         self._size = width, height
         self._fps = fps
         self._faces = faces
@@ -150,7 +150,7 @@ def _load(file: Path) -> Image:
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise EdgeError(f"{file}: no portraits in it; emotion-train portraits makes it") from error
     if faces.shape != (len(LABELS), 48, 48) or faces.dtype != np.uint8:
-        raise EdgeError(f"{file}: faces are {faces.shape} {faces.dtype}, needed is (7, 48, 48) uint8")
+        raise EdgeError(f"{file}: faces are {faces.shape} {faces.dtype}; expected (7, 48, 48) uint8")
     return np.asarray(faces, np.uint8)
 
 

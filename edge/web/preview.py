@@ -100,7 +100,7 @@ class Preview:
             return run.why
         if now - run.started >= LONGEST_S:
             return f"{LONGEST_S / 60:g} minutes are over"
-        return f"nobody looked for {UNSEEN_S:g} s" if now - self._seen >= UNSEEN_S else ""
+        return f"no viewer for {UNSEEN_S:g} s" if now - self._seen >= UNSEEN_S else ""
 
 
 def jpeg(picture: Picture, *, blur: bool) -> bytes:

@@ -242,7 +242,7 @@ async def _body(request: Request) -> bytes:
     try:
         return await asyncio.wait_for(read(), BODY_S)
     except asyncio.TimeoutError:
-        raise Refusal(f"no whole body within {BODY_S:g} s") from None
+        raise Refusal(f"incomplete body after {BODY_S:g} s") from None
 
 
 def _starting() -> Response:

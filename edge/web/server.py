@@ -112,7 +112,7 @@ class Server:
         try:
             asyncio.run(self._serve())
         except Exception:
-            log.exception("web: the page ended on an unexpected error; everything else goes on")
+            log.exception("web: the page ended on an unexpected error; the daemon keeps running")
 
     async def _serve(self) -> None:
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # what clients do wrong is not our news

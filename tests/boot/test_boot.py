@@ -181,7 +181,7 @@ def test_sighup_is_a_reload_that_systemd_sees(machine: Machine) -> None:
     config = machine.root / "etc/emotion-edge/config.toml"
     config.write_text(f"{CONFIG}faces = 3\n")
     machine(f"systemctl reload {UNIT}")
-    assert eventually(lambda: "configuration read again: changed camera" in machine.journal(UNIT, since), 30)
+    assert eventually(lambda: "configuration reloaded: changed camera" in machine.journal(UNIT, since), 30)
     assert eventually(lambda: active(machine), 10)
     assert main_pid(machine) == pid
     assert eventually(lambda: faces(machine, 30) == 3, 60)
@@ -262,7 +262,7 @@ def test_the_edge_tpu_process_works_in_the_units_sandbox(machine: Machine) -> No
     def child() -> int:
         return int(machine("grep -al 'from edge[.]analysis[.]runtimes' /proc/[0-9]*/cmdline | cut -d/ -f3"))
 
-    proven = ", proven by its golden vectors"
+    proven = ", verified by its golden vectors"
     assert reported(proven), machine.journal(UNIT, since)
     assert machine(f"grep -E '^(Seccomp|NoNewPrivs):' /proc/{child()}/status").split()[1::2] == ["1", "2"]
     assert "CREDENTIALS" not in machine(f"tr '\\0' '\\n' </proc/{child()}/environ")

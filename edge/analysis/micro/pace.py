@@ -28,7 +28,7 @@ class Verdict(NamedTuple):
     def words(self) -> str:
         """What is wrong with it, in words."""
         if self.fps < LEAST_FPS:
-            return f"{self.fps:.1f} pictures a second; at least {LEAST_FPS:g} are needed"
+            return f"{self.fps:.1f} pictures a second; expected at least {LEAST_FPS:g}"
         uneven = f"jitter {self.jitter:.0%} at {self.fps:.1f} pictures a second"
         return f"{uneven}; at most {MOST_JITTER:.0%} is taken"
 

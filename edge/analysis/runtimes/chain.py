@@ -91,10 +91,10 @@ class Chain(Generic[M]):
                     raise
                 if isinstance(error, EdgeError):
                     why = str(error)
-                    log.warning("%s: %s; the next runtime is tried", kind, why)
+                    log.warning("%s: %s; trying the next runtime", kind, why)
                 else:
                     why = f"{type(error).__name__}: {' '.join(str(error).split())}"
-                    log.error("%s: unexpected error; the next runtime is tried", kind, exc_info=error)
+                    log.error("%s: unexpected error; trying the next runtime", kind, exc_info=error)
                 passed_over.append(f"{kind}: {why}")
                 continue
             chosen = Chosen(model, runtime, self.runtime, tuple(passed_over))
@@ -134,7 +134,7 @@ class Chain(Generic[M]):
                 raise EdgeError(f"{model.path}: golden vectors of an older form; quantize it again")
         except EdgeError as error:
             if kind != "cpu":
-                raise EdgeError(f"cannot be proven: {error}") from error
+                raise EdgeError(f"cannot be verified: {error}") from error
             # Third-party detectors were measured on a CPU and have no golden vectors.
             log.log(logging.WARNING if isinstance(model, Model) else logging.INFO, "%s", error)
             return None

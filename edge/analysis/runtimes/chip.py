@@ -113,7 +113,7 @@ class Chip:
 
     def lost(self, server: _Server, reason: str) -> None:
         """Have all models answered by their twins, and the chip tried again later."""
-        log.warning("%s: %s; the CPU goes on", self.name, reason)
+        log.warning("%s: %s; falling back to the CPU", self.name, reason)
         self._leave(server, reason)
         self._wake.put("lost")
 
@@ -199,7 +199,7 @@ class Chip:
         self._server = server
         for model in proven:
             model.take_chip(server)
-            log.info("%s: %s, proven by its golden vectors", self.name, model.name)
+            log.info("%s: %s, verified by its golden vectors", self.name, model.name)
 
     def _prove(self, server: _Server, model: OnChip) -> bool:
         """Whether *model* is loaded and right; else its reason says why not."""
@@ -218,7 +218,7 @@ class Chip:
         except Exception as error:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             if model.reason != reason:  # unexpected: log where it happened
-                log.error("%s: a model cannot be proven", self.name, exc_info=error)
+                log.error("%s: a model cannot be verified", self.name, exc_info=error)
             self._note([model], reason)
             return False
         if failure:
