@@ -201,7 +201,7 @@ def test_a_source_that_slows_down_is_refused_within_5_s_and_says_so(
         watch.stop()
     assert watch.story.startswith("movements refused: ")
     assert caplog.records[-1].getMessage() == f"camera hall: {watch.story}"
-    assert watch.story.endswith("pictures a second; at least 58 are needed")
+    assert watch.story.endswith("pictures a second; expected at least 58")
 
 
 def test_small_faces_are_skipped_and_counted() -> None:
