@@ -35,7 +35,7 @@ def broker_host(text: str) -> str:
         raise HostError("expected a host name or address alone, without a scheme, port or path")
     wanted = {"host": f'"{host}"'}
     if port and not 1 <= int(port) <= 65535:
-        raise HostError(f"port {port} does not exist; write host = \"{host}\" and a port from 1 to 65535")
+        raise HostError(f'port {port} does not exist; write host = "{host}" and a port from 1 to 65535')
     if port:
         wanted["port"] = port
     wanted |= keys or {}
