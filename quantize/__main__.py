@@ -14,7 +14,7 @@ from edge.cli import ended, number, open_standard_streams, whole
 from edge.labels import FER2013, order
 from edge.types import EdgeError
 from quantize.costs import CONFIDED
-from quantize.pixels import RANGES, text_of
+from quantize.pixels import RANGES, limits, text_of
 
 if TYPE_CHECKING:
     from quantize.make import Made
@@ -225,9 +225,9 @@ def _parser() -> argparse.ArgumentParser:
         help="names of the data's numeric labels, in order (default: FER2013's)",
     )  # fmt: skip
     parser.add_argument(
-        "--pixels", choices=RANGES,
-        help="the network's pixel range: 0 to 255, 0 to 1, or (signed) -1 to 1; folded into the file "
-        "(default: detected on PublicTest)",
+        "--pixels", type=_pixels, metavar="RANGE",
+        help="the network's pixel range: 255 (0 to 255), 1 (0 to 1), signed (-1 to 1), or MEAN,STD of its "
+        "normalization; folded into the file (default: detected on PublicTest)",
     )  # fmt: skip
     parser.add_argument("--seed", type=whole(), default=0, help="selects calibration pictures (default 0)")
     report = parser.add_mutually_exclusive_group()
@@ -247,6 +247,16 @@ def _name(text: str) -> str:
         raise argparse.ArgumentTypeError(
             f"found {text!a}; expected a file's name without its suffix; --out gives the folder"
         )
+    return text
+
+
+def _pixels(text: str) -> str:
+    try:
+        limits(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"found {text!r}; expected {', '.join(RANGES)}, or MEAN,STD, as 129.4,65.1 or 0.507,0.255"
+        ) from None
     return text
 
 

@@ -26,7 +26,7 @@ class Made:
     """A network, its files and their figures, not yet written."""
 
     model: Any  # Keras, with the temperature folded in; takes pixels 0 to 255
-    pixels: str  # the original network's pixel range, one of pixels.RANGES
+    pixels: str  # the original network's pixel range, as pixels.limits() takes it
     size: tuple[int, int]  # height and width of its input, pixels
     data: Data
     temperature: float
@@ -65,7 +65,7 @@ def make(
 
     ``name.tflite`` always; ``name.onnx``, ``name.fp16.onnx`` and ``name.int8.onnx``; and
     ``name.edgetpu.tflite`` if the compiler is installed. *qat*: epochs of quantization-aware training first.
-    *confidence*: see `confided`. *pixels*, one of pixels.RANGES, is the network's pixel range, detected if
+    *confidence*: see `confided`. *pixels*, see pixels.limits(), is the network's pixel range, detected if
     None. Prints progress, and concerns about the network.
     """
     with steps("opening network and data"):

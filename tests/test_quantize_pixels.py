@@ -24,11 +24,11 @@ def taking(network: Any, name: str) -> Any:
     """*network*, which takes 0 to 255, converted to the pixel range *name*."""
     import keras
 
-    low, high = pixels.RANGES[name]
+    low, high = pixels.limits(name)
     given = keras.Input((48, 48, 1), name="given")
     scale = 255 / (high - low)
     whole = keras.layers.Rescaling(scale, offset=-low * scale)(given)
-    return keras.Model(given, network(whole), name=f"takes_{name}")
+    return keras.Model(given, network(whole), name="taking")
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +51,47 @@ def test_the_range_is_found_and_folded_in(network: Any, name: str) -> None:
     wanted = convert.predict(network, images)
     found = convert.predict(pixels.with_pixels(model, best), images)
     np.testing.assert_allclose(found, wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize("low_high", [(-2.0, 2.5), (-9.0, 4.0), (-127.5, 127.5)])
+def test_pixels_normalized_by_mean_and_deviation_are_not_taken_for_another_range(
+    network: Any, low_high: tuple[float, float]
+) -> None:
+    low, high = low_high
+    mean, std = -low * 255 / (high - low), 255 / (high - low)
+    images, truth = some()
+    normalized = taking(network, f"{mean},{std}")
+    wanted = convert.predict(network, images)
+    np.testing.assert_allclose(
+        convert.predict(pixels.with_pixels(normalized, f"{mean},{std}"), images), wanted, atol=1e-3
+    )
+    found, _ = pixels.found(normalized, images, truth)
+    right = scores.accuracy(convert.predict(pixels.with_pixels(normalized, found), images), truth.truth)
+    simple = [
+        scores.accuracy(convert.predict(pixels.with_pixels(normalized, name), images), truth.truth)
+        for name in pixels.RANGES
+    ]
+    assert right >= max(simple) - 0.02
+    assert right > 0.9 or found in pixels.RANGES
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [("127.5,127.5", -1.0, 1.0), ("0.5,0.5", -1.0, 1.0), ("0,1", 0.0, 1.0), ("0,255", 0.0, 1.0),
+     ("128,1", -128.0, 127.0), ("0.5,0.25", -2.0, 2.0)],
+)  # fmt: skip
+def test_mean_and_deviation_are_of_0_to_255_or_of_0_to_1(name: str, low: float, high: float) -> None:
+    assert pixels.limits(name) == (low, high)
+
+
+@pytest.mark.parametrize("name", ["2", "0.5", "1,2,3", "a,b", "nan,1", "1,nan", "10,0", "-1,1", "300,1", ""])
+def test_what_is_no_range_is_refused(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from quantize.__main__ import main
+
+    with pytest.raises(SystemExit) as stopped:
+        main(["no.keras", "--data", "no.npz", "--out", "o", f"--pixels={name}"])
+    assert stopped.value.code == 2
+    assert "expected 255, 1, signed, or MEAN,STD" in capsys.readouterr().err
 
 
 def test_between_equally_accurate_ranges_the_lower_loss_wins() -> None:
