@@ -36,7 +36,7 @@ class Asked(NamedTuple):
 def limits(name: str) -> tuple[float, float]:
     """The network's values of black and white for *name*: one of RANGES, or ``MEAN,STD`` of a normalization.
 
-    MEAN and STD are of pixels from 0 to 1 if neither is above 1, else of 0 to 255. ValueError for anything else.
+    MEAN and STD are of pixels 0 to 1 if neither is above 1, else of 0 to 255. ValueError for anything else.
     """
     if name in RANGES:
         return RANGES[name]
