@@ -79,7 +79,7 @@ class Figures:
             )
         both = self.large.cost_ms + self.small.cost_ms
         shown, counted = (self.large.blinks[i] + self.small.blinks[i] for i in (0, 1))
-        lines.append(f"blinks: {counted} of {shown} counted, none reported as a movement")
+        lines.append(f"blinks: {counted} of {shown} counted")
         lines.append(f"{float(np.median(both)):.2f} ms of CPU time per picture (median clip)")
         return "\n".join(lines)
 
