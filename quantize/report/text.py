@@ -44,7 +44,7 @@ def measured_table(report: Report) -> str:
         lines.append(f"{file:<{width}}" + "".join(f"{value:>22.3f}" for value in values))
     lines.append(speed(report))
     if report.layers:
-        lines.append(f"largest error:  {sqnr.summary(report.layers, 1)[0]}")
+        lines.append(f"largest error: {sqnr.summary(report.layers, 1)[0]}")
     return "\n".join(lines)
 
 
