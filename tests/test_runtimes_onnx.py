@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +14,7 @@ import pytest
 
 from edge.analysis.runtimes.onnx import OnnxRuntime
 from edge.types import EdgeError
+from tests import tiny_onnx
 
 TENSORRT, CUDA, CPU = (f"{name}ExecutionProvider" for name in ("Tensorrt", "CUDA", "CPU"))
 MODEL = b"\x08\x08 no weights"
@@ -114,3 +117,18 @@ def test_without_a_place_for_engines_tensorrt_runs_all_the_same(
         OnnxRuntime(MODEL, provider="tensorrt", engines=tmp_path / "engines")
     assert "trt_engine_cache_enable" not in jetson.asked[TENSORRT]
     assert "not a directory; TensorRT builds its engine at every start" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "imported", ["edge.analysis.runtimes.onnx", "edge.commands.probe", "quantize.__main__"]
+)
+def test_it_reports_nothing_to_its_maker(imported: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    tiny_onnx.write_cells(tmp_path / "faces.onnx")
+    home = tmp_path / "home"
+    home.mkdir()
+    code = f"import {imported}, onnxruntime; onnxruntime.InferenceSession({str(tmp_path / 'faces.onnx')!r})"
+    # In a machine that builds software it keeps quiet by itself.
+    kept = {name: value for name, value in os.environ.items() if name in ("PATH", "PYTHONPATH")}
+    subprocess.run([sys.executable, "-c", code], env={**kept, "HOME": str(home)}, check=True, timeout=120)
+    assert not list(home.rglob("*"))  # its device id and what it has yet to send
