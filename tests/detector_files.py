@@ -50,7 +50,8 @@ def _leave_golden(computed: Path, names: list[str], *, right: bool = True) -> No
     """Golden vectors next to *computed*, the same for all *names*, and both in its card."""
     model = read_detector(computed) if computed.name == "faces.onnx" else read_detector(FACES)
     answers = Outputs(open_runtime("auto", computed.read_bytes()), model.card.input.range)
-    pictures = np.random.default_rng(0).integers(0, 255, (2, 256, 320), np.uint8)
+    shape = 2, model.card.input.height, model.card.input.width
+    pictures = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
     scores = np.array([answers.scores(picture) for picture in pictures])
     parts = np.split(scores, np.cumsum(answers.sizes)[:-1], axis=1)
     spans = np.repeat([max(float(np.ptp(part)), 1e-3) for part in parts], answers.sizes)

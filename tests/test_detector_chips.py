@@ -77,7 +77,7 @@ def test_on_an_edge_tpu_too_and_auto_takes_no_other_detector_for_it(
 ) -> None:
     leave_compiled_detector(tmp_path)
     monkeypatch.setattr("edge.analysis.detectors.FACES", tmp_path / "faces.tflite")
-    with pytest.raises(ConfigError, match=r"faces\.edgetpu\.tflite: takes 320x256 pixels only, found"):
+    with pytest.raises(ConfigError, match=r"faces\.edgetpu\.tflite: takes 448x352 pixels only, found"):
         open_detector("auto", long_side=480)
     assert open_detector("auto", long_side=480, runtime="cpu").finder.name == "ssd"
 

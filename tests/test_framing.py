@@ -16,6 +16,7 @@ class Marker:
     name = "marker"
     colour: Literal["luma", "bgr"] = "luma"
     framing = Framing(down=0.0, size=1.0)
+    zoom = 1.0
 
     def __init__(self, *, eyes: bool, blind: bool = False) -> None:
         self.eyes, self.blind = eyes, blind

@@ -101,7 +101,7 @@ def test_an_onnx_twin_has_the_nine_outputs_and_finds_the_same_faces(made: Path, 
     onnx.checker.check_model(model, full_check=True)
     assert [output.name for output in model.graph.output] == OUTPUTS
     runtime = open_runtime("onnx", (made / name).read_bytes())
-    assert (runtime.input.shape, runtime.input.dtype) == ((1, 256, 320, 1), np.dtype(np.float32))
+    assert (runtime.input.shape, runtime.input.dtype) == ((1, 352, 448, 1), np.dtype(np.float32))
     assert {output.name: output.shape for output in runtime.outputs} == {
         output.name: output.shape
         for output in open_runtime("cpu", (made / "faces.tflite").read_bytes()).outputs

@@ -76,6 +76,21 @@ def test_the_detector_gives_boxes_of_the_large_picture_and_frames_them(network: 
     assert framed.box.center == pytest.approx((448, 128 + 0.144 * 256), abs=6)
 
 
+def test_a_network_sees_pictures_as_large_as_its_card_says(copied: Path) -> None:
+    shape = read_detector(copied).card.input.model_dump()
+    bright_cells.leave_card(copied, input={**shape, "zoom": 2.0})
+    detector = open_detector("ssd", file=copied, long_side=160)
+    small = np.full((120, 160), 20, np.uint8)
+    small[16:32, 48:64] = 255  # a cell of the network's once it is enlarged
+    (face,) = detector.find(small)
+    assert face.box == pytest.approx((60 - 16, 20 - 16 * math.exp(0.5), 32, 32 * math.exp(0.5)), abs=1.5)
+    # A picture with pixels to spare keeps them: shrunk to long_side first, this cell would be gray.
+    (face,) = detector.find(room(240, 320, (1, 3)))
+    assert face.box == pytest.approx((120 - 32, 40 - 32 * math.exp(0.5), 64, 64 * math.exp(0.5)), abs=1.5)
+    assert face.eyes is not None
+    assert np.ravel(face.eyes).tolist() == pytest.approx([96, 32, 128, 32], abs=1.5)
+
+
 def test_the_score_that_counts_is_the_card_s_unless_another_is_set(copied: Path) -> None:
     grey = room(256, 320, (1, 3))
     grey[grey == 255] = 140  # a logit of -.5

@@ -10,6 +10,7 @@ import pytest
 from edge.types import EdgeError
 from quantize.figures.photos import Photo, read_photos
 from tests.made_photos import leave_photos
+from training.__main__ import main as training_main
 from training.detect.crops import Crops
 from training.detect.recipe import DetectorRecipe, read_detector_recipe
 from training.detect.targets import cells, targets
@@ -172,3 +173,37 @@ def test_a_resumed_run_matches_an_uninterrupted_one(photos: Path, tmp_path: Path
     assert len((tmp_path / "parts" / "history.csv").read_text().splitlines()) == 3
     with pytest.raises(EdgeError, match=r"recipe \(seed\); choose another --out"):
         fit(found, replace(recipe, seed=2), tmp_path / "parts", resume=True)
+
+
+def test_the_finest_level_s_scores_alone_are_shifted_and_the_record_says_so(tmp_path: Path) -> None:
+    pytest.importorskip("keras")
+    from training.runs import load
+
+    shipped = RECIPES.parent / "shipped"
+    before = load(shipped)
+    pixels = np.random.default_rng(0).integers(0, 255, (1, 64, 96, 1)).astype(np.float32)
+    balanced = [str(shipped), "--shift", "8=-0.25", "16=0.5", "--out", str(tmp_path / "one")]
+    assert training_main(["detector", "balance", *balanced]) == 0
+    assert training_main(["detector", "balance", str(tmp_path / "one"), "--shift", "8=-0.25", "--out",
+                          str(tmp_path / "two")]) == 0  # fmt: skip
+    found, wanted = load(tmp_path / "two")(pixels), before(pixels)
+    for name, values in wanted.items():
+        shift = {"score_8": -0.5, "score_16": 0.5}.get(name, 0.0)
+        np.testing.assert_allclose(found[name], values + shift, atol=1e-4)
+    was = json.loads((shipped / "recipe.json").read_text()).get("score_shifts", {})
+    shifts = json.loads((tmp_path / "two" / "recipe.json").read_text())["score_shifts"]
+    assert (shifts["8"] - was.get("8", 0), shifts["16"]) == (pytest.approx(-0.5), 0.5)
+
+
+@pytest.mark.parametrize("shift", ["4=-0.4", "8", "8=nan", "x=1"])
+def test_a_shift_of_no_level_is_refused_in_one_line(
+    shift: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shipped = str(RECIPES.parent / "shipped")
+    try:
+        code = training_main(["detector", "balance", shipped, "--shift", shift, "--out", str(tmp_path / "a")])
+    except SystemExit as stopped:
+        code = stopped.code
+    assert code == 2 if shift != "4=-0.4" else code != 0
+    assert "expected" in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "a").exists()

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from edge.analysis.detectors import open_detector
-from edge.analysis.detectors.shared import Finder, Framing, anchor, shrink
+from edge.analysis.detectors.shared import Finder, Framing, anchor, search
 from edge.types import Box, EdgeError, Face, Image
 
 CANVAS = 320  # pixels: a detector's default input
@@ -54,7 +54,7 @@ def measure(images: Image, finder: Finder, *, count: int = 2000, seed: int = 0) 
     for index in chosen:
         side = int(random.integers(*SIDES))
         canvas, frame = place(images[index], side)
-        faces = finder.find(shrink(canvas, CANVAS, finder.colour))
+        faces = search(canvas, finder, CANVAS)
         # Some pictures contain a second face, and Haar finds faces in texture: use only the central one.
         near = [face for face in faces if _distance(face.box, frame) < side / 3]
         if near:

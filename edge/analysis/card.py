@@ -101,6 +101,9 @@ class DetectorInput(_Part):
     width: int = Field(gt=0, le=2048)
     channels: Literal[1, 3]  # luma, or red, green, blue
     range: tuple[float, float]  # pixel values of black and white: (0, 255)
+    # How many times larger than detector.long_side the network is shown a picture: its finest cells, of 8
+    # pixels, are coarse for small faces.
+    zoom: float = Field(default=1.0, ge=1, le=4)
 
 
 class _Decode(_Part):

@@ -10,7 +10,9 @@ from edge.analysis.card import Center, DetectorCard, DetectorInput, Figure, File
 from quantize.figures.detection import RATE, Scores
 from quantize.figures.finding import Alarms
 
-HEIGHT, WIDTH = 256, 320  # the files' fixed shape, for an Edge TPU; a CPU resizes the input
+# The network sees a picture of 320 px at 448 px, and so finds more of the small faces, in twice the time.
+ZOOM = 1.4
+HEIGHT, WIDTH = 352, 448  # the files' fixed shape, for an Edge TPU; a CPU resizes the input
 STRIDES = (8, 16, 32)
 SPAN = (0.0, 255.0)  # the network's values of black and white
 _PROTOCOL = "{file} as shipped, pictures shrunk to 320 px, faces of 16 px and more, IoU >= .4; {how}"
@@ -39,7 +41,7 @@ def card(
             file: FileEntry(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
             for file, content in files.items()
         },
-        input=DetectorInput(height=HEIGHT, width=WIDTH, channels=1, range=SPAN),
+        input=DetectorInput(height=HEIGHT, width=WIDTH, channels=1, range=SPAN, zoom=ZOOM),
         decode=Center(
             form="center",
             min_score=min_score,

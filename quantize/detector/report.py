@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from quantize.detector.card import HEIGHT, WIDTH, ZOOM
 from quantize.detector.make import Detector, Measured
 from quantize.figures import graph as graphs
 from quantize.figures.detection import RATE, SIZES, Scores
@@ -86,7 +87,7 @@ def _markdown(report: Report, pictures: Collection[str]) -> str:
         "Photos without a face": _alarms(report),
         "Files": tables.files({FLOAT_TFLITE: report.made.float_tflite, **report.made.files},
                               report.made.compiled),
-        "Latency": tables.latency(report.latency, report.machine, "picture of 320x256"),
+        "Latency": tables.latency(report.latency, report.machine, f"picture of {WIDTH}x{HEIGHT}"),
         "Layers": [
             *tables.layers(report.int8, report.layers), *tables.shown(pictures, LAYERS, "SQNR by layer")
         ],
@@ -94,7 +95,8 @@ def _markdown(report: Report, pictures: Collection[str]) -> str:
             report.int8, report.made.files[report.int8], report.made.compiler
         ),
         "How it was made": tables.making(
-            report.calibration, "of those trained on, with faces, each whole in 320x256", report.seconds
+            report.calibration, f"of those trained on, with faces, each whole in {WIDTH}x{HEIGHT}",
+            report.seconds,
         ),
     }  # fmt: skip
     return tables.page(f"{report.network} in eight bits", sections)
@@ -111,18 +113,19 @@ def _opening(report: Report) -> Iterator[str]:
     ops = places(made.files[int8])
     mapped = all(one.edge_tpu == "all" for one in ops)
     yield (
-        f"{int8} takes {report.latency.of(int8).ms:.2f} ms a picture of 320x256 on one thread (float TFLite "
-        f"{report.latency.of(FLOAT_TFLITE).ms:.2f} ms). Of its {sum(one.number for one in ops)} ops the Edge "
-        f"TPU supports {'all' if mapped else 'not all'}."
+        f"{int8} takes {report.latency.of(int8).ms:.2f} ms a picture of {WIDTH}x{HEIGHT} on one thread "
+        f"(float TFLite {report.latency.of(FLOAT_TFLITE).ms:.2f} ms). Of its "
+        f"{sum(one.number for one in ops)} ops the Edge TPU supports {'all' if mapped else 'not all'}."
     )
 
 
 def _found(report: Report) -> Iterator[str]:
     yield (
-        "Each file as run by the daemon: pictures shrunk to 320 px, TFLite in the picture's shape, ONNX in "
-        "its only shape, 320x256. Faces of 16 px and more, IoU >= .4. Same finds: of the faces "
-        f"that either finds at the default score, {report.made.min_score:g}, in photos held out of "
-        "training, all in 320x256, the fraction that both the float network and the file find."
+        f"Each file as run by the daemon: pictures shrunk to 320 px and enlarged {ZOOM:g} times, TFLite in "
+        f"the picture's shape, ONNX in its only shape, {WIDTH}x{HEIGHT}. Faces of 16 px and more (of 320), "
+        "IoU >= .4. Same finds: of the faces that either finds at the default score, "
+        f"{report.made.min_score:g}, in photos held out of training, all in {WIDTH}x{HEIGHT}, the fraction "
+        "that both the float network and the file find."
     )
     heads = " / ".join(SIZES)
     yield from ("", f"| file | data | faces | AP | lost | recall at {RATE:g} a picture (score) | {heads} px "

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from edge.analysis.detectors.shared import Finder, enlarged, shrink
+from edge.analysis.detectors.shared import Finder, enlarged, search, shrink
 from edge.types import Box, Face
 from quantize.figures.detection import LONG_SIDE, Found
 from quantize.figures.photos import Photo
@@ -42,7 +42,7 @@ def found_in(finder: Finder, photos: Sequence[Photo]) -> list[Found]:
         factors = image.shape[1] / small.shape[1], image.shape[0] / small.shape[0]
         scale = image.shape[1] / photo.width if photo.width else 1.0
         truth = [Box(*(box * scale).tolist()) for box in photo.boxes]
-        faces = [enlarged(face, *factors) for face in finder.find(small)]
+        faces = [enlarged(face, *factors) for face in search(small, finder, int(LONG_SIDE))]
         pictures.append(Found((image.shape[1], image.shape[0]), faces, truth))
     return pictures
 
@@ -57,9 +57,9 @@ def times(finders: Mapping[str, Finder], photos: Sequence[Photo]) -> dict[str, T
         for name, finder in finders.items():
             small = np.asarray(cv2.resize(photo.read(finder.colour), CAMERA), np.uint8)
             if not number:
-                finder.find(small)
+                search(small, finder, int(LONG_SIDE))
             began = time.perf_counter()
-            finder.find(small)
+            search(small, finder, int(LONG_SIDE))
             took[name].append(1000 * (time.perf_counter() - began))
     return {name: Time(median(some), min(some)) for name, some in took.items() if some}
 

@@ -1,8 +1,9 @@
-"""``emotion-train detector fit | evaluate``."""
+"""``emotion-train detector fit | balance | evaluate``."""
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,15 @@ def add_parser(commands: Any) -> None:
     fit = some.add_parser("fit", parents=[data], help="train the detector")
     add_run(fit, "training/detect/recipe.py")
     fit.set_defaults(run=_fit)
+
+    balance = some.add_parser("balance", help="shift the scores of small faces against those of large ones")
+    balance.add_argument("folder", type=Path, metavar="RUN", help="the folder of what fit left")
+    balance.add_argument(
+        "--shift", type=_shift, nargs="+", required=True, metavar="STRIDE=LOGIT",
+        help="added to that level's logits: 8=-0.4 asks more of faces under 40 px of the network's input",
+    )  # fmt: skip
+    balance.add_argument("--out", type=Path, required=True, metavar="DIR", help="the new run's folder")
+    balance.set_defaults(run=_balance, threads=None)
 
     evaluate = some.add_parser(
         "evaluate", parents=[data], help="compare detectors: figures, curves, missed faces"
@@ -69,6 +79,22 @@ def _fit(options: argparse.Namespace) -> None:
 
     photos = read_photos(options.data)
     fit(photos, recipe, options.out, resume=options.resume, start_from=options.start_from)
+
+
+def _shift(text: str) -> tuple[int, float]:
+    stride, _, shift = text.partition("=")
+    try:
+        if math.isfinite(float(shift)):
+            return int(stride), float(shift)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!a}; expected STRIDE=LOGIT, as 8=-0.4")
+
+
+def _balance(options: argparse.Namespace) -> None:
+    from training.detect.balance import balance
+
+    balance(options.folder, dict(options.shift), options.out)
 
 
 def _evaluate(options: argparse.Namespace) -> None:

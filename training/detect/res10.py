@@ -18,6 +18,7 @@ class Res10:
     """Finds faces with the network in *file* (.pb) and its description (.pbtxt) next to it."""
 
     name = "res10"
+    zoom = 1.0
     colour: Literal["luma", "bgr"] = "bgr"
     framing = Framing(down=0.0, size=1.0)  # not measured: nothing is cropped by it
 

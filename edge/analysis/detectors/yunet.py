@@ -25,6 +25,7 @@ class YuNet:
     name = "yunet"
     chosen = None
     shareable = False
+    zoom = 1.0
     colour: Literal["luma", "bgr"] = "bgr"
     # `emotion-train framing --detector yunet`, n = 2586: down .144 ± .033, size 1.303 ± 8 % (median and
     # MAD). The eyes hold the centre better than the box (± .025 against .036 of a face), whose lower edge
