@@ -195,7 +195,7 @@ def test_a_plan_makes_a_run_per_seed_and_finds_recipes_next_to_it(tmp_path: Path
             "run 1: name: '../evil'; expected letters",
         ),
         ('[[run]]\nname = "a/b"\nmodel = "p"\nrecipe = "0.toml"\n', "run 1: name: 'a/b'; expected letters"),
-        (2 * '[[run]]\nname = "a"\nmodel = "p"\nrecipe = "0.toml"\n', "a: named twice"),
+        (2 * '[[run]]\nname = "a"\nmodel = "p"\nrecipe = "0.toml"\n', "a: duplicate name"),
     ],
 )
 def test_a_plan_with_a_mistake_gets_one_line(tmp_path: Path, text: str, reported: str) -> None:
