@@ -179,7 +179,7 @@ def test_cameras_share_the_chip_s_detector_and_a_reload_keeps_it(
     assert detectors() != one
     assert (home.live.runtime.detector, chips["edgetpu"].pid) == ("ok", pid)
     refused = home.reload(settings("hall", detector={**detector, "long_side": 240}))
-    assert "takes 320x256 pixels only, found detector.long_side = 240" in refused.mistakes[0]
+    assert "takes 448x352 pixels only, found detector.long_side = 240" in refused.mistakes[0]
     assert home.live.runtime.detector == "ok"
 
 
