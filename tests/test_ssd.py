@@ -201,4 +201,12 @@ def test_anchors_are_cells_of_several_each_in_the_order_of_the_rows() -> None:
 def test_of_boxes_on_one_face_the_best_stays() -> None:
     boxes = np.array([[0, 0, 10, 10], [1, 0, 10, 10], [20, 0, 10, 10], [np.inf, 0, 10, 10]], float)
     assert best(Found(np.array([0.6, 0.9, 0.7, 0.99]), boxes, None), 0.4) == [1, 2]
+
+
+def test_half_a_face_is_no_second_face() -> None:
+    boxes = np.array([(100, 50, 200, 300), (200, 120, 90, 150), (260, 20, 90, 90), (10, 10, 40, 40)], float)
+    scores = np.array([0.8, 0.6, 0.7, 0.5])
+    assert best(Found(scores, boxes, None), 0.4) == [0, 2, 3]  # the third one lies within by less than half
+    surer = np.array([0.6, 0.8, 0.7, 0.5])
+    assert best(Found(surer, boxes, None), 0.4) == [1, 2, 0, 3]  # before somebody's face: that stays
     assert Box(0, 0, 10, 10).iou(Box(1, 0, 10, 10)) > 0.4

@@ -19,6 +19,7 @@ from edge.analysis.tensors import Tensor, dequantise
 from edge.types import EdgeError, TensorSpec
 
 Doubles = npt.NDArray[np.float64]
+WITHIN = 0.8  # of a box's area, in another one
 _MOST = 8.0  # of a size's logarithm: a broken network's boxes stay finite
 
 
@@ -115,14 +116,31 @@ class AnchorDecoder:
 
 
 def best(found: Found, max_overlap: float) -> list[int]:
-    """Which candidates stay, the likeliest first: of two that overlap by more the lower score goes."""
+    """Which candidates stay, the likeliest first.
+
+    Of two that overlap by more than *max_overlap* (IoU) the lower score goes, and so does one that lies
+    WITHIN a larger one of a higher score: half a face is no second one.
+    """
     whole = np.isfinite(found.boxes).all(1) & np.isfinite(found.scores) & (found.boxes[:, 2:] > 0).all(1)
     kept = np.flatnonzero(whole)
     if len(kept) == 0:
         return []
     boxes, scores = found.boxes[kept].tolist(), found.scores[kept].tolist()
-    chosen = cv2.dnn.NMSBoxes(boxes, scores, score_threshold=0.0, nms_threshold=max_overlap)
-    return [int(kept[index]) for index in np.ravel(chosen)]
+    chosen = np.ravel(cv2.dnn.NMSBoxes(boxes, scores, score_threshold=0.0, nms_threshold=max_overlap))
+    return _apart(found.boxes, [int(kept[index]) for index in chosen])
+
+
+def _apart(boxes: Doubles, order: list[int]) -> list[int]:
+    """*order* without those that lie in a larger one before them."""
+    stay: list[int] = []
+    for index in order:
+        low, high = boxes[stay, :2], boxes[stay, :2] + boxes[stay, 2:]
+        start, end = boxes[index, :2], boxes[index, :2] + boxes[index, 2:]
+        common = np.maximum(np.minimum(high, end) - np.maximum(low, start), 0).prod(1)
+        area = boxes[index, 2:].prod()
+        if not ((common > WITHIN * area) & (boxes[stay, 2:].prod(1) > area)).any():
+            stay.append(index)
+    return stay
 
 
 def least_step(min_score: float, spec: TensorSpec) -> float:
