@@ -27,7 +27,7 @@ def build(height: int | None = None, width: int | None = None) -> keras.Model:
     """A new network: input ``pixels`` (n, height, width, 1) float 0..255, sides multiples of 32 or open.
 
     Nine outputs in a dictionary: ``score_8`` (n, height / 8, width / 8, 1), ``box_8`` (…, 4),
-    ``eyes_8`` (…, 4) and the same for strides 16 and 32. 0.53 M parameters, 346 M multiply-adds at 448x352.
+    ``eyes_8`` (…, 4) and the same for strides 16 and 32. 0.53 M parameters, 345 M multiply-adds at 448x352.
     """
     given = keras.Input((height, width, 1), name="pixels")
     x = convolution(convolution(scaled(given), 16, 2), 16, 2)
