@@ -14,19 +14,21 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 HEAD = "import os\nimport pytest\n"
 MARKED, PLAIN = "@pytest.mark.quiet_clock\n", ""
-ONCE = "    first = not os.path.exists('{name}')\n    open('{name}', 'w').close()\n    assert not first\n"
-ALWAYS, NEVER = "    assert False\n", "    assert True\n"
+FAILS_ONCE = (
+    "    first = not os.path.exists('{name}')\n    open('{name}', 'w').close()\n    assert not first\n"
+)
+FAILS, PASSES = "    raise AssertionError\n", "    pass\n"
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 @pytest.mark.parametrize(
     ("tests", "passes", "asked"),
     [
-        ({"plain": (PLAIN, NEVER), "timed": (MARKED, NEVER)}, True, 2),
-        ({"plain": (PLAIN, NEVER), "timed": (MARKED, ONCE), "calm": (MARKED, NEVER)}, True, 4),
-        ({"plain": (PLAIN, ONCE), "timed": (MARKED, NEVER)}, False, 2),
-        ({"plain": (PLAIN, ONCE), "timed": (MARKED, ONCE)}, False, 3),
-        ({"plain": (PLAIN, NEVER), "timed": (MARKED, ALWAYS)}, False, 3),
+        ({"plain": (PLAIN, PASSES), "timed": (MARKED, PASSES)}, True, 2),
+        ({"plain": (PLAIN, PASSES), "timed": (MARKED, FAILS_ONCE), "calm": (MARKED, PASSES)}, True, 4),
+        ({"plain": (PLAIN, FAILS_ONCE), "timed": (MARKED, PASSES)}, False, 2),
+        ({"plain": (PLAIN, FAILS_ONCE), "timed": (MARKED, FAILS_ONCE)}, False, 3),
+        ({"plain": (PLAIN, PASSES), "timed": (MARKED, FAILS)}, False, 3),
     ],
 )
 def test_only_quiet_clock_tests_are_retried(
