@@ -50,7 +50,7 @@ SHORT: Mapping[str, Fault] = {
     "16": lambda folder: chaos_outbox.clock_jumps(folder, events_s=5),
     "17": lambda folder: damaged_models.damaged(folder, mutants=200),
     "19": lambda folder: hostile.flooded(folder, 2_000),
-    "22": lambda folder: chaos_daemon.soak(folder, frames=6000, broker_cycles=10, camera_cycles=10),
+    "22": lambda folder: chaos_daemon.soak(folder, 6000, broker_cycles=10, camera_cycles=10),
     "23": lambda folder: quota.little_processor(folder, seconds=20),
     "fleet": lambda folder: many_nodes.crowd(folder, nodes=20, seconds=15),
     "gate": lambda folder: gate_cost.costs("ssd", 2000) + gate_cost.costs("haar", 600),
@@ -67,7 +67,9 @@ FULL: Mapping[str, Fault] = {
     "16": lambda folder: chaos_outbox.clock_jumps(folder, events_s=30),
     "17": lambda folder: damaged_models.damaged(folder, mutants=2_000),
     "19": lambda folder: hostile.flooded(folder, 10_000),
-    "22": lambda folder: chaos_daemon.soak(folder, frames=100_000, broker_cycles=500, camera_cycles=500),
+    "22": lambda folder: chaos_daemon.soak(
+        folder, 100_000, broker_cycles=250, camera_cycles=250, daemons=2, fps=30
+    ),
     "23": lambda folder: quota.little_processor(folder, seconds=300),
     "fleet": lambda folder: many_nodes.crowd(folder, nodes=20, seconds=300),
     "gate": lambda folder: gate_cost.costs("ssd", 10_000) + gate_cost.costs("haar", 2000),
