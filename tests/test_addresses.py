@@ -8,7 +8,7 @@ from edge.types import EdgeError
 
 
 @pytest.mark.parametrize(
-    ("written", "meant"),
+    ("written", "escaped"),
     [
         ("rtsp://10.0.0.7/s", "rtsp://10.0.0.7/s"),
         ("http://cam.lan:8080/v?size=big#1", "http://cam.lan:8080/v?size=big#1"),
@@ -25,15 +25,15 @@ from edge.types import EdgeError
             "rtsp://admin:a[b]{c}@[fe80::1%25eth0]:554/s",
             "rtsp://admin:a%5Bb%5D%7Bc%7D@[fe80::1%25eth0]:554/s",
         ),
-        # An @ after the host is none of a password's where the host can be nothing else.
+        # An @ after an unambiguous host does not belong to a password.
         ("http://cam/v?mail=a@b", "http://cam/v?mail=a@b"),
         ("http://me:pw@10.0.0.7:80/v?mail=a@b", "http://me:pw@10.0.0.7:80/v?mail=a@b"),
         ("http://me:p/w@[::1]:80/v", "http://me:p%2Fw@[::1]:80/v"),
     ],
 )
-def test_an_address_is_understood_with_a_raw_password(written: str, meant: str) -> None:
-    assert standard(written) == meant
-    assert standard(meant) == meant
+def test_raw_password_in_address_is_escaped(written: str, escaped: str) -> None:
+    assert standard(written) == escaped
+    assert standard(escaped) == escaped
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_an_address_is_understood_with_a_raw_password(written: str, meant: str) 
         "rtsp://[S3cret/s",
     ],
 )
-def test_where_the_host_is_unclear_nothing_is_guessed_or_shown(written: str) -> None:
+def test_ambiguous_host_is_rejected_without_revealing_the_address(written: str) -> None:
     assert taken_apart(written) is None
     assert masked(written) == f"{written.partition(':')[0]}://********"
     with pytest.raises(EdgeError, match=r"unclear where its host is; write @ : / .* as %40 %3A %2F") as error:
@@ -56,13 +56,13 @@ def test_where_the_host_is_unclear_nothing_is_guessed_or_shown(written: str) -> 
     assert "S3cret" not in str(error.value)
 
 
-def test_an_invalid_address_has_no_parts() -> None:
+def test_non_url_has_no_parts() -> None:
     assert taken_apart("/dev/video0") is None
     assert taken_apart("v4l2src ! videoconvert ! appsink") is None
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "99999"])
-def test_a_port_that_does_not_exist_is_named_and_nothing_else(port: str) -> None:
+def test_out_of_range_port_is_rejected_without_secrets(port: str) -> None:
     with pytest.raises(EdgeError, match=rf"^rtsp://…: port {port} is out of range; expected 1 to 65535$"):
         standard(f"rtsp://user:secret@camera:{port}/live")
     assert standard("rtsp://camera:65535/live") == "rtsp://camera:65535/live"

@@ -1,4 +1,4 @@
-"""`emotion-edge analyze`: tables, drawings and sums of videos, the same as the daemon's own events."""
+"""`emotion-edge analyze`: tables, annotated videos and totals that match the daemon's events."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def analyze(*arguments: str | Path) -> dict[str, Any]:
     return found
 
 
-def test_each_face_of_each_picture_is_a_row_and_each_transition_another(clip: Path, tmp_path: Path) -> None:
+def test_csv_has_a_row_per_face_and_per_transition(clip: Path, tmp_path: Path) -> None:
     table = tmp_path / "out.csv"
     found = analyze(clip, "--csv", table)
     with table.open(newline="") as file:
@@ -91,7 +91,7 @@ def test_each_face_of_each_picture_is_a_row_and_each_transition_another(clip: Pa
         assert sum(track["seconds"].values()) == pytest.approx(track["to"] - track["from"], abs=0.01)
 
 
-def test_its_transitions_match_the_daemons(clip: Path, broker: Mosquitto, start: Start) -> None:
+def test_transitions_match_the_daemon(clip: Path, broker: Mosquitto, start: Start) -> None:
     found = analyze(clip)
     with subscriber(broker.port) as heard:
         daemon = start(
@@ -111,7 +111,7 @@ def test_its_transitions_match_the_daemons(clip: Path, broker: Mosquitto, start:
     assert np.median(np.abs((ours - ours[0]) - (theirs - theirs[0]))) <= 0.1
 
 
-def test_frames_are_timed_by_their_time_stamps(tmp_path: Path) -> None:
+def test_frames_are_timed_by_their_timestamps(tmp_path: Path) -> None:
     pictures = portraits(4)
     slow = film(tmp_path / "slow.mkv", pictures, (n / FPS * 3 for n in range(len(pictures))))
     found = analyze(slow)
@@ -120,7 +120,7 @@ def test_frames_are_timed_by_their_time_stamps(tmp_path: Path) -> None:
     assert min(appeared) >= 0.3
 
 
-def test_the_annotated_video_plays_everywhere_at_the_same_pace(tmp_path: Path) -> None:
+def test_annotated_video_is_portable_and_keeps_timing(tmp_path: Path) -> None:
     pictures = [cv2.resize(image, (642, 362)) for image in portraits(2)]
     times = [n / FPS + 0.03 * (n % 2) for n in range(len(pictures))]
     video = film(tmp_path / "in.mkv", pictures, times)
@@ -139,7 +139,7 @@ def test_the_annotated_video_plays_everywhere_at_the_same_pace(tmp_path: Path) -
     assert head.index(b"moov") < head.index(b"mdat") if b"mdat" in head else b"moov" in head
 
 
-def test_several_videos_get_a_line_each_and_one_timeline(clip: Path, tmp_path: Path) -> None:
+def test_several_videos_share_one_timeline(clip: Path, tmp_path: Path) -> None:
     wall = film(tmp_path / "wall.mkv", [np.full((240, 320), 90, np.uint8)] * 20)
     plot = tmp_path / "plot.png"
     ended = emotion_edge("analyze", clip, wall, "--plot", plot)
@@ -153,7 +153,7 @@ def test_several_videos_get_a_line_each_and_one_timeline(clip: Path, tmp_path: P
     assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 20
 
 
-def test_one_bad_file_does_not_stop_the_others(clip: Path, tmp_path: Path) -> None:
+def test_bad_file_does_not_stop_the_others(clip: Path, tmp_path: Path) -> None:
     words = tmp_path / "words.mp4"
     words.write_text("no video\n")
     ended = emotion_edge("analyze", words, clip, "--json")
@@ -179,7 +179,7 @@ def test_one_bad_file_does_not_stop_the_others(clip: Path, tmp_path: Path) -> No
         (["{v}", "--csv", "/dev/full"], "--csv /dev/full: No space left on device"),
     ],
 )
-def test_impossible_requests_get_one_line(
+def test_invalid_request_gets_one_line(
     options: list[str], line: str, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "words.txt").write_text("no video\n")

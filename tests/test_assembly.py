@@ -1,4 +1,4 @@
-"""From settings to objects: what the node reports about itself."""
+"""Build from settings: what the node reports about itself."""
 
 import re
 import shutil
@@ -13,7 +13,7 @@ from edge.settings import Settings
 from edge.settings.tables import Node, default_node_id
 
 
-def test_info_names_files_and_no_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_info_gives_file_names_without_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
     monkeypatch.setattr("edge.analysis.detectors.FACES", tmp_path / "faces.tflite")
     settings = Settings()
@@ -27,7 +27,7 @@ def test_info_names_files_and_no_folders(tmp_path: Path, monkeypatch: pytest.Mon
     )
 
 
-def test_info_names_no_folder_of_a_file_that_is_configured(tmp_path: Path) -> None:
+def test_info_hides_the_folder_of_a_configured_file(tmp_path: Path) -> None:
     for place in ("of o'neil (2)", "a b"):
         folder = tmp_path / place
         folder.mkdir()
@@ -52,7 +52,7 @@ NODES = (
 )
 
 
-def test_client_ids_fit_every_broker_and_differ_between_nodes_and_machines(
+def test_client_ids_are_valid_everywhere_and_unique(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ids = []
@@ -65,7 +65,7 @@ def test_client_ids_fit_every_broker_and_differ_between_nodes_and_machines(
     assert ids[5].startswith("kitchenpi")
 
 
-def test_the_broker_is_as_the_table_says(tmp_path: Path) -> None:
+def test_broker_is_built_from_the_mqtt_table(tmp_path: Path) -> None:
     (tmp_path / "ca").write_text("")
     part = {"host": "nas", "port": 8883, "username": "u", "password": "p", "tls": True, "keepalive_s": 20}
     other = {"ca_file": str(tmp_path / "ca"), "transport": "websockets", "path": "/m", "version": "3.1.1"}

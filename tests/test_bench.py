@@ -7,7 +7,7 @@ import pytest
 from edge.__main__ import main
 
 
-def test_every_stage_of_every_frame_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
+def test_bench_json_reports_every_stage_of_every_frame(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "--source", "portraits", "--frames", "30", "--detector", "haar", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["frames"], report["size"], report["detector"]) == (30, [640, 480], "haar")
@@ -23,20 +23,20 @@ def test_every_stage_of_every_frame_is_reported(capsys: pytest.CaptureFixture[st
     assert 0 < report["around_bare_calls"] < 10
 
 
-def test_text_output_is_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+def test_bench_text_is_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "--source", "portraits", "--frames", "3", "--detector", "haar"]) == 0
     reported = capsys.readouterr().out
     assert "portraits  640x480, 3 frames" in reported
     assert "bare classify" in reported
 
 
-def test_startup_times_the_daemons_first_messages(capsys: pytest.CaptureFixture[str]) -> None:
+def test_bench_startup_times_the_first_messages(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "--startup", "--json"]) == 0
     reported = json.loads(capsys.readouterr().out)
     assert 0 < reported["first_message_s"] <= reported["first_state_s"] <= reported["first_event_s"]
 
 
-def test_an_invalid_source_gets_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_bench_invalid_source_gets_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "--source", "missing.mp4"]) == 1
     assert capsys.readouterr().err.startswith("source 'missing.mp4': no such file")
     for source in ("http://127.0.0.1:9/s?jwt=hunter2", "rtsp://me:hunter 2@127.0.0.1:9/s"):

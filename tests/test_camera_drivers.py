@@ -1,4 +1,4 @@
-"""Cameras at the board and at USB, as far as that can be had without one: doubles of their drivers."""
+"""Pi and USB cameras, tested with fake drivers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.captures import Story, until
 from tests.fake_drivers import FakeDriver, FakePicamera2
 
 
-def test_a_video_device_that_is_missing_is_reported(tmp_path: Path) -> None:
+def test_missing_video_device_is_reported(tmp_path: Path) -> None:
     with pytest.raises(EdgeError, match=r"^/dev/video97: no such device; is the camera plugged in\?$"):
         open_source("/dev/video97")
     path = tmp_path / "video0"
@@ -30,7 +30,7 @@ def test_a_video_device_that_is_missing_is_reported(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("size", "luma"), [((640, 480), 90), ((1280, 720), 60)])
-def test_a_usb_camera_is_asked_for_the_format_that_gives_luma_fast_enough(
+def test_usb_camera_selects_the_fastest_format_with_luma(
     size: tuple[int, int], luma: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cv2, "VideoCapture", FakeDriver)
@@ -74,22 +74,22 @@ def nodes(root: Path, *given: tuple[str, str, int]) -> tuple[Path, Path]:
     return sysfs, dev
 
 
-def test_only_nodes_that_stream_usable_pictures_are_cameras(tmp_path: Path) -> None:
+def test_only_nodes_that_capture_pictures_are_cameras(tmp_path: Path) -> None:
     sysfs, dev = nodes(
         tmp_path,
         ("video0", "HD Pro Webcam C920", 0),
-        ("video1", "HD Pro Webcam C920", 1),  # the same stick's metadata
+        ("video1", "HD Pro Webcam C920", 1),  # the same camera's metadata node
         ("video2", "bcm2835-isp-capture0", 0),
         ("video3", "rp1-cfe-csi2_ch0", 0),
         ("video4", "hantro-vpu-dec", 0),
         ("video5", "Dec 2019 Cam", 0),
         ("video6", "Gone", 0),
     )
-    (dev / "video6").unlink()  # as in a container that was not given it
+    (dev / "video6").unlink()  # as in a container without that device
     assert [device.path for device in capture_devices(sysfs, dev)] == [f"{dev}/video0", f"{dev}/video5"]
 
 
-def test_devices_are_listed_by_number_with_their_names(tmp_path: Path) -> None:
+def test_devices_are_listed_by_number_with_names(tmp_path: Path) -> None:
     sysfs, dev = nodes(tmp_path, ("video10", "Second", 0), ("video2", "First", 0), ("subdev0", "s", 0))
     found = capture_devices(sysfs, dev)
     assert [tuple(device) for device in found] == [(f"{dev}/video2", "First"), (f"{dev}/video10", "Second")]
@@ -99,7 +99,7 @@ def test_devices_are_listed_by_number_with_their_names(tmp_path: Path) -> None:
     assert [device.path for device in capture_devices(sysfs, dev, model)] == [f"{dev}/video2"]
 
 
-def test_a_pi_camera_gives_its_luma_without_padding(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pi_camera_gives_unpadded_luma(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "picamera2", types.SimpleNamespace(Picamera2=FakePicamera2))
     source = open_source("picamera", fps=15, width=100, height=48)
     image = source.read()
@@ -110,7 +110,7 @@ def test_a_pi_camera_gives_its_luma_without_padding(monkeypatch: pytest.MonkeyPa
         open_source("picamera:1", fps=15)
 
 
-def test_auto_takes_the_boards_camera_before_usb_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_prefers_the_pi_camera_to_usb(monkeypatch: pytest.MonkeyPatch) -> None:
     module = types.ModuleType("picamera2")
     module.__spec__ = types.SimpleNamespace()  # type: ignore[assignment]
     module.Picamera2 = FakePicamera2  # type: ignore[attr-defined]
@@ -122,13 +122,13 @@ def test_auto_takes_the_boards_camera_before_usb_ones(monkeypatch: pytest.Monkey
     source.close()
 
 
-def test_without_picamera2_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_picamera2_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "picamera2", None)
     with pytest.raises(EdgeError, match=r"^picamera:0: .*apt install python3-picamera2 "):
         open_source("picamera")
 
 
-def test_auto_without_a_camera_lists_what_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_without_camera_lists_what_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edge.sources.describe_cameras", list)
     with pytest.raises(EdgeError, match=r"picamera2 .*, no /dev/video\* gives pictures; plug one in"):
         open_source("auto")
@@ -140,7 +140,7 @@ def usb_camera(monkeypatch: pytest.MonkeyPatch, driver: type[FakeDriver]) -> Non
 
 
 @pytest.mark.quiet_clock
-def test_a_usb_camera_that_is_unplugged_is_offline_and_back_within_ten_seconds_of_its_return(
+def test_unplugged_usb_camera_is_back_within_10_s_of_its_return(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[FakeDriver] = []
@@ -175,7 +175,7 @@ def test_a_usb_camera_that_is_unplugged_is_offline_and_back_within_ten_seconds_o
     assert [driver.released for driver in opened] == [True, True]
 
 
-def test_a_usb_driver_that_raises_when_it_is_released_costs_nothing_but_a_log_line(
+def test_usb_driver_error_on_release_is_only_logged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Raising(FakeDriver):
@@ -198,7 +198,7 @@ def test_a_usb_driver_that_raises_when_it_is_released_costs_nothing_but_a_log_li
 
 
 @pytest.mark.quiet_clock
-def test_a_pi_camera_that_hangs_on_close_blocks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pi_camera_that_hangs_in_close_blocks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     over = threading.Event()
 
     class Hanging(FakePicamera2):

@@ -18,7 +18,7 @@ from tests.fakes import frame
 __all__ = ["no_reader_outlives_its_test"]  # a fixture
 
 
-def test_a_slot_keeps_the_newest_picture_and_says_what_it_displaced() -> None:
+def test_slot_keeps_newest_picture_and_reports_displacement() -> None:
     slots = Slots()
     assert not slots.put(frame(1.0, seq=1))
     assert slots.put(frame(2.0, seq=2))
@@ -42,7 +42,7 @@ def test_cameras_are_served_in_turn_whatever_their_rate() -> None:
 
 
 @pytest.mark.quiet_clock
-def test_a_waiting_consumer_wakes_on_a_picture() -> None:
+def test_waiting_consumer_wakes_on_a_picture() -> None:
     slots = Slots()
     threading.Timer(0.05, slots.put, [frame(1.0)]).start()
     began = time.monotonic()
@@ -50,7 +50,7 @@ def test_a_waiting_consumer_wakes_on_a_picture() -> None:
     assert time.monotonic() - began < 2.0
 
 
-def test_a_picture_that_is_forgotten_is_not_served() -> None:
+def test_dropped_picture_is_not_served() -> None:
     slots = Slots()
     slots.put(frame(1.0, camera="hall"))
     slots.drop("hall")
@@ -58,7 +58,7 @@ def test_a_picture_that_is_forgotten_is_not_served() -> None:
     assert slots.take(0) is None
 
 
-def test_frames_carry_name_number_and_the_time_they_were_read() -> None:
+def test_frames_carry_camera_number_and_time() -> None:
     slots, story = Slots(), Story()
     capture = Capture("hall", lambda: Script(moving), slots, story)
     began = time.monotonic()
@@ -76,7 +76,7 @@ def test_frames_carry_name_number_and_the_time_they_were_read() -> None:
     assert story.reported == [("online", "")]
 
 
-def test_a_slow_analysis_gets_the_newest_and_the_rest_is_counted() -> None:
+def test_slow_analysis_gets_newest_frame_and_counts_dropped() -> None:
     slots = Slots()
     capture = Capture("hall", lambda: Script(moving), slots, Story())
     capture.start()
@@ -88,7 +88,7 @@ def test_a_slow_analysis_gets_the_newest_and_the_rest_is_counted() -> None:
     assert capture.dropped == capture.frames - 1
 
 
-def test_a_camera_that_is_missing_is_reported_once_and_tried_until_it_is_there(
+def test_missing_camera_is_reported_once_and_retried(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "edge.sources.capture")
@@ -111,7 +111,7 @@ def test_a_camera_that_is_missing_is_reported_once_and_tried_until_it_is_there(
     ]
 
 
-def test_waits_between_tries_double_up_to_a_bound() -> None:
+def test_retry_delay_doubles_up_to_a_limit() -> None:
     tries: list[float] = []
 
     def fail() -> Script:
@@ -129,7 +129,7 @@ def test_waits_between_tries_double_up_to_a_bound() -> None:
     assert sum(waits) < 3.1
 
 
-def test_a_driver_error_is_retried_and_its_traceback_logged_once(
+def test_driver_error_is_retried_and_its_traceback_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def odd_buffer(n: int) -> Image:
@@ -149,7 +149,7 @@ def test_a_driver_error_is_retried_and_its_traceback_logged_once(
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_reader_that_dies_of_our_own_error_is_replaced() -> None:
+def test_reader_killed_by_our_own_bug_is_replaced() -> None:
     raised = []
 
     def on_status(status: str, reason: str) -> None:
@@ -167,7 +167,7 @@ def test_a_reader_that_dies_of_our_own_error_is_replaced() -> None:
     assert raised == ["online", "offline"]
 
 
-def test_a_file_that_ends_is_offline_and_not_opened_again() -> None:
+def test_ended_file_is_offline_and_not_reopened() -> None:
     opened = itertools.count()
 
     def short(n: int) -> Image:

@@ -32,7 +32,7 @@ from tests.fakes import CuttingServer, StreamServer
 __all__ = ["no_reader_outlives_its_test"]  # a fixture
 
 
-def test_a_read_that_hangs_is_stale_then_given_up_for_a_new_one() -> None:
+def test_hung_read_is_stale_then_replaced() -> None:
     sources: list[Script] = []
 
     def open_next() -> Script:
@@ -54,7 +54,7 @@ def test_a_read_that_hangs_is_stale_then_given_up_for_a_new_one() -> None:
     assert sources[0].closed_by == "capture hall"
 
 
-def test_a_driver_that_hangs_in_close_is_offline_with_the_cause_and_the_camera_is_opened_again() -> None:
+def test_driver_hung_in_close_is_offline_and_camera_is_reopened() -> None:
     sources: list[Script] = []
 
     def open_next() -> Script:
@@ -72,7 +72,7 @@ def test_a_driver_that_hangs_in_close_is_offline_with_the_cause_and_the_camera_i
 
 
 @pytest.mark.quiet_clock
-def test_a_dismissed_reader_that_hangs_in_close_does_not_delay_stopping_the_camera() -> None:
+def test_replaced_reader_hung_in_close_does_not_delay_stop() -> None:
     class Slow(Script):
         def close(self) -> None:
             Hanging.over.wait(60)
@@ -85,7 +85,7 @@ def test_a_dismissed_reader_that_hangs_in_close_does_not_delay_stopping_the_came
     assert 0.15 < time.monotonic() - began < 1.0
 
 
-def test_a_driver_that_raises_in_close_is_reported_once_and_the_camera_keeps_running(
+def test_driver_error_in_close_is_logged_once_and_camera_runs_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.WARNING, "edge.sources.capture")
@@ -101,7 +101,7 @@ def test_a_driver_that_raises_in_close_is_reported_once_and_the_camera_keeps_run
     assert reported[0].exc_info is not None
 
 
-def test_the_watch_outlives_a_reader_that_hangs_and_raises_in_close_when_it_wakes() -> None:
+def test_watch_survives_reader_that_hangs_then_raises_in_close() -> None:
     class Both(Hanging):
         def close(self) -> None:
             raise RuntimeError("VIDIOC_STREAMOFF: no such device")
@@ -121,7 +121,7 @@ def test_the_watch_outlives_a_reader_that_hangs_and_raises_in_close_when_it_wake
 
 
 @pytest.mark.quiet_clock
-def test_cameras_that_hang_for_ever_do_not_pile_up_threads() -> None:
+def test_hung_cameras_do_not_pile_up_threads() -> None:
     threads = threading.active_count()
     capture = Capture("hall", lambda: Hanging(moving), Slots(), Story(), stall_s=0.1, give_up_s=0.2)
     capture.start()
@@ -132,7 +132,7 @@ def test_cameras_that_hang_for_ever_do_not_pile_up_threads() -> None:
     assert time.monotonic() - began < 1.0
 
 
-def test_a_picture_that_is_frozen_is_stale_and_is_not_analysed() -> None:
+def test_frozen_picture_is_stale_and_not_analysed() -> None:
     still = threading.Event()
     last = [0]
 
@@ -157,7 +157,7 @@ def test_a_picture_that_is_frozen_is_stale_and_is_not_analysed() -> None:
     assert story.reported == [("online", ""), ("stale", "the picture is frozen for 0.3 s"), ("online", "")]
 
 
-def test_a_covered_lens_is_dark_and_stays_online_and_a_lamp_in_the_night_is_not() -> None:
+def test_covered_lens_is_dark_but_online_unlike_a_lamp_at_night() -> None:
     random = np.random.default_rng(0)
     black = random.integers(14, 24, (48, 64)).astype(np.uint8)
     lamp = black.copy()
@@ -183,7 +183,7 @@ def test_a_covered_lens_is_dark_and_stays_online_and_a_lamp_in_the_night_is_not(
     assert story.reported == [("online", "")]
 
 
-def test_the_picture_of_a_silent_camera_is_not_rated() -> None:
+def test_silent_camera_has_no_picture_rating() -> None:
     camera = FailingAtThree(moving, 0.02)
     reported: list[tuple[str, str | None]] = []
 
@@ -200,7 +200,7 @@ def test_the_picture_of_a_silent_camera_is_not_rated() -> None:
     assert reported == [("online", None), ("offline", None)]
 
 
-def test_a_folder_of_images_is_never_frozen() -> None:
+def test_image_folder_is_never_frozen() -> None:
     source = Script(lambda n: moving(1))
     source.still = True
     story = Story()
@@ -212,7 +212,7 @@ def test_a_folder_of_images_is_never_frozen() -> None:
     assert story.reported == [("online", "")]
 
 
-def test_a_change_of_size_is_followed() -> None:
+def test_frame_size_change_is_followed() -> None:
     slots = Slots()
     capture = Capture("hall", lambda: Script(lambda n: np.full((40 + n, 64), n, np.uint8)), slots, Story())
     capture.start()
@@ -226,7 +226,7 @@ def test_a_change_of_size_is_followed() -> None:
 
 @pytest.mark.parametrize("source", [Script, Hanging])
 @pytest.mark.quiet_clock
-def test_stopping_keeps_its_time_limit_while_a_read_hangs(source: type[Script]) -> None:
+def test_stop_keeps_its_time_limit_while_a_read_hangs(source: type[Script]) -> None:
     capture = Capture("hall", lambda: source(moving, 0.005), Slots(), Story())
     capture.start()
     until(lambda: capture.frames >= 2)
@@ -239,7 +239,7 @@ def test_stopping_keeps_its_time_limit_while_a_read_hangs(source: type[Script]) 
     assert capture.frames == frames
 
 
-def test_a_hundred_cycles_of_failure_leave_no_thread_and_no_descriptor_behind() -> None:
+def test_hundred_failed_reopens_leak_no_thread_or_descriptor() -> None:
     opened = itertools.count()
 
     class Holding(Script):
@@ -271,7 +271,7 @@ def test_a_hundred_cycles_of_failure_leave_no_thread_and_no_descriptor_behind() 
 
 
 @pytest.mark.quiet_clock
-def test_a_stream_whose_sender_freezes_is_offline_and_back_within_ten_seconds() -> None:
+def test_stream_with_frozen_sender_is_back_within_10_s() -> None:
     with StreamServer() as server:
         story = Story()
         capture = Capture("door", lambda: open_source(server.address), Slots(), story)
@@ -290,7 +290,7 @@ def test_a_stream_whose_sender_freezes_is_offline_and_back_within_ten_seconds() 
         capture.stop()
 
 
-def test_a_hundred_streams_cut_in_the_middle_of_a_picture_leave_nothing_behind() -> None:
+def test_hundred_cut_streams_leak_no_thread_or_descriptor() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3)).astype(np.uint8)
     _, jpeg = cv2.imencode(".jpg", noise)
     with CuttingServer(jpeg.tobytes(), whole=30) as server:

@@ -40,7 +40,7 @@ preview = true
 name = "hall"
 source = "portraits"
 """
-# A browser's part, inside the machine: METHOD PATH BODY, the token from its command.
+# Stands in for a browser, inside the machine: METHOD PATH BODY; the token comes from its command.
 ASK = """
 import subprocess, sys, urllib.request
 token = subprocess.run(["emotion-edge", "web", "token", "--config", "/etc/emotion-edge/config.toml"],
@@ -52,7 +52,7 @@ request = urllib.request.Request(url, sent, headers, method=method)
 with urllib.request.urlopen(request, timeout=20) as answer:
     print(answer.status, answer.read()[:3].hex())
 """
-# Where files of ours may lie. /var/lib/dpkg, logs and caches are Debian's own.
+# Where our files may be installed. /var/lib/dpkg, logs and caches belong to Debian.
 OURS = re.compile(
     r"/usr/(lib|share)/emotion-edge(/|$)|/usr/bin/emotion-edge$|/etc/emotion-edge(/|$)|/var/lib/emotion-edge(/|$)"
     r"|/usr/lib/(systemd/system|sysusers\.d|tmpfiles\.d|udev/rules\.d|udev|tmpfiles\.d)(/emotion-edge\.\w+)?$"
@@ -62,7 +62,7 @@ OURS = re.compile(
 DEBIANS = re.compile(
     r"/(proc|sys|dev|run|tmp|root|srv)(/|$)|/var/(lib/(dpkg|apt|systemd)|log|cache|tmp|backups)(/|$)"
 )
-# What a fault needs: Debian's Python runs a .pth of its site folder before anything of ours.
+# Fault injection: Debian's Python runs a .pth in its site folder before any of our code.
 HANG = """
 import os, sys, threading, time
 
@@ -72,11 +72,11 @@ def lay():
         time.sleep(0.05)
     pipeline = sys.modules[name].Pipeline
     real = pipeline.step
-    def hung_by_the_test(*given, **more):
+    def hang_injected_by_test(*given, **more):
         while os.path.exists("/run/hang"):
             time.sleep(0.1)
         return real(*given, **more)
-    pipeline.step = hung_by_the_test
+    pipeline.step = hang_injected_by_test
 
 if "run" in sys.orig_argv:
     threading.Thread(target=lay, daemon=True).start()
@@ -96,7 +96,7 @@ def machine() -> Iterator[Machine]:
 
 @pytest.fixture(scope="module")
 def before(machine: Machine) -> set[str]:
-    """Every path of the machine before there was anything of ours."""
+    """Every path on the machine before the package is installed."""
     return paths(machine)
 
 
@@ -114,16 +114,16 @@ def active(machine: Machine) -> bool:
 
 
 def faces(machine: Machine, within_s: int) -> int:
-    """How many faces the next message of the camera's holds."""
-    return len(json.loads(heard(machine, "hall/faces", within_s))["faces"])
+    """Number of faces in the camera's next message."""
+    return len(json.loads(received(machine, "hall/faces", within_s))["faces"])
 
 
-def heard(machine: Machine, topic: str, within_s: int = 5) -> str:
-    """The first message on *topic* of the node."""
+def received(machine: Machine, topic: str, within_s: int = 5) -> str:
+    """The node's next message on *topic*."""
     return machine(f"mosquitto_sub -h 127.0.0.1 -W {within_s} -C 1 -t emotion-edge/booted/{topic}")
 
 
-def test_the_package_installs_offline_and_starts_nothing(machine: Machine, before: set[str]) -> None:
+def test_package_installs_offline_and_starts_nothing(machine: Machine, before: set[str]) -> None:
     assert not any("emotion-edge" in path for path in before)
     output = machine("apt-get install -y --no-install-recommends /srv/emotion-edge.deb")
     assert "systemctl enable --now emotion-edge" in output
@@ -131,7 +131,7 @@ def test_the_package_installs_offline_and_starts_nothing(machine: Machine, befor
     assert machine.show(UNIT, "ActiveState") == "inactive"
 
 
-def test_it_is_ready_when_start_returns_and_faces_reach_the_broker(machine: Machine) -> None:
+def test_start_returns_when_ready_and_faces_reach_the_broker(machine: Machine) -> None:
     (machine.root / "etc/emotion-edge/config.toml").write_text(CONFIG)
     began = time.monotonic()
     machine(f"systemctl enable --now {UNIT}")
@@ -140,28 +140,28 @@ def test_it_is_ready_when_start_returns_and_faces_reach_the_broker(machine: Mach
     assert faces(machine, 30) == 2
     assert time.monotonic() - began < 60
     assert machine.show(UNIT, "NRestarts") == "0"
-    assert heard(machine, "status") == "online"
+    assert received(machine, "status") == "online"
     assert int(machine(f"stat -c %u /proc/{main_pid(machine)}")) != 0
 
 
-def test_the_page_is_served_and_its_preview_begins_and_ends(machine: Machine) -> None:
+def test_page_is_served_and_preview_starts_and_ends(machine: Machine) -> None:
     (machine.root / "srv/ask.py").write_text(ASK)
 
     def ask(method: str, path: str, body: str = "") -> str:
         return machine(f"python3 /srv/ask.py {method} {path} '{body}'")
 
     assert ask("GET", "/metrics").startswith("200 ")
-    assert heard(machine, "preview") == "OFF"
+    assert received(machine, "preview") == "OFF"
     assert ask("POST", "/preview", '{"on": true}').startswith("204")
-    assert heard(machine, "preview") == "ON"
+    assert received(machine, "preview") == "ON"
     assert eventually(lambda: ask("GET", "/preview/hall") == "200 ffd8ff", 20)
     assert ask("POST", "/preview", '{"on": false}').startswith("204")
-    assert eventually(lambda: heard(machine, "preview") == "OFF", 20)
+    assert eventually(lambda: received(machine, "preview") == "OFF", 20)
     assert machine("stat -c '%a %U' /var/lib/emotion-edge/web_token-booted") == "600 emotion-edge"
     assert main_pid(machine)
 
 
-def test_the_installed_unit_is_confined_and_valid(machine: Machine) -> None:
+def test_installed_unit_is_confined_and_valid(machine: Machine) -> None:
     output = machine(f"systemd-analyze security {UNIT}")
     exposure = re.search(r"exposure level for emotion-edge.service: (\d\.\d)", output)
     assert exposure
@@ -169,14 +169,14 @@ def test_the_installed_unit_is_confined_and_valid(machine: Machine) -> None:
     assert machine(f"systemd-analyze verify --recursive-errors=no {UNIT}.service") == ""
 
 
-def test_it_restarts_after_a_sigkill(machine: Machine) -> None:
+def test_sigkilled_daemon_is_restarted(machine: Machine) -> None:
     killed = main_pid(machine)
     machine(f"kill -KILL {killed}")
     assert eventually(lambda: active(machine) and main_pid(machine) not in (0, killed), 30)
     assert faces(machine, 30) == 2
 
 
-def test_sighup_is_a_reload_that_systemd_sees(machine: Machine) -> None:
+def test_sighup_reload_is_seen_by_systemd(machine: Machine) -> None:
     pid, since = main_pid(machine), time.time()
     config = machine.root / "etc/emotion-edge/config.toml"
     config.write_text(f"{CONFIG}faces = 3\n")
@@ -190,7 +190,7 @@ def test_sighup_is_a_reload_that_systemd_sees(machine: Machine) -> None:
     assert eventually(lambda: faces(machine, 30) == 2, 60)
 
 
-def test_a_hung_analysis_is_killed_with_every_stack_in_the_journal_and_faces_come_again(
+def test_hung_analysis_is_killed_and_its_stacks_logged(
     machine: Machine,
 ) -> None:
     version = machine("python3 -c 'import sys; print(*sys.version_info[:2], sep=\".\")'")
@@ -210,7 +210,7 @@ def test_a_hung_analysis_is_killed_with_every_stack_in_the_journal_and_faces_com
     journal = machine.journal(UNIT, since)
     assert "watchdog: no longer fed: analysis: no progress for" in journal
     assert "Watchdog timeout" in journal
-    assert "in hung_by_the_test" in journal
+    assert "in hang_injected_by_test" in journal
     stacks = re.findall(r"^(?:Current thread|Thread) 0x\w+", journal, re.MULTILINE)
     assert len(stacks) >= 4  # analysis, reader, its watch, mqtt
     assert took <= 60
@@ -218,7 +218,7 @@ def test_a_hung_analysis_is_killed_with_every_stack_in_the_journal_and_faces_com
     machine(f"systemctl restart {UNIT}")
 
 
-def test_a_stopped_process_is_replaced(machine: Machine) -> None:
+def test_stopped_process_is_replaced(machine: Machine) -> None:
     stopped, at = main_pid(machine), time.monotonic()
     machine(f"kill -STOP {stopped}")
     assert eventually(lambda: main_pid(machine) not in (0, stopped), 60)
@@ -226,7 +226,7 @@ def test_a_stopped_process_is_replaced(machine: Machine) -> None:
     assert time.monotonic() - at <= 60
 
 
-def test_a_wrong_configuration_stays_stopped_with_one_line(machine: Machine) -> None:
+def test_invalid_configuration_stays_down_with_one_line(machine: Machine) -> None:
     config = machine.root / "etc/emotion-edge/config.toml"
     config.write_text("[mqtt]\nprot = 1883\n")
     since = time.time() + 1
@@ -243,7 +243,7 @@ def test_a_wrong_configuration_stays_stopped_with_one_line(machine: Machine) -> 
     assert faces(machine, 30) == 2
 
 
-def test_the_edge_tpu_process_works_in_the_units_sandbox(machine: Machine) -> None:
+def test_edge_tpu_child_runs_in_the_unit_sandbox(machine: Machine) -> None:
     chip = machine.root / "srv/chip"
     chip.mkdir()
     stub = Stub(chip)
@@ -283,19 +283,19 @@ def test_the_edge_tpu_process_works_in_the_units_sandbox(machine: Machine) -> No
     assert machine("grep -al 'from edge[.]analysis[.]runtimes' /proc/[0-9]*/cmdline", check=False) == ""
 
 
-def test_the_demo_runs_for_a_plain_user(machine: Machine) -> None:
+def test_demo_runs_as_unprivileged_user(machine: Machine) -> None:
     output = machine("su games -s /bin/sh -c 'HOME=$(mktemp -d) emotion-edge demo --seconds 8'")
     assert re.search(r"portraits +face \d +none +(→|->) +\w+", output), output
     assert output.endswith("emotion-edge/demo/status")
 
 
-def test_every_file_is_in_its_place(machine: Machine, before: set[str]) -> None:
+def test_files_are_installed_only_where_expected(machine: Machine, before: set[str]) -> None:
     assert sorted(path for path in paths(machine) - before if not OURS.match(path)) == []
 
 
-def test_an_upgrade_restarts_it_and_keeps_configuration_and_state(machine: Machine, tmp_path: Path) -> None:
+def test_upgrade_restarts_and_keeps_configuration_and_state(machine: Machine, tmp_path: Path) -> None:
     old, state = main_pid(machine), machine("ls /var/lib/emotion-edge")
-    # A switch as versions with one file for all nodes kept it.
+    # A switch in the format of versions that kept one file for all nodes.
     earlier = machine.root / "var/lib/emotion-edge/switches.json"
     earlier.write_text('{"v": 1, "nodes": {"booted": {"hall": {"min_confidence": "0.125"}}}}')
     machine(f"chown emotion-edge:emotion-edge /var/lib/emotion-edge/{earlier.name}")
@@ -313,18 +313,18 @@ def test_an_upgrade_restarts_it_and_keeps_configuration_and_state(machine: Machi
     assert eventually(lambda: active(machine) and main_pid(machine) not in (0, old), 60)
     assert faces(machine, 30) == 2
     assert (machine.root / "etc/emotion-edge/config.toml").read_text() == CONFIG
-    assert heard(machine, "hall/min_confidence/state") == "0.125"
+    assert received(machine, "hall/min_confidence/state") == "0.125"
     assert not earlier.exists()
     assert set(state.split()) <= set(machine("ls /var/lib/emotion-edge").split())
 
 
-def test_removal_stops_it_and_leaves_configuration_and_state(machine: Machine) -> None:
+def test_removal_stops_daemon_and_keeps_configuration_and_state(machine: Machine) -> None:
     machine("apt-get remove -y emotion-edge")
     assert machine("grep -al /usr/bin/emotion-edg[e] /proc/[0-9]*/cmdline", check=False) == ""
     assert (machine.root / "etc/emotion-edge/config.toml").read_text() == CONFIG
     assert machine("ls /var/lib/emotion-edge")
     assert not (machine.root / "usr/lib/emotion-edge").exists()
-    assert heard(machine, "status") == "offline"
+    assert received(machine, "status") == "offline"
 
 
 def test_purge_leaves_nothing(machine: Machine, before: set[str]) -> None:

@@ -57,7 +57,7 @@ CAMERA = {
 }
 SHOWN = ("binary_sensor.{}_face_present", "sensor.{}_emotion", "sensor.{}_faces")
 
-# Three ways to act on an event. "any" is what comes to mind first; "fresh" is what docs/home-assistant.md
+# Three ways to act on an event. "any" is the naive one; "fresh" is what docs/home-assistant.md
 # advises; "mqtt" does without the entity.
 AUTOMATIONS = """
 counter:
@@ -95,7 +95,7 @@ class House:
         self.heard = Subscriber(self.broker.port, "emotion-edge/#")
         self.assistant = HomeAssistant(Path(HOME), self.broker.port, AUTOMATIONS)
         self.daemon: Process | None = None
-        self.events: list[dict[str, Any]] = []  # all that was heard of the hall
+        self.events: list[dict[str, Any]] = []  # every event received from the hall
 
     def run(self, *cameras: str, discovery: str = "") -> None:
         """(Re)start the daemon with these of FACES' cameras."""
@@ -127,7 +127,7 @@ class House:
         return {name: int(self.assistant.state(f"counter.{name}") or -1) for name in ("any", "fresh", "mqtt")}
 
     def shows(self, entity: str, pattern: str, timeout_s: float = 30.0) -> None:
-        """*entity* comes to show what *pattern* describes."""
+        """Wait until the state of *entity* matches *pattern*."""
 
         def matches() -> bool:
             return re.fullmatch(pattern, self.assistant.state(entity) or "") is not None
@@ -159,7 +159,7 @@ def spelt(camera: str, entities: dict[str, str]) -> dict[str, str]:
 
 
 def appeared(house: House, *cameras: str) -> dict[str, str]:
-    """Entity -> what it shows, of all there should be, once all are there."""
+    """Wait for every expected entity; entity -> state."""
     expected = dict(NODE)
     for camera in cameras:
         expected |= spelt(camera, CAMERA)
@@ -172,7 +172,7 @@ def appeared(house: House, *cameras: str) -> dict[str, str]:
     return ours
 
 
-def test_the_devices_and_each_entity_appear(house: House) -> None:
+def test_all_devices_and_entities_appear(house: House) -> None:
     for entity, state in appeared(house, "hall", "porch").items():
         print(f"  {entity} {state}")
     about = house.assistant.template(
@@ -187,8 +187,8 @@ def test_the_devices_and_each_entity_appear(house: House) -> None:
     assert options == ["none", "uncertain", *LABELS]
 
 
-def test_states_follow_the_portraits_truth(house: House) -> None:
-    """What the picture showed at each moment, for the one delay between the two clocks that fits best."""
+def test_states_follow_the_portraits(house: House) -> None:
+    """Compared at the one delay between the two clocks that fits best."""
     source = Portraits(fps=FPS, faces=1, paced=False)
     period = 42.0  # of one face: seven labels
     truth = [source.render(n)[1][0] for n in range(round(period * FPS))]
@@ -211,7 +211,7 @@ def test_states_follow_the_portraits_truth(house: House) -> None:
     assert len(set(seen) & set(LABELS)) >= 6
 
 
-def test_the_switch_acts_on_the_daemon_and_stays_there(house: House) -> None:
+def test_switch_disables_and_enables_detection(house: House) -> None:
     house.assistant.call("switch.turn_off", "switch.ha_test_hall_detection")
     house.shows("switch.ha_test_hall_detection", "off")
     for entity in spelt("hall", dict.fromkeys(SHOWN, "")):
@@ -224,7 +224,7 @@ def test_the_switch_acts_on_the_daemon_and_stays_there(house: House) -> None:
     house.shows("sensor.ha_test_hall_emotion", "|".join(LABELS))
 
 
-def test_the_numbers_act_on_the_daemon(house: House) -> None:
+def test_number_entities_change_daemon_settings(house: House) -> None:
     floor, hold = "number.ha_test_hall_minimum_confidence", "number.ha_test_hall_hold_time"
     house.assistant.call("number.set_value", floor, value=1)
     house.shows(floor, r"1(\.0)?")
@@ -241,7 +241,7 @@ def test_the_numbers_act_on_the_daemon(house: House) -> None:
     assert eventually(lambda: house.assistant.state("sensor.ha_test_hall_emotion") != before, 15)
 
 
-def test_the_button_restarts_the_camera(house: House) -> None:
+def test_button_restarts_camera(house: House) -> None:
     house.assistant.call("button.press", "button.ha_test_hall_restart_camera")
     topic = "emotion-edge/ha-test/response/restart_camera"
     assert eventually(lambda: house.heard.payloads(topic))
@@ -249,7 +249,7 @@ def test_the_button_restarts_the_camera(house: House) -> None:
     house.shows("binary_sensor.ha_test_hall_face_present", "on")
 
 
-def test_an_event_fires_once_and_not_again_after_restarts_of_anything(house: House) -> None:
+def test_event_fires_once_across_restarts_of_each_part(house: House) -> None:
     house.assistant.call("switch.turn_off", "switch.ha_test_hall_detection")
     house.shows("sensor.ha_test_hall_emotion", "unavailable")
 
@@ -288,16 +288,16 @@ def test_an_event_fires_once_and_not_again_after_restarts_of_anything(house: Hou
     appeared(house, "hall", "porch")
 
 
-def test_home_assistant_had_nothing_to_complain_about(house: House) -> None:
-    """Before anything was taken away: of that it warns, and clears the topics of disabled entities itself."""
+def test_home_assistant_log_has_no_warning(house: House) -> None:
+    """Runs before anything is removed: Home Assistant warns about removals."""
     lines = [line for line in house.assistant.log().split("\n") if re.search("WARNING|ERROR", line)]
     # The broker was restarted.
     expected = r"paho\.mqtt\.client|Error returned from MQTT server|aiohttp_fast_zlib"
     assert [line for line in lines if not re.search(expected, line)] == []
 
 
-def test_entities_on_old_topics_are_migrated(house: House, tmp_path: Path) -> None:
-    """With all that Home Assistant keeps of them: it says "unloading", not "removing"."""
+def test_entities_migrate_from_old_topics(house: House, tmp_path: Path) -> None:
+    """Home Assistant keeps their history and settings: it logs "unloading", not "removing"."""
     topics = Topics("emotion-edge", "old-pi")
     _, hall = devices = discovery.devices(topics, ["hall"], "0.1.0", temperature=False)
     about_node, about_hall = discovery.messages(devices, "homeassistant", "device", {})
@@ -340,7 +340,7 @@ def test_entities_on_old_topics_are_migrated(house: House, tmp_path: Path) -> No
         files.close()
 
 
-def test_both_formats_have_the_same_entities_after_a_change(house: House) -> None:
+def test_changing_the_format_keeps_all_entities(house: House) -> None:
     for form in ("component", "device"):
         house.run("hall", "porch", discovery=f'format = "{form}"')
         # It goes, and comes back.
@@ -348,13 +348,13 @@ def test_both_formats_have_the_same_entities_after_a_change(house: House) -> Non
         print(f"  {form}: {len(appeared(house, 'hall', 'porch'))} entities")
 
 
-def test_the_entities_of_a_camera_that_was_renamed_go(house: House) -> None:
+def test_renamed_camera_loses_its_old_entities(house: House) -> None:
     house.run("hall", "attic")
     appeared(house, "hall", "attic")
     print("  porch became attic: " + ", ".join(sorted(e for e in house.assistant.states() if "attic" in e)))
 
 
-def test_disabled_entities_can_be_enabled(house: House) -> None:
+def test_disabled_entities_are_registered(house: House) -> None:
     house.assistant.stop()
     registered = house.assistant.registered()
     house.assistant.start()
@@ -363,6 +363,6 @@ def test_disabled_entities_can_be_enabled(house: House) -> None:
     assert not [name for name in registered if "porch" in name]
 
 
-def test_without_discovery_everything_goes(house: House) -> None:
+def test_disabling_discovery_removes_all_entities(house: House) -> None:
     house.run("hall", discovery="enabled = false")
     assert eventually(lambda: not [e for e in house.assistant.states() if "ha_test" in e], 30)
