@@ -93,16 +93,16 @@ def test_csv_has_a_row_per_face_and_per_transition(clip: Path, tmp_path: Path) -
 
 def test_transitions_match_the_daemon(clip: Path, broker: Mosquitto, start: Start) -> None:
     found = analyze(clip)
-    with subscriber(broker.port) as heard:
+    with subscriber(broker.port) as client:
         daemon = start(
             f'[node]\nid = "pi"\n[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\n'
             f'[[camera]]\nname = "hall"\nsource = "{clip}"\nfps = {FPS}\n'
         )
         wanted = len(found["transitions"])
         topic = "emotion-edge/pi/hall/event"
-        assert eventually(lambda: len(heard.payloads(topic)) >= wanted, timeout_s=40)
+        assert eventually(lambda: len(client.payloads(topic)) >= wanted, timeout_s=40)
         assert daemon.stop()[0] == 0
-        events = [json.loads(payload) for payload in heard.payloads(topic)][:wanted]
+        events = [json.loads(payload) for payload in client.payloads(topic)][:wanted]
     reported = [(one["event_type"], one["track"], one["from"], one["to"]) for one in found["transitions"]]
     assert reported == [(one["event_type"], one["track"], one["from"], one["to"]) for one in events]
     ours = np.array([one["time"] for one in found["transitions"]])

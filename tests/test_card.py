@@ -38,7 +38,7 @@ def model(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_file_that_its_card_lists_is_read(model: Path) -> None:
+def test_listed_file_is_read(model: Path) -> None:
     verified = read_model(model)
     assert (verified.content, verified.card.labels, verified.card.input.height) == (CONTENT, LABELS, 48)
     assert verified.sha256 == hashlib.sha256(CONTENT).hexdigest()
@@ -52,13 +52,13 @@ def test_a_file_that_its_card_lists_is_read(model: Path) -> None:
         (["smile", ""], "label ''; expected 1 to 64"),
     ],
 )
-def test_labels_that_could_not_be_published_are_refused(model: Path, labels: list[str], message: str) -> None:
+def test_unpublishable_labels_are_rejected(model: Path, labels: list[str], message: str) -> None:
     model.with_suffix(".json").write_text(json.dumps(card(labels=labels)))
     with pytest.raises(EdgeError, match=re.escape(message)):
         read_model(model)
 
 
-def test_any_single_flipped_bit_is_refused(model: Path) -> None:
+def test_single_flipped_bit_is_rejected(model: Path) -> None:
     rng = random.Random(0)
     for _ in range(200):
         damaged = bytearray(CONTENT)
@@ -72,26 +72,26 @@ def test_any_single_flipped_bit_is_refused(model: Path) -> None:
     ("content", "message"),
     [(b"", "0 bytes, its card says 4096"), (CONTENT[:-1], "4095 bytes"), (CONTENT + b"x", "4097 bytes")],
 )
-def test_a_file_of_another_length_is_refused(model: Path, content: bytes, message: str) -> None:
+def test_file_of_wrong_length_is_rejected(model: Path, content: bytes, message: str) -> None:
     model.write_bytes(content)
     with pytest.raises(EdgeError, match=message):
         read_model(model)
 
 
-def test_a_huge_file_is_refused_without_being_read(model: Path) -> None:
+def test_huge_file_is_rejected_unread(model: Path) -> None:
     with model.open("r+b") as file:
         file.truncate(MAX_MODEL_BYTES + 1)  # sparse: costs no disk
     with pytest.raises(EdgeError, match="33554433 bytes, more than the 33554432 allowed"):
         read_model(model)
 
 
-def test_a_model_without_a_card_is_refused_with_advice(tmp_path: Path) -> None:
+def test_model_without_card_is_rejected_with_advice(tmp_path: Path) -> None:
     (tmp_path / "other.tflite").write_bytes(CONTENT)
     with pytest.raises(EdgeError, match=r"other\.json: No such file.*needs its card next to it"):
         read_model(tmp_path / "other.tflite")
 
 
-def test_a_card_that_lists_other_files_is_named(model: Path) -> None:
+def test_card_that_lists_other_files_is_rejected(model: Path) -> None:
     model.with_suffix(".json").write_text(json.dumps(card(files={})))
     with pytest.raises(EdgeError, match="its card lists nothing, not this file"):
         read_model(model)
@@ -107,7 +107,7 @@ def test_a_card_that_lists_other_files_is_named(model: Path) -> None:
         (json.dumps({key: card()[key] for key in card() if key != "output"}), "output: Field required"),
     ],
 )
-def test_a_wrong_card_gets_one_line_that_says_where(tmp_path: Path, text: str, message: str) -> None:
+def test_invalid_card_gets_one_line_with_place(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "emotion.json"
     path.write_text(text)
     with pytest.raises(EdgeError, match=message) as caught:
@@ -117,7 +117,7 @@ def test_a_wrong_card_gets_one_line_that_says_where(tmp_path: Path, text: str, m
 
 
 @pytest.mark.parametrize("name", ["a/emotion.golden.npz", "../emotion.tflite", "/etc/passwd", "..", ""])
-def test_a_card_lists_only_files_next_to_it(model: Path, name: str) -> None:
+def test_card_entries_must_be_plain_file_names(model: Path, name: str) -> None:
     entry = {"sha256": "0" * 64, "size": 1}
     path = model.with_suffix(".json")
     path.write_text(json.dumps(card(files={**card()["files"], name: entry})))
@@ -127,14 +127,14 @@ def test_a_card_lists_only_files_next_to_it(model: Path, name: str) -> None:
     assert str(caught.value) == f"{path}: not a model card: files: {message}"
 
 
-def test_a_folder_instead_of_the_model_gets_one_line(model: Path) -> None:
+def test_folder_instead_of_model_gets_one_line(model: Path) -> None:
     model.unlink()
     model.mkdir()
     with pytest.raises(EdgeError, match="Is a directory"):
         read_model(model)
 
 
-def test_one_card_lists_several_files_of_one_network(model: Path) -> None:
+def test_one_card_covers_several_files(model: Path) -> None:
     half, golden = b"half the bits", b"golden"
     entries = {
         name: {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
@@ -152,15 +152,15 @@ def test_one_card_lists_several_files_of_one_network(model: Path) -> None:
         read_beside(read_model(path), ".golden.npz")
 
 
-def test_a_file_with_a_card_of_its_own_name_has_that_one(tmp_path: Path) -> None:
+def test_card_named_after_the_file_takes_precedence(tmp_path: Path) -> None:
     path = tmp_path / "emotion.int8.onnx"
-    assert card_path(path) == tmp_path / "emotion.int8.json"  # that is what is missed where there is none
+    assert card_path(path) == tmp_path / "emotion.int8.json"  # the name an error quotes if neither exists
     (tmp_path / "emotion.json").touch()
     assert card_path(path) == tmp_path / "emotion.json"
     (tmp_path / "emotion.int8.json").touch()
     assert card_path(path) == tmp_path / "emotion.int8.json"
 
 
-def test_a_missing_companion_file_is_named_by_kind(model: Path) -> None:
+def test_missing_companion_file_is_reported_by_kind(model: Path) -> None:
     with pytest.raises(EdgeError, match=r"emotion\.json: lists 0 files \*\.golden\.npz; quantize makes"):
         read_beside(read_model(model), ".golden.npz")

@@ -1,4 +1,4 @@
-"""The whole analysis against a camera that knows the truth: places and labels of `portraits`."""
+"""The whole pipeline against the ground truth of the `portraits` source: boxes and labels."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def detector(request: pytest.FixtureRequest) -> Detector:
     return open_detector("yunet", file=shared_data / "models/detectors/face_detection_yunet_2023mar.onnx")
 
 
-def test_three_portraits_are_found_where_they_are_and_labelled_as_they_look(detector: Detector) -> None:
+def test_pipeline_finds_and_labels_three_portraits(detector: Detector) -> None:
     settings = Settings()
     pipeline = build_pipeline("hall", settings, detector, open_engine(settings).classifier)
     camera = Portraits(faces=3, fps=FPS, paced=False)

@@ -30,7 +30,7 @@ def check(folder: Path, *arguments: str, **environment: str) -> subprocess.Compl
     )  # fmt: skip
 
 
-def test_a_right_configuration_is_printed_as_toml_with_the_origin_of_each_value(tmp_path: Path) -> None:
+def test_valid_configuration_is_printed_with_origins(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text(
         '[mqtt]\nhost = "broker.lan"\nusername = "me"\n[[camera]]\nname = "door"\n'
         'source = "rtsp://me:hunter2@cam/1?sessionid=hunter2"\n[[camera]]\n'
@@ -53,7 +53,7 @@ def test_a_right_configuration_is_printed_as_toml_with_the_origin_of_each_value(
 
 
 @pytest.mark.parametrize("path", ["/mqtt?jwt=hunter2", "/hunter2hunter2hunter2hunter2/mqtt"])
-def test_a_token_in_the_websockets_path_is_not_printed(tmp_path: Path, path: str) -> None:
+def test_websocket_path_token_is_not_printed(tmp_path: Path, path: str) -> None:
     text = f'[mqtt]\ntransport = "websockets"\npath = "{path}"\n'
     (tmp_path / "c.toml").write_text(text)
     done = check(tmp_path, "--config", "c.toml")
@@ -66,7 +66,7 @@ def test_a_token_in_the_websockets_path_is_not_printed(tmp_path: Path, path: str
     assert "hunter2" not in done.stderr
 
 
-def test_a_missing_accelerator_is_named_but_is_not_a_mistake(tmp_path: Path) -> None:
+def test_missing_accelerator_is_reported_but_is_no_error(tmp_path: Path) -> None:
     leave_onnx(tmp_path)
     model = f'[model]\nfile = "{tmp_path}/emotion.onnx"\nruntime = "onnx"\nprovider = "tensorrt"\n'
     (tmp_path / "c.toml").write_text(model)
@@ -84,14 +84,14 @@ def test_a_missing_accelerator_is_named_but_is_not_a_mistake(tmp_path: Path) -> 
     assert "TensorRT: onnxruntime " in replayed.stderr
 
 
-def test_a_runtime_without_its_file_is_a_mistake(tmp_path: Path) -> None:
+def test_runtime_without_its_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text('[model]\nruntime = "edgetpu"\n')
     done = check(tmp_path, "--config", "c.toml")
     assert done.returncode == 78
     assert "emotion.tflite: no .edgetpu.tflite file in its card; `quantize" in done.stderr
 
 
-def test_a_wrong_configuration_ends_with_78_and_a_line_for_each_mistake(tmp_path: Path) -> None:
+def test_invalid_configuration_exits_78_with_a_line_per_error(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("[mqtt]\nprot = 1883\nport = 0\n")
     done = check(tmp_path, "--config", "config.toml")
     assert done.returncode == 78
@@ -102,7 +102,7 @@ def test_a_wrong_configuration_ends_with_78_and_a_line_for_each_mistake(tmp_path
     )
 
 
-def test_a_configuration_that_is_not_there_ends_with_78(tmp_path: Path) -> None:
+def test_missing_configuration_exits_78(tmp_path: Path) -> None:
     done = check(tmp_path, "--config", "none.toml")
     assert (done.returncode, done.stderr) == (
         78, "none.toml: no such file or directory; name a readable TOML file\n"
@@ -110,11 +110,11 @@ def test_a_configuration_that_is_not_there_ends_with_78(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", ['a "quoted" \\ one', "käse 😀", "tab\t\x07del\x7f", "", True, -3, 1e-9])
-def test_values_come_back_from_toml_as_they_were(value: str | int | float | bool) -> None:
+def test_printed_values_round_trip_through_toml(value: str | int | float | bool) -> None:
     assert tomllib.loads(f"key = {toml(value)}") == {"key": value}
 
 
-def test_a_models_golden_vectors_are_replayed_on_what_the_configuration_says(squares_files: Path) -> None:
+def test_check_model_replays_golden_vectors(squares_files: Path) -> None:
     done = check(squares_files, "--model", "emotion.int8.onnx")
     assert (done.returncode, done.stderr) == (0, "")
     assert re.fullmatch(
@@ -124,7 +124,7 @@ def test_a_models_golden_vectors_are_replayed_on_what_the_configuration_says(squ
     )
 
 
-def test_without_a_file_the_configured_model_is_replayed(squares_files: Path, tmp_path: Path) -> None:
+def test_check_model_without_file_replays_the_configured_one(squares_files: Path, tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text(f'[model]\nfile = "{squares_files}/emotion.tflite"\nthreads = 2\n')
     done = check(tmp_path, "--config", "c.toml", "--model")
     assert (done.returncode, done.stderr) == (0, "")
@@ -132,8 +132,8 @@ def test_without_a_file_the_configured_model_is_replayed(squares_files: Path, tm
     assert "2 threads: 8 golden pictures" in done.stdout
 
 
-def test_a_model_with_different_outputs_exits_1_with_one_line(tmp_path: Path) -> None:
-    """As a faulty accelerator would: the file is right, and the numbers that come out of it are not."""
+def test_model_with_different_outputs_exits_1_with_one_line(tmp_path: Path) -> None:
+    """Simulates a faulty accelerator: the file is intact but its outputs are wrong."""
     for path in MODEL_FILE.parent.glob("emotion.*"):
         shutil.copy(path, tmp_path)
     vectors = tmp_path / "emotion.golden.npz"
@@ -155,9 +155,7 @@ def test_a_model_with_different_outputs_exits_1_with_one_line(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("key", ["model.file", "detector.file", "mqtt.ca_file", "mqtt.password_file"])
-def test_an_address_where_a_file_is_asked_for_is_refused_without_its_secrets(
-    tmp_path: Path, key: str
-) -> None:
+def test_address_in_place_of_a_file_is_rejected_without_secrets(tmp_path: Path, key: str) -> None:
     table, _, name = key.partition(".")
     variable = f"EMOTION_EDGE_{table}__{name}".upper()
     address = "https://me:hunter2@host/models/emotion.tflite?token=hunter2"

@@ -1,4 +1,4 @@
-"""What a foreign library does in a process of its own, reported in one line."""
+"""Failures of a third-party library in a child process, reported in one line."""
 
 import pytest
 
@@ -15,16 +15,16 @@ from edge.host import child
         ("raise SystemExit('said so')", "said so"),
     ],
 )
-def test_a_failure_in_a_child_process_is_reported_in_one_line(statement: str, failure: str) -> None:
+def test_child_failure_is_reported_in_one_line(statement: str, failure: str) -> None:
     assert child.failure_of(statement) == failure
 
 
-def test_a_hung_child_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hung_child_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child, "TIMEOUT_S", 0.2)
     assert child.failure_of("import time; time.sleep(30)") == "no answer within 0.2 s"
 
 
-def test_it_is_given_bytes_to_work_on() -> None:
+def test_child_reads_input_bytes_from_stdin() -> None:
     statement = "import sys; sys.exit(sys.stdin.buffer.read() != bytes(range(256)))"
     assert child.failure_of(statement, bytes(range(256))) == ""
     assert child.failure_of(statement, b"other") == "exit code 1"

@@ -1,4 +1,4 @@
-"""The model's number format and the agreement of card and tensors."""
+"""Quantised inputs and outputs, and the check of the card against the tensors."""
 
 from typing import Any
 
@@ -21,16 +21,16 @@ def classifier(runtime: EchoRuntime, **changes: Any) -> FaceClassifier:
     return FaceClassifier(runtime, Card.model_validate(card(**changes)), "emotion.tflite")
 
 
-def test_pixels_become_int8_by_shifting_and_the_ends_saturate() -> None:
+def test_pixels_shift_to_int8_and_saturate() -> None:
     assert quantise(np.array([0, 1, 128, 255, 300, -5]), PIXELS).tolist() == [-128, -127, 0, 127, 127, -128]
 
 
-def test_rounding_is_to_the_nearest_step() -> None:
+def test_quantise_rounds_to_nearest() -> None:
     spec = TensorSpec((1,), np.dtype(np.uint8), 0.5, 10)
     assert quantise(np.array([0.0, 0.24, 0.26, 1000.0]), spec).tolist() == [10, 10, 11, 255]
 
 
-def test_a_float_tensor_is_left_as_it_is() -> None:
+def test_float_tensor_is_unchanged() -> None:
     assert quantise(np.array([0, 300]), FLOAT_OUT).tolist() == [0.0, 300.0]
     assert dequantise(np.array([0.25], np.float32), FLOAT_OUT).tolist() == [0.25]
 
@@ -39,7 +39,7 @@ def test_int8_outputs_become_probabilities() -> None:
     assert dequantise(np.array([-128, 0, 127], np.int8), PROBABILITIES).tolist() == [0.0, 0.5, 255 / 256]
 
 
-def test_the_network_gets_each_faces_own_pixels_and_its_output_is_normalized() -> None:
+def test_each_face_gets_its_own_pixels_and_normalized_scores() -> None:
     image = np.zeros((48, 96), np.uint8)
     image[:, 48:] = 200
     output = np.array([[-128, -128, -128, 64, 0, -128, -128]], np.int8)
@@ -58,12 +58,12 @@ def test_no_faces_give_no_rows() -> None:
 
 
 @pytest.mark.parametrize("nonsense", [np.nan, np.inf, 0.0])
-def test_nan_outputs_give_no_label(nonsense: float) -> None:
+def test_invalid_outputs_give_uniform_scores(nonsense: float) -> None:
     runtime = EchoRuntime(PIXELS, FLOAT_OUT, np.full((1, 7), nonsense, np.float32))
     assert classifier(runtime).scores(np.zeros((48, 48), np.uint8)) == pytest.approx([1 / 7] * 7)
 
 
-def test_a_model_with_another_range_gets_its_pixels_scaled() -> None:
+def test_pixels_are_scaled_to_the_card_range() -> None:
     floats_in = TensorSpec((1, 48, 48, 1), np.dtype(np.float32))
     runtime = EchoRuntime(floats_in, FLOAT_OUT, np.ones((1, 7), np.float32))
     part = {"height": 48, "width": 48, "channels": 1, "range": [-1, 1]}
@@ -79,7 +79,7 @@ def test_a_model_with_another_range_gets_its_pixels_scaled() -> None:
         (PIXELS._replace(scale=0.0), PROBABILITIES, "input is int8 without a scale"),
     ],
 )
-def test_a_model_that_is_not_what_its_card_says_is_refused(
+def test_model_that_differs_from_its_card_is_rejected(
     input_spec: TensorSpec, output_spec: TensorSpec, message: str
 ) -> None:
     with pytest.raises(EdgeError, match=message):
@@ -89,13 +89,13 @@ def test_a_model_that_is_not_what_its_card_says_is_refused(
 @pytest.mark.parametrize(
     ("framing", "upright"), [("mtcnn", True), ("fer2013", False), ("FER2013", True), ("", True)]
 )
-def test_crops_that_differ_from_the_card_are_refused(framing: str, upright: bool) -> None:
+def test_crop_that_differs_from_the_card_is_rejected(framing: str, upright: bool) -> None:
     runtime = EchoRuntime(PIXELS, PROBABILITIES, np.zeros((1, 7)))
     with pytest.raises(EdgeError, match=f"card says crop framing='{framing}' upright={upright}; expected"):
         classifier(runtime, crop={"framing": framing, "upright": upright})
 
 
-def test_the_card_decides_labels_and_their_order() -> None:
+def test_card_defines_labels_and_their_order() -> None:
     runtime = EchoRuntime(PIXELS, PROBABILITIES, np.zeros((1, 7)))
     assert classifier(runtime, labels=list(reversed(LABELS))).labels == tuple(reversed(LABELS))
     with pytest.raises(EdgeError, match=r"card lists 2 labels, model gives \(1, 7\) outputs"):

@@ -32,9 +32,7 @@ def mean_faces(folder: Path) -> Path:
     return folder
 
 
-def test_each_face_of_a_photo_is_reported_with_its_place(
-    photo: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_each_face_of_a_photo_is_reported(photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["classify", "--detector", "haar", "--json", str(photo)]) == 0
     (image,) = json.loads(capsys.readouterr().out)["images"]
     assert image["file"] == str(photo)
@@ -45,13 +43,13 @@ def test_each_face_of_a_photo_is_reported_with_its_place(
         assert list(face["scores"]) == list(LABELS)
 
 
-def test_a_photo_without_a_face_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_photo_without_face_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cv2.imwrite(str(tmp_path / "wall.png"), np.full((480, 640, 3), 90, np.uint8))
     assert main(["classify", "--detector", "haar", str(tmp_path)]) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'wall.png'}: no face\n"
 
 
-def test_folders_named_for_labels_give_accuracy_and_confusion(
+def test_label_folders_give_accuracy_and_confusion(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["classify", "--json", str(mean_faces(tmp_path))]) == 0
@@ -64,16 +62,14 @@ def test_folders_named_for_labels_give_accuracy_and_confusion(
 @pytest.mark.parametrize(
     ("given", "file"), [("emotion-xs", "emotion-xs.tflite"), ("emotion", "emotion.tflite")]
 )
-def test_a_shipped_model_is_found_by_name(given: str, file: str) -> None:
+def test_shipped_model_is_found_by_name(given: str, file: str) -> None:
     parser = argparse.ArgumentParser()
     add_engine(parser)
     assert settings_of(parser.parse_args(["--model", given])).model.file == MODEL_FILE.with_name(file)
     assert settings_of(parser.parse_args(["--model", f"./{given}"])).model.file == Path(given)
 
 
-def test_an_invalid_image_is_named_and_the_others_are_classified(
-    photo: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_unreadable_image_does_not_stop_the_others(photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     broken = photo.with_name("broken.png")
     broken.write_text("not an image")
     assert main(["classify", "--detector", "haar", str(photo.parent)]) == 0
@@ -95,8 +91,8 @@ def test_nothing_to_classify_gets_one_line(
     assert error.count("\n") == 1
 
 
-def sorted_tree(folder: Path, names: dict[str, str]) -> Path:
-    """The mean face of each label that *names* has in a folder of that name."""
+def label_tree(folder: Path, names: dict[str, str]) -> Path:
+    """Folder name -> label: a tree with the mean face of each label in its folder."""
     with np.load(Path(__file__).parents[1] / "edge/models/portraits.npz") as arrays:
         for name, label in names.items():
             (folder / name).mkdir(parents=True)
@@ -104,10 +100,10 @@ def sorted_tree(folder: Path, names: dict[str, str]) -> Path:
     return folder
 
 
-def test_everything_next_to_labelled_pictures_is_named_and_counted(
+def test_skipped_files_next_to_labelled_pictures_are_named(
     tmp_path: Path, photo: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tree = sorted_tree(tmp_path / "tree", {"happiness": "happy", "Sadness": "sad", "2_anger": "angry"})
+    tree = label_tree(tmp_path / "tree", {"happiness": "happy", "Sadness": "sad", "2_anger": "angry"})
     (tree / "contempt").mkdir()
     (tree / "read me.txt").write_text("by hand")
     (tree / ".DS_Store").write_text("hidden")
@@ -135,17 +131,17 @@ def test_everything_next_to_labelled_pictures_is_named_and_counted(
         ({"00": "surprise", "01": "angry", "03": "fear"}, "surprise,anger,contempt,fear"),
     ],
 )
-def test_folders_of_numbers_need_their_order(
+def test_numbered_folders_need_labels_option(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], names: dict[str, str], labels: str
 ) -> None:
-    tree = sorted_tree(tmp_path / "tree", names)
+    tree = label_tree(tmp_path / "tree", names)
     assert main(["classify", str(tree)]) == 1
     assert capsys.readouterr().err.startswith(
         f"{tree}/{min(names)}: a number names no label; expected --labels"
     )
     assert main(["classify", "--json", "--labels", labels, str(tree)]) == 0
     by_number = json.loads(capsys.readouterr().out)
-    assert main(["classify", "--json", str(sorted_tree(tmp_path / "w", {v: v for v in names.values()}))]) == 0
+    assert main(["classify", "--json", str(label_tree(tmp_path / "w", {v: v for v in names.values()}))]) == 0
     assert json.loads(capsys.readouterr().out)["confusion"] == by_number["confusion"]
 
 

@@ -1,4 +1,4 @@
-"""What the three command lines share: wrong numbers, interruptions and surprises end with one line each."""
+"""Shared by the three command lines: invalid numbers, interrupts and bugs end with one line each."""
 
 import argparse
 import os
@@ -69,7 +69,7 @@ CAMPAIGN = ("campaign", "plan.toml", "--out", "runs", "--data", "d.csv")
         ),
     ],
 )
-def test_an_invalid_number_is_a_usage_error(
+def test_invalid_number_is_a_usage_error(
     main: Callable[[list[str]], int],
     arguments: tuple[str, ...],
     reported: str,
@@ -83,17 +83,17 @@ def test_an_invalid_number_is_a_usage_error(
 
 
 @pytest.mark.parametrize("text", ["1", "65535"])
-def test_a_whole_number_within_its_bounds_is_taken(text: str) -> None:
+def test_whole_accepts_numbers_within_bounds(text: str) -> None:
     assert whole(1, 65535)(text) == int(text)
 
 
 @pytest.mark.parametrize("text", ["", "-0.5", "1e400", "inf", "ten", "9" * 5000, "65536"])
-def test_a_whole_number_rejects_everything_else(text: str) -> None:
+def test_whole_rejects_everything_else(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="expected a whole number from 1 to 65535"):
         whole(1, 65535)(text)
 
 
-def test_a_number_may_have_a_fraction_and_be_negative_where_nothing_forbids_it() -> None:
+def test_number_accepts_fractions_and_enforces_its_minimum() -> None:
     assert number()("-0.5") == -0.5
     with pytest.raises(argparse.ArgumentTypeError, match="expected a number from 0 on"):
         number(0)("-0.5")
@@ -115,14 +115,14 @@ def raising(error: BaseException) -> Callable[[], int]:
         (MemoryError(), 1, "unexpected MemoryError: ; this is a bug, please report it with the log\n"),
     ],
 )
-def test_an_error_is_one_line_and_an_exit_code(
+def test_error_is_one_line_and_an_exit_code(
     error: BaseException, code: int, reported: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert ended(raising(error), "stopped") == code
     assert capsys.readouterr().err == reported
 
 
-def test_development_mode_shows_where_a_surprise_came_from() -> None:
+def test_development_mode_shows_the_traceback() -> None:
     program = "from edge.cli import ended; ended(lambda: 1 // 0)"
     done = subprocess.run(
         [sys.executable, "-X", "dev", "-c", program], capture_output=True, text=True, check=False
@@ -134,8 +134,8 @@ def test_development_mode_shows_where_a_surprise_came_from() -> None:
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
 @pytest.mark.parametrize(("command", "code"), [("check", 0), ("check --config /nowhere.toml", 78)])
-def test_it_works_without_standard_streams(closed: str, command: str, code: int, tmp_path: Path) -> None:
-    """And no file that it opens takes their place, to be printed into."""
+def test_commands_work_without_standard_streams(closed: str, command: str, code: int, tmp_path: Path) -> None:
+    """No file opened later may take descriptor 0 to 2 and be printed into."""
     done = subprocess.run(
         ["sh", "-c", f"exec {sys.executable} -m edge {command} {closed}"], cwd=tmp_path,
         env={"PYTHONPATH": str(Path(__file__).resolve().parents[1])}, capture_output=True, text=True,
@@ -148,7 +148,7 @@ def test_it_works_without_standard_streams(closed: str, command: str, code: int,
         assert done.stderr == ("" if code == 0 else reported)
 
 
-def test_closed_descriptors_are_open_before_a_command_begins() -> None:
+def test_closed_descriptors_are_opened_before_the_command() -> None:
     program = (
         "import os, sys; from edge.cli import ended\n"
         "def work(): [os.fstat(n) for n in range(3)]; print(1); sys.exit(40 + os.open(os.devnull, 0))\n"
@@ -161,8 +161,8 @@ def test_closed_descriptors_are_open_before_a_command_begins() -> None:
 
 @pytest.mark.parametrize("module", ["edge", "training", "quantize"])
 @pytest.mark.parametrize("encoding", ["iso-8859-1", "ascii", "cp437"])
-def test_an_unencodable_character_never_fails_the_output(module: str, encoding: str, tmp_path: Path) -> None:
-    """Help holds … and more; a file's name need not be text at all."""
+def test_unencodable_character_does_not_fail_the_output(module: str, encoding: str, tmp_path: Path) -> None:
+    """Help contains non-ASCII text; a file name may be any bytes."""
     environment = {**os.environ, "PYTHONIOENCODING": encoding}
     command = {"edge": ["classify"], "training": ["fit"], "quantize": []}[module]
     helped = subprocess.run(
@@ -189,7 +189,7 @@ def test_an_unencodable_character_never_fails_the_output(module: str, encoding: 
 @pytest.mark.parametrize(
     "address", ["http://admin:S3cret@cam/a?tok=S3cret", "rtsp://admin:my S3cret@cam:554/live"]
 )
-def test_an_address_where_a_file_belongs_is_refused_without_its_secrets(
+def test_address_in_place_of_a_file_is_rejected_without_secrets(
     arguments: tuple[str, ...], address: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):

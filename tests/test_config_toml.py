@@ -14,7 +14,7 @@ PAIR = re.compile(r"^(?P<off># )?(?P<key>[a-z_]+) = (?P<value>.+)$")
 
 
 def entries() -> dict[tuple[str, str], tuple[bool, str]]:
-    """(table, key) -> whether it is in force, and the comment above it."""
+    """(table, key) -> whether the line is active, and the comment above it."""
     found: dict[tuple[str, str], tuple[bool, str]] = {}
     table, comment = "", ""
     for line in REFERENCE.read_text().split("\n"):
@@ -28,16 +28,16 @@ def entries() -> dict[tuple[str, str], tuple[bool, str]]:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_else_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_other_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "SEARCHED", ())
     monkeypatch.chdir(tmp_path)
 
 
-def test_the_reference_equals_the_defaults() -> None:
+def test_reference_equals_the_defaults() -> None:
     assert load(REFERENCE) == load()
 
 
-def test_the_reference_has_every_setting_and_no_other() -> None:
+def test_reference_has_every_setting_and_no_other() -> None:
     assert set(entries()) == {(table, key) for table, model in TABLES.items() for key in model.model_fields}
 
 
@@ -54,7 +54,7 @@ def test_keys_with_a_default_are_not_commented_out() -> None:
     assert ("mqtt", "username") not in given
 
 
-def test_every_range_and_choice_is_reported_above_its_key() -> None:
+def test_every_range_and_choice_is_documented_above_its_key() -> None:
     reported = entries()
     checked = 0
     for table, model in TABLES.items():
@@ -89,6 +89,6 @@ def test_every_commented_line_can_be_enabled(tmp_path: Path) -> None:
     assert (read.camera[0].width, read.camera[0].height) == (640, 480)
 
 
-def test_four_lines_are_marked_for_a_usb_camera_and_a_broker() -> None:
+def test_four_lines_are_marked_for_usb_camera_and_broker() -> None:
     marked = [key for key, (_, comment) in entries().items() if re.search(r"\[[1-4]\]", comment)]
     assert marked == [("mqtt", "host"), ("mqtt", "username"), ("mqtt", "password_file"), ("camera", "source")]

@@ -1,4 +1,4 @@
-"""Commands carried out: what is answered, remembered and reported, without a broker."""
+"""Command execution without a broker: responses, saved switches, published state."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def engine() -> Engine:
 
 
 class Node:
-    """A node with two cameras, one of them off, that gets commands as from a broker."""
+    """A node with two cameras, one disabled, that receives commands as from a broker."""
 
     def __init__(self, engine: Engine, folder: Path) -> None:
         self.sink = TwoWaySink()
@@ -75,7 +75,7 @@ class Node:
         write_whole(path, text)
 
     def tick(self) -> bool:
-        """Let the node do what is due, also what waits for the disk; whether health has news."""
+        """Run due work, including disk writes; return whether health changed."""
         before = self.live.reloads
         self.control.tick()
         assert self.files.flush(10)
@@ -83,12 +83,12 @@ class Node:
         return self.live.reloads > before
 
     def send(self, topic: str, payload: bytes) -> bool:
-        """Bring *payload* and let the node do what is due a second later; whether health has news."""
+        """Deliver *payload* and tick a second later; return whether health changed."""
         self.sink.send(f"{NODE}/{topic}", payload)
         self.now += 1.0
         return self.tick()
 
-    def ask(self, command: str, payload: bytes) -> Any:
+    def request(self, command: str, payload: bytes) -> Any:
         self.send(f"request/{command}", payload)
         (*_, answer) = self.sink.payloads(f"{NODE}/response/{command}")
         return json.loads(answer)
@@ -118,7 +118,7 @@ def commands(node: Node) -> set[str]:
     return {topic for topic in topics if not topic.startswith("request/")}
 
 
-def test_it_listens_to_exact_topics_and_no_others(node: Node) -> None:
+def test_node_subscribes_to_exact_topics_only(node: Node) -> None:
     switches = ("enabled", "min_confidence", "hold")
     requests = ("restart_camera", "reload", "clear_outbox", "info")
     assert {topic for topic in node.sink.handlers if topic.startswith(NODE)} == {
@@ -127,7 +127,7 @@ def test_it_listens_to_exact_topics_and_no_others(node: Node) -> None:
     }
 
 
-def test_a_switch_is_turned_reported_and_remembered(node: Node, caplog: pytest.LogCaptureFixture) -> None:
+def test_switch_is_set_published_and_saved(node: Node, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     node.send("hall/hold/set", b"2.50")
     assert node.live.cameras["hall"].pipeline.rules.hold_s == 2.5
@@ -144,14 +144,14 @@ def test_a_switch_is_turned_reported_and_remembered(node: Node, caplog: pytest.L
     ]
 
 
-def test_an_unchanged_switch_is_answered_without_writing(node: Node) -> None:
+def test_unchanged_switch_is_answered_without_writing(node: Node) -> None:
     node.send("hall/hold/set", b"0.6")
     assert node.sink.payloads(f"{HALL}/hold/state") == ["0.6", "0.6"]
     assert node.counts == CommandHealth(1, 0)
     assert not node.file.exists()
 
 
-def test_a_switch_is_remembered_before_it_is_reported(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_switch_is_saved_before_it_is_published(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     remembered = []
 
     def publish(message: Message) -> None:
@@ -163,9 +163,7 @@ def test_a_switch_is_remembered_before_it_is_reported(node: Node, monkeypatch: p
     assert remembered == [{"hall": Switches(hold=2.0), "porch": Switches(enabled=False)}]
 
 
-def test_a_switch_that_is_refused_changes_and_shows_nothing(
-    node: Node, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_rejected_switch_changes_and_publishes_nothing(node: Node, caplog: pytest.LogCaptureFixture) -> None:
     reported = len(node.sink.messages)
     assert not node.send("hall/hold/set", b"soon")
     assert [message.topic for message in node.sink.messages[reported:] if "hold" in message.topic] == []
@@ -173,10 +171,10 @@ def test_a_switch_that_is_refused_changes_and_shows_nothing(
     assert lines(caplog) == [f"{HALL}/hold/set: refused: found 'soon'; expected a plain number from 0 to 60"]
 
 
-def test_a_camera_is_restarted_by_name(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_restart_camera_reopens_the_named_camera(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(camera, "REOPEN_S", 0.0)
     before = node.live.cameras["hall"].capture
-    assert node.ask("restart_camera", b'{"camera":"hall","transaction":"t1"}') == {
+    assert node.request("restart_camera", b'{"camera":"hall","transaction":"t1"}') == {
         "status": "ok", "transaction": "t1",
     }  # fmt: skip
     assert node.live.cameras["hall"].capture not in (before, None)
@@ -191,28 +189,32 @@ def test_a_camera_is_restarted_by_name(node: Node, monkeypatch: pytest.MonkeyPat
         (b'{"camera":"hall","force":true}', "unknown key 'force'; restart_camera takes camera, transaction"),
     ],
 )
-def test_a_refused_restart_is_answered_with_the_reason(node: Node, payload: bytes, error: str) -> None:
+def test_refused_restart_is_answered_with_the_reason(node: Node, payload: bytes, error: str) -> None:
     before = node.live.cameras["hall"].capture
-    assert node.ask("restart_camera", payload) == {"status": "error", "error": error}
+    assert node.request("restart_camera", payload) == {"status": "error", "error": error}
     assert node.live.cameras["hall"].capture is before
     assert node.counts == CommandHealth(0, 1)
 
 
-def test_the_outbox_is_cleared_and_counted(node: Node) -> None:
-    assert node.ask("clear_outbox", b'{"transaction":7}') == {"status": "ok", "cleared": 42, "transaction": 7}
+def test_clear_outbox_answers_the_count(node: Node) -> None:
+    assert node.request("clear_outbox", b'{"transaction":7}') == {
+        "status": "ok",
+        "cleared": 42,
+        "transaction": 7,
+    }
 
 
-def test_info_is_the_info_payload(node: Node) -> None:
-    answer = node.ask("info", b"{}")
+def test_info_response_equals_the_info_payload(node: Node) -> None:
+    answer = node.request("info", b"{}")
     reported = json.loads(node.sink.payloads(f"{NODE}/info")[-1])
     assert (answer["status"], set(answer)) == ("ok", {"status", "info"})
     assert {**answer["info"], "ts": ""} == {**reported, "ts": ""}
 
 
-def test_a_reload_brings_and_takes_topics_and_switches(node: Node) -> None:
+def test_reload_adds_and_removes_topics_and_switches(node: Node) -> None:
     node.send("hall/hold/set", b"2")
     node.load = lambda: settings("porch", "attic")
-    assert node.send("request/reload", b'{"transaction":"r"}')  # health has news
+    assert node.send("request/reload", b'{"transaction":"r"}')  # health changed
     assert json.loads(node.sink.payloads(f"{NODE}/response/reload")[-1]) == {
         "status": "ok", "transaction": "r",
     }  # fmt: skip
@@ -224,37 +226,35 @@ def test_a_reload_brings_and_takes_topics_and_switches(node: Node) -> None:
     assert switches_file(node.file).read() == {"porch": Switches(enabled=False)}
 
 
-def test_a_reload_says_what_needs_a_restart(node: Node) -> None:
+def test_reload_lists_keys_that_need_a_restart(node: Node) -> None:
     node.load = lambda: settings("hall", "porch", mqtt={"port": 1884})
-    assert node.ask("reload", b"{}") == {"status": "ok", "restart": ["mqtt.port"]}
+    assert node.request("reload", b"{}") == {"status": "ok", "restart": ["mqtt.port"]}
 
 
-def test_a_reload_of_a_file_with_mistakes_is_answered_with_all_of_them(node: Node) -> None:
+def test_reload_of_invalid_file_answers_every_error(node: Node) -> None:
     def load() -> Settings:
         raise ConfigError("config.toml:3: first\nconfig.toml:9: second")
 
     node.load = load
-    assert node.ask("reload", b"{}") == {
+    assert node.request("reload", b"{}") == {
         "status": "error", "error": "config.toml:3: first\nconfig.toml:9: second",
     }  # fmt: skip
     assert node.live.health.error == "config.toml:3: first"
 
 
 @pytest.mark.parametrize("letter", ["x", "ä", '"', "\\", "😀"])
-def test_an_answer_has_at_most_2_kib_however_many_mistakes_there_are(node: Node, letter: str) -> None:
+def test_response_is_limited_to_2_kib(node: Node, letter: str) -> None:
     def load() -> Settings:
         raise ConfigError("\n".join(f"config.toml:{line}: {letter * 60}" for line in range(1000)))
 
     node.load = load
-    answer = node.ask("reload", b'{"transaction":"%s"}' % ("😀" * 128).encode())
+    answer = node.request("reload", b'{"transaction":"%s"}' % ("😀" * 128).encode())
     assert answer["error"].startswith("config.toml:0: ")
     assert answer["error"].endswith("…")
     assert 1000 < len(node.sink.payloads(f"{NODE}/response/reload")[-1].encode()) <= 2048
 
 
-def test_a_signal_has_the_configuration_read_at_the_next_tick(
-    node: Node, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_signal_reloads_at_the_next_tick(node: Node, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     node.load = lambda: settings("hall", "porch", report={"hold_s": 3.0})
     assert not node.tick()
@@ -265,7 +265,7 @@ def test_a_signal_has_the_configuration_read_at_the_next_tick(
     assert lines(caplog) == ["configuration reloaded: changed report"]
 
 
-def test_mistakes_after_a_signal_are_in_the_log(node: Node, caplog: pytest.LogCaptureFixture) -> None:
+def test_errors_after_a_signal_are_logged(node: Node, caplog: pytest.LogCaptureFixture) -> None:
     def load() -> Settings:
         raise ConfigError("config.toml:3: first\nconfig.toml:9: second")
 
@@ -279,7 +279,7 @@ def test_mistakes_after_a_signal_are_in_the_log(node: Node, caplog: pytest.LogCa
     ]
 
 
-def test_a_command_for_a_camera_that_went_meanwhile_is_dropped(node: Node) -> None:
+def test_command_for_a_camera_removed_meanwhile_is_dropped(node: Node) -> None:
     node.load = lambda: settings("porch")
     node.sink.send(f"{NODE}/request/reload", b"{}")
     node.sink.send(f"{HALL}/hold/set", b"2")
@@ -288,7 +288,7 @@ def test_a_command_for_a_camera_that_went_meanwhile_is_dropped(node: Node) -> No
     assert list(node.live.cameras) == ["porch"]
 
 
-def test_2_000_hostile_payloads_are_executed_or_refused(node: Node) -> None:
+def test_hostile_payloads_are_executed_or_refused(node: Node) -> None:
     random_ = random.Random(19)
     topics = [topic for topic in node.sink.handlers if topic.startswith(NODE)]
     for payload in payloads(random_, 2_000):
@@ -304,7 +304,7 @@ def test_2_000_hostile_payloads_are_executed_or_refused(node: Node) -> None:
     assert {json.loads(answer.payload)["status"] for answer in answers} == {"ok", "error"}
 
 
-def test_a_switch_is_turned_though_the_disk_refuses_to_remember_it(node: Node) -> None:
+def test_switch_is_set_even_if_it_cannot_be_saved(node: Node) -> None:
     node.file.parent.write_text("in the way")
     node.send("hall/hold/set", b"2")
     assert node.live.cameras["hall"].pipeline.rules.hold_s == 2.0
@@ -312,7 +312,7 @@ def test_a_switch_is_turned_though_the_disk_refuses_to_remember_it(node: Node) -
 
 
 @pytest.mark.quiet_clock
-def test_a_disk_that_hangs_delays_a_switch_for_a_second_and_nothing_else(
+def test_hung_disk_delays_only_switches_and_by_one_second(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(disk, "HANG_S", 1.5)
@@ -334,7 +334,7 @@ def test_a_disk_that_hangs_delays_a_switch_for_a_second_and_nothing_else(
     node.sink.send(f"{HALL}/hold/set", b"3")
     node.control.tick()
     node.control.tick()
-    assert node.live.cameras["hall"].pipeline.rules.hold_s == 3.0  # who is known to hang is not waited for
+    assert node.live.cameras["hall"].pipeline.rules.hold_s == 3.0  # a disk known to hang is not waited for
     assert not node.file.exists()
     node.may_write.set()
     assert node.files.flush(10)

@@ -1,4 +1,4 @@
-"""The Debian package, as far as it can be seen without a network: what build.py writes, not the wheels."""
+"""The Debian package without a network: the files build.py writes, not the wheels."""
 
 import importlib.util
 import re
@@ -15,7 +15,7 @@ DEBIAN = REPOSITORY / "systemd" / "debian"
 EPOCH = 1_700_000_000
 
 
-def loaded() -> ModuleType:
+def load_build_script() -> ModuleType:
     spec = importlib.util.spec_from_file_location("debian_build", DEBIAN / "build.py")
     assert spec is not None
     assert spec.loader is not None
@@ -25,7 +25,7 @@ def loaded() -> ModuleType:
     return module
 
 
-build = loaded()
+build = load_build_script()
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_bookworm_and_trixie_each_get_the_python_that_they_have() -> None:
+def test_each_debian_release_gets_its_python() -> None:
     twelve = build.control("deb12", "arm64", 1000)
     thirteen = build.control("deb13", "amd64", 1000)
     assert f"Version: {build.version()}~deb12\nArchitecture: arm64\n" in twelve
@@ -50,7 +50,7 @@ def test_bookworm_and_trixie_each_get_the_python_that_they_have() -> None:
     assert "@" not in twelve.replace(build.MAINTAINER, "")
 
 
-def test_bookworms_lock_has_the_numpy_that_its_picamera2_was_compiled_for() -> None:
+def test_bookworm_lock_has_the_numpy_of_its_picamera2() -> None:
     pins = dict(re.findall(r"(?m)^([a-z-]+)==(\S+)", (REPOSITORY / "requirements/bookworm.txt").read_text()))
     assert pins["numpy"].startswith("1.")
     assert pins["opencv-python-headless"] == "4.11.0.86"
@@ -61,21 +61,21 @@ def test_bookworms_lock_has_the_numpy_that_its_picamera2_was_compiled_for() -> N
 
 
 @pytest.mark.parametrize("release", build.DEBIANS.values(), ids=list(build.DEBIANS))
-def test_a_debian_lock_has_no_markers(release: object) -> None:
+def test_debian_lock_has_no_markers(release: object) -> None:
     pins = re.findall(r"(?m)^[a-z].*", (REPOSITORY / release.lock).read_text())  # type: ignore[attr-defined]
     assert pins
     assert [pin for pin in pins if ";" in pin] == []
 
 
 @pytest.mark.parametrize("release", build.DEBIANS.values(), ids=list(build.DEBIANS))
-def test_each_bundled_package_has_its_licence_named(release: object) -> None:
+def test_every_bundled_package_has_its_licence(release: object) -> None:
     names = build.locked(REPOSITORY / release.lock)  # type: ignore[attr-defined]
     assert "ai_edge_litert" in names
     assert build.without_licence(names) == []
     assert build.without_licence([*names, "stranger"]) == ["stranger"]
 
 
-def test_every_file_is_where_debian_expects_it(root: Path) -> None:
+def test_files_are_where_debian_expects_them(root: Path) -> None:
     files = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
     assert {
         "DEBIAN/control", "DEBIAN/md5sums", "DEBIAN/postinst", "DEBIAN/prerm", "DEBIAN/postrm",
@@ -94,33 +94,33 @@ def test_every_file_is_where_debian_expects_it(root: Path) -> None:
     assert (root / "DEBIAN/conffiles").read_text() == "/etc/emotion-edge/config.toml\n"
 
 
-def test_the_service_starts_the_command_that_the_package_brings(root: Path) -> None:
+def test_service_runs_the_packaged_command(root: Path) -> None:
     unit = (root / "usr/lib/systemd/system/emotion-edge.service").read_text()
     assert "ExecStart=/usr/bin/emotion-edge run --config /etc/emotion-edge/config.toml" in unit
     assert "/opt/" not in unit
 
 
-def test_a_file_of_systemd_without_a_place_stops_the_build() -> None:
+def test_systemd_file_without_destination_fails_the_build() -> None:
     with pytest.raises(build.BuildError, match=r"systemd/new\.timer: no destination"):
         build.place(REPOSITORY / "systemd/new.timer")
     assert build.place(REPOSITORY / "systemd/x/coral.conf") == "usr/share/emotion-edge/drop-ins/coral.conf"
 
 
-def test_the_command_sees_the_packages_own_library_first_and_so_do_its_children(tmp_path: Path) -> None:
-    """Our edge, and behind it the system's packages: here a stand-in for Raspberry Pi OS's picamera2."""
+def test_command_and_children_prefer_the_bundled_library(tmp_path: Path) -> None:
+    """Bundled packages come first, then the system's; picamera2 here is a fake."""
     library, system = tmp_path / "ours", tmp_path / "system"
     for folder, packages in ((library, ("edge", "numpy")), (system, ("numpy", "picamera2"))):
         for name in packages:
             build.put(folder / name / "__init__.py", f"home = {str(folder)!r}".encode())
     inner = "import numpy, picamera2; print(numpy.home, picamera2.home)"
-    asked = (
+    program = (
         "import subprocess, sys\n"
         "def main():\n"
         f"    exec({inner!r})\n"
         f"    sys.stdout.flush()\n"
         f"    return subprocess.run([sys.executable, '-c', {inner!r}]).returncode\n"
     )
-    build.put(library / "edge/__main__.py", asked.encode())
+    build.put(library / "edge/__main__.py", program.encode())
     command = tmp_path / "emotion-edge"
     command.write_text((DEBIAN / "emotion-edge").read_text().replace("/usr/lib/emotion-edge", str(library)))
     done = subprocess.run(
@@ -131,28 +131,28 @@ def test_the_command_sees_the_packages_own_library_first_and_so_do_its_children(
 
 
 @pytest.mark.parametrize("script", ["postinst", "prerm", "postrm"])
-def test_a_maintainer_script_is_sound_and_ends_at_the_first_failure(script: str) -> None:
+def test_maintainer_script_parses_and_stops_on_first_failure(script: str) -> None:
     text = (DEBIAN / script).read_text()
     assert text.startswith("#!/bin/sh\nset -e\n")
     subprocess.run(["sh", "-n", DEBIAN / script], check=True)
 
 
-def test_installing_neither_enables_nor_starts() -> None:
+def test_install_neither_enables_nor_starts() -> None:
     """A package must not switch a camera on."""
     commands = re.findall(r"(?m)^\s*(systemctl|deb-systemd-\w+) (\S+)", (DEBIAN / "postinst").read_text())
     assert commands == [("systemctl", "daemon-reload"), ("deb-systemd-invoke", "try-restart")]
 
 
-def test_dpkg_deb_packs_the_same_bytes_twice(root: Path, tmp_path: Path) -> None:
+def test_package_build_is_reproducible(root: Path, tmp_path: Path) -> None:
     if shutil.which("dpkg-deb") is None:
-        pytest.skip("dpkg-deb is not here: Debian and its kin have it")
+        pytest.skip("needs dpkg-deb: Debian and its derivatives have it")
     packages = [build.pack(root, tmp_path / name, EPOCH) for name in ("a.deb", "b.deb")]
     assert packages[0].read_bytes() == packages[1].read_bytes()
-    listed = answer("-c", packages[0])
+    listed = dpkg_deb("-c", packages[0])
     assert re.search(r"-rwxr-xr-x root/root .* \./usr/bin/emotion-edge\n", listed)
     assert re.search(r"-rw-r--r-- root/root .* \./etc/emotion-edge/config\.toml\n", listed)
-    assert answer("-f", packages[0], "Package") == "emotion-edge\n"
+    assert dpkg_deb("-f", packages[0], "Package") == "emotion-edge\n"
 
 
-def answer(*question: str | Path) -> str:
+def dpkg_deb(*question: str | Path) -> str:
     return subprocess.run(["dpkg-deb", *question], capture_output=True, text=True, check=True).stdout

@@ -1,4 +1,4 @@
-"""`emotion-edge demo`: what a newcomer sees, and that it ends cleanly."""
+"""`emotion-edge demo`: its output and a clean exit."""
 
 import re
 import signal
@@ -19,7 +19,7 @@ def changes(lines: list[str]) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_demo_shows_faces_that_change_and_ends_with_a_signal(number: signal.Signals) -> None:
+def test_demo_shows_changing_faces_and_stops_on_signal(number: signal.Signals) -> None:
     lines: list[str] = []
     # amqtt's own imports warn; the demo's user sees none of it, but -W error would end it.
     quiet = {**environment(), "PYTHONWARNINGS": "default", "PYTHONUNBUFFERED": "1"}

@@ -1,4 +1,4 @@
-"""The broker inside the demo: starts fast, serves our sink and a subscriber, leaves nothing behind."""
+"""The demo's own broker: starts fast, serves our sink and a subscriber, leaks nothing."""
 
 import importlib.util
 import logging
@@ -18,7 +18,7 @@ from tests.sink import idle_sink
 
 
 @pytest.mark.quiet_clock
-def test_it_carries_what_the_sink_publishes_and_stops_without_a_trace(
+def test_demo_broker_carries_messages_and_stops_cleanly(
     caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     before = threading.active_count()
@@ -43,7 +43,7 @@ def test_it_carries_what_the_sink_publishes_and_stops_without_a_trace(
 
 
 @pytest.mark.quiet_clock
-def test_it_stops_while_clients_are_connected(capfd: pytest.CaptureFixture[str]) -> None:
+def test_demo_broker_stops_while_clients_are_connected(capfd: pytest.CaptureFixture[str]) -> None:
     with amqtt_broker() as port:
         sink = idle_sink(port, version="3.1.1")
         sink.start()
@@ -62,7 +62,7 @@ def without_amqtt(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("without_amqtt")
-def test_without_amqtt_it_runs_and_stops_mosquitto() -> None:
+def test_demo_broker_falls_back_to_mosquitto() -> None:
     with demo_broker() as port, subscriber(port) as listening:
         listening.publish("hello", b"there")
         assert eventually(lambda: listening.last("hello") == "there")
@@ -71,7 +71,7 @@ def test_without_amqtt_it_runs_and_stops_mosquitto() -> None:
 
 
 @pytest.mark.usefixtures("without_amqtt")
-def test_without_any_broker_it_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_broker_error_says_how_to_install_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name, path: None)
     with pytest.raises(EdgeError) as caught, demo_broker():
         pass
@@ -80,7 +80,7 @@ def test_without_any_broker_it_says_how_to_get_one(monkeypatch: pytest.MonkeyPat
     )
 
 
-def test_a_mosquitto_that_does_not_start_is_quoted(tmp_path: Path) -> None:
+def test_mosquitto_start_failure_is_quoted(tmp_path: Path) -> None:
     program = tmp_path / "mosquitto"
     program.write_text("#!/bin/sh\necho starting\necho Error: no room\nexit 3\n")
     program.chmod(0o755)

@@ -1,4 +1,4 @@
-"""What the demo prints: one line for what is new, readable at a glance, the topic at its end."""
+"""Output of the demo: one line per change, its topic at the end."""
 
 import io
 import time
@@ -67,7 +67,7 @@ def _in_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ("demo/hall/state", EMPTY, "12:00:00  hall       0 faces      nobody    none"),
     ],
 )
-def test_a_line_says_when_where_who_and_what(topic: str, payload: bytes, expected: str) -> None:
+def test_line_shows_time_camera_face_and_emotion(topic: str, payload: bytes, expected: str) -> None:
     printed = line(topic.split("/"), payload, PLAIN, "11:11:11")
     assert printed is not None
     assert printed.rstrip() == expected
@@ -79,13 +79,13 @@ def test_frequent_and_internal_messages_are_not_shown(topic: str) -> None:
     assert line(topic.split("/"), b"{}", PLAIN, "11:11:11") is None
 
 
-def test_a_terminal_gets_colours() -> None:
+def test_terminal_gets_colours() -> None:
     printed = line(["demo", "hall", "event"], APPEARED, Style(colour=True), "11:11:11") or ""
     assert "\x1b[33mhappy    \x1b[0m" in printed
     assert "\x1b[33m████████··\x1b[0m" in printed
 
 
-def test_a_terminal_without_unicode_gets_ascii() -> None:
+def test_terminal_without_unicode_gets_ascii() -> None:
     printed = line(["demo", "hall", "event"], APPEARED, ASCII, "11:11:11") or ""
     assert printed.isascii()
     assert printed == "12:00:00  hall       face 12        none -> happy     ########.. 0.81"
@@ -96,7 +96,7 @@ class Terminal(io.TextIOWrapper):
         return True
 
 
-def test_colours_are_for_terminals_that_want_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_colours_follow_terminal_and_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
     assert style_of(Terminal(io.BytesIO(), "utf-8")) == Style(colour=True)
     assert style_of(Terminal(io.BytesIO(), "ascii")) == ASCII._replace(colour=True)
@@ -105,7 +105,7 @@ def test_colours_are_for_terminals_that_want_them(monkeypatch: pytest.MonkeyPatc
     assert style_of(Terminal(io.BytesIO(), "utf-8")) == Style(colour=False)
 
 
-def test_a_subscriber_prints_what_is_new_with_its_topic(broker: Mosquitto) -> None:
+def test_subscriber_prints_only_changes_with_their_topic(broker: Mosquitto) -> None:
     out = io.StringIO()
     view = DemoView("home/faces", out)
     sender = Subscriber(broker.port, "nothing")
@@ -133,7 +133,7 @@ def test_a_subscriber_prints_what_is_new_with_its_topic(broker: Mosquitto) -> No
     )
 
 
-def test_it_views_the_broker_of_the_demo() -> None:
+def test_view_follows_the_demo_broker() -> None:
     out = io.StringIO()
     view = DemoView("p", out)
     with amqtt_broker() as port, subscribed(port, ["p/#"], view.show):
@@ -145,7 +145,7 @@ def test_it_views_the_broker_of_the_demo() -> None:
         assert view.gone.is_set()
 
 
-def test_a_broker_that_is_not_there_is_reported_in_one_line() -> None:
+def test_unreachable_broker_is_reported_in_one_line() -> None:
     port = free_port()
     refused = f"demo: cannot subscribe at 127.0.0.1:{port}: Connection refused"
     with pytest.raises(EdgeError, match=refused), subscribed(port, ["p/#"], lambda topic, payload: None):

@@ -25,7 +25,7 @@ def lines(capsys: pytest.CaptureFixture[str], *arguments: object) -> list[dict[s
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
-def test_each_picture_is_a_line_with_the_detector_s_own_boxes(
+def test_each_picture_is_a_line_with_the_raw_detector_boxes(
     photo: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cv2.imwrite(str(photo.with_name("wall.png")), np.full((480, 600, 3), 90, np.uint8))
@@ -43,7 +43,7 @@ def test_each_picture_is_a_line_with_the_detector_s_own_boxes(
     assert (wall["size"], wall["faces"]) == ([600, 480], [])
 
 
-def test_yunet_gives_eyes_and_the_options_reach_it(
+def test_yunet_gives_eyes_and_takes_options(
     photo: Path, shared_data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = shared_data / "models/detectors/face_detection_yunet_2023mar.onnx"
@@ -76,14 +76,14 @@ def test_faces_are_drawn_into_copies(photo: Path, tmp_path: Path, capsys: pytest
     assert 0 < changed.sum() < changed.size / 10
 
 
-def test_originals_are_never_drawn_over(photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_annotate_never_overwrites_originals(photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = photo.read_bytes()
     assert main(["detect", "--detector", "haar", "--annotate", str(photo.parent), str(photo)]) == 1
     assert "would be overwritten; name another folder" in capsys.readouterr().err
     assert photo.read_bytes() == before
 
 
-def test_an_invalid_image_gets_a_line_and_the_others_are_searched(
+def test_unreadable_image_gets_a_line_and_the_others_are_searched(
     photo: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     broken = photo.with_name("broken.png")
@@ -102,7 +102,7 @@ def test_an_invalid_image_gets_a_line_and_the_others_are_searched(
         (["."], ".: no images here; expected .avif, "),
     ],
 )
-def test_unsearchable_input_gets_one_line(
+def test_nothing_to_search_gets_one_line(
     arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip

@@ -1,4 +1,4 @@
-"""`emotion-edge detect` with the shipped detector on pictures that are not as most are."""
+"""`emotion-edge detect` with the shipped detector on unusual pictures."""
 
 import json
 from pathlib import Path
@@ -31,8 +31,8 @@ def boxes(reported: dict[str, object]) -> list[Box]:
     return [Box(*face["box"]) for face in reported["faces"]]
 
 
-def turned(image: Image) -> Image:
-    """As a camera on its side stores it: EXIF's 6 turns it a quarter to the right again."""
+def rotated(image: Image) -> Image:
+    """As a camera on its side stores it; EXIF orientation 6 undoes the rotation."""
     return np.ascontiguousarray(np.rot90(image))
 
 
@@ -47,14 +47,14 @@ def save(path: Path, image: Image, form: str) -> None:
         case "palette":
             Pillow.fromarray(image[:, :, ::-1]).quantize(128).save(path)
         case "EXIF":
-            picture = Pillow.fromarray(turned(image)[:, :, ::-1])
+            picture = Pillow.fromarray(rotated(image)[:, :, ::-1])
             exif = picture.getexif()
             exif[0x112] = 6
             picture.save(path, exif=exif, quality=95)
 
 
 @pytest.mark.parametrize("name", ["grey.png", "16 bits.png", "alpha.png", "palette.png", "EXIF.jpg"])
-def test_a_picture_of_another_form_gives_the_face_where_one_sees_it(
+def test_pixel_format_and_exif_rotation_do_not_move_the_box(
     name: str, portrait: tuple[Image, Box], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     image, _ = portrait
@@ -67,7 +67,7 @@ def test_a_picture_of_another_form_gives_the_face_where_one_sees_it(
     assert box.iou(plain) > 0.9
 
 
-def test_a_line_has_the_keys_and_types_that_others_read(
+def test_json_line_has_the_documented_keys_and_types(
     portrait: tuple[Image, Box], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), portrait[0])
@@ -88,7 +88,7 @@ def test_a_line_has_the_keys_and_types_that_others_read(
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (20, 4000), (4000, 20), (1, 900), (31, 33)])
-def test_a_tiny_and_a_very_long_picture_have_no_face(
+def test_tiny_or_very_long_picture_has_no_face(
     size: tuple[int, int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), np.full((*size, 3), 90, np.uint8))
@@ -96,7 +96,7 @@ def test_a_tiny_and_a_very_long_picture_have_no_face(
     assert (reported["size"], reported["faces"]) == ([size[1], size[0]], [])
 
 
-def test_damaged_files_have_a_line_each_and_the_rest_is_searched(
+def test_damaged_files_get_a_line_each_and_the_rest_is_searched(
     portrait: tuple[Image, Box], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     cv2.imwrite(str(tmp_path / "whole.png"), portrait[0])
@@ -119,11 +119,11 @@ def test_damaged_files_have_a_line_each_and_the_rest_is_searched(
 
 @pytest.mark.parametrize("shape", [(4, 3), (16, 9), (9, 16), (3, 4), (21, 9), (1, 1)])
 @pytest.mark.parametrize("long_side", ["256", "320", "300", "640"])
-def test_a_camera_of_any_shape_is_searched_at_any_long_side(
+def test_any_camera_shape_is_searched_at_any_long_side(
     shape: tuple[int, int], long_side: str, portrait: tuple[Image, Box], tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    # The face in the middle of a picture of 720 pixels that has this shape.
+    # Paste the face into the middle of a 720 px picture of this shape.
     image, truth = portrait
     side = 260
     x, y = (round(middle - side / 2) for middle in truth.center)
@@ -138,7 +138,7 @@ def test_a_camera_of_any_shape_is_searched_at_any_long_side(
     assert reported["size"] == [width, height]
     (box,) = boxes(reported)
     x, y = box.center
-    # The detector's box lies within the frame that FER2013 has.
+    # The detector's box lies within the FER2013 frame.
     assert abs(x - width / 2) < 0.1 * side
     assert abs(y - height / 2) < 0.15 * side
     assert 0.5 * side < box.width < side

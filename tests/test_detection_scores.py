@@ -1,4 +1,4 @@
-"""How detectors are scored: small examples by hand."""
+"""Detector scoring, by small hand-computed examples."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ from quantize.figures.detection import Found, scored
 SCORER = Path(__file__).resolve().parents[2] / "shared" / "tools" / "detection" / "score.py"
 
 
-def test_hits_misses_and_false_positives_by_falling_score() -> None:
+def test_hits_misses_and_false_positives_by_score() -> None:
     one, other = Box(10, 10, 40, 40), Box(100, 100, 40, 40)
     finds = [Face(one, 0.9), Face(Box(200, 10, 40, 40), 0.8), Face(other, 0.7), Face(one, 0.6)]
     scores = scored([Found((320, 240), finds, [one, other, Box(250, 150, 40, 40)])])
@@ -33,8 +33,8 @@ def test_tiny_faces_are_neither_hit_nor_missed() -> None:
     assert (scores.faces, len(scores.score)) == (0, 0)
 
 
-@pytest.mark.skipif(not SCORER.exists(), reason="../shared/tools is not there to compare with")
-def test_it_agrees_with_an_independent_scorer(tmp_path: Path) -> None:
+@pytest.mark.skipif(not SCORER.exists(), reason="needs the scorer in ../shared/tools")
+def test_scores_agree_with_an_independent_scorer(tmp_path: Path) -> None:
     random = np.random.default_rng(3)
     pictures, lines, truth = [], [], []
     for i in range(60):
