@@ -1,4 +1,4 @@
-"""The face detector on other chips than the CPU: the same chain, the same answers, the CPU after a fault.
+"""The face detector on accelerators: same runtime chain, same outputs, CPU fallback after a fault.
 
 The chips are stubs: tests/edgetpu_stub.py for the Edge TPU, tests/gpu_stub.py for CUDA and TensorRT.
 """
@@ -38,21 +38,21 @@ def same(ones: list[Face], others: list[Face]) -> bool:
 
 
 @pytest.mark.parametrize("runtime", ["auto", "onnx"])
-def test_an_onnx_file_finds_faces_where_its_numbers_say(tmp_path: Path, runtime: chain.Where) -> None:
+def test_onnx_file_finds_faces_at_the_expected_place(tmp_path: Path, runtime: chain.Where) -> None:
     detector = open_detector("auto", file=leave_onnx_detector(tmp_path), runtime=runtime)
     (face,) = detector.find(room((1, 3)))
     assert face.box == pytest.approx((120 - 32, 40 - 32 * math.exp(0.5), 64, 64 * math.exp(0.5)), abs=0.1)
     assert face.score == pytest.approx(1 / (1 + math.exp(-4)), abs=0.01)
     assert "onnxruntime " in detector.description
     assert (detector.state, detector.finder.shareable) == ("ok", True)
-    # Of one shape: other pictures are shown with a border.
+    # The network has one fixed shape: other pictures are padded.
     tall = np.full((640, 360), 20, np.uint8)
     tall[80:160, 80:160] = 255
     (face,) = detector.find(tall)
     assert face.box.center == pytest.approx((120, 120), abs=40)
 
 
-def test_an_onnx_twin_of_a_tflite_file_is_found_by_its_card(tmp_path: Path) -> None:
+def test_onnx_twin_is_found_through_the_tflite_card(tmp_path: Path) -> None:
     file = leave_onnx_detector(tmp_path)
     detector = open_detector("ssd", file=file, runtime="onnx", provider="cpu")
     assert detector.finder.chosen is not None
@@ -62,7 +62,7 @@ def test_an_onnx_twin_of_a_tflite_file_is_found_by_its_card(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("kind", ["ssd", "auto"])
-def test_a_side_that_the_one_shape_does_not_fit_is_refused(tmp_path: Path, kind: str) -> None:
+def test_long_side_that_does_not_fit_a_fixed_shape_is_rejected(tmp_path: Path, kind: str) -> None:
     file = leave_onnx_detector(tmp_path)
     with pytest.raises(ConfigError) as caught:
         open_detector(kind, file=file, long_side=240)  # type: ignore[arg-type]
@@ -72,9 +72,7 @@ def test_a_side_that_the_one_shape_does_not_fit_is_refused(tmp_path: Path, kind:
 
 
 @pytest.mark.usefixtures("stub", "chips")
-def test_on_an_edge_tpu_too_and_auto_takes_no_other_detector_for_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_auto_with_edge_tpu_keeps_the_ssd_detector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     leave_compiled_detector(tmp_path)
     monkeypatch.setattr("edge.analysis.detectors.FACES", tmp_path / "faces.tflite")
     with pytest.raises(ConfigError, match=r"faces\.edgetpu\.tflite: takes 448x352 pixels only, found"):
@@ -84,7 +82,7 @@ def test_on_an_edge_tpu_too_and_auto_takes_no_other_detector_for_it(
 
 @pytest.mark.usefixtures("stub", "chips")
 @pytest.mark.parametrize("file", ["faces.tflite", "faces.edgetpu.tflite"])
-def test_the_edge_tpu_finds_what_the_cpu_finds(tmp_path: Path, file: str) -> None:
+def test_edge_tpu_finds_the_faces_of_the_cpu(tmp_path: Path, file: str) -> None:
     leave_compiled_detector(tmp_path)
     detector = open_detector("ssd", file=tmp_path / file, runtime="edgetpu")
     assert ", edgetpu, " in detector.description
@@ -96,8 +94,8 @@ def test_the_edge_tpu_finds_what_the_cpu_finds(tmp_path: Path, file: str) -> Non
     assert same(faces, on_cpu.find(IMAGE))
 
 
-def leave(fault: str, chip: Chip, stub: Stub) -> None:
-    """Have the chip fail so: "unplugged" is a library that ends its process and finds no chip any more."""
+def break_chip(fault: str, chip: Chip, stub: Stub) -> None:
+    """Inject *fault*; "unplugged" kills the child and lets the library find no chip."""
     if fault == "unplugged":
         stub.set("fail")
         assert chip.pid is not None
@@ -108,13 +106,13 @@ def leave(fault: str, chip: Chip, stub: Stub) -> None:
 
 
 @pytest.mark.parametrize("fault", ["hang", "abort", "unplugged"])
-def test_after_a_fault_the_cpu_finds_them_within_two_seconds_and_the_return_is_noticed(
+def test_cpu_takes_over_within_2_s_of_a_fault_and_chip_returns(
     tmp_path: Path, stub: Stub, chips: dict[str, Chip], fault: str
 ) -> None:
     chips["edgetpu"] = Chip("edgetpu", retry_s=(0.2, 0.4))
     detector = open_detector("ssd", file=leave_compiled_detector(tmp_path))
     expected = detector.find(IMAGE)
-    leave(fault, chips["edgetpu"], stub)
+    break_chip(fault, chips["edgetpu"], stub)
     began = time.monotonic()
     assert same(detector.find(IMAGE), expected)
     elapsed = time.monotonic() - began
@@ -128,25 +126,27 @@ def test_after_a_fault_the_cpu_finds_them_within_two_seconds_and_the_return_is_n
 
 
 @pytest.mark.usefixtures("stub", "chips")
-def test_wrong_answers_disqualify_the_chip(tmp_path: Path) -> None:
+def test_wrong_outputs_disqualify_the_chip(tmp_path: Path) -> None:
     detector = open_detector("ssd", file=leave_compiled_detector(tmp_path, right=False))
     assert detector.state.startswith(
         "edgetpu: wrong answers: 2 golden pictures, outputs, as parts of their ranges, differ by up to "
     )
     assert ", cpu, 1 thread" in detector.description
     assert detector.finder.chosen is not None
-    assert detector.finder.chosen.runtime.resizable  # nothing is left of the chip's one shape
+    assert detector.finder.chosen.runtime.resizable  # the chip's fixed shape is gone
 
 
 @pytest.mark.usefixtures("stub", "chips")
-def test_a_compiled_file_alone_is_refused_with_what_it_lacks(tmp_path: Path) -> None:
+def test_compiled_file_without_its_twin_is_rejected(tmp_path: Path) -> None:
     file = leave_compiled_detector(tmp_path)
     (tmp_path / "faces.tflite").unlink()
     with pytest.raises(EdgeError, match="for the Edge TPU, and its uncompiled twin is not in its card, for"):
         open_detector("ssd", file=file)
 
 
-def test_a_gpu_runs_it_and_the_cpu_after_a_fault(tmp_path: Path, gpu: Gpu, chips: dict[str, Chip]) -> None:
+def test_gpu_finds_faces_and_cpu_takes_over_after_a_fault(
+    tmp_path: Path, gpu: Gpu, chips: dict[str, Chip]
+) -> None:
     detector = open_detector("ssd", file=leave_onnx_detector(tmp_path), runtime="onnx", provider="cuda")
     (face,) = detector.find(room((1, 3)))
     assert ", cuda, " in detector.description
@@ -159,7 +159,7 @@ def test_a_gpu_runs_it_and_the_cpu_after_a_fault(tmp_path: Path, gpu: Gpu, chips
 
 
 @pytest.mark.usefixtures("stub")
-def test_cameras_share_the_chip_s_detector_and_a_reload_keeps_it(
+def test_cameras_share_one_detector_and_reload_keeps_it(
     tmp_path: Path, chips: dict[str, Chip], start: Start
 ) -> None:
     leave_compiled_detector(tmp_path)
@@ -183,14 +183,14 @@ def test_cameras_share_the_chip_s_detector_and_a_reload_keeps_it(
     assert home.live.runtime.detector == "ok"
 
 
-def test_the_daemon_shows_at_once_that_a_gpu_went_and_came_back(
+def test_health_reports_gpu_loss_and_return_at_once(
     tmp_path: Path, gpu: Gpu, manager: Manager, run: Run, broker: Mosquitto
 ) -> None:
     file = leave_onnx_detector(tmp_path)
-    with subscriber(broker.port) as heard:
+    with subscriber(broker.port) as client:
 
         def states() -> list[str]:
-            reported = [json.loads(one)["runtime"] for one in heard.payloads("emotion-edge/pi/health")]
+            reported = [json.loads(one)["runtime"] for one in client.payloads("emotion-edge/pi/health")]
             assert {one["model"] for one in reported} <= {"ok"}
             return [one["detector"] for one in reported]
 
@@ -203,9 +203,9 @@ def test_the_daemon_shows_at_once_that_a_gpu_went_and_came_back(
         began = time.monotonic()
         assert eventually(lambda: states()[-1].startswith("cuda: fails: CUDA failure 700"))
         print(f"health reported the fault after {time.monotonic() - began:.2f} s")
-        info = json.loads(heard.last("emotion-edge/pi/info") or "{}")
+        info = json.loads(client.last("emotion-edge/pi/info") or "{}")
         assert ", cpu, 1 thread; onnx; cuda: fails: CUDA failure 700" in info["detector"]["reason"]
         gpu.set("load")
         assert eventually(lambda: states()[-1] == "ok", 60)
-        assert eventually(lambda: ", cuda, 1 thread" in (heard.last("emotion-edge/pi/info") or ""))
-        assert heard.last("emotion-edge/pi/hall/status") == "online"
+        assert eventually(lambda: ", cuda, 1 thread" in (client.last("emotion-edge/pi/info") or ""))
+        assert client.last("emotion-edge/pi/hall/status") == "online"

@@ -1,4 +1,4 @@
-"""What every detector must hold, and how one is chosen."""
+"""Conformance of every detector, and how one is selected."""
 
 from __future__ import annotations
 
@@ -64,37 +64,37 @@ def nearest(face: Face, faces: list[Face]) -> float:
     return max((face.box.iou(other.box) for other in faces), default=0.0)
 
 
-# What both hold
+# Conformance
 
 
 @pytest.mark.parametrize("value", [0, 127, 255])
-def test_an_even_picture_has_no_face(detector: FaceDetector, value: int) -> None:
+def test_uniform_picture_has_no_face(detector: FaceDetector, value: int) -> None:
     assert detector.detect(np.full((480, 640, 3), value, np.uint8)) == []
 
 
 @pytest.mark.parametrize("size", [(1, 1), (8, 8), (3, 640), (640, 3), (24, 320), (33, 57)])
-def test_a_tiny_or_thin_picture_has_no_face(detector: FaceDetector, size: tuple[int, int]) -> None:
+def test_tiny_or_thin_picture_has_no_face(detector: FaceDetector, size: tuple[int, int]) -> None:
     for fill in (0, 200):
         assert detector.detect(np.full((*size, 3), fill, np.uint8)) == []
         assert detector.detect(np.full(size, fill, np.uint8)) == []
 
 
-def test_one_face_is_found_where_it_is(detector: FaceDetector, portrait: Image) -> None:
+def test_single_face_is_found_in_place(detector: FaceDetector, portrait: Image) -> None:
     (face,) = detector.detect(portrait)
-    # Seen by eye: from above the brows to the chin, 572x562 picture.
+    # Annotated by hand: from above the brows to the chin, 572x562 picture.
     assert face.box.iou(Box(155, 152, 237, 237)) > 0.85
     assert face.box.width == face.box.height
     assert 0 < face.score <= 1
 
 
-def test_luma_finds_the_faces_that_colour_finds(detector: FaceDetector, group: Image) -> None:
+def test_luma_finds_the_faces_of_colour(detector: FaceDetector, group: Image) -> None:
     colour = detector.detect(group)
     gray = detector.detect(np.asarray(cv2.cvtColor(group, cv2.COLOR_BGR2GRAY), np.uint8))
     assert len(gray) == len(colour) >= 4
     assert min(nearest(face, gray) for face in colour) > 0.8
 
 
-def test_a_very_large_picture_gives_the_same_faces_in_its_own_pixels(
+def test_large_picture_gives_the_same_faces_in_its_own_pixels(
     detector: FaceDetector, portrait: Image
 ) -> None:
     (small,) = detector.detect(portrait)
@@ -102,23 +102,19 @@ def test_a_very_large_picture_gives_the_same_faces_in_its_own_pixels(
     assert Box(*(value / 7 for value in large.box)).iou(small.box) > 0.85
 
 
-def test_a_picture_smaller_than_the_long_side_is_searched_as_it_is(
-    detector: FaceDetector, portrait: Image
-) -> None:
+def test_picture_below_long_side_is_searched_unscaled(detector: FaceDetector, portrait: Image) -> None:
     small = np.asarray(cv2.resize(portrait, (160, 157), interpolation=cv2.INTER_AREA), np.uint8)
     (face,) = detector.detect(small)
     assert Box(*(value * 572 / 160 for value in face.box)).iou(Box(155, 152, 237, 237)) > 0.8
 
 
-def test_of_two_faces_the_one_at_the_edge_does_not_move_the_other(
-    detector: FaceDetector, portrait: Image
-) -> None:
+def test_face_at_the_edge_does_not_move_another(detector: FaceDetector, portrait: Image) -> None:
     head = portrait[100:430, 100:450]  # the face lies at 55, 52 in it
     pad = np.full((500, 1000, 3), 128, np.uint8)
     alone = pad.copy()
     alone[60:390, 500:850] = head
     both = alone.copy()
-    both[:290, :310] = head[40:, 40:]  # what FER2013 frames begins at 15, 12: the brow touches the top
+    both[:290, :310] = head[40:, 40:]  # the FER2013 frame starts at 15, 12: the brow touches the top
     (lonely,) = detector.detect(alone)
     faces = sorted(detector.detect(both), key=lambda face: face.box.x)
     assert len(faces) == 2
@@ -127,7 +123,7 @@ def test_of_two_faces_the_one_at_the_edge_does_not_move_the_other(
     assert faces[0].box.iou(Box(15, 12, 237, 237)) > 0.75
 
 
-def test_the_same_picture_gives_the_same_faces_whatever_came_between(
+def test_detection_is_independent_of_earlier_pictures(
     detector: FaceDetector, group: Image, portrait: Image
 ) -> None:
     first = detector.detect(group)
@@ -136,24 +132,24 @@ def test_the_same_picture_gives_the_same_faces_whatever_came_between(
     assert len(first) >= 4
 
 
-def test_the_picture_is_left_as_it_was(detector: FaceDetector, portrait: Image) -> None:
+def test_input_picture_is_not_modified(detector: FaceDetector, portrait: Image) -> None:
     before = portrait.copy()
     detector.detect(portrait)
     assert np.array_equal(portrait, before)
 
 
-def test_a_face_smaller_than_min_face_is_dropped(detector: FaceDetector, portrait: Image) -> None:
+def test_face_smaller_than_min_face_is_dropped(detector: FaceDetector, portrait: Image) -> None:
     # 237 px of 572 are .41 of the long side.
     for min_face, count in ((0.3, 1), (0.5, 0)):
         detector.min_face = min_face
         assert len(detector.detect(portrait)) == count
 
 
-def test_a_room_without_anyone_has_no_face(detector: FaceDetector, shared_data: Path) -> None:
+def test_empty_room_has_no_face(detector: FaceDetector, shared_data: Path) -> None:
     assert [detector.detect(image) for image in frames(shared_data / "videos/no_face.mp4", 7)] == [[]] * 14
 
 
-def test_a_moving_face_is_found_in_95_of_100_frames(detector: FaceDetector, shared_data: Path) -> None:
+def test_moving_face_is_found_in_95_percent_of_frames(detector: FaceDetector, shared_data: Path) -> None:
     found = [
         len(detector.detect(image)) == 1
         for image in frames(shared_data / "videos/WolfgangLanger_Pexels.mp4", 6)
@@ -162,7 +158,7 @@ def test_a_moving_face_is_found_in_95_of_100_frames(detector: FaceDetector, shar
     assert np.mean(found) >= 0.95
 
 
-def test_bilinear_shrinking_finds_what_averaging_finds(detector: FaceDetector, group: Image) -> None:
+def test_bilinear_shrinking_finds_the_faces_of_averaging(detector: FaceDetector, group: Image) -> None:
     fast = detector.detect(group)
     averaged = cv2.resize(group, (320, 213), interpolation=cv2.INTER_AREA)
     slow = detector.detect(np.asarray(averaged, np.uint8))
@@ -171,10 +167,10 @@ def test_bilinear_shrinking_finds_what_averaging_finds(detector: FaceDetector, g
         assert nearest(Face(Box(*(value * 3.125 for value in face.box)), 1.0), fast) > 0.85
 
 
-# Both together
+# Haar against YuNet
 
 
-def test_both_frame_a_face_alike(yunet_file: Path, group: Image, shared_data: Path) -> None:
+def test_haar_and_yunet_frame_a_face_alike(yunet_file: Path, group: Image, shared_data: Path) -> None:
     haar, yunet = open_detector("haar"), open_detector("yunet", file=yunet_file)
     pictures = [group, *frames(shared_data / "videos/WolfgangLanger_Pexels.mp4", 24)]
     overlaps = []
@@ -193,7 +189,7 @@ def test_yunet_keeps_three_people_apart(yunet_file: Path, shared_data: Path) -> 
     assert np.mean([count == 3 for count in counts]) >= 0.9
 
 
-def test_yunet_gives_the_eye_on_the_pictures_left_first(yunet_file: Path, portrait: Image) -> None:
+def test_yunet_gives_the_image_left_eye_first(yunet_file: Path, portrait: Image) -> None:
     detector = open_detector("yunet", file=yunet_file)
     for image in (portrait, np.ascontiguousarray(portrait[:, ::-1])):
         (face,) = detector.detect(image)
@@ -206,7 +202,7 @@ def test_yunet_gives_the_eye_on_the_pictures_left_first(yunet_file: Path, portra
         assert right_x - left_x == pytest.approx(0.36 * face.box.width, rel=0.15)
 
 
-def test_haars_false_faces_stay_few_on_photos(shared_data: Path) -> None:
+def test_haar_has_few_false_positives_on_photos(shared_data: Path) -> None:
     folder = shared_data / "faces/facemask853"
     photos = json.loads((folder / "annotations.json").read_text())[::12]
     detector, false = open_detector("haar"), 0
@@ -222,10 +218,10 @@ def test_haars_false_faces_stay_few_on_photos(shared_data: Path) -> None:
     assert false <= 5
 
 
-# Shrinking and framing, as values
+# Shrinking and framing
 
 
-def test_shrinking_keeps_the_shape_and_gives_the_colour_asked_for() -> None:
+def test_shrink_keeps_shape_and_gives_the_requested_colour() -> None:
     wide, thin = np.zeros((720, 1280, 3), np.uint8), np.zeros((2000, 3), np.uint8)
     assert shrink(wide, 320, "luma").shape == (180, 320)
     assert shrink(wide, 320, "bgr").shape == (180, 320, 3)
@@ -233,32 +229,32 @@ def test_shrinking_keeps_the_shape_and_gives_the_colour_asked_for() -> None:
     assert shrink(np.zeros((100, 200), np.uint8), 320, "luma").shape == (100, 200)
 
 
-def test_a_face_without_eyes_is_framed_around_its_box() -> None:
+def test_face_without_eyes_is_framed_around_its_box() -> None:
     face = framed(Face(Box(100, 100, 50, 70), 0.9), Framing(down=0.1, size=1.2))
     assert face.box == pytest.approx((95, 110, 60, 60))
     assert face.score == 0.9
 
 
-def test_a_tilted_face_is_framed_along_its_own_axis() -> None:
+def test_tilted_face_is_framed_along_its_own_axis() -> None:
     # Eyes fall by 45 degrees to the right, so the chin lies to the lower left of them.
     face = framed(Face(Box(80, 80, 100, 100), 1.0, ((90, 90), (110, 110))), Framing(down=0.2, size=1.0))
     assert face.box.center == pytest.approx((100 - 14.142, 100 + 14.142), abs=0.001)
     assert face.box.width == 100
 
 
-# Choosing
+# Selection
 
 
 @pytest.fixture
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where `models fetch` would have put YuNet's file, in an installation without ours."""
+    """Path of the fetched YuNet file, in an installation without the shipped network."""
     monkeypatch.setattr("edge.analysis.detectors.FACES", tmp_path / "faces.tflite")
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
     (tmp_path / "models").mkdir()
     return tmp_path / "models" / "face_detection_yunet_2023mar.onnx"
 
 
-def test_auto_takes_haar_without_yunets_file_and_says_how_to_get_it(state: Path) -> None:
+def test_auto_falls_back_to_haar_and_says_how_to_get_yunet(state: Path) -> None:
     detector = open_detector("auto")
     assert detector.finder.name == "haar"
     cascade = f"{cv2.data.haarcascades}haarcascade_frontalface_default.xml"
@@ -269,19 +265,19 @@ def test_auto_takes_haar_without_yunets_file_and_says_how_to_get_it(state: Path)
     assert detector.state == detector.because
 
 
-def test_auto_takes_yunet_where_its_file_is(state: Path, yunet_file: Path) -> None:
+def test_auto_selects_yunet_if_its_file_exists(state: Path, yunet_file: Path) -> None:
     shutil.copy(yunet_file, state)
     assert open_detector("auto").description.startswith(f"yunet ({state}), because no network ")
 
 
-def test_auto_takes_haar_when_yunets_file_is_damaged_and_yunet_refuses(state: Path) -> None:
+def test_damaged_yunet_file_makes_auto_use_haar_and_yunet_fail(state: Path) -> None:
     state.write_bytes(b"\x08\x07" * 1000)
     assert f"; {state}: sha256 " in open_detector("auto").description
     with pytest.raises(EdgeError, match="remove it and fetch it again"):
         open_detector("yunet")
 
 
-def test_a_file_that_the_user_names_must_work(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_configured_file_must_work(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     missing, junk = tmp_path / "missing.onnx", tmp_path / "junk.onnx"
     junk.write_bytes(b"not a network")
     for kind in ("auto", "yunet"):
@@ -296,20 +292,18 @@ def test_a_file_that_the_user_names_must_work(tmp_path: Path, capfd: pytest.Capt
     assert capfd.readouterr().err == ""  # OpenCV adds no lines of its own
 
 
-def test_an_unknown_kind_is_a_configuration_error() -> None:
+def test_unknown_kind_is_a_configuration_error() -> None:
     with pytest.raises(ConfigError, match="'dlib' is not known; expected auto, ssd, yunet or haar"):
         open_detector("dlib")  # type: ignore[arg-type]
 
 
-def test_an_opencv_without_cascades_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_opencv_without_cascades_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(cv2, "CascadeClassifier")
     with pytest.raises(EdgeError, match="has no CascadeClassifier; install opencv-python-headless<5"):
         open_detector("haar")
 
 
-def test_debians_cascades_are_found_where_opencv_has_no_data_module(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_debian_cascades_are_found_without_cv2_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wheel = Path(cv2.data.haarcascades)
     monkeypatch.delattr(cv2, "data")
     monkeypatch.setattr("edge.analysis.detectors.haar.DEBIAN", tmp_path)

@@ -1,4 +1,4 @@
-"""Discovery: what Home Assistant gets, by its own rules. ``make ha-test`` asks a real one."""
+"""Discovery payloads against Home Assistant's own rules; ``make ha-test`` runs a real one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.home_assistant_rules import Config, entities
 from tests.sink import node_status
 
 TOPICS = Topics("emotion-edge", "kitchen-pi")
-CAMERAS = ("hall", "front-door")  # the second would be a difference in a template
+CAMERAS = ("hall", "front-door")  # a template would parse the hyphen as a minus
 NOON = 1772366400.123
 FORMATS: tuple[discovery.Format, ...] = ("device", "component")
 SHOWN = {"face_present", "emotion", "faces", "confidence"}
@@ -37,7 +37,7 @@ def reported(form: discovery.Format, *cameras: str, prefix: str = "homeassistant
 
 
 def announced(form: discovery.Format) -> dict[str, Config]:
-    """Unique id -> configuration, spelt out; AssertionError where Home Assistant would refuse it."""
+    """Unique id -> expanded configuration; AssertionError if Home Assistant rejects it."""
     found = {}
     for message in reported(form):
         assert (message.qos, message.retain) == (1, True)
@@ -52,8 +52,8 @@ def track(emotion: str, scores: tuple[float, ...]) -> Track:
     return Track(12, face, since=100.0, seen=106.0, announced=True, scores=scores, emotion=emotion)
 
 
-def sent() -> Iterator[Message]:
-    """Every kind of message that the daemon sends, at its ends."""
+def sent_messages() -> Iterator[Message]:
+    """Every kind of message the daemon sends, with extreme values."""
     for online in (True, False):
         yield node_status(TOPICS, online)
     yield messages.info(
@@ -88,8 +88,8 @@ def sent() -> Iterator[Message]:
                 yield messages.switch(TOPICS, name, switch, value)
 
 
-def rendered(template: str | None, payload: bytes) -> str:
-    """What Home Assistant makes of a message; jinja2's error where the template misses something in it."""
+def render(template: str | None, payload: bytes) -> str:
+    """The template rendered as Home Assistant does; jinja2's error if it uses a missing key."""
     text = payload.decode()
     if template is None:
         return text
@@ -102,7 +102,7 @@ def rendered(template: str | None, payload: bytes) -> str:
 
 
 def is_value(config: Config, value: str) -> bool:
-    """Whether *value* is one that the entity can show; "None" is Home Assistant's word for unknown."""
+    """Whether the entity can show *value*; "None" means unknown to Home Assistant."""
     match config["platform"]:
         case "binary_sensor":
             return value in (config.get("payload_on", "ON"), config.get("payload_off", "OFF"))
@@ -120,14 +120,14 @@ def is_value(config: Config, value: str) -> bool:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_home_assistant_takes_every_payload(form: discovery.Format) -> None:
+def test_home_assistant_accepts_every_payload(form: discovery.Format) -> None:
     found = announced(form)
     assert len(found) == 4 + 13 * len(CAMERAS)
     sizes = [len(message.payload) for message in reported(form)]
     print(f"{form}: {len(sizes)} payloads, the largest of {max(sizes)} bytes")
 
 
-def test_both_formats_bring_the_same_entities() -> None:
+def test_both_formats_give_the_same_entities() -> None:
     def comparable(form: discovery.Format) -> dict[str, Config]:
         # The shared availability mode also reaches entities that have one topic or none.
         return {name: {**config, "availability_mode": "all"} for name, config in announced(form).items()}
@@ -148,7 +148,7 @@ def test_topics_follow_the_contract() -> None:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_a_camera_is_a_device_behind_its_node(form: discovery.Format) -> None:
+def test_camera_is_a_device_behind_its_node(form: discovery.Format) -> None:
     found = announced(form)
     camera, node = (found[name]["device"] for name in ("kitchen-pi_hall_emotion", "kitchen-pi_model"))
     assert camera["via_device"] == node["identifiers"] == "kitchen-pi"
@@ -162,27 +162,27 @@ def test_a_camera_is_a_device_behind_its_node(form: discovery.Format) -> None:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_each_template_yields_a_value_for_every_message_on_its_topic(form: discovery.Format) -> None:
-    everything = list(sent())
+def test_each_template_yields_a_value_for_every_message(form: discovery.Format) -> None:
+    everything = list(sent_messages())
     seen = set()
     for name, config in announced(form).items():
-        heard = [message for message in everything if message.topic == config.get("state_topic")]
-        assert heard or config["platform"] == "button", name
-        for message in heard:
-            value = rendered(config.get("value_template"), message.payload)
+        received = [message for message in everything if message.topic == config.get("state_topic")]
+        assert received or config["platform"] == "button", name
+        for message in received:
+            value = render(config.get("value_template"), message.payload)
             assert is_value(config, value), (name, message, value)
             seen.add(value)
         for place in config["availability"]:
             statuses = [message for message in everything if message.topic == place["topic"]]
             assert len(statuses) in (2, 4), (name, place)
             for message in statuses:
-                value = rendered(place.get("value_template"), message.payload)
+                value = render(place.get("value_template"), message.payload)
                 assert value == ("online" if message.payload == b"online" else "offline")
     assert {"none", "uncertain", *LABELS, "70.0", "None", "48.2", "51.7", "edge-s 1"} <= seen
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_what_a_camera_shows_needs_node_and_camera_and_its_controls_the_node_alone(
+def test_sensors_need_node_and_camera_and_controls_only_the_node(
     form: discovery.Format,
 ) -> None:
     node, camera = "emotion-edge/kitchen-pi/status", "emotion-edge/kitchen-pi/hall/status"
@@ -191,13 +191,13 @@ def test_what_a_camera_shows_needs_node_and_camera_and_its_controls_the_node_alo
             continue
         topics = [place["topic"] for place in config["availability"]]
         entity = name.removeprefix("kitchen-pi_hall_")
-        # An event without any: it must not come back from "unavailable" looking like a new one.
+        # Events have none: returning from "unavailable" must not look like a new event.
         assert topics == ([node, camera] if entity in SHOWN else [] if entity == "event" else [node]), entity
         assert config["availability_mode"] == "all"
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_commands_go_where_the_daemon_listens_in_words_it_takes(form: discovery.Format) -> None:
+def test_commands_use_topics_and_payloads_the_daemon_accepts(form: discovery.Format) -> None:
     found = announced(form)
     for camera, (entity, payload, value) in itertools.product(
         CAMERAS, (("enabled", b"OFF", False), ("min_confidence", b"0.55", 0.55), ("hold", b"2.5", 2.5))
@@ -213,12 +213,12 @@ def test_commands_go_where_the_daemon_listens_in_words_it_takes(form: discovery.
         assert request == Request("restart_camera", "ha", camera)
 
 
-def test_a_board_without_a_temperature_sensor_announces_none() -> None:
+def test_board_without_temperature_sensor_announces_none() -> None:
     (node, *_) = discovery.messages(devices(temperature=False), "homeassistant", "device", {})
     assert set(json.loads(node.payload)["cmps"]) == {"connectivity", "model", "runtime"}
 
 
-def test_an_entity_that_a_device_no_longer_has_is_named_once_more_without_anything() -> None:
+def test_removed_entity_is_listed_once_more_without_config() -> None:
     found = discovery.messages(devices(), "homeassistant", "device", {})
     before = {message.topic: platforms for message, platforms in found.items()}
     (node, *_) = discovery.messages(devices(temperature=False), "homeassistant", "device", before)
@@ -226,7 +226,7 @@ def test_an_entity_that_a_device_no_longer_has_is_named_once_more_without_anythi
     assert "kitchen-pi_temperature" not in node.payload.decode()
 
 
-def test_the_longest_names_are_taken_and_stay_far_below_what_mqtt_carries() -> None:
+def test_longest_names_are_accepted_and_payloads_stay_small() -> None:
     topics = Topics("p" * 128, "n" * 64)
     found = discovery.devices(topics, ["c" * 64], "0.1.0", temperature=True)
     for form in FORMATS:
@@ -240,7 +240,7 @@ NAMES = ("a", "b", "a_b", "b_a", "a_b_c", "a-b", "_", "__", "-", "model", "conne
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_no_two_nodes_and_cameras_share_a_topic_a_device_or_a_unique_id(form: discovery.Format) -> None:
+def test_no_two_nodes_or_cameras_share_topic_device_or_id(form: discovery.Format) -> None:
     owners: dict[str, tuple[str, str, str]] = {}
     for node in NAMES:
         topics = Topics("emotion-edge", node)
@@ -255,16 +255,16 @@ def test_no_two_nodes_and_cameras_share_a_topic_a_device_or_a_unique_id(form: di
                             assert owners.setdefault(what, owner) == owner, what
 
 
-def test_names_without_an_underscore_keep_their_ids_and_the_others_theirs_from_now_on() -> None:
+def test_underscores_are_escaped_in_ids_and_other_ids_are_stable() -> None:
     (_, hall) = discovery.devices(TOPICS, ["hall"], "0.1.0", temperature=False)
     (_, door) = discovery.devices(Topics("e", "a_b"), ["c-_d"], "0.1.0", temperature=False)
     assert (hall.id, door.id) == ("kitchen-pi_hall", "a.b_c-.d")
-    assert not any("_" in entity for entity in devices()[0].entities)  # or a camera's could be the same
+    assert not any("_" in entity for entity in devices()[0].entities)  # or a camera's id could collide
     assert all(re.fullmatch("[a-z0-9_]+", entity) for device in devices() for entity in device.entities)
 
 
 @pytest.mark.parametrize("limit", [3000, 2048, 1024, 620])
-def test_a_device_that_is_too_large_for_the_broker_comes_by_component(limit: int) -> None:
+def test_device_too_large_for_the_broker_is_sent_by_component(limit: int) -> None:
     def fits(message: Message) -> bool:
         return packet_bytes(message, five=True, expires=False) <= limit
 
@@ -278,13 +278,13 @@ def test_a_device_that_is_too_large_for_the_broker_comes_by_component(limit: int
     assert len(named) == len(names)
 
 
-def test_where_the_same_entities_were_announced_before_is_known() -> None:
+def test_former_topics_of_the_same_entities_are_known() -> None:
     former = discovery.former_topics(devices("hall"), "homeassistant")
     assert {
         "homeassistant/device/kitchen-pi_hall/config",
         "homeassistant/sensor/kitchen-pi_hall/emotion/config",
         "homeassistant/sensor/kitchen-pi/hall-emotion/config",
     } <= former
-    # Their unique ids have changed: Home Assistant takes them for others.
+    # Their unique ids changed: to Home Assistant they are different entities.
     underscore = discovery.devices(Topics("e", "a_b"), ["c"], "0.1.0", temperature=False)
     assert "homeassistant/device/a_b_c/config" not in discovery.former_topics(underscore, "homeassistant")

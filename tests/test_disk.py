@@ -1,4 +1,4 @@
-"""Persistent files: the old or the new content, never a part."""
+"""State files: old or new content, never partial."""
 
 import logging
 import os
@@ -17,7 +17,7 @@ from edge.host.places import state_file
 from tests.broker import eventually
 
 
-def test_a_file_is_made_with_its_folder_and_replaced(tmp_path: Path) -> None:
+def test_write_creates_the_folder_and_replaces_the_file(tmp_path: Path) -> None:
     path = tmp_path / "state" / "deep" / "file.json"
     write_whole(path, "old and long")
     write_whole(path, "new")
@@ -26,16 +26,16 @@ def test_a_file_is_made_with_its_folder_and_replaced(tmp_path: Path) -> None:
     assert path.parent.stat().st_mode & 0o077 == 0
 
 
-def test_a_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
+def test_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file.json"
     write_whole(path, "old")
-    (tmp_path / "file.json.new").mkdir()  # as good as a disk that refuses, for root, too
+    (tmp_path / "file.json.new").mkdir()  # makes the write fail even for root
     with pytest.raises(OSError, match="Is a directory"):
         write_whole(path, "new")
     assert path.read_text() == "old"
 
 
-def test_a_file_is_read_whole_and_not_waited_for_when_the_disk_is_silent(
+def test_read_is_bounded_and_gives_up_on_a_silent_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_bytes(b"content")
@@ -43,12 +43,12 @@ def test_a_file_is_read_whole_and_not_waited_for_when_the_disk_is_silent(
     with pytest.raises(FileNotFoundError):
         read_whole(tmp_path / "none", 4)
     monkeypatch.setattr(disk, "READ_S", 0.1)
-    os.mkfifo(tmp_path / "pipe")  # opening it waits for a writer, as a dead card has one wait for ever
+    os.mkfifo(tmp_path / "pipe")  # opening a pipe blocks until there is a writer, like a dead SD card
     with pytest.raises(TimeoutError, match="disk does not answer"):
         read_whole(tmp_path / "pipe", 4)
 
 
-def test_the_last_of_several_texts_is_written_and_each_is_settled_once_it_is_there(tmp_path: Path) -> None:
+def test_last_of_several_texts_is_written_and_each_settles(tmp_path: Path) -> None:
     files = StateFiles(tmp_path)
     for number in range(100):
         last = files.write(tmp_path / "a", f"{number}")
@@ -64,7 +64,7 @@ def test_the_last_of_several_texts_is_written_and_each_is_settled_once_it_is_the
 
 
 @pytest.mark.quiet_clock
-def test_a_write_that_hangs_blocks_nobody_is_reported_and_ends_with_the_newest_text(
+def test_hung_write_blocks_nothing_and_ends_with_the_newest_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -94,7 +94,7 @@ def test_a_write_that_hangs_blocks_nobody_is_reported_and_ends_with_the_newest_t
     assert message == [f"{tmp_path}: {SILENT}", f"{tmp_path}: disk answers again, after 0 s"]
 
 
-def test_a_refused_write_is_reported_once_and_retried(
+def test_refused_write_is_reported_once_and_retried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -132,7 +132,7 @@ files.close()
 """
 
 
-def test_two_nodes_in_one_folder_lose_nothing_of_each_other(
+def test_two_nodes_in_one_folder_do_not_lose_each_others_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))

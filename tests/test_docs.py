@@ -1,4 +1,4 @@
-"""docs/mqtt.md and docs/examples: what they show is what the daemon does."""
+"""docs/mqtt.md and docs/examples match the daemon."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def blocks(language: str) -> list[tuple[str, str]]:
 
 
 def keys(name: str) -> set[str]:
-    """The keys of schema *name*, those of inner objects as ``outer.inner``."""
+    """The keys of schema *name*, nested ones as ``outer.inner``."""
 
     def walk(part: dict[str, Any], path: str) -> Iterator[str]:
         for key, inner in part.get("properties", {}).items():
@@ -55,16 +55,16 @@ def keys(name: str) -> set[str]:
 
 
 @pytest.mark.parametrize(("schema", "payload"), blocks("json"))
-def test_a_payload_on_the_page_is_one_that_the_contract_allows(schema: str, payload: str) -> None:
+def test_payload_on_the_page_matches_its_schema(schema: str, payload: str) -> None:
     assert breach(schema, payload) is None
 
 
-def test_every_payload_in_json_is_shown() -> None:
+def test_every_json_payload_is_shown() -> None:
     json_schemas = {name for name in schemas.TOPICS.values() if schemas.schema(name).get("type") != "string"}
     assert {schema for schema, _ in blocks("json")} == json_schemas
 
 
-def test_the_tables_name_every_topic_with_its_qos_and_schema() -> None:
+def test_tables_list_every_topic_with_qos_and_schema() -> None:
     rows = re.findall(r"^\| `(kitchen-pi/[^`]+)` \|(.*)\|$", PAGE, re.MULTILINE)
     shown: dict[str, str] = {}
     for topic, rest in rows:
@@ -72,7 +72,7 @@ def test_the_tables_name_every_topic_with_its_qos_and_schema() -> None:
     assert sorted(shown.values()) == sorted(schemas.TOPICS.values())
     for topic, name in shown.items():
         assert schemas.name_for(PREFIX + topic, "emotion-edge") == name
-    # What the daemon says, as it says it.
+    # QoS and retain of the daemon's own messages.
     message = {schemas.name_for(it.topic, "emotion-edge"): (it.qos, it.retain) for it in extremes()}
     assert len(message) == 17
     for topic, rest in rows:
@@ -82,17 +82,17 @@ def test_the_tables_name_every_topic_with_its_qos_and_schema() -> None:
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
-def test_a_link_leads_to_a_file(page: Path) -> None:
+def test_links_lead_to_files(page: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
     assert [link for link in links if not (DOCS / link).exists()] == []
 
 
-def test_every_example_is_named_on_the_page() -> None:
+def test_every_example_is_linked_from_the_page() -> None:
     links = set(re.findall(r"\]\(examples/([^)]+)\)", PAGE))
     assert links == {path.name for path in EXAMPLES}
 
 
-def test_the_configurations_on_the_page_use_existing_keys() -> None:
+def test_configurations_on_the_page_use_existing_keys() -> None:
     shown = blocks("toml")
     assert len(shown) == 3
     for _, content in shown:
@@ -109,25 +109,25 @@ def pattern_exists(topic: str) -> bool:
     for known in schemas.TOPICS:
         parts = known.split("/")
         if levels[-1] == "#":
-            parts, asked = parts[: len(levels) - 1], levels[:-1]
+            parts, wanted = parts[: len(levels) - 1], levels[:-1]
         else:
-            asked = levels
-        if len(parts) == len(asked) and all(
-            "+" in (one, other) or one == other for one, other in zip(parts, asked, strict=True)
+            wanted = levels
+        if len(parts) == len(wanted) and all(
+            "+" in (one, other) or one == other for one, other in zip(parts, wanted, strict=True)
         ):
             return True
     return False
 
 
 @pytest.mark.parametrize("path", [it for it in EXAMPLES if it.name != "bridge.conf"], ids=lambda it: it.name)
-def test_the_topics_of_an_example_exist(path: Path) -> None:
+def test_topics_of_an_example_exist(path: Path) -> None:
     text = re.sub(r"\(\?P<deviceid>[^)]*\)", "+/+", path.read_text())
     topics = [topic for topic in TOPIC.findall(text) if "[" not in topic]
     assert topics or path.suffix == ".items"
     assert [topic for topic in topics if not pattern_exists(topic)] == []
 
 
-def test_the_topics_of_the_bridge_exist() -> None:
+def test_topics_of_the_bridge_exist() -> None:
     lines = re.findall(r"^#?topic (\S+) (?:in|out) [01] (\S+) (\S+)$", example("bridge.conf"), re.MULTILINE)
     assert len(lines) == 11
     for topic, here, there in lines:
@@ -135,13 +135,13 @@ def test_the_topics_of_the_bridge_exist() -> None:
         assert pattern_exists(topic)
 
 
-def test_an_unknown_topic_is_detected() -> None:
+def test_unknown_topic_is_detected() -> None:
     assert not pattern_exists("kitchen-pi/hall/frame")
     assert not pattern_exists("+/state")
     assert pattern_exists("+/+/+/set")
 
 
-def test_home_assistant_s_automations() -> None:
+def test_home_assistant_automations_use_existing_keys_and_entities() -> None:
     text = example("home-assistant.yaml")
     automations = yaml.safe_load(text)
     assert len(automations) == 4
@@ -169,7 +169,7 @@ def _slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", name.lower())
 
 
-def test_node_red_s_flow_can_be_imported() -> None:
+def test_node_red_flow_can_be_imported() -> None:
     nodes = json.loads(example("node-red.json"))
     ids = [node["id"] for node in nodes]
     assert len(set(ids)) == len(ids)
@@ -191,7 +191,7 @@ def test_node_red_s_flow_can_be_imported() -> None:
     assert [breach(name, payload) for payload in sent] == [None, None]
 
 
-def test_openhab_s_items_have_their_channels() -> None:
+def test_openhab_items_have_channels() -> None:
     things, items = example("openhab.things"), example("openhab.items")
     assert things.count("{") == things.count("}")
     assert things.count("[") == things.count("]")
@@ -209,7 +209,7 @@ def test_openhab_s_items_have_their_channels() -> None:
     assert len(paths) == 5
 
 
-def test_telegraf_s_configuration() -> None:
+def test_telegraf_configuration_matches_the_schemas() -> None:
     configuration = tomllib.loads(example("telegraf.conf"))
     assert configuration["outputs"].keys() == {"influxdb_v2"}
     inputs = configuration["inputs"]["mqtt_consumer"]
@@ -228,7 +228,7 @@ def test_telegraf_s_configuration() -> None:
     assert inputs[0]["qos"] == 1
 
 
-def test_prometheus_exporter_s_configuration() -> None:
+def test_prometheus_configuration_matches_the_schema() -> None:
     configuration = yaml.safe_load(example("prometheus-mqtt.yaml"))
     mqtt, metrics = configuration["mqtt"], configuration["metrics"]
     device = re.compile(mqtt["device_id_regex"]).fullmatch("emotion-edge/kitchen-pi/hall/state")

@@ -1,4 +1,4 @@
-"""docs/examples/mosquitto.acl in a real mosquitto: the daemon lacks nothing, a stranger gets nothing."""
+"""docs/examples/mosquitto.acl in a real mosquitto: the daemon lacks nothing, a outsider gets nothing."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ fps = 8
 
 
 @pytest.fixture
-def guarded(tmp_path: Path) -> Iterator[Mosquitto]:
-    """A broker with the example's access list and a password for each of its names, and for a guest."""
+def acl_broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    """A broker with the example's ACL and passwords for its users and a guest."""
     passwords = password_file(tmp_path, kitchen_pi="k", home="h", recorder="r", guest="g", cellar_pi="c")
     rules = tmp_path / "acl"
     shutil.copy(EXAMPLE, rules)
@@ -45,8 +45,8 @@ def guarded(tmp_path: Path) -> Iterator[Mosquitto]:
     mosquitto.kill()
 
 
-def test_only_the_home_user_can_command_the_daemon(guarded: Mosquitto, start: Start) -> None:
-    port = guarded.port
+def test_only_the_home_user_can_command_the_daemon(acl_broker: Mosquitto, start: Start) -> None:
+    port = acl_broker.port
     with subscriber(port, "#", HOME) as home, subscriber(port, "#", GUEST) as guest:
         daemon = start(CONFIGURATION.format(port))
         topics = [f"{NODE}/{it}" for it in ("status", "info", "health")]
@@ -55,11 +55,11 @@ def test_only_the_home_user_can_command_the_daemon(guarded: Mosquitto, start: St
         assert eventually(lambda: all(home.payloads(topic) for topic in topics))
         assert guest.messages == []
         with subscriber(port, "#", RECORDER) as recorder, subscriber(port, "#", ("cellar-pi", "c")) as cellar:
-            for stranger in (guest, recorder, cellar):
-                stranger.publish(f"{NODE}/hall/enabled/set", b"OFF")
-                stranger.publish(f"{NODE}/request/info", b'{"transaction":"stranger"}')
-                stranger.publish(f"{NODE}/status", b"offline", retain=True)
-                last = stranger.publish(f"{NODE}/hall/event", b'{"event_type":"face_appeared"}')
+            for outsider in (guest, recorder, cellar):
+                outsider.publish(f"{NODE}/hall/enabled/set", b"OFF")
+                outsider.publish(f"{NODE}/request/info", b'{"transaction":"outsider"}')
+                outsider.publish(f"{NODE}/status", b"offline", retain=True)
+                last = outsider.publish(f"{NODE}/hall/event", b'{"event_type":"face_appeared"}')
                 last.wait_for_publish(10)  # MQTT 3.1.1 acknowledges what it refuses
                 assert last.is_published()
             assert eventually(lambda: recorder.payloads(f"{NODE}/hall/log"))
@@ -67,7 +67,7 @@ def test_only_the_home_user_can_command_the_daemon(guarded: Mosquitto, start: St
             assert cellar.messages == []
         home.publish(f"{NODE}/request/info", b'{"transaction":"home"}')
         assert eventually(lambda: home.payloads(f"{NODE}/response/info"))
-        assert [it.count("stranger") for it in home.payloads(f"{NODE}/response/info")] == [0]
+        assert [it.count("outsider") for it in home.payloads(f"{NODE}/response/info")] == [0]
         home.publish(f"{NODE}/hall/hold/set", b"1.5")
         assert eventually(lambda: home.last(f"{NODE}/hall/hold/state") == "1.5")
         assert home.payloads(f"{NODE}/hall/enabled/state") == ["ON"]
@@ -84,8 +84,8 @@ def test_only_the_home_user_can_command_the_daemon(guarded: Mosquitto, start: St
     assert "another daemon" not in daemon.log
 
 
-def test_a_wrong_password_is_refused(guarded: Mosquitto, tmp_path: Path) -> None:
-    daemon = Process(tmp_path, CONFIGURATION.format(guarded.port).replace('"k"', '"wrong"'))
+def test_wrong_password_is_refused(acl_broker: Mosquitto, tmp_path: Path) -> None:
+    daemon = Process(tmp_path, CONFIGURATION.format(acl_broker.port).replace('"k"', '"wrong"'))
     try:
         reported = "refused the connection (Not authorized); check mqtt.username, its password"
         assert eventually(lambda: reported in daemon.log_so_far())

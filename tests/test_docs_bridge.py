@@ -27,35 +27,35 @@ HALL = "emotion-edge/pi/hall"
 NOON = 1772366400.0
 
 
-class Bridged(NamedTuple):
+class Brokers(NamedTuple):
     house: Mosquitto
     centre: Mosquitto
 
 
-def bridged(folder: Path, *, commands: bool = False, way: int | None = None) -> Bridged:
-    """Two brokers, not yet started, the first with the example's bridge to the second, or to port *way*."""
+def make_brokers(folder: Path, *, commands: bool = False, way: int | None = None) -> Brokers:
+    """Two brokers, not started; the first bridges to the second, or to port *way*, as in the example."""
     port = free_port()
     text = EXAMPLE.read_text().replace("central.example.org:1883", f"127.0.0.1:{way or port}")
     lines = text.splitlines()
     if commands:
         lines = [line.removeprefix("#") if line.startswith("#topic") else line for line in lines]
-    # By itself mosquitto waits 5 to 30 s before it tries again.
+    # By default mosquitto retries after 5 to 30 s.
     lines.insert(lines.index("connection central") + 1, "restart_timeout 1")
     centre = Mosquitto(folder, port=port)
-    return Bridged(Mosquitto(folder, "\n".join(["allow_anonymous true", *lines])), centre)
+    return Brokers(Mosquitto(folder, "\n".join(["allow_anonymous true", *lines])), centre)
 
 
 @pytest.fixture
-def one_way(tmp_path: Path) -> Iterator[Bridged]:
-    yield from _running(bridged(tmp_path))
+def one_way(tmp_path: Path) -> Iterator[Brokers]:
+    yield from run_brokers(make_brokers(tmp_path))
 
 
 @pytest.fixture
-def both_ways(tmp_path: Path) -> Iterator[Bridged]:
-    yield from _running(bridged(tmp_path, commands=True))
+def both_ways(tmp_path: Path) -> Iterator[Brokers]:
+    yield from run_brokers(make_brokers(tmp_path, commands=True))
 
 
-def _running(brokers: Bridged) -> Iterator[Bridged]:
+def run_brokers(brokers: Brokers) -> Iterator[Brokers]:
     brokers.centre.start()
     brokers.house.start()
     yield brokers
@@ -63,22 +63,22 @@ def _running(brokers: Bridged) -> Iterator[Bridged]:
     brokers.centre.kill()
 
 
-def crossed(at_home: Subscriber, afar: Subscriber) -> bool:
-    """Whether what was published at home so far has reached the centre: the bridge keeps the order."""
+def bridge_settled(at_home: Subscriber, at_centre: Subscriber) -> bool:
+    """Wait until everything published at home has reached the centre; the bridge keeps order."""
     mark = f"mark {time.monotonic()}"
     at_home.publish(f"{HALL}/log", mark.encode())
-    return eventually(lambda: all(mark in it.payloads(f"{HALL}/log") for it in (at_home, afar)))
+    return eventually(lambda: all(mark in it.payloads(f"{HALL}/log") for it in (at_home, at_centre)))
 
 
-def counts(heard: Subscriber) -> dict[str, int]:
-    """How often each topic came, without the marks."""
-    reported = [topic for topic, payload, _ in list(heard.messages) if not payload.startswith("mark")]
+def counts(client: Subscriber) -> dict[str, int]:
+    """Number of messages per topic, without the marks."""
+    reported = [topic for topic, payload, _ in list(client.messages) if not payload.startswith("mark")]
     return dict(Counter(reported))
 
 
-def test_what_nodes_publish_crosses_once_and_commands_do_not(one_way: Bridged) -> None:
-    with subscriber(one_way.house.port) as at_home, subscriber(one_way.centre.port) as afar:
-        assert crossed(at_home, afar)
+def test_published_messages_cross_the_bridge_once_and_commands_do_not(one_way: Brokers) -> None:
+    with subscriber(one_way.house.port) as at_home, subscriber(one_way.centre.port) as at_centre:
+        assert bridge_settled(at_home, at_centre)
         with sink(one_way.house.port, status_topic=TOPICS.of("status"), client_id="pi") as node:
             assert eventually(lambda: node.connected)
             announcer = Announcer("hall", TOPICS, 2.0, EventIds(), started=0.0)
@@ -93,15 +93,15 @@ def test_what_nodes_publish_crosses_once_and_commands_do_not(one_way: Bridged) -
                 node.publish(message)
             node.publish(messages.Message(f"{HALL}/faces", b'{"v":1}'))
             assert eventually(lambda: at_home.payloads(f"{HALL}/faces"))
-            afar.publish(f"{HALL}/enabled/set", b"OFF")
-            afar.publish("emotion-edge/pi/request/reload", b"{}")
-            assert crossed(at_home, afar)
-        assert eventually(lambda: afar.last(f"{TOPICS.of('status')}") == "offline")
-        assert crossed(at_home, afar)
+            at_centre.publish(f"{HALL}/enabled/set", b"OFF")
+            at_centre.publish("emotion-edge/pi/request/reload", b"{}")
+            assert bridge_settled(at_home, at_centre)
+        assert eventually(lambda: at_centre.last(f"{TOPICS.of('status')}") == "offline")
+        assert bridge_settled(at_home, at_centre)
         once = {f"{HALL}/{it}": 1 for it in ("event", "log", "state", "status")}
         expected = {**once, "emotion-edge/pi/health": 1, "emotion-edge/pi/status": 2}
         own = {f"{HALL}/enabled/set": 1, "emotion-edge/pi/request/reload": 1}
-        assert counts(afar) == {**expected, **own}
+        assert counts(at_centre) == {**expected, **own}
         assert counts(at_home) == {**expected, f"{HALL}/faces": 1, f"{HALL}/enabled/state": 1}
     with subscriber(one_way.centre.port) as late:
         assert late.retained() == {
@@ -109,35 +109,35 @@ def test_what_nodes_publish_crosses_once_and_commands_do_not(one_way: Bridged) -
         }  # fmt: skip
 
 
-def test_commands_that_are_let_in_come_once_and_their_answers_go_back(both_ways: Bridged) -> None:
-    with subscriber(both_ways.house.port) as at_home, subscriber(both_ways.centre.port) as afar:
-        assert crossed(at_home, afar)
-        afar.publish(f"{HALL}/enabled/set", b"OFF")
-        afar.publish("emotion-edge/pi/request/info", b"{}")
+def test_enabled_commands_cross_once_and_responses_return(both_ways: Brokers) -> None:
+    with subscriber(both_ways.house.port) as at_home, subscriber(both_ways.centre.port) as at_centre:
+        assert bridge_settled(at_home, at_centre)
+        at_centre.publish(f"{HALL}/enabled/set", b"OFF")
+        at_centre.publish("emotion-edge/pi/request/info", b"{}")
         assert eventually(lambda: at_home.payloads("emotion-edge/pi/request/info"))
         at_home.publish(f"{HALL}/enabled/state", b"OFF")
         at_home.publish("emotion-edge/pi/response/info", b"{}")
-        assert eventually(lambda: afar.payloads("emotion-edge/pi/response/info"))
-        assert crossed(at_home, afar)
-        assert crossed(at_home, afar)  # what went round once would be here by now
+        assert eventually(lambda: at_centre.payloads("emotion-edge/pi/response/info"))
+        assert bridge_settled(at_home, at_centre)
+        assert bridge_settled(at_home, at_centre)  # a loop in the bridge would show by now
         pi = "emotion-edge/pi"
         once = dict.fromkeys(
             (f"{HALL}/enabled/set", f"{HALL}/enabled/state", f"{pi}/request/info", f"{pi}/response/info"), 1
         )
-        assert counts(afar) == counts(at_home) == once
+        assert counts(at_centre) == counts(at_home) == once
 
 
-def test_after_an_outage_the_log_arrives_but_no_old_event(tmp_path: Path) -> None:
+def test_after_an_outage_the_log_arrives_without_old_events(tmp_path: Path) -> None:
     with Proxy(free_port()) as way:
-        brokers = bridged(tmp_path, way=way.port)
+        brokers = make_brokers(tmp_path, way=way.port)
         way.target = brokers.centre.port
         with (
-            contextlib.contextmanager(_running)(brokers),
+            contextlib.contextmanager(run_brokers)(brokers),
             subscriber(brokers.house.port) as at_home,
-            subscriber(brokers.centre.port) as afar,
+            subscriber(brokers.centre.port) as at_centre,
             sink(brokers.house.port, status_topic=TOPICS.of("status"), client_id="pi") as node,
         ):
-            assert crossed(at_home, afar)
+            assert bridge_settled(at_home, at_centre)
             way.target = free_port()
             way.cut()
             for number in range(30):
@@ -152,7 +152,7 @@ def test_after_an_outage_the_log_arrives_but_no_old_event(tmp_path: Path) -> Non
             assert len(at_home.payloads(f"{HALL}/event")) == 30
             time.sleep(3.1)  # expiry is counted in whole seconds
             way.target = brokers.centre.port
-            assert crossed(at_home, afar)
-            # Perhaps more than once, like all of QoS 1; each has its id.
-            assert list(dict.fromkeys(afar.payloads(f"{HALL}/log"))) == at_home.payloads(f"{HALL}/log")
-            assert afar.payloads(f"{HALL}/event") == []
+            assert bridge_settled(at_home, at_centre)
+            # QoS 1 may deliver duplicates; each message has an id.
+            assert list(dict.fromkeys(at_centre.payloads(f"{HALL}/log"))) == at_home.payloads(f"{HALL}/log")
+            assert at_centre.payloads(f"{HALL}/event") == []

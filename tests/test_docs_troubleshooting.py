@@ -12,20 +12,20 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGE = (REPOSITORY / "docs/troubleshooting.md").read_text()
 HOLE = "\0"
-# Quoted, and not the daemon's: what others print, commands and lines of config.toml.
+# Quotes that are not the daemon's: other programs' output, commands, lines of config.toml.
 FOREIGN = re.compile(
     r"numpy\.dtype size|No module named|systemctl |sudo |v4l2-ctl |ffprobe |mosquitto_pub |@ : /|[a-z_.]+ = "
 )
 
 
 def phrases(text: str) -> Iterator[str]:
-    """The parts of *text* that one string of the program's holds each; … is any value."""
+    """Split *text* into parts that one string of the program may contain; … is any value."""
     for part in re.split(r"[:;,]+ |[()]", text):
         yield part.strip(" ;,:`")
 
 
 def templates() -> set[str]:
-    """The phrases of every string in edge/, with HOLE for what is filled in."""
+    """The phrases of every string in edge/, with HOLE for each placeholder."""
     found: set[str] = set()
     for path in (REPOSITORY / "edge").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -37,7 +37,7 @@ def templates() -> set[str]:
     return {phrase for phrase in found if re.search("[A-Za-z]{3}", phrase)}
 
 
-SAID = [re.compile(".+".join(map(re.escape, phrase.split(HOLE)))) for phrase in templates()]
+MESSAGES = [re.compile(".+".join(map(re.escape, phrase.split(HOLE)))) for phrase in templates()]
 QUOTED = sorted(
     {
         phrase
@@ -49,19 +49,19 @@ QUOTED = sorted(
 )
 
 
-def test_the_page_quotes_the_daemon() -> None:
+def test_page_quotes_enough_messages() -> None:
     assert len(QUOTED) > 30
 
 
 @pytest.mark.parametrize("phrase", QUOTED)
 def test_each_quoted_message_is_in_the_code(phrase: str) -> None:
-    assert any(message.fullmatch(phrase) for message in SAID)
+    assert any(message.fullmatch(phrase) for message in MESSAGES)
 
 
-def test_an_invented_message_is_detected() -> None:
+def test_invented_message_is_detected() -> None:
     for phrase in (
         "the lens fell off",
         "buy a new broom",
         "its shelf has no more room",
     ):
-        assert not any(message.fullmatch(phrase) for message in SAID), phrase
+        assert not any(message.fullmatch(phrase) for message in MESSAGES), phrase

@@ -25,28 +25,28 @@ def configuration(port: int, *cameras: str) -> str:
 PORTRAITS = 'name = "hall"\nsource = "portraits"\nfaces = 2\n'
 
 
-def bodies(heard: Subscriber, topic: str) -> list[Any]:
-    return [json.loads(payload) for payload in heard.payloads(topic)]
+def bodies(client: Subscriber, topic: str) -> list[Any]:
+    return [json.loads(payload) for payload in client.payloads(topic)]
 
 
-def test_faces_reach_a_subscriber_as_the_contract_says(broker: Mosquitto, start: Start) -> None:
-    with subscriber(broker.port) as heard:
+def test_faces_reach_a_subscriber_as_documented(broker: Mosquitto, start: Start) -> None:
+    with subscriber(broker.port) as client:
         daemon = start(configuration(broker.port, PORTRAITS))
-        assert eventually(lambda: len(heard.payloads("emotion-edge/pi/hall/event")) >= 3)
+        assert eventually(lambda: len(client.payloads("emotion-edge/pi/hall/event")) >= 3)
         assert daemon.stop()[0] == 0
-        assert eventually(lambda: heard.last("emotion-edge/pi/status") == "offline")
-        assert heard.payloads("emotion-edge/pi/status") == ["online", "offline"]
-        assert heard.payloads("emotion-edge/pi/hall/status")[-2:] == ["online", "offline"]
-        (info,) = bodies(heard, "emotion-edge/pi/info")
+        assert eventually(lambda: client.last("emotion-edge/pi/status") == "offline")
+        assert client.payloads("emotion-edge/pi/status") == ["online", "offline"]
+        assert client.payloads("emotion-edge/pi/hall/status")[-2:] == ["online", "offline"]
+        (info,) = bodies(client, "emotion-edge/pi/info")
         assert (info["labels"], info["cameras"]) == (list(LABELS), ["hall"])
-        assert heard.payloads("emotion-edge/pi/health")
-        first, second, *_ = events = bodies(heard, "emotion-edge/pi/hall/event")
+        assert client.payloads("emotion-edge/pi/health")
+        first, second, *_ = events = bodies(client, "emotion-edge/pi/hall/event")
         assert {first["track"], second["track"]} == {1, 2}
         assert first["event_type"] == second["event_type"] == "face_appeared"
         assert len({event["id"] for event in events}) == len(events)
-        state = bodies(heard, "emotion-edge/pi/hall/state")[-1]
+        state = bodies(client, "emotion-edge/pi/hall/state")[-1]
         assert (state["present"], state["faces"]) == ("ON", 2)
-        faces = bodies(heard, "emotion-edge/pi/hall/faces")[-1]
+        faces = bodies(client, "emotion-edge/pi/hall/faces")[-1]
         assert faces["size"] == [640, 480]
         assert [sorted(face["scores"]) for face in faces["faces"]] == [sorted(LABELS)] * 2
         for face in faces["faces"]:
@@ -62,15 +62,15 @@ def test_faces_reach_a_subscriber_as_the_contract_says(broker: Mosquitto, start:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.quiet_clock
-def test_a_signal_stops_it_cleanly_in_two_seconds(
+def test_signal_stops_the_daemon_within_2_s(
     number: signal.Signals,
     broker: Mosquitto,
     start: Start,
 ) -> None:
     for _ in range(3):  # a busy machine may take longer, now and then
-        with subscriber(broker.port) as heard:
+        with subscriber(broker.port) as client:
             daemon = start(configuration(broker.port, PORTRAITS))
-            assert eventually(lambda: "online" in heard.payloads("emotion-edge/pi/hall/status"))
+            assert eventually(lambda: "online" in client.payloads("emotion-edge/pi/hall/status"))
             code, seconds = daemon.stop(number)
         assert code == 0
         assert "Traceback" not in daemon.log
@@ -79,25 +79,25 @@ def test_a_signal_stops_it_cleanly_in_two_seconds(
     pytest.fail(f"{seconds:.1f} s")
 
 
-def test_a_broker_that_comes_late_dies_and_comes_back_is_served(
+def test_late_and_restarted_broker_is_served(
     tmp_path: Path,
     start: Start,
 ) -> None:
     mosquitto = Mosquitto(tmp_path)
     daemon = start(configuration(mosquitto.port, PORTRAITS))
     try:
-        assert not eventually(lambda: daemon.process.poll() is not None, 3)  # it waits, it does not end
+        assert not eventually(lambda: daemon.process.poll() is not None, 3)  # it keeps waiting
         for _ in range(2):
-            mosquitto.restart()  # without persistence: nothing of before is left
-            with subscriber(mosquitto.port, "emotion-edge/#") as heard:
+            mosquitto.restart()  # without persistence: retained messages are lost
+            with subscriber(mosquitto.port, "emotion-edge/#") as client:
                 expected = {"status", "info", "hall/status", "hall/state"}
                 assert eventually(
                     lambda: (
                         expected  # noqa: B023
-                        <= {topic.removeprefix("emotion-edge/pi/") for topic, _, _ in heard.messages}
+                        <= {topic.removeprefix("emotion-edge/pi/") for topic, _, _ in client.messages}
                     )
                 )
-                assert heard.last("emotion-edge/pi/status") == "online"
+                assert client.last("emotion-edge/pi/status") == "online"
             mosquitto.kill()
         code, seconds = daemon.stop()
         assert (code, seconds < 5.0) == (0, True)
@@ -108,18 +108,18 @@ def test_a_broker_that_comes_late_dies_and_comes_back_is_served(
         mosquitto.kill()
 
 
-def test_a_missing_camera_is_offline_and_the_other_keeps_running(broker: Mosquitto, start: Start) -> None:
-    with subscriber(broker.port) as heard:
+def test_missing_camera_is_offline_and_the_other_keeps_running(broker: Mosquitto, start: Start) -> None:
+    with subscriber(broker.port) as client:
         missing = 'name = "porch"\nsource = "/dev/video99"\n'
         daemon = start(configuration(broker.port, PORTRAITS, missing))
-        assert eventually(lambda: heard.payloads("emotion-edge/pi/hall/event"))
-        assert heard.last("emotion-edge/pi/porch/status") == "offline"
-        assert bodies(heard, "emotion-edge/pi/porch/state")[-1]["emotion"] == "none"
+        assert eventually(lambda: client.payloads("emotion-edge/pi/hall/event"))
+        assert client.last("emotion-edge/pi/porch/status") == "offline"
+        assert bodies(client, "emotion-edge/pi/porch/state")[-1]["emotion"] == "none"
         assert daemon.stop()[0] == 0
-    assert daemon.log.count("/dev/video99") == 1  # reported once, though it was tried again
+    assert daemon.log.count("/dev/video99") == 1  # reported once despite retries
 
 
-def test_a_damaged_model_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_damaged_model_is_rejected_in_one_line(tmp_path: Path) -> None:
     for name in ("emotion.tflite", "emotion.json"):
         shutil.copy(MODELS / name, tmp_path / name)
     content = bytearray((tmp_path / "emotion.tflite").read_bytes())
@@ -132,7 +132,7 @@ def test_a_damaged_model_is_refused_in_one_line(tmp_path: Path) -> None:
     assert "emotion.tflite: sha256" in done.stderr
 
 
-def test_a_misspelt_key_is_refused_with_line_and_suggestion(tmp_path: Path) -> None:
+def test_misspelt_key_is_rejected_with_line_and_suggestion(tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     config.write_text('[mqtt]\nhost = "localhost"\nprot = 1883\n')
     done = emotion_edge("run", "--config", config)

@@ -1,4 +1,4 @@
-"""Which chip runs a model: tried in order, verified by golden vectors, and why others were skipped."""
+"""Runtime selection: tried in order, verified by golden vectors, with reasons for skipped ones."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def chip(monkeypatch: pytest.MonkeyPatch) -> Iterator[Chip]:
     one.close()
 
 
-def test_the_shipped_model_runs_on_the_cpu_and_nothing_else_was_tried() -> None:
+def test_shipped_model_runs_on_the_cpu_without_other_attempts() -> None:
     engine = open_chain(MODEL_FILE)
     assert ", cpu, " in engine.runtime.name
     assert engine.reason == "auto"
@@ -39,7 +39,7 @@ def test_the_shipped_model_runs_on_the_cpu_and_nothing_else_was_tried() -> None:
 @pytest.mark.usefixtures("stub", "chip")
 @pytest.mark.parametrize("runtime", ["auto", "edgetpu"])
 @pytest.mark.parametrize("file", ["emotion.tflite", "emotion.edgetpu.tflite"])
-def test_a_compiled_file_in_the_card_goes_to_the_edge_tpu(tmp_path: Path, runtime: str, file: str) -> None:
+def test_compiled_file_in_the_card_runs_on_the_edge_tpu(tmp_path: Path, runtime: str, file: str) -> None:
     leave_compiled(tmp_path)
     engine = open_chain(tmp_path / file, runtime=runtime)
     assert ", edgetpu, " in engine.runtime.name
@@ -47,7 +47,7 @@ def test_a_compiled_file_in_the_card_goes_to_the_edge_tpu(tmp_path: Path, runtim
 
 
 @pytest.mark.usefixtures("stub", "chip")
-def test_a_chip_with_wrong_answers_is_disqualified_and_the_reason_reported(tmp_path: Path) -> None:
+def test_chip_with_wrong_outputs_is_disqualified_with_reason(tmp_path: Path) -> None:
     engine = open_chain(leave_compiled(tmp_path, right=False))
     assert ", cpu, " in engine.runtime.name
     assert engine.reason.startswith(
@@ -55,7 +55,7 @@ def test_a_chip_with_wrong_answers_is_disqualified_and_the_reason_reported(tmp_p
     )
 
 
-def test_a_chip_that_leaves_and_comes_back_is_reported_by_the_reason(
+def test_chip_loss_and_return_show_in_the_reason(
     tmp_path: Path,
     stub: Stub,
     chip: Chip,
@@ -70,7 +70,7 @@ def test_a_chip_that_leaves_and_comes_back_is_reported_by_the_reason(
     assert chip.pid is not None
 
 
-def test_an_edge_tpu_without_a_compiled_file_is_one_line_with_the_way_to_one() -> None:
+def test_edge_tpu_without_compiled_file_gets_one_line_with_advice() -> None:
     with pytest.raises(EdgeError) as caught:
         open_chain(MODEL_FILE, runtime="edgetpu")
     assert str(caught.value) == (
@@ -79,14 +79,14 @@ def test_an_edge_tpu_without_a_compiled_file_is_one_line_with_the_way_to_one() -
     )
 
 
-def test_a_compiled_file_without_its_twin_is_refused(tmp_path: Path) -> None:
+def test_compiled_file_without_its_twin_is_rejected(tmp_path: Path) -> None:
     file = leave_compiled(tmp_path)
     (tmp_path / "emotion.tflite").unlink()
     with pytest.raises(EdgeError, match="its uncompiled twin is not in its card"):
         open_chain(file)
 
 
-def test_a_provider_that_is_not_there_leaves_the_cpu_and_the_reason(squares_files: Path) -> None:
+def test_missing_provider_leaves_the_cpu_and_the_reason(squares_files: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     if set(onnxruntime.get_available_providers()) & {"CUDAExecutionProvider", "TensorrtExecutionProvider"}:
         pytest.skip("this machine's ONNX Runtime has them")
@@ -105,11 +105,11 @@ def test_a_provider_that_is_not_there_leaves_the_cpu_and_the_reason(squares_file
     assert first == "onnx"
     assert second.startswith("tensorrt: onnxruntime ")
     assert 'provider "cuda" is not there or does not load' in third
-    # Where a long build may be declared to a watchdog.
+    # Long engine builds are declared to the watchdog.
     assert waits == ["TensorRT loads emotion.onnx", "CUDA loads emotion.onnx"]
 
 
-def test_a_cpu_with_wrong_answers_is_an_error(tmp_path: Path) -> None:
+def test_cpu_with_wrong_outputs_is_an_error(tmp_path: Path) -> None:
     leave_compiled(tmp_path, right=False)
     card = json.loads((tmp_path / "emotion.json").read_text())
     # The compiled file's wrong vectors, as if they were the uncompiled one's.
@@ -120,7 +120,7 @@ def test_a_cpu_with_wrong_answers_is_an_error(tmp_path: Path) -> None:
         open_chain(tmp_path / "emotion.edgetpu.tflite", runtime="cpu")
 
 
-def test_a_model_without_golden_vectors_runs_on_the_cpu_only(
+def test_model_without_golden_vectors_runs_on_the_cpu_only(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     leave_compiled(tmp_path)
@@ -134,7 +134,7 @@ def test_a_model_without_golden_vectors_runs_on_the_cpu_only(
 
 
 @pytest.mark.parametrize("mirror", [True, False])
-def test_the_mirror_image_counts_equally_if_enabled(mirror: bool) -> None:
+def test_mirror_image_counts_equally_if_enabled(mirror: bool) -> None:
     classifier = open_chain(MODEL_FILE, mirror=mirror).classifier
     golden = read_golden(read_model(MODEL_FILE))
     for picture in golden.pictures:
@@ -148,6 +148,6 @@ def test_the_mirror_image_counts_equally_if_enabled(mirror: bool) -> None:
     assert max(moved) > 0.01  # the two differ, or the test could not fail
 
 
-def test_the_mirror_image_is_used_on_the_cpu_only_by_default() -> None:
+def test_mirror_defaults_to_on_for_the_cpu() -> None:
     assert open_chain(MODEL_FILE).classifier.mirror
     assert not open_chain(MODEL_FILE, mirror=False).classifier.mirror

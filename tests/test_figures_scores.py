@@ -1,4 +1,4 @@
-"""Accuracy, calibration, Wilson and McNemar, against values worked out by hand."""
+"""Accuracy, calibration, Wilson and McNemar against hand-computed values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from quantize.figures import scores
 from quantize.figures.labelsets import FERPLUS
 
 
-def test_the_interval_is_wilson_s_and_stays_within_zero_and_one() -> None:
+def test_wilson_interval_stays_within_zero_and_one() -> None:
     assert scores.wilson(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
     assert scores.wilson(10, 10) == pytest.approx((0.7225, 1), abs=1e-4)
 
@@ -33,13 +33,11 @@ def test_the_interval_is_wilson_s_and_stays_within_zero_and_one() -> None:
         (1000, 1500, 0),
     ],
 )
-def test_mcnemar_is_the_exact_binomial_less_half_of_what_was_seen(
-    only_first: int, only_second: int, p: float
-) -> None:
+def test_mcnemar_is_the_exact_mid_p_binomial(only_first: int, only_second: int, p: float) -> None:
     assert scores.mcnemar(only_first, only_second) == pytest.approx(p, rel=0.01, abs=1e-12)
 
 
-def test_a_split_counts_the_rows_that_only_one_of_two_has_right() -> None:
+def test_split_counts_rows_only_one_model_has_right() -> None:
     first, second = np.array([True, True, True, False]), np.array([True, False, False, True])
     assert scores.split(first, second) == (2, 1)
 
@@ -53,7 +51,7 @@ def rows(confidence: list[float], labels: list[int]) -> np.ndarray:
     return found
 
 
-def test_the_gaps_of_the_reliability_bins_are_the_calibration_error() -> None:
+def test_calibration_error_is_the_weighted_bin_gap() -> None:
     message = rows([0.9, 0.9, 0.9, 0.9, 0.5, 0.5], [0, 1, 2, 3, 4, 5])
     truth = np.array([0, 1, 2, 6, 4, 5])  # three of four of the sure ones, both of the others
     less, more = scores.reliability(message, truth)
@@ -64,12 +62,12 @@ def test_the_gaps_of_the_reliability_bins_are_the_calibration_error() -> None:
     assert scores.calibration_error(message, truth) == pytest.approx((2 * 0.5 + 4 * 0.15) / 6)
 
 
-def test_a_label_without_rows_has_no_recall() -> None:
+def test_label_without_rows_has_no_recall() -> None:
     message = rows([0.9, 0.9, 0.9], [0, 0, 1])
     assert scores.recalls(message, np.array([0, 1, 1]), 3) == [1.0, 0.5, None]
 
 
-def test_a_file_is_compared_with_the_float_network_on_both_label_sets() -> None:
+def test_file_is_compared_with_float_on_both_label_sets() -> None:
     labels = np.array([0, 0, 1, 1, 2, 2])
     majority = np.array([0, 0, 1, 1, -1, 3])
     nothing = np.zeros((0, 4, 4), np.uint8)

@@ -1,4 +1,4 @@
-"""Frames live in memory only: what the system calls of a whole run, and of a crash, show."""
+"""Frames stay in memory: checked on the system calls of a whole run and of a crash."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ CALLS = (
 )
 UNLIMITED = ("sh", "-c", 'ulimit -c unlimited; exec "$@"', "sh")  # as a machine may be set up
 TRACE = ("strace", "-D", "-f", "-y", "-xx", "-s", "1000000", "--seccomp-bpf", "-e", f"trace={CALLS}", "-o")
-# Of the state folder.
+# In the state folder.
 MAY_BE_WRITTEN = re.compile(
     r"outbox-pi\.sqlite3(-wal|-shm|-journal)?|((switches|discovery)-pi\.json|web_token-pi)(\.new)?"
 )
 MARKS = {"JPEG": b"\xff\xd8\xff", "PNG": b"\x89PNG", "WebP": b"WEBPVP8", "NumPy": b"\x93NUMPY"}
-PIECE = 16  # bytes in a row that are a picture's
+PIECE = 16  # consecutive bytes that identify the picture
 
 
 class Call(NamedTuple):
@@ -49,7 +49,7 @@ def noisy_portraits() -> Image:
 
 
 def calls(trace: str) -> Iterator[Call]:
-    """The calls of *trace* that give something away: a file that is opened for writing, or data."""
+    """The calls of *trace* that open a file for writing or send data."""
     for line in trace.splitlines():
         found = re.match(r"\d+ +(\w+)\((?:[^<]*?<((?:\\x[0-9a-f]{2}|[^>])*)>)?", line)
         if found is None or " = -1 " in line:
@@ -72,7 +72,7 @@ def plain(text: str) -> bytes:
 
 
 def breaches(traced: list[Call], state: Path, log: Path, image: Image) -> list[str]:
-    """What of *traced* keeps a picture, or may: files but the state's and the log, and pieces of *image*."""
+    """Violations in *traced*: files other than state and log, and pieces of *image*."""
     found = {f"{call.name} {call.path}" for call in traced if not allowed(call.path, state, log)}
     pieces = {
         plane[-row, start : start + PIECE].tobytes()
@@ -88,7 +88,7 @@ def breaches(traced: list[Call], state: Path, log: Path, image: Image) -> list[s
 
 
 def allowed(path: str, state: Path, log: Path) -> bool:
-    """Sockets and pipes are searched for pictures, and that will do: other tests know what they carry."""
+    """Whether *path* may be written. Sockets and pipes may: their data is searched for pictures."""
     if path in ("/dev/null", str(log)) or re.match(r"(socket|pipe):\[|anon_inode:", path):
         return True
     return Path(path).parent == state and MAY_BE_WRITTEN.fullmatch(Path(path).name) is not None
@@ -96,7 +96,7 @@ def allowed(path: str, state: Path, log: Path) -> bool:
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGABRT])
-def test_no_byte_of_a_picture_reaches_a_file_in_a_whole_run_or_a_crash(
+def test_no_pixels_reach_a_file_during_a_run_or_crash(
     end: signal.Signals,
     broker: Mosquitto,
     tmp_path: Path,
@@ -105,20 +105,23 @@ def test_no_byte_of_a_picture_reaches_a_file_in_a_whole_run_or_a_crash(
     cv2.imwrite(str(tmp_path / "seen.png"), image)
     camera = f'name = "hall"\nsource = "{tmp_path / "seen.png"}"\n'
     trace = tmp_path / "trace"
-    with subscriber(broker.port) as heard:
+    with subscriber(broker.port) as subscribed:
         daemon = Process(tmp_path, configuration(broker.port, camera), under=(*UNLIMITED, *TRACE, str(trace)))
-        use(heard)
-        end_it(daemon, end, trace)
+        exercise(subscribed)
+        end_daemon(daemon, end, trace)
     traced = list(calls(trace.read_text()))
     state, log = tmp_path / "state", tmp_path / "stderr.txt"
     assert breaches(traced, state, log, image) == []
-    assert {call.path for call in traced} >= {str(state / "outbox-pi.sqlite3"), str(log)}  # it was looked at
+    assert {call.path for call in traced} >= {
+        str(state / "outbox-pi.sqlite3"),
+        str(log),
+    }  # the trace covers the run
     assert sum(len(call.data) for call in traced if call.path.startswith("/")) < image[..., 0].size
     assert not list(tmp_path.glob("core*"))
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
-def test_the_preview_sends_pictures_and_writes_none(broker: Mosquitto, tmp_path: Path) -> None:
+def test_preview_sends_pictures_and_writes_none(broker: Mosquitto, tmp_path: Path) -> None:
     image = noisy_portraits()
     cv2.imwrite(str(tmp_path / "seen.png"), image)
     port, trace, token = free_port(), tmp_path / "trace", tmp_path / "state" / "web_token-pi"
@@ -132,17 +135,17 @@ def test_the_preview_sends_pictures_and_writes_none(broker: Mosquitto, tmp_path:
             with connection.getresponse() as answer:
                 return answer.read()
 
-    with subscriber(broker.port) as heard:
+    with subscriber(broker.port) as subscribed:
         daemon = Process(tmp_path, text, under=(*UNLIMITED, *TRACE, str(trace)))
-        use(heard)
+        exercise(subscribed)
         ask("POST", "/preview", '{"on": true}')
-        assert eventually(lambda: heard.last("emotion-edge/pi/preview") == "ON")
+        assert eventually(lambda: subscribed.last("emotion-edge/pi/preview") == "ON")
         for _ in range(5):
             assert eventually(lambda: ask("GET", "/preview/hall").startswith(MARKS["JPEG"]))
-        end_it(daemon, signal.SIGTERM, trace)
+        end_daemon(daemon, signal.SIGTERM, trace)
     traced = list(calls(trace.read_text()))
     sent = [call for call in traced if call.path.startswith("socket:")]
-    assert any(MARKS["JPEG"] in call.data for call in sent)  # what is looked for would be seen
+    assert any(MARKS["JPEG"] in call.data for call in sent)  # proves that the search can find a JPEG
     files = [call for call in traced if call not in sent]
     state, log = tmp_path / "state", tmp_path / "stderr.txt"
     assert breaches(files, state, log, image) == []
@@ -150,16 +153,16 @@ def test_the_preview_sends_pictures_and_writes_none(broker: Mosquitto, tmp_path:
     assert sum(len(call.data) for call in files if call.path.startswith("/")) < image[..., 0].size
 
 
-def use(heard: Subscriber) -> None:
-    """Have the daemon see faces, remember a switch, and publish."""
-    assert eventually(lambda: len(heard.payloads("emotion-edge/pi/hall/event")) >= 2, 60)
-    heard.publish("emotion-edge/pi/hall/hold/set", b"0.5")
-    assert eventually(lambda: heard.last("emotion-edge/pi/hall/hold/state") == "0.5")
-    seen = len(heard.payloads("emotion-edge/pi/hall/faces"))
-    assert eventually(lambda: len(heard.payloads("emotion-edge/pi/hall/faces")) > seen + 10)
+def exercise(subscribed: Subscriber) -> None:
+    """Wait for events, set a switch, wait for faces."""
+    assert eventually(lambda: len(subscribed.payloads("emotion-edge/pi/hall/event")) >= 2, 60)
+    subscribed.publish("emotion-edge/pi/hall/hold/set", b"0.5")
+    assert eventually(lambda: subscribed.last("emotion-edge/pi/hall/hold/state") == "0.5")
+    seen = len(subscribed.payloads("emotion-edge/pi/hall/faces"))
+    assert eventually(lambda: len(subscribed.payloads("emotion-edge/pi/hall/faces")) > seen + 10)
 
 
-def end_it(daemon: Process, end: signal.Signals, trace: Path) -> None:
+def end_daemon(daemon: Process, end: signal.Signals, trace: Path) -> None:
     daemon.process.send_signal(end)
     assert daemon.process.wait(20) == (0 if end == signal.SIGTERM else -end)
     daemon.close()
