@@ -1,4 +1,4 @@
-"""docs/examples/mosquitto.acl in a real mosquitto: the daemon lacks nothing, a outsider gets nothing."""
+"""docs/examples/mosquitto.acl in a real mosquitto: the daemon has full access, outsiders none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The direction of imports: read from the syntax trees, so that nothing needs to be installed or run."""
+"""Import direction, read from syntax trees: nothing needs to be installed or run."""
 
 import ast
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ FLOOR_OF = {part: number for number, floor in enumerate(FLOORS) for part in floo
 
 
 def imports(path: Path) -> Iterator[str]:
-    """The modules that the file at *path* names, wherever in it."""
+    """Every module imported in the file at *path*, at any depth."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -44,7 +44,7 @@ def sources(package: str) -> list[Path]:
         ("quantize", {"training"}),
     ],
 )
-def test_packages_meet_only_in_one_direction(package: str, never: set[str]) -> None:
+def test_packages_depend_in_one_direction_only(package: str, never: set[str]) -> None:
     found = {
         (path.name, name)
         for path in sources(package)
@@ -55,7 +55,7 @@ def test_packages_meet_only_in_one_direction(package: str, never: set[str]) -> N
 
 
 @pytest.mark.parametrize("package", ["training", "quantize/figures"])
-def test_training_imports_only_quantize_figures_which_import_no_other_part_of_quantize(package: str) -> None:
+def test_training_and_quantize_figures_import_only_quantize_figures(package: str) -> None:
     found = {
         (path.name, name)
         for path in sources(package)
@@ -72,7 +72,7 @@ FIGURES = (
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_a_figure_has_one_definition_in_quantize_figures(name: str) -> None:
+def test_figure_has_one_definition_in_quantize_figures(name: str) -> None:
     found = [
         path.relative_to(REPOSITORY).parent.as_posix()
         for package in ("edge", "training", "quantize")
@@ -83,7 +83,7 @@ def test_a_figure_has_one_definition_in_quantize_figures(name: str) -> None:
     assert found == ["quantize/figures"]
 
 
-def test_the_daemons_floors_import_downwards_only() -> None:
+def test_edge_floors_import_downwards_only() -> None:
     upwards = []
     for path in sources("edge"):
         part = path.relative_to(REPOSITORY / "edge").parts[0].removesuffix(".py")
@@ -94,8 +94,8 @@ def test_the_daemons_floors_import_downwards_only() -> None:
     assert upwards == []
 
 
-def test_the_device_set_has_no_tensorflow() -> None:
-    """The device set is what pyproject.toml says: nothing of training is in it."""
+def test_device_dependencies_exclude_tensorflow() -> None:
+    """The dependencies in pyproject.toml are the device's: nothing for training."""
     text = (REPOSITORY / "pyproject.toml").read_text()
     device = text[text.index("\ndependencies = [") : text.index("[project.optional-dependencies]")]
     assert "tensorflow" not in device

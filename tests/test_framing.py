@@ -10,8 +10,8 @@ from edge.types import Box, EdgeError, Face, Image
 from training.framing import measure, place, report, run
 
 
-class Marker:
-    """A finder that knows the truth: FER2013's frame is where these pictures are white."""
+class TrueFinder:
+    """A detector that finds the white area, which is the FER2013 frame in these pictures."""
 
     name = "marker"
     colour: Literal["luma", "bgr"] = "luma"
@@ -30,12 +30,12 @@ class Marker:
         x, y = columns.min() + side / 2, rows.min() + side / 2 - side / 10
         box = Box(x - side / 4, y - side / 4, side / 2, side / 2)
         if not self.eyes:
-            return [face_far_away(), Face(box, 1.0)]
+            return [distant_face(), Face(box, 1.0)]
         eyes = (x - side / 8, y - side / 10), (x + side / 8, y - side / 10)
         return [Face(box, 1.0, eyes)]
 
 
-def face_far_away() -> Face:
+def distant_face() -> Face:
     return Face(Box(0, 0, 20, 20), 1.0)
 
 
@@ -52,7 +52,7 @@ def faces_of_fer2013(shared_data: Path, count: int) -> Image:
     return np.cumsum(np.cumsum(deltas, 1, dtype=np.uint8), 2, dtype=np.uint8)
 
 
-def test_a_canvas_holds_the_picture_in_its_middle_and_repeats_its_border() -> None:
+def test_canvas_centres_the_picture_and_repeats_its_border() -> None:
     image = np.full((48, 48), 90, np.uint8)
     canvas, frame = place(image, 101)
     assert canvas.shape == (320, 320)
@@ -60,9 +60,9 @@ def test_a_canvas_holds_the_picture_in_its_middle_and_repeats_its_border() -> No
     assert set(canvas.ravel().tolist()) == {90}
 
 
-def test_a_known_offset_and_size_are_measured(pictures: Image) -> None:
+def test_known_offset_and_size_are_measured(pictures: Image) -> None:
     # In widths of its box (half the frame): the frame's centre lies .2 lower, its side is 2.
-    measured = measure(pictures, Marker(eyes=False))
+    measured = measure(pictures, TrueFinder(eyes=False))
     assert (measured.shown, measured.found) == (40, 40)
     assert measured.right.median == pytest.approx(0, abs=0.02)
     assert measured.down.median == pytest.approx(0.2, abs=0.02)
@@ -70,33 +70,33 @@ def test_a_known_offset_and_size_are_measured(pictures: Image) -> None:
     assert measured.size.mad < 0.02
 
 
-def test_with_eyes_the_offset_counts_from_their_middle(pictures: Image) -> None:
-    measured = measure(pictures, Marker(eyes=True))
+def test_offset_is_measured_from_the_eyes_if_there_are_eyes(pictures: Image) -> None:
+    measured = measure(pictures, TrueFinder(eyes=True))
     assert measured.down.median == pytest.approx(0.4, abs=0.02)
     assert measured.others["distance of the eyes"].median == pytest.approx(4, rel=0.06)
 
 
-def test_what_was_measured_undoes_the_detectors_framing(pictures: Image) -> None:
-    finder = Marker(eyes=True)
+def test_measured_framing_undoes_the_detectors_offset(pictures: Image) -> None:
+    finder = TrueFinder(eyes=True)
     framing = measure(pictures, finder).framing
     canvas, frame = place(pictures[0], 150)
     assert framed(finder.find(canvas)[0], framing).box.iou(frame) > 0.95
 
 
-def test_a_detector_that_finds_nothing_is_refused(pictures: Image) -> None:
+def test_detector_that_finds_nothing_is_rejected(pictures: Image) -> None:
     with pytest.raises(EdgeError, match="marker found only 0 of 40 faces"):
-        measure(pictures, Marker(eyes=False, blind=True))
+        measure(pictures, TrueFinder(eyes=False, blind=True))
 
 
-def test_the_report_begins_with_the_constant_to_copy(pictures: Image) -> None:
-    finder = Marker(eyes=False)
+def test_report_starts_with_the_constant_to_copy(pictures: Image) -> None:
+    finder = TrueFinder(eyes=False)
     lines = report(finder, measure(pictures, finder))
     assert lines[0].startswith("marker: Framing(down=0.2")
     assert lines[0].endswith("in the code: down=0.000, size=1.000")
     assert lines[1].startswith("n = 40 found of 40;")
 
 
-def test_the_numbers_in_haars_file_are_those_that_fer2013_gives(shared_data: Path) -> None:
+def test_haar_framing_constants_match_fer2013(shared_data: Path) -> None:
     finder = open_detector("haar").finder
     measured = measure(faces_of_fer2013(shared_data, 400), finder, count=200)
     assert measured.found >= 120
@@ -104,9 +104,7 @@ def test_the_numbers_in_haars_file_are_those_that_fer2013_gives(shared_data: Pat
     assert measured.size.median == pytest.approx(finder.framing.size, rel=0.03)
 
 
-def test_the_numbers_in_yunets_file_are_those_that_fer2013_gives(
-    shared_data: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_yunet_framing_constants_match_fer2013(shared_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = shared_data / "models/detectors/face_detection_yunet_2023mar.onnx"
     finder = open_detector("yunet", file=file).finder
     images = faces_of_fer2013(shared_data, 800)
@@ -119,6 +117,6 @@ def test_the_numbers_in_yunets_file_are_those_that_fer2013_gives(
     assert capsys.readouterr().out.startswith("yunet: Framing(down=0.1")
 
 
-def test_an_unknown_detector_is_refused(pictures: Image) -> None:
+def test_unknown_detector_is_rejected(pictures: Image) -> None:
     with pytest.raises(EdgeError, match="unknown detector 'dlib'; expected haar, ssd or yunet"):
         run(pictures, detector="dlib")

@@ -1,4 +1,4 @@
-"""Golden vectors: what a model made of eight pictures, made of them again."""
+"""Golden vectors: a model's recorded outputs for eight pictures, reproduced."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def test_each_file_reproduces_its_golden_outputs(squares_files: Path, name: str)
     assert max(deviations(golden, classifier(model))) < 1e-4
 
 
-def test_the_pictures_include_black_and_white_and_are_listed_separately(squares_files: Path) -> None:
+def test_golden_pictures_include_black_and_white_and_differ(squares_files: Path) -> None:
     golden = read_golden(read_model(squares_files / "emotion.tflite"))
     assert (golden.pictures.min(), golden.pictures.max()) == (0, 255)
     assert len({picture.tobytes() for picture in golden.pictures}) == 8
 
 
-def test_a_runtime_with_swapped_outputs_fails() -> None:
+def test_runtime_with_swapped_outputs_fails() -> None:
     model = read_model(MODEL_FILE)
     golden = read_golden(model)
     honest = open_runtime("cpu", model.content)
@@ -53,15 +53,15 @@ def test_a_runtime_with_swapped_outputs_fails() -> None:
     assert max(deviations(golden, mixed)) > 2 * golden.tolerance
 
 
-def test_the_shipped_model_reproduces_its_golden_vectors() -> None:
+def test_shipped_model_reproduces_its_golden_vectors() -> None:
     engine = open_engine(Settings())
     golden = read_golden(engine.model)
     assert max(deviations(golden, engine.classifier)) <= golden.tolerance
-    # They are informative: the network distinguishes the pictures.
+    # The vectors can detect errors: the network distinguishes the pictures.
     assert len(set(golden.scores.argmax(1).tolist())) >= 3
 
 
-def test_a_file_that_the_vectors_do_not_know_is_named(squares_files: Path) -> None:
+def test_file_without_vectors_is_named(squares_files: Path) -> None:
     model = read_model(squares_files / "emotion.tflite")
     other = model._replace(path=model.path.with_name("other.tflite"))
     with pytest.raises(EdgeError, match=r"emotion\.golden\.npz: no golden vectors of other\.tflite in it"):

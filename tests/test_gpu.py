@@ -1,4 +1,4 @@
-"""CUDA and TensorRT: in a child like the Edge TPU, left for the CPU after a fault, taken up again.
+"""CUDA and TensorRT run in a child like the Edge TPU: CPU fallback after a fault, then recovery.
 
 The GPU is tests/gpu_stub.py: ONNX Runtime's own CPU session in a package that fails on demand.
 """
@@ -27,20 +27,20 @@ from tests.tiny_onnx import level
 HAPPY = np.full((48, 48), level("happy"), np.uint8)
 
 
-def reported(engine: Engine) -> str:
+def top_label(engine: Engine) -> str:
     scores = engine.classifier.scores(HAPPY)
     return LABELS[int(np.argmax(scores))]
 
 
 @pytest.mark.usefixtures("chips", "gpu")
 @pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
-def test_a_gpu_computes_in_a_child_and_is_proven(tmp_path: Path, provider: chain.Provider) -> None:
+def test_gpu_runs_in_a_child_and_is_verified(tmp_path: Path, provider: chain.Provider) -> None:
     engine = open_chain(leave_onnx(tmp_path), runtime="onnx", provider=provider)
     assert (engine.reason, engine.chosen.state) == ("onnx", "ok")
     assert engine.runtime.name.startswith("onnxruntime ")
     assert f", {provider}, " in engine.runtime.name
-    assert reported(engine) == "happy"
-    # The engines are this process's state, though the child has none of its environment.
+    assert top_label(engine) == "happy"
+    # Engines go to this process's state directory, although the child has a clean environment.
     assert (tmp_path / "state" / "engines").exists() == (provider == "tensorrt")
 
 
@@ -52,7 +52,7 @@ def test_a_gpu_computes_in_a_child_and_is_proven(tmp_path: Path, provider: chain
         ("hang", "no answer within 1 s"),
     ],
 )
-def test_after_a_fault_the_cpu_answers_and_the_gpu_is_taken_up_again(
+def test_cpu_takes_over_after_a_fault_and_gpu_returns(
     tmp_path: Path,
     chips: dict[str, Chip],
     gpu: Gpu,
@@ -78,17 +78,17 @@ def test_after_a_fault_the_cpu_answers_and_the_gpu_is_taken_up_again(
     assert sum("falling back to the CPU" in record.message for record in caplog.records) == 1
     gpu.set("load")
     assert eventually(lambda: engine.chosen.state == "ok", 30)
-    assert chips["cuda"].pid not in (pid, None)  # a process without the fault's remains
+    assert chips["cuda"].pid not in (pid, None)  # a new process, unaffected by the fault
     assert engine.classifier.scores(HAPPY) == pytest.approx(expected, abs=1e-4)
     assert ", cuda, 1 thread" in engine.runtime.name
 
 
 @pytest.mark.usefixtures("chips")
-def test_a_missing_gpu_is_reported_and_the_cpu_used(tmp_path: Path, gpu: Gpu) -> None:
+def test_missing_gpu_is_reported_and_cpu_used(tmp_path: Path, gpu: Gpu) -> None:
     gpu.set("missing")
     engine = open_chain(leave_onnx(tmp_path), runtime="onnx", provider="tensorrt")
     assert ", cpu, 1 thread" in engine.runtime.name
-    assert reported(engine) == "happy"
+    assert top_label(engine) == "happy"
     state = engine.chosen.state
     assert state.startswith("tensorrt: onnxruntime ")
     assert 'provider "tensorrt" is not there or does not load, only cpu; install onnxruntime-gpu' in state
@@ -96,19 +96,19 @@ def test_a_missing_gpu_is_reported_and_the_cpu_used(tmp_path: Path, gpu: Gpu) ->
 
 
 @pytest.mark.usefixtures("chips")
-def test_an_unexpected_error_in_the_child_logs_its_traceback(
+def test_unexpected_error_in_the_child_logs_its_traceback(
     tmp_path: Path, gpu: Gpu, caplog: pytest.LogCaptureFixture
 ) -> None:
     gpu.set("bug")
     engine = open_chain(leave_onnx(tmp_path), runtime="onnx", provider="cuda")
-    assert reported(engine) == "happy"
+    assert top_label(engine) == "happy"
     assert engine.chosen.state == "cuda: KeyError: 'a mistake of ours'"
     assert "Traceback (most recent call last)" in caplog.text
     assert 'return {}["a mistake of ours"]' in caplog.text
 
 
 @pytest.mark.quiet_clock
-def test_a_build_that_takes_long_is_a_declared_wait_and_the_watchdog_is_fed(
+def test_long_engine_build_is_a_declared_wait_and_feeds_the_watchdog(
     tmp_path: Path, gpu: Gpu, manager: Manager, run: Run, broker: Mosquitto
 ) -> None:
     gpu.set("slow")
@@ -117,7 +117,7 @@ def test_a_build_that_takes_long_is_a_declared_wait_and_the_watchdog_is_fed(
     run(configuration(broker.port, PORTRAITS) + model, before=tmp_path / "gpu")
     assert eventually(lambda: "READY=1" in manager.lines(), 60)
     ready = next(when for when, text in manager.heard if "READY=1" in text)
-    assert ready - began > FRESH_S + 3  # longer than a beat holds
+    assert ready - began > FRESH_S + 3  # longer than a heartbeat is valid
     fed = [when for when, text in manager.heard if "WATCHDOG=1" in text and when <= ready]
     longest = max(later - earlier for earlier, later in pairwise([*fed, ready]))
     print(f"built for {ready - began:.1f} s, the watchdog went hungry for {longest:.2f} s at most")

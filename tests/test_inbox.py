@@ -1,4 +1,4 @@
-"""Commands that wait: how many, how large, how often, and what the log hears of them."""
+"""Command inbox: limits on count, size and rate, and its log lines."""
 
 import logging
 
@@ -21,7 +21,7 @@ def command(number: int = 0, *, topic: str = RELOAD, retained: bool = False) -> 
     return Incoming(topic, b'{"transaction":%d}' % number, retained)
 
 
-def taken(inbox: Inbox) -> list[bytes]:
+def take_all(inbox: Inbox) -> list[bytes]:
     found = []
     while (message := inbox.take()) is not None:
         found.append(message.payload)
@@ -32,37 +32,37 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:
     return [(level, text) for name, level, text in caplog.record_tuples if name == "edge.mqtt.inbox"]
 
 
-def test_commands_come_out_in_their_order() -> None:
+def test_commands_keep_their_order() -> None:
     inbox = Inbox(Clock())
     for number in (1, 2, 3):
         inbox.put(command(number))
-    assert taken(inbox) == [b'{"transaction":1}', b'{"transaction":2}', b'{"transaction":3}']
+    assert take_all(inbox) == [b'{"transaction":1}', b'{"transaction":2}', b'{"transaction":3}']
     assert inbox.counts == CommandHealth(0, 0)
 
 
-def test_a_burst_waits_for_its_turn_at_5_a_second() -> None:
+def test_burst_is_limited_to_5_per_second() -> None:
     clock = Clock()
     inbox = Inbox(clock)
     for number in range(20):
         inbox.put(command(number))
     story = []
     for _ in range(15):
-        story.append(len(taken(inbox)))
+        story.append(len(take_all(inbox)))
         clock.now += 0.25
     assert story == [5, *[1, 1, 1, 2] * 3, 0, 0]
     assert inbox.counts == CommandHealth(0, 0)
 
 
-def test_a_long_pause_gives_no_more_than_5_at_once() -> None:
+def test_long_pause_allows_no_more_than_5_at_once() -> None:
     clock = Clock()
     inbox = Inbox(clock)
     clock.now += 3600
     for number in range(20):
         inbox.put(command(number))
-    assert len(taken(inbox)) == 5
+    assert len(take_all(inbox)) == 5
 
 
-def test_of_a_flood_32_wait_and_the_rest_are_refused_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+def test_flood_keeps_32_commands_and_counts_the_refused(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     inbox = Inbox(Clock())
     for number in range(10_000):
@@ -78,23 +78,23 @@ def test_of_a_flood_32_wait_and_the_rest_are_refused_and_counted(caplog: pytest.
 
 
 @pytest.mark.parametrize(("size", "refused"), [(4096, 0), (4097, 1), (65_536, 1)])
-def test_a_command_has_at_most_4_kib(size: int, refused: int, caplog: pytest.LogCaptureFixture) -> None:
+def test_command_is_limited_to_4_kib(size: int, refused: int, caplog: pytest.LogCaptureFixture) -> None:
     inbox = Inbox(Clock())
     inbox.put(Incoming(RELOAD, b" " * size, False))
     assert inbox.counts == CommandHealth(0, refused)
-    assert len(taken(inbox)) == 1 - refused
+    assert len(take_all(inbox)) == 1 - refused
     inbox.flush_log()
     output = [(logging.WARNING, f"{RELOAD}: refused: {size} bytes; expected at most 4096")]
     assert lines(caplog) == output * refused
 
 
-def test_retained_commands_are_ignored_and_reported_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_retained_commands_are_ignored_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     inbox = Inbox(Clock())
     hall = "emotion-edge/pi/hall/enabled/set"
     for _ in range(3):  # with every connect
         inbox.put(command(retained=True))
         inbox.put(command(topic=hall, retained=True))
-    assert taken(inbox) == []
+    assert take_all(inbox) == []
     assert inbox.counts == CommandHealth(0, 6)
     ignored = "ignored, because it is retained; send commands without retain"
     assert lines(caplog) == [
@@ -102,7 +102,7 @@ def test_retained_commands_are_ignored_and_reported_once(caplog: pytest.LogCaptu
     ]  # fmt: skip
 
 
-def test_the_log_gets_one_line_a_second_and_none_is_lost_at_the_end(
+def test_log_is_limited_to_a_line_per_second_and_flushed_at_the_end(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)

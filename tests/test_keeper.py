@@ -1,4 +1,4 @@
-"""How discovery is withdrawn and published again, with a real broker."""
+"""Discovery withdrawn and republished, with a real broker."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def devices(*cameras: str) -> list[discovery.Device]:
     return discovery.devices(TOPICS, cameras, "0.1.0", temperature=False)
 
 
-class AtOnce(StateFiles):
+class SyncStateFiles(StateFiles):
     """Writes each file before it continues, so that a test can read it."""
 
     def write(self, path: Path, text: str) -> int:
@@ -40,7 +40,7 @@ Run = Callable[..., tuple[MqttSink, Keeper]]
 
 
 def settle(sink: MqttSink, keeper: Keeper) -> None:
-    """Until the broker has what it should have."""
+    """Wait until the broker is up to date."""
 
     def settled() -> bool:
         keeper.tick(time.monotonic())
@@ -51,7 +51,7 @@ def settle(sink: MqttSink, keeper: Keeper) -> None:
 
 @pytest.fixture
 def run(broker: Mosquitto, tmp_path: Path) -> Iterator[Run]:
-    """A run of a node: connected, its cameras announced."""
+    """Start a node: connected, its cameras announced."""
     running: list[MqttSink] = []
 
     def begin(
@@ -66,7 +66,7 @@ def run(broker: Mosquitto, tmp_path: Path) -> Iterator[Run]:
         )  # fmt: skip
         running.append(sink)
         path = tmp_path / "state" / f"discovery-{node}.json"
-        keeper = Keeper(sink, path, AtOnce(path.parent), jitter=jitter)
+        keeper = Keeper(sink, path, SyncStateFiles(path.parent), jitter=jitter)
         found = discovery.devices(topics, cameras, "0.1.0", temperature=False) if enabled else []
         own = [messages.camera_status(topics, camera, "offline") for camera in cameras]
         keeper.announce(found, prefix, form, [message.topic for message in own])
@@ -100,7 +100,7 @@ def component_topics(*cameras: str) -> set[str]:
     return {message.topic for message in found} | own
 
 
-def test_a_camera_renamed_while_the_daemon_was_off_is_taken_back(
+def test_camera_renamed_while_offline_is_withdrawn(
     broker: Mosquitto,
     run: Run,
     tmp_path: Path,
@@ -114,7 +114,7 @@ def test_a_camera_renamed_while_the_daemon_was_off_is_taken_back(
     assert set(file["topics"]) == device_topics("hall", "attic")
 
 
-def test_a_change_of_format_leaves_nothing_of_the_other(broker: Mosquitto, run: Run) -> None:
+def test_format_change_leaves_no_topic_of_the_other_format(broker: Mosquitto, run: Run) -> None:
     forms: list[discovery.Format] = ["device", "component", "device"]
     for form in forms:
         sink, _ = run("hall", form=form)
@@ -122,7 +122,7 @@ def test_a_change_of_format_leaves_nothing_of_the_other(broker: Mosquitto, run: 
         sink.stop()
 
 
-def test_discovery_switched_off_or_moved_leaves_nothing_behind(broker: Mosquitto, run: Run) -> None:
+def test_disabled_or_moved_discovery_leaves_no_topic(broker: Mosquitto, run: Run) -> None:
     sink, keeper = run("hall")
     camera = {"emotion-edge/kitchen-pi/hall/status"}
     keeper.announce(devices("hall"), "elsewhere", "device", camera)
@@ -134,7 +134,7 @@ def test_discovery_switched_off_or_moved_leaves_nothing_behind(broker: Mosquitto
     assert retained(broker.port) == camera
 
 
-def test_what_goes_while_the_broker_is_away_goes_in_a_later_run(
+def test_withdrawal_missed_while_offline_happens_in_a_later_run(
     broker: Mosquitto,
     run: Run,
 ) -> None:
@@ -147,7 +147,7 @@ def test_what_goes_while_the_broker_is_away_goes_in_a_later_run(
     assert retained(broker.port) == device_topics("hall")
 
 
-def test_two_nodes_of_one_user_do_not_take_each_other_back(broker: Mosquitto, run: Run) -> None:
+def test_two_nodes_do_not_withdraw_each_other(broker: Mosquitto, run: Run) -> None:
     first, _ = run("hall", node="kitchen-pi")
     run("hall", node="kitchen-pi_2")
     first.stop()
@@ -156,78 +156,78 @@ def test_two_nodes_of_one_user_do_not_take_each_other_back(broker: Mosquitto, ru
     assert retained(broker.port) == expected
 
 
-def test_a_birth_brings_everything_retained_again(broker: Mosquitto, run: Run) -> None:
+def test_birth_republishes_everything_retained(broker: Mosquitto, run: Run) -> None:
     _, keeper = run("hall")
-    with subscriber(broker.port) as heard:
-        assert eventually(lambda: len(heard.messages) >= len(device_topics("hall")))
-        heard.messages.clear()
-        heard.publish("homeassistant/status", b"offline")
-        heard.publish("homeassistant/status", b"online")
+    with subscriber(broker.port) as observer:
+        assert eventually(lambda: len(observer.messages) >= len(device_topics("hall")))
+        observer.messages.clear()
+        observer.publish("homeassistant/status", b"offline")
+        observer.publish("homeassistant/status", b"online")
 
         def again() -> bool:
             keeper.tick(time.monotonic())
-            return device_topics("hall") <= {topic for topic, *_ in heard.messages}
+            return device_topics("hall") <= {topic for topic, *_ in observer.messages}
 
         assert eventually(again)
 
 
-def test_a_retained_birth_counts_too(broker: Mosquitto, run: Run) -> None:
-    with subscriber(broker.port) as heard:
-        heard.publish("homeassistant/status", b"online", retain=True)
-        assert eventually(lambda: heard.messages)
+def test_retained_birth_counts_too(broker: Mosquitto, run: Run) -> None:
+    with subscriber(broker.port) as observer:
+        observer.publish("homeassistant/status", b"online", retain=True)
+        assert eventually(lambda: observer.messages)
         _, keeper = run("hall", settled=False)
         topic = "homeassistant/device/kitchen-pi/hall/config"
 
         def twice() -> bool:
             keeper.tick(time.monotonic())
-            return len(heard.payloads(topic)) == 2
+            return len(observer.payloads(topic)) == 2
 
         assert eventually(twice)
 
 
-def test_the_daemon_answers_a_birth_and_follows_a_reload(broker: Mosquitto, tmp_path: Path) -> None:
+def test_daemon_answers_a_birth_and_follows_a_reload(broker: Mosquitto, tmp_path: Path) -> None:
     def configuration(*cameras: str) -> str:
         tables = [f'[[camera]]\nname = "{name}"\nsource = "portraits"\n' for name in cameras]
         return f'[node]\nid = "pi"\n[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\n' + "".join(tables)
 
     hall, cellar, attic = (f"homeassistant/device/pi/{name}/config" for name in ("hall", "cellar", "attic"))
-    with subscriber(broker.port) as heard:
+    with subscriber(broker.port) as observer:
         daemon = Process(tmp_path, configuration("hall", "cellar"))
         try:
-            assert eventually(lambda: heard.last(hall) and heard.last(cellar))
-            # Subscriptions follow discovery and state, events follow them: now a birth is heard.
-            assert eventually(lambda: heard.last("emotion-edge/pi/hall/event"))
-            heard.publish("homeassistant/status", b"online")
-            assert eventually(lambda: len(heard.payloads(hall)) == 2)
-            assert len(heard.payloads("emotion-edge/pi/cellar/status")) >= 2
+            assert eventually(lambda: observer.last(hall) and observer.last(cellar))
+            # On connect, events follow the subscriptions: from here on a birth is received.
+            assert eventually(lambda: observer.last("emotion-edge/pi/hall/event"))
+            observer.publish("homeassistant/status", b"online")
+            assert eventually(lambda: len(observer.payloads(hall)) == 2)
+            assert len(observer.payloads("emotion-edge/pi/cellar/status")) >= 2
             (tmp_path / "config.toml").write_text(configuration("hall", "attic"))
             daemon.process.send_signal(signal.SIGHUP)
-            assert eventually(lambda: heard.last(attic) and heard.last(cellar) == "")
-            assert heard.last("emotion-edge/pi/cellar/state") == ""
+            assert eventually(lambda: observer.last(attic) and observer.last(cellar) == "")
+            assert observer.last("emotion-edge/pi/cellar/state") == ""
         finally:
             daemon.close()
 
 
-# From topics that could collide to those that cannot.
+# Migration from topics that could collide.
 
 
 @pytest.mark.parametrize(
     ("node", "camera", "kept"), [("kitchen-pi", "hall", True), ("attic", "roof-2", True), ("a_b", "c", False)]
 )
-def test_old_topics_go_when_the_broker_has_the_new_ones(
+def test_old_topics_are_cleared_after_the_new_ones_are_published(
     broker: Mosquitto, run: Run, tmp_path: Path, node: str, camera: str, kept: bool
 ) -> None:
     old = f"homeassistant/device/{node}_{camera}/config"
     new = f"homeassistant/device/{node}/{camera}/config"
-    with subscriber(broker.port) as heard:
-        heard.publish(old, b'{"cmps":{}}', retain=True)
-        assert eventually(lambda: heard.payloads(old))
-        memory = tmp_path / "state" / f"discovery-{node}.json"
-        memory.parent.mkdir()
-        memory.write_text(announced_file(memory).text({old: {"emotion": "sensor"}}))
+    with subscriber(broker.port) as observer:
+        observer.publish(old, b'{"cmps":{}}', retain=True)
+        assert eventually(lambda: observer.payloads(old))
+        state_file = tmp_path / "state" / f"discovery-{node}.json"
+        state_file.parent.mkdir()
+        state_file.write_text(announced_file(state_file).text({old: {"emotion": "sensor"}}))
         run(camera, node=node)
-        assert eventually(lambda: heard.last(old) == "")
-        story = [(topic, payload[:20]) for topic, payload, _ in heard.messages if topic in (old, new)][1:]
+        assert eventually(lambda: observer.last(old) == "")
+        story = [(topic, payload[:20]) for topic, payload, _ in observer.messages if topic in (old, new)][1:]
     letting_go = (old, '{"migrate_discovery"')
     if kept:
         assert [story[0], story[-1]] == [letting_go, (old, "")]
@@ -239,9 +239,7 @@ def test_old_topics_go_when_the_broker_has_the_new_ones(
 
 
 @pytest.mark.parametrize("limit", [2048, 1500])
-def test_a_broker_with_a_packet_limit_gets_the_camera_by_component(
-    tmp_path: Path, run: Run, limit: int
-) -> None:
+def test_broker_with_packet_limit_gets_the_camera_by_component(tmp_path: Path, run: Run, limit: int) -> None:
     small = Mosquitto(tmp_path, f"allow_anonymous true\nmax_packet_size {limit}")
     small.start()
     try:

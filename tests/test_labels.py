@@ -1,4 +1,4 @@
-"""One table of label names, and what a data set's numbers mean."""
+"""Label names and their spellings, and data sets' label numbers."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from edge.types import LABELS
         ("contempt", None), ("faces", None), ("", None), ("2023", None), ("3", None),
     ],
 )  # fmt: skip
-def test_a_label_goes_by_any_common_spelling(name: str, label: str | None) -> None:
+def test_label_matches_any_common_spelling(name: str, label: str | None) -> None:
     assert label_of(name) == (None if label is None else LABELS.index(label))
 
 
-def test_a_number_means_what_the_order_says() -> None:
+def test_number_maps_to_a_label_by_the_given_order() -> None:
     affectnet = order("neutral,happy,sad,surprise,fear,disgust,anger,contempt")
     found = [label_of(str(number), affectnet) for number in range(9)]
     wanted = ["neutral", "happy", "sad", "surprise", "fear", "disgust", "angry"]
@@ -39,7 +39,7 @@ def test_a_number_means_what_the_order_says() -> None:
 @pytest.mark.parametrize(
     "text", ["", "happy", "happy,,sad", "happy,sad,joy", "0,1,2", "happy sad", "contempt,other"]
 )
-def test_an_invalid_order_is_refused(text: str) -> None:
+def test_invalid_order_is_rejected(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="expected"):
         order(text)
 
@@ -47,5 +47,5 @@ def test_an_invalid_order_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("name", "wanted"), [("0", True), (" 12 ", True), ("2023", False), ("a1", False), ("²", False)]
 )
-def test_one_or_two_digits_could_be_a_label(name: str, wanted: bool) -> None:
+def test_only_one_or_two_digits_may_be_a_label_number(name: str, wanted: bool) -> None:
     assert is_number(name) is wanted

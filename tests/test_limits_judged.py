@@ -1,4 +1,4 @@
-"""Which message is blamed for the end of a connection, driven by values."""
+"""Which message is blamed when a connection ends: pure logic, no sockets."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Clock:
 
 
 @pytest.mark.parametrize("ends", [2, 4])
-def test_a_proxy_that_hangs_up_while_its_broker_starts_blames_no_message(ends: int) -> None:
+def test_hangups_while_the_broker_starts_blame_no_message(ends: int) -> None:
     guess = Guess("broker", clock := Clock())
     for _ in range(ends):
         guess.ended()
     assert guess.terms != Terms()
     assert not guess.sure
-    assert guess.came_through()  # with less: to be proven
+    assert guess.came_through()  # with restricted terms: still unproven
     assert guess.terms == Terms()
     assert not guess.came_through()  # with everything
     clock.now += 1e6
@@ -35,7 +35,7 @@ def test_a_proxy_that_hangs_up_while_its_broker_starts_blames_no_message(ends: i
     assert (guess.terms, guess.sure) == (Terms(), True)
 
 
-def test_assumed_limits_are_tried_again_after_an_hour() -> None:
+def test_assumed_limits_are_retried_after_an_hour() -> None:
     guess = Guess("broker", clock := Clock())
     for _ in range(2):
         guess.ended()
@@ -52,9 +52,7 @@ def test_assumed_limits_are_tried_again_after_an_hour() -> None:
 
 
 @pytest.mark.parametrize(("wait_s", "terms"), [(3601.0, Terms()), (1.0, Terms(9000))])
-def test_what_was_left_out_for_silence_is_tried_again_after_an_hour_or_with_other_terms(
-    wait_s: float, terms: Terms
-) -> None:
+def test_skipped_message_is_retried_after_an_hour_or_with_new_terms(wait_s: float, terms: Terms) -> None:
     judge = Limits("broker", STATUS, clock := Clock())
     for number in range(3):
         judge.begin(Terms())
@@ -74,7 +72,7 @@ def limits() -> Limits:
     return Limits("b", STATUS)
 
 
-def test_a_flapping_network_blames_no_message() -> None:
+def test_flapping_network_blames_no_message() -> None:
     judge, random_ = limits(), random.Random(3)
     for connection in range(400):
         judge.begin(Terms())
@@ -90,7 +88,7 @@ def test_a_flapping_network_blames_no_message() -> None:
     assert judge.health() is None
 
 
-def test_a_connection_that_never_gets_beyond_status_blames_no_message() -> None:
+def test_connection_that_ends_after_status_blames_no_message() -> None:
     judge = limits()
     for _ in range(100):
         judge.begin(Terms())
@@ -100,7 +98,7 @@ def test_a_connection_that_never_gets_beyond_status_blames_no_message() -> None:
 
 
 @pytest.mark.parametrize("topic", [BIG, "p/n/info"])
-def test_an_unacknowledged_message_does_not_block_the_others_forever(topic: str) -> None:
+def test_unacknowledged_message_does_not_block_others_forever(topic: str) -> None:
     clock = [100.0]
     judge = Limits("b", STATUS, lambda: clock[0])
     judge.begin(Terms())
@@ -116,7 +114,7 @@ def test_an_unacknowledged_message_does_not_block_the_others_forever(topic: str)
     assert judge.fits(topic, 500)
 
 
-def test_without_acknowledgements_what_the_connection_outlives_came_through() -> None:
+def test_message_without_ack_counts_as_delivered_if_connection_lasts() -> None:
     clock = [100.0]
     judge = Limits("b", STATUS, lambda: clock[0])
     judge.begin(Terms(qos=0))
@@ -129,7 +127,7 @@ def test_without_acknowledgements_what_the_connection_outlives_came_through() ->
 
 
 @pytest.mark.parametrize("lasted_s", [90.0, 3600.0])
-def test_the_end_of_a_long_connection_blames_no_message(lasted_s: float) -> None:
+def test_end_of_a_long_connection_blames_no_message(lasted_s: float) -> None:
     judge = limits()
     for _ in range(10):
         judge.begin(Terms())

@@ -1,4 +1,4 @@
-"""How the running chain follows a configuration that changed: what is rebuilt, and what stays."""
+"""Reloading the configuration of a running node: what is rebuilt and what stays."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def engine() -> Engine:
     return open_engine(settings())
 
 
-class Home:
+class LiveNode:
     """A node without a broker; the test changes its configuration."""
 
     def __init__(self, engine: Engine, folder: Path, first: Settings, switches: dict[str, Switches]) -> None:
@@ -66,7 +66,7 @@ class Home:
         self.wanted = wanted
         return self.live.reload()
 
-    def look(self, until: Callable[[], object], frames: int = 200) -> None:
+    def run_until(self, until: Callable[[], object], frames: int = 200) -> None:
         """Analyse until *until*, at most *frames* pictures."""
         for _ in range(frames):
             if until():
@@ -87,7 +87,7 @@ class Home:
 
 
 def replace_model(file: Path) -> None:
-    """Put another model in its place: the same network with a byte more, and a card that says so."""
+    """Replace the model by the same network plus one byte, with a matching card."""
     content = file.read_bytes() + b"\0"
     card = json.loads(file.with_suffix(".json").read_text())
     card["files"][file.name] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
@@ -95,17 +95,17 @@ def replace_model(file: Path) -> None:
     file.with_suffix(".json").write_text(json.dumps(card))
 
 
-Start = Callable[..., Home]
+Start = Callable[..., LiveNode]
 
 
 @pytest.fixture
 def start(engine: Engine, tmp_path: Path) -> Iterator[Start]:
-    homes: list[Home] = []
+    homes: list[LiveNode] = []
     level = logging.getLogger().level
 
-    def begin(first: Settings, **switches: Switches) -> Home:
+    def begin(first: Settings, **switches: Switches) -> LiveNode:
         own = engine if first.model == settings().model else open_engine(first)
-        homes.append(Home(own, tmp_path, first, switches))
+        homes.append(LiveNode(own, tmp_path, first, switches))
         return homes[-1]
 
     yield begin
@@ -114,9 +114,9 @@ def start(engine: Engine, tmp_path: Path) -> Iterator[Start]:
     logging.getLogger().setLevel(level)
 
 
-def test_new_rules_leave_every_face_its_number(start: Start) -> None:
+def test_reloaded_rules_keep_track_numbers(start: Start) -> None:
     home = start(settings())
-    home.look(lambda: len(home.tracks()) == 2)
+    home.run_until(lambda: len(home.tracks()) == 2)
     before, events = home.tracks(), len(home.sink.payloads(f"{NODE}/hall/event"))
     capture = home.live.cameras["hall"].capture
     report = {"min_confidence": 0.6, "hold_s": 30, "forget_s": 2.0, "blend_s": 0.1}
@@ -128,17 +128,15 @@ def test_new_rules_leave_every_face_its_number(start: Start) -> None:
     assert hall.announcer.faces_hz == 0
     assert hall.capture is capture
     count = hall.analysed
-    home.look(lambda: hall.analysed >= count + 5)
+    home.run_until(lambda: hall.analysed >= count + 5)
     assert home.tracks() == before
     assert len(home.sink.payloads(f"{NODE}/hall/event")) == events
     assert home.sink.payloads(f"{NODE}/hall/hold/state") == ["0.6", "30"]
 
 
-def test_another_detector_and_another_model_leave_every_face_its_number(
-    start: Start, tmp_path: Path, engine: Engine
-) -> None:
+def test_reloaded_detector_and_model_keep_track_numbers(start: Start, tmp_path: Path, engine: Engine) -> None:
     home = start(settings())
-    home.look(lambda: len(home.tracks()) == 2)
+    home.run_until(lambda: len(home.tracks()) == 2)
     before = home.tracks()
     for suffix in (".tflite", ".json"):
         shutil.copy(MODEL_FILE.with_suffix(suffix), tmp_path / f"emotion{suffix}")
@@ -148,14 +146,12 @@ def test_another_detector_and_another_model_leave_every_face_its_number(
     hall = home.live.cameras["hall"]
     assert hall.pipeline.classifier is not engine.classifier
     count = hall.analysed
-    home.look(lambda: hall.analysed >= count + 5)
+    home.run_until(lambda: hall.analysed >= count + 5)
     assert home.tracks() == before
-    assert len(home.infos()) == 1  # it is the same model, from elsewhere
+    assert len(home.infos()) == 1  # the same model from another path
 
 
-def test_a_model_file_that_was_replaced_is_read_again_and_a_damaged_one_is_not_taken(
-    start: Start, tmp_path: Path
-) -> None:
+def test_replaced_model_file_is_reloaded_and_a_damaged_one_rejected(start: Start, tmp_path: Path) -> None:
     file = tmp_path / "emotion.tflite"
     for suffix in (".tflite", ".json"):
         shutil.copy(MODEL_FILE.with_suffix(suffix), file.with_suffix(suffix))
@@ -177,9 +173,9 @@ def test_a_model_file_that_was_replaced_is_read_again_and_a_damaged_one_is_not_t
     assert hall.pipeline.classifier is classifier
 
 
-def test_cameras_come_go_and_change_and_the_others_do_not_notice(start: Start) -> None:
+def test_cameras_are_added_removed_and_changed_independently(start: Start) -> None:
     home = start(settings("hall", "porch"))
-    home.look(lambda: home.tracks("hall") and home.tracks("porch"))
+    home.run_until(lambda: home.tracks("hall") and home.tracks("porch"))
     captures = {name: home.live.cameras[name].capture for name in ("hall", "porch")}
     tracks = home.tracks("hall")
     changed = settings("hall", "attic", "porch")
@@ -189,7 +185,7 @@ def test_cameras_come_go_and_change_and_the_others_do_not_notice(start: Start) -
     assert home.live.cameras["hall"].capture is captures["hall"]
     assert home.live.cameras["porch"].capture is not captures["porch"]
     assert home.infos()[-1]["cameras"] == ["hall", "attic", "porch"]
-    home.look(lambda: home.tracks("attic"))
+    home.run_until(lambda: home.tracks("attic"))
     assert home.tracks("hall") == tracks
 
     home.reload(settings("attic"))
@@ -201,10 +197,10 @@ def test_cameras_come_go_and_change_and_the_others_do_not_notice(start: Start) -
     assert gone in home.sink.forgotten
     attic = home.live.cameras["attic"]
     count = attic.analysed
-    home.look(lambda: attic.analysed >= count + 5)
+    home.run_until(lambda: attic.analysed >= count + 5)
 
 
-def test_a_camera_that_is_off_stays_off_whatever_changes(start: Start) -> None:
+def test_disabled_camera_stays_disabled_across_a_reload(start: Start) -> None:
     home = start(settings("hall", "porch"), hall=Switches(enabled=False, hold=9.0))
     home.reload(settings("hall", "porch", report={"hold_s": 2.0, "margin": 0.2}))
     hall = home.live.cameras["hall"]
@@ -226,15 +222,15 @@ def test_keys_that_need_a_restart_are_listed_and_the_rest_applied(start: Start) 
     assert home.live.health == ConfigHealth()
 
 
-def test_another_node_id_needs_a_restart_and_topics_stay(start: Start) -> None:
+def test_changed_node_id_needs_a_restart_and_topics_stay(start: Start) -> None:
     home = start(settings())
     done = home.reload(settings(node={"id": "other"}))
     assert done == Reloaded(restart=("node.id",))
-    home.look(lambda: home.tracks())
+    home.run_until(lambda: home.tracks())
     assert {message.topic.split("/")[1] for message in home.sink.messages} <= {"pi", "device"}
 
 
-def test_mistakes_change_nothing_and_are_reported_until_fixed(start: Start) -> None:
+def test_errors_change_nothing_and_are_reported_until_fixed(start: Start) -> None:
     home = start(settings())
     mistakes = ("config.toml:3: mqtt.prot: unknown key", "config.toml:9: report.hold_s: found 61")
     assert home.reload(ConfigError("\n".join(mistakes))) == Reloaded(mistakes=mistakes)
@@ -247,7 +243,7 @@ def test_mistakes_change_nothing_and_are_reported_until_fixed(start: Start) -> N
     assert home.live.health == ConfigHealth()
 
 
-def test_an_unavailable_detector_changes_nothing(start: Start, tmp_path: Path) -> None:
+def test_unavailable_detector_changes_nothing(start: Start, tmp_path: Path) -> None:
     wrong = tmp_path / "cascade.xml"
     wrong.write_text("<no cascade/>")
     home = start(settings())
@@ -256,9 +252,9 @@ def test_an_unavailable_detector_changes_nothing(start: Start, tmp_path: Path) -
     assert list(home.live.cameras) == ["hall"]
 
 
-def test_nothing_new_changes_nothing_and_shows_nothing(start: Start) -> None:
+def test_unchanged_configuration_changes_and_publishes_nothing(start: Start) -> None:
     home = start(settings())
-    home.look(lambda: home.tracks())
+    home.run_until(lambda: home.tracks())
     reported = len(home.sink.messages)
     capture = home.live.cameras["hall"].capture
     assert home.reload(settings()) == Reloaded()
@@ -266,22 +262,22 @@ def test_nothing_new_changes_nothing_and_shows_nothing(start: Start) -> None:
     assert home.sink.messages[reported:] == []
 
 
-def test_the_log_s_level_follows(start: Start) -> None:
+def test_log_level_follows_a_reload(start: Start) -> None:
     before = logging.getLogger().level
     home = start(settings())
-    assert logging.getLogger().level == before  # whoever started it has chosen that one
+    assert logging.getLogger().level == before  # the caller's choice
     assert home.reload(settings(log={"level": "debug"})).changed == ("log",)
     assert logging.getLogger().level == logging.DEBUG
 
 
-def test_without_a_file_a_reload_does_nothing(start: Start, engine: Engine, tmp_path: Path) -> None:
+def test_reload_without_a_file_is_an_error(start: Start, engine: Engine, tmp_path: Path) -> None:
     sink = TwoWaySink()
     keeper: Any = Keeper(sink, tmp_path / "discovery.json", StateFiles(tmp_path))  # type: ignore[arg-type]
     live = Live(settings(), engine, sink, keeper, None, {})
     assert live.reload() == Reloaded(mistakes=("there is no configuration file",))
 
 
-def test_an_unexpected_error_in_a_reload_changes_nothing_and_logs_its_traceback(
+def test_unexpected_error_in_a_reload_changes_nothing_and_is_logged(
     start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     home = start(settings())
@@ -296,6 +292,6 @@ def test_an_unexpected_error_in_a_reload_changes_nothing_and_logs_its_traceback(
     assert home.live.health.error == mistake
     assert "in half_installed" in caplog.text
     assert list(home.live.cameras) == ["hall"]
-    home.look(lambda: len(home.tracks()) == 2)
+    home.run_until(lambda: len(home.tracks()) == 2)
     assert home.reload(settings("hall", "porch")).changed == ("camera",)
     assert home.live.health == ConfigHealth()

@@ -1,4 +1,4 @@
-"""The command line as a whole: help, version, wrong use, and no traceback whatever happens."""
+"""The command line: help, version, usage errors, and never a traceback."""
 
 import argparse
 import subprocess
@@ -19,17 +19,17 @@ def test_help_names_every_command() -> None:
     assert all(f"    {command} " in reported for command in COMMANDS)
 
 
-def test_the_version_is_the_packages() -> None:
+def test_version_is_that_of_the_package() -> None:
     assert emotion_edge("--version").stdout == f"emotion-edge {edge.__version__}\n"
 
 
-def test_an_unknown_command_is_a_usage_error() -> None:
+def test_unknown_command_is_a_usage_error() -> None:
     done = emotion_edge("rnu")
     assert done.returncode == 2
     assert "invalid choice: 'rnu'" in done.stderr
 
 
-def test_an_unexpected_error_is_one_line_too(
+def test_unexpected_error_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def broken(options: argparse.Namespace) -> int:
@@ -43,7 +43,7 @@ def test_an_unexpected_error_is_one_line_too(
     )
 
 
-def test_a_closed_pipe_is_not_an_error() -> None:
+def test_closed_pipe_is_not_an_error() -> None:
     done = subprocess.run(
         f"{sys.executable} -m edge check | head -1",
         shell=True, capture_output=True, text=True, env=environment(), timeout=60, check=False,

@@ -1,4 +1,4 @@
-"""`make check`, the recipe as it is, over small tests of its own."""
+"""The real `make check` recipe, run on small generated tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The MQTT contract, letter by letter."""
+"""The MQTT contract, byte by byte."""
 
 import json
 from dataclasses import replace
@@ -36,7 +36,7 @@ def track(**fields: object) -> Track:
     return replace(happy, **fields)  # type: ignore[arg-type]
 
 
-def test_a_timestamp_is_utc_with_milliseconds_and_an_offset() -> None:
+def test_timestamp_is_utc_with_milliseconds_and_offset() -> None:
     assert messages.timestamp(NOON) == "2026-03-01T12:00:00.123+00:00"
     assert messages.timestamp(1772366400.0) == "2026-03-01T12:00:00.000+00:00"
 
@@ -126,13 +126,13 @@ def test_health_omits_what_the_board_does_not_report() -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), [("enabled", "OFF"), ("min_confidence", "0.5"), ("hold", "2")])
-def test_a_switch_s_state_is_one_retained_word(name: str, value: str) -> None:
+def test_switch_state_is_one_retained_word(name: str, value: str) -> None:
     assert messages.switch(TOPICS, "hall", name, value) == Message(
         f"emotion-edge/kitchen-pi/hall/{name}/state", value.encode(), qos=1, retain=True
     )
 
 
-def test_a_response_is_not_retained_and_does_not_come_late() -> None:
+def test_response_is_not_retained_and_expires() -> None:
     assert messages.response(TOPICS, "reload", {"status": "ok", "transaction": "7"}) == Message(
         "emotion-edge/kitchen-pi/response/reload",
         b'{"status":"ok","transaction":"7"}',
@@ -141,7 +141,7 @@ def test_a_response_is_not_retained_and_does_not_come_late() -> None:
     )
 
 
-def test_state_is_the_emotion_of_the_first_and_largest_face() -> None:
+def test_state_is_the_emotion_of_the_first_face() -> None:
     tracks = [track(), track(number=13, emotion="sad", emotion_since=106.0)]
     assert messages.state(TOPICS, "hall", tracks, now=106.25, wall=NOON, empty_since=0.0) == Message(
         "emotion-edge/kitchen-pi/hall/state",
@@ -152,7 +152,7 @@ def test_state_is_the_emotion_of_the_first_and_largest_face() -> None:
     )
 
 
-def test_state_without_a_face_says_since_when() -> None:
+def test_state_without_a_face_has_since() -> None:
     assert messages.state(TOPICS, "hall", [], now=106.25, wall=NOON, empty_since=46.25) == Message(
         "emotion-edge/kitchen-pi/hall/state",
         b'{"v":1,"ts":"2026-03-01T12:00:00.123+00:00","present":"OFF","faces":0,"emotion":"none",'
@@ -172,7 +172,7 @@ def test_faces() -> None:
     )
 
 
-def test_an_empty_list_of_faces_shows_that_the_last_one_left() -> None:
+def test_faces_is_empty_after_the_last_face_left() -> None:
     assert messages.faces(TOPICS, frame(), []).payload == (
         b'{"v":1,"ts":"2026-03-01T12:00:00.123+00:00","seq":77,"size":[640,480],"faces":[]}'
     )
@@ -187,7 +187,7 @@ def test_an_empty_list_of_faces_shows_that_the_last_one_left() -> None:
         (Box(700, 500, 10, 10), [1.0, 1.0, 0.0, 0.0]),
     ],
 )
-def test_a_box_ends_where_the_frame_ends(box: Box, fractions: list[float]) -> None:
+def test_box_is_clipped_to_the_frame(box: Box, fractions: list[float]) -> None:
     payload = json.loads(messages.faces(TOPICS, frame(), [track(face=Face(box, 0.9))]).payload)
     assert payload["faces"][0]["box"] == fractions
 
@@ -213,15 +213,13 @@ def test_a_box_ends_where_the_frame_ends(box: Box, fractions: list[float]) -> No
     ],
     ids=lambda value: value.event_type if isinstance(value, Event) else "",
 )
-def test_an_event_is_never_retained_and_only_sent_while_it_is_young(
-    transition: Event, payload: bytes
-) -> None:
+def test_event_is_never_retained_and_expires(transition: Event, payload: bytes) -> None:
     assert messages.event(TOPICS, transition, "5f1c", 0) == Message(
         "emotion-edge/kitchen-pi/hall/event", payload, qos=1, retain=False, max_age_s=10.0
     )
 
 
-def test_the_log_shows_the_same_as_the_event_durably_and_whether_it_is_reported_late() -> None:
+def test_log_equals_the_event_plus_replayed_and_is_durable() -> None:
     transition = Event("face_left", "hall", 12, "happy", "none", 0.81, NOON)
     message = messages.log(TOPICS, transition, "5f1c", 7)
     assert message == Message(
@@ -236,7 +234,7 @@ def test_the_log_shows_the_same_as_the_event_durably_and_whether_it_is_reported_
     assert as_replayed(again) == again
 
 
-def test_eight_faces_with_every_digit_used_stay_below_2_kib() -> None:
+def test_eight_faces_with_full_digits_stay_below_2_kib() -> None:
     wide = track(
         number=123456,
         since=106.25 - 98765.4,

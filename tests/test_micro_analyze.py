@@ -1,4 +1,4 @@
-"""`emotion-edge analyze --movements`: what moved in a video, and a slow one refused."""
+"""`emotion-edge analyze --movements`: movements in a video; a slow video is rejected."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def film(path: Path, fps: int) -> Path:
     return path
 
 
-def test_a_movement_is_reported_with_its_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_movement_is_reported_with_its_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     video, table = film(tmp_path / "moves.mkv", 60), tmp_path / "table.csv"
     assert main(["analyze", "--movements", "--json", "--csv", str(table), str(video)]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -60,10 +60,10 @@ def test_a_movement_is_reported_with_its_time(tmp_path: Path, capsys: pytest.Cap
     assert [(row["event"], float(row["time"])) for row in rows] == [("mouth_left", moved["onset"])]
 
 
-def test_a_slow_video_interpolated_shows_the_spotter_the_same(
+def test_spotter_finds_the_movement_in_an_interpolated_slow_video(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`emotion-train micro spot --videos`: how often it reports something a minute."""
+    """`emotion-train micro spot --videos`: its rate of movements per minute."""
     video = film(tmp_path / "slow.mkv", 30)
     assert train(["micro", "spot", "--videos", str(video)]) == 0
     first, moved, last = capsys.readouterr().out.splitlines()
@@ -76,7 +76,7 @@ def test_a_slow_video_interpolated_shows_the_spotter_the_same(
     assert float(last.split()[6]) == pytest.approx(60 / seconds, abs=1)
 
 
-def test_a_slow_video_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_slow_video_is_rejected_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     video = film(tmp_path / "slow.mkv", 30)
     assert main(["analyze", "--movements", str(video)]) == 1
     (line,) = capsys.readouterr().err.splitlines()

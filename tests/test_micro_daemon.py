@@ -277,10 +277,10 @@ def test_with_micro_off_there_is_no_watch_and_nothing_is_imported() -> None:
 
 def test_a_reload_switches_it(tmp_path_factory: pytest.TempPathFactory) -> None:
     from edge.node.build import open_engine
-    from tests.test_live import Home, settings
+    from tests.test_live import LiveNode, settings
 
     off, on = settings(), settings(micro={"enabled": True})
-    home = Home(open_engine(off), tmp_path_factory.mktemp("home"), off, {})
+    home = LiveNode(open_engine(off), tmp_path_factory.mktemp("home"), off, {})
     try:
         assert home.live.watching == ()
         assert "micro" not in home.live.cameras["hall"].health(1.0).__repr__().replace("micro=None", "")
