@@ -1,4 +1,4 @@
-"""Brief movements in the daemon: fast and even pictures alone, each of them, and nothing where it is off."""
+"""Brief movements in the daemon: needs a fast, regular frame rate, sees every frame, costs nothing if off."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ def track(number: int = 1, eyes_apart: float = 100.0, seen: float = 0.0, side: f
     return Track(number, face, 0.0, seen, announced=True)
 
 
-# The pace
+# Frame rate
 
 
 @pytest.mark.parametrize(
     ("fps", "fit"), [(30, False), (50, False), (57, False), (59, True), (60, True), (200, True)]
 )
-def test_pictures_are_fast_enough_from_58_a_second(fps: int, fit: bool) -> None:
+def test_frame_rate_is_accepted_from_58_fps(fps: int, fit: bool) -> None:
     regularity = verdicts(np.arange(0, 4, 1 / fps), 4.0)
     assert regularity.fit is fit
     assert regularity.last is not None
@@ -72,7 +72,7 @@ def test_pictures_are_fast_enough_from_58_a_second(fps: int, fit: bool) -> None:
         assert "pictures a second; expected at least 58" in regularity.last.words
 
 
-def test_pictures_that_come_in_bursts_are_refused() -> None:
+def test_frames_in_bursts_are_rejected() -> None:
     times = np.sort(np.concatenate([np.arange(0, 4, 2 / 60), np.arange(0, 4, 2 / 60) + 0.002]))
     regularity = verdicts(times, 4.0)
     assert not regularity.fit
@@ -80,7 +80,7 @@ def test_pictures_that_come_in_bursts_are_refused() -> None:
     assert "jitter" in regularity.last.words
 
 
-def test_a_source_that_slows_down_is_unfit_within_5_s_and_fit_again_later() -> None:
+def test_slowed_source_is_unfit_within_5_s_and_recovers() -> None:
     regularity = Regularity()
     now, unfit = 0.0, None
     for _ in range(60 * 4):
@@ -104,19 +104,19 @@ def test_a_source_that_slows_down_is_unfit_within_5_s_and_fit_again_later() -> N
     assert regularity.fit
 
 
-def test_a_source_that_stops_is_unfit_without_a_picture() -> None:
+def test_stopped_source_is_unfit_without_a_frame() -> None:
     regularity = verdicts(np.arange(0, 4, PERIOD), 4.0 + WINDOW_S + (FAILS + 1) * LOOK_S)
     assert not regularity.fit
 
 
-# The watch
+# Watch
 
 
 def offer(watch: Watch, image: Image, taken: float, camera: str = "hall") -> None:
     watch.offer(Frame(image, taken, 1000.0 + taken, 1, camera))
 
 
-def test_a_movement_of_a_watched_face_is_spotted_from_every_picture() -> None:
+def test_movement_of_a_watched_face_is_spotted() -> None:
     truth = Truth("brow_right", 6.4, 6.5, 6.65, 0.02, (0, -1))
     script = replace(write_script(7, seconds=8.4, moving=False), movements=(truth,), eye_distance=80.0)
     script = replace(script, speech=(), turns=(), nods=(), blinks=())
@@ -126,10 +126,10 @@ def test_a_movement_of_a_watched_face_is_spotted_from_every_picture() -> None:
     watch = Watch("hall", lambda: now)
     try:
         for at, image in renderer.frames(60.0):
-            # As fast as they are looked at: the times are the pictures', not the clock's.
+            # Feed as fast as they are consumed: timestamps come from the frames, not the clock.
             eventually(lambda: len(watch._ring) < RING // 2)
             if watch.state == "measuring":
-                time.sleep(0.005)  # its thread judges the pace only when it runs
+                time.sleep(0.005)  # its thread needs to run to judge the frame rate
             eyes = renderer.eyes(at)
             face = Face(Box(0, 0, 200, 200), 0.9, eyes)
             watch.faces([Track(3, face, 0.0, begun + at, announced=True)])
@@ -156,7 +156,7 @@ def test_a_movement_of_a_watched_face_is_spotted_from_every_picture() -> None:
     assert not {"emotion", "label"} & json.loads(message.payload).keys()
 
 
-def test_30_pictures_a_second_are_refused_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+def test_30_fps_are_rejected_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
     watch = Watch("hall")
     with caplog.at_level(logging.INFO):
         deadline = time.monotonic() + 20
@@ -172,14 +172,14 @@ def test_30_pictures_a_second_are_refused_in_one_line(caplog: pytest.LogCaptureF
     assert watch.take() == []
 
 
-def test_a_source_that_slows_down_is_refused_within_5_s_and_says_so(
+def test_slowed_source_is_rejected_within_5_s_and_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     now = 100.0
     watch = Watch("hall", lambda: now)
 
     def pass_time(fps: float, seconds: float) -> None:
-        """Offer pictures for so long, in steps that its thread judges."""
+        """Offer frames for *seconds*, in steps that the thread keeps up with."""
         nonlocal now
         for _ in range(round(4 * seconds)):
             for _ in range(round(fps / 4)):
@@ -212,13 +212,13 @@ def test_small_faces_are_skipped_and_counted() -> None:
     assert watch.health().left_out == 1
 
 
-def test_a_detector_without_eyes_has_them_guessed() -> None:
+def test_eyes_are_estimated_if_the_detector_gives_none() -> None:
     bare = replace(track(), face=Face(Box(10, 20, 200, 200), 0.9))
     assert apart(eyes_of(bare)) == pytest.approx(0.38 * 200)
     assert apart(eyes_of(track(1, 77))) == 77
 
 
-def test_under_pressure_spotting_pauses_first(caplog: pytest.LogCaptureFixture) -> None:
+def test_spotting_pauses_under_cpu_pressure(caplog: pytest.LogCaptureFixture) -> None:
     now = 0.0
     watch = Watch("hall", lambda: now)
     watch.pressed = True
@@ -233,10 +233,10 @@ def test_under_pressure_spotting_pauses_first(caplog: pytest.LogCaptureFixture) 
     assert next(record.getMessage() for record in caplog.records).endswith("short of processor time")
 
 
-# The wiring
+# Wiring
 
 
-def test_every_picture_is_offered_and_slots_stay_thinned() -> None:
+def test_every_frame_is_offered_and_slots_stay_thinned() -> None:
     offered: list[Frame] = []
     slots = Slots()
     taken = 0
@@ -263,7 +263,7 @@ def test_every_picture_is_offered_and_slots_stay_thinned() -> None:
     assert len(offered) / seconds <= WATCHED_FPS + 2
 
 
-def test_with_micro_off_there_is_no_watch_and_nothing_is_imported() -> None:
+def test_disabled_micro_has_no_watch_and_imports_nothing() -> None:
     assert build_watch("hall", Settings()) is None
     program = (
         "import sys, edge.commands.run, edge.commands.bench, edge.commands.analyze\n"
@@ -275,7 +275,7 @@ def test_with_micro_off_there_is_no_watch_and_nothing_is_imported() -> None:
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
-def test_a_reload_switches_it(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_reload_enables_and_disables_micro(tmp_path_factory: pytest.TempPathFactory) -> None:
     from edge.node.build import open_engine
     from tests.test_live import LiveNode, settings
 

@@ -1,4 +1,4 @@
-"""Recognition of brief movements: the sheet and folders of CASME II, and a protocol that cannot leak."""
+"""Recognition of brief movements: CASME II's sheet and folders, and a protocol without leaks."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from training.runs import import_keras
 pytestmark = pytest.mark.timeout(600)  # seconds on an idle core; a loaded machine shares it
 openpyxl = pytest.importorskip("openpyxl", reason="needs the extra train")
 SUBJECTS, CLIPS = 3, 10
-SHUFFLES, BY_CHANCE = 4, 0.12  # 24 clips each: a standard error of .05; a leak goes beyond .57
+SHUFFLES, CHANCE_TOLERANCE = 4, 0.12  # 24 clips each: a standard error of .05; a leak goes beyond .57
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def casme_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("casme")
     make_casme(root, 40, SUBJECTS, CLIPS)
     return root
 
 
-def test_a_synthetic_set_is_read_as_casme(made: Path) -> None:
-    samples, odd = read_casme(made)
+def test_synthetic_set_is_read_as_casme(casme_root: Path) -> None:
+    samples, odd = read_casme(casme_root)
     assert len(samples) == SUBJECTS * CLIPS
     assert odd == ["CASME2-coding-made.xlsx:2: ApexFrame is '/'; using the midpoint"]
     assert {sample.emotion for sample in samples} == set(FIVE)
     kept, labels, names = labelled(samples, 3)
     assert names == ("negative", "positive", "surprise")
-    assert len(kept) == SUBJECTS * CLIPS * 4 // 5  # but for "others"
+    assert len(kept) == SUBJECTS * CLIPS * 4 // 5  # all but "others"
     assert set(labels.tolist()) == {0, 1, 2}
 
 
-def test_each_odd_entry_gets_one_line(tmp_path: Path) -> None:
+def test_each_invalid_entry_gets_one_line(tmp_path: Path) -> None:
     make_casme(tmp_path, 7, 2, 5)
     (sheet,) = tmp_path.glob("*.xlsx")
     book = openpyxl.load_workbook(sheet)
@@ -61,7 +61,7 @@ def test_each_odd_entry_gets_one_line(tmp_path: Path) -> None:
     assert "no img" in odd[4]
 
 
-def test_other_layouts_are_refused(tmp_path: Path) -> None:
+def test_other_layouts_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(EdgeError, match="no CASME2-coding"):
         read_casme(tmp_path)
     book = openpyxl.Workbook()
@@ -71,22 +71,22 @@ def test_other_layouts_are_refused(tmp_path: Path) -> None:
         read_casme(tmp_path)
 
 
-def test_a_subject_in_both_halves_is_refused() -> None:
+def test_subject_in_both_halves_is_rejected() -> None:
     subjects = ["sub01", "sub01", "sub02", "sub03"]
     with pytest.raises(EdgeError, match="sub01: in both halves"):
         Fold.of(subjects, np.array([0, 2]), np.array([1, 3]))
-    seen = []
+    samples_and_features = []
     for fold in folds(subjects):
         out = {subjects[row] for row in fold.test}
         assert len(out) == 1
         assert out.isdisjoint(subjects[row] for row in fold.train)
-        seen += fold.test.tolist()
-    assert sorted(seen) == [0, 1, 2, 3]
+        samples_and_features += fold.test.tolist()
+    assert sorted(samples_and_features) == [0, 1, 2, 3]
     with pytest.raises(EdgeError, match="only one subject"):
         list(folds(["sub01", "sub01"]))
 
 
-def test_scores_do_not_count_a_class_by_its_clips() -> None:
+def test_scores_are_not_weighted_by_class_size() -> None:
     confusion = np.array([[90, 0, 0], [5, 5, 0], [10, 0, 0]])
     assert accuracy(confusion) == pytest.approx(95 / 110)
     assert uar(confusion) == pytest.approx((1 + 0.5 + 0) / 3)
@@ -95,13 +95,13 @@ def test_scores_do_not_count_a_class_by_its_clips() -> None:
 
 
 @pytest.fixture(scope="module")
-def seen(made: Path) -> tuple[list, dict[str, np.ndarray]]:
-    samples, _ = read_casme(made)
+def samples_and_features(casme_root: Path) -> tuple[list, dict[str, np.ndarray]]:
+    samples, _ = read_casme(casme_root)
     return samples, features(samples)
 
 
-def test_flow_shows_what_moved_where(seen: tuple[list, dict[str, np.ndarray]]) -> None:
-    samples, inputs = seen
+def test_flow_shows_direction_of_movement(samples_and_features: tuple[list, dict[str, np.ndarray]]) -> None:
+    samples, inputs = samples_and_features
     assert inputs["flow"].shape == (len(samples), recognize.SIDE, recognize.SIDE, 3)
     assert inputs["apex"].shape == (len(samples), recognize.SIDE, recognize.SIDE, 1)
     up = [row for row, sample in enumerate(samples) if sample.emotion == "surprise"]
@@ -110,11 +110,11 @@ def test_flow_shows_what_moved_where(seen: tuple[list, dict[str, np.ndarray]]) -
     assert top[up].mean() < top[down].mean()
 
 
-def test_the_protocol_runs_and_shuffled_labels_give_chance(
-    seen: tuple[list, dict[str, np.ndarray]], monkeypatch: pytest.MonkeyPatch
+def test_training_learns_and_shuffled_labels_give_chance(
+    samples_and_features: tuple[list, dict[str, np.ndarray]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its UF1 on made clips shows that the code runs, and that what is there can be learnt."""
-    samples, inputs = seen
+    """UF1 on synthetic clips only shows that the code runs and the network learns."""
+    samples, inputs = samples_and_features
     keras = import_keras()
     learner = Learner(keras, 3, 3, 0)
     assert 2_000 <= learner.model.count_params() <= 50_000
@@ -130,15 +130,15 @@ def test_the_protocol_runs_and_shuffled_labels_give_chance(
             for seed in range(SHUFFLES)
         ]
     )
-    assert mean == pytest.approx(1 / 3, abs=BY_CHANCE)
-    assert uar(flow.confusion) > 1 / 3 + 2 * BY_CHANCE
+    assert mean == pytest.approx(1 / 3, abs=CHANCE_TOLERANCE)
+    assert uar(flow.confusion) > 1 / 3 + 2 * CHANCE_TOLERANCE
 
 
-def test_a_leak_would_be_seen_in_shuffled_labels(
-    seen: tuple[list, dict[str, np.ndarray]], monkeypatch: pytest.MonkeyPatch
+def test_leak_raises_the_score_of_shuffled_labels(
+    samples_and_features: tuple[list, dict[str, np.ndarray]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who is left out, trained on as well: labels that mean nothing are then known by heart."""
-    samples, inputs = seen
+    """Training on the test subject too memorizes even shuffled labels."""
+    samples, inputs = samples_and_features
     kept, labels, names = labelled(samples, 3)
     flows = inputs["flow"][[samples.index(sample) for sample in kept]]
     subjects = [sample.subject for sample in kept]
@@ -147,15 +147,15 @@ def test_a_leak_would_be_seen_in_shuffled_labels(
     monkeypatch.setattr(recognize, "folds", lambda subjects: [whole])
     shuffled = np.random.default_rng(0).permutation(labels)
     confusion, _ = recognize.leave_one_out(import_keras(), flows, shuffled, subjects, len(names), 0)
-    assert uar(confusion) > 1 / 3 + 2 * BY_CHANCE
+    assert uar(confusion) > 1 / 3 + 2 * CHANCE_TOLERANCE
 
 
 def test_evaluate_and_fit_write_their_results(
-    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    casme_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(recognize, "STEPS", 10)
     out = tmp_path / "report"
-    assert main(["micro", "evaluate", "--data", str(made), "--out", str(out)]) == 0
+    assert main(["micro", "evaluate", "--data", str(casme_root), "--out", str(out)]) == 0
     assert "leave-one-subject-out" in capsys.readouterr().out
     found = json.loads((out / "figures.json").read_text())
     assert [(one["input"], len(one["classes"])) for one in found["results"]] == [
@@ -165,6 +165,6 @@ def test_evaluate_and_fit_write_their_results(
     for plot in (out / "confusion.png", out / "loss.png"):
         assert plot.read_bytes().startswith(b"\x89PNG")
         assert f"({plot.name})" in (out / "report.md").read_text()
-    assert main(["micro", "fit", "--data", str(made), "--out", str(tmp_path / "run")]) == 0
+    assert main(["micro", "fit", "--data", str(casme_root), "--out", str(tmp_path / "run")]) == 0
     assert (tmp_path / "run" / "model.keras").exists()
     assert (tmp_path / "run" / "loss.png").read_bytes().startswith(b"\x89PNG")

@@ -21,12 +21,12 @@ FPS = 60.0
 
 
 def signal(seconds: float = 3.0) -> np.ndarray:
-    """Regions that do nothing, but for noise of the size that is measured."""
+    """Motionless regions with realistic measurement noise."""
     noise = np.random.default_rng(0).normal(0, 3e-4, (round(seconds / STEP_S), len(REGIONS), 2))
     return noise.astype(np.float32)
 
 
-def moved(of: np.ndarray, region: str, onset: float, offset: float, size: float) -> np.ndarray:
+def add_bump(of: np.ndarray, region: str, onset: float, offset: float, size: float) -> np.ndarray:
     """*of* with a bump in *region*'s y."""
     at = np.arange(len(of)) * STEP_S
     share = np.interp(at, (onset, (onset + offset) / 2, offset), (0, 1, 0), 0, 0)
@@ -55,56 +55,56 @@ def overlap(one: Movement, other: Spotted) -> float:
 
 @pytest.mark.parametrize("length", [0.08, 0.2, 0.5])
 @pytest.mark.parametrize("region", ["brow_right", "nose", "chin"])
-def test_a_bump_is_found_where_and_when_it_is(region: str, length: float) -> None:
-    (found,) = spot(moved(signal(), region, 1.2, 1.2 + length, 0.006), [])
+def test_bump_is_found_with_region_and_time(region: str, length: float) -> None:
+    (found,) = spot(add_bump(signal(), region, 1.2, 1.2 + length, 0.006), [])
     assert found.region == region
     assert found.onset == pytest.approx(1.2, abs=0.15 * length + 0.02)
     assert found.offset == pytest.approx(1.2 + length, abs=0.15 * length + 0.02)
     assert found.amplitude == pytest.approx(0.006, rel=0.25)
 
 
-def test_a_displacement_that_stays_is_not_a_movement() -> None:
+def test_lasting_displacement_is_not_a_movement() -> None:
     of = signal()
     of[:, 0, 0] += 0.02 * np.array([ease((at * STEP_S - 1.2) / 0.4) for at in range(len(of))])
     assert spot(of, []) == []
 
 
-def test_a_longer_movement_is_not_brief() -> None:
-    assert spot(moved(signal(4.0), "brow_left", 1.0, 2.4, 0.02), []) == []
+def test_long_movement_is_not_brief() -> None:
+    assert spot(add_bump(signal(4.0), "brow_left", 1.0, 2.4, 0.02), []) == []
 
 
-def test_a_mouth_that_speaks_makes_no_movements() -> None:
+def test_speech_is_not_a_movement() -> None:
     of = signal()
     for start in np.arange(0.8, 2.0, 0.25):
-        of = moved(of, "chin", start, start + 0.2, 0.012)
+        of = add_bump(of, "chin", start, start + 0.2, 0.012)
     assert spot(of, []) == []
-    alone = spot(moved(signal(), "chin", 0.8, 1.0, 0.012), [])
+    alone = spot(add_bump(signal(), "chin", 0.8, 1.0, 0.012), [])
     assert [one.region for one in alone] == ["chin"]
 
 
 def test_joint_motion_of_all_regions_is_head_motion() -> None:
     of = signal()
     for region in REGIONS:
-        of = moved(of, region, 1.0, 1.2, 0.006)
+        of = add_bump(of, region, 1.0, 1.2, 0.006)
     assert spot(of, []) == []
 
 
 @pytest.mark.parametrize(("others", "length"), [(4, 0.9), (3, 1.4)])
-def test_a_small_one_in_a_face_that_goes_far_meanwhile_is_not_believed(others: int, length: float) -> None:
-    """As at a turn's begin and end, of which the affine map leaves most in brow, nose and mouth."""
-    of = moved(signal(), "brow_left", 1.0, 1.25, 0.009)
+def test_small_bump_during_a_head_turn_is_rejected(others: int, length: float) -> None:
+    """As when a head turn starts and ends: the affine map leaves residual motion in brow, nose and mouth."""
+    of = add_bump(signal(), "brow_left", 1.0, 1.25, 0.009)
     turn = np.array([ease((at * STEP_S - 0.7) / length) for at in range(len(of))], np.float32)
     assert [one.region for one in spot(of, [])] == ["brow_left"]
     for region in ("nose", "mouth_left", "mouth_right", "chin")[:others]:
         of[:, list(REGIONS).index(region), 0] += 0.06 * turn
     if others == 4:
         assert spot(of, []) == []
-    else:  # who speaks moves three of six
+    else:  # speech moves three of the six regions
         assert [one.region for one in spot(of, [])] == ["brow_left"]
 
 
-def test_a_small_one_of_a_region_that_goes_far_meanwhile_is_not_believed() -> None:
-    of = moved(signal(), "nose", 1.0, 1.25, 0.012)
+def test_small_bump_in_a_region_that_moves_far_is_rejected() -> None:
+    of = add_bump(signal(), "nose", 1.0, 1.25, 0.012)
     assert len(spot(of, [])) == 1
     of[:, list(REGIONS).index("nose"), 0] += 0.05 * np.array(
         [ease((n * STEP_S - 0.5) / 1.4) for n in range(len(of))]
@@ -112,13 +112,13 @@ def test_a_small_one_of_a_region_that_goes_far_meanwhile_is_not_believed() -> No
     assert spot(of, []) == []
 
 
-def test_a_brow_movement_during_a_blink_does_not_count() -> None:
-    of = moved(signal(), "brow_left", 1.0, 1.2, 0.004)
+def test_brow_movement_during_a_blink_is_ignored() -> None:
+    of = add_bump(signal(), "brow_left", 1.0, 1.2, 0.004)
     assert len(spot(of, [])) == 1
     assert spot(of, [(0.95, 1.2)]) == []
 
 
-def test_a_blink_is_both_eyes_and_counts_once() -> None:
+def test_blink_needs_both_eyes_and_counts_once() -> None:
     times = np.arange(0, 2, 1 / FPS)
     eyes = np.full((len(times), 2), 1.5, np.float32)
     closing, opening = (times > 1.0) & (times < 1.06), (times > 1.1) & (times < 1.2)
@@ -130,7 +130,7 @@ def test_a_blink_is_both_eyes_and_counts_once() -> None:
     assert find_blinks(times, eyes) == []
 
 
-def test_samples_do_not_depend_on_when_pictures_came() -> None:
+def test_resampling_is_independent_of_frame_times() -> None:
     rng = np.random.default_rng(1)
     regular = np.arange(0, 2, 1 / FPS)
     ragged = np.sort(regular + rng.uniform(-0.2, 0.2, len(regular)) / FPS)
@@ -140,8 +140,8 @@ def test_samples_do_not_depend_on_when_pictures_came() -> None:
     assert np.abs(one - other).max() < 0.03
 
 
-def test_two_bumps_of_a_region_are_two() -> None:
-    of = moved(moved(signal(), "nose", 0.8, 1.0, 0.006), "nose", 1.8, 2.1, 0.006)
+def test_two_bumps_of_a_region_are_two_movements() -> None:
+    of = add_bump(add_bump(signal(), "nose", 0.8, 1.0, 0.006), "nose", 1.8, 2.1, 0.006)
     assert [region for region, _ in find_bumps(of, 0.003, 0.7)] == [list(REGIONS).index("nose")] * 2
 
 
@@ -149,7 +149,7 @@ def test_two_bumps_of_a_region_are_two() -> None:
 
 
 @pytest.mark.parametrize(("shift", "angle", "scale"), [((7, -5), 0, 1), ((2, 3), 4, 1.0), ((0, 0), 0, 1.05)])
-def test_the_crop_follows_the_head(shift: tuple[float, float], angle: float, scale: float) -> None:
+def test_crop_follows_the_head(shift: tuple[float, float], angle: float, scale: float) -> None:
     script = Script(3, 1.0, 100.0, ())
     renderer = Renderer(built_in(3), script)
     image = renderer.frame(0.0)
@@ -177,7 +177,7 @@ def test_light_changes_are_not_motion() -> None:
 
 
 @pytest.mark.parametrize("region", ["brow_left", "mouth_right"])
-def test_a_movement_of_a_synthetic_face_is_found(region: str) -> None:
+def test_movement_of_a_synthetic_face_is_found(region: str) -> None:
     movement = Movement(region, 1.0, 1.1, 1.25, 0.02, (0, -1))
     script = replace(write_script(7, seconds=2.4, moving=False), movements=(movement,))
     script = replace(script, speech=(), turns=(), nods=(), blinks=(Span(1.7, 1.9, 1.0),))
@@ -186,7 +186,7 @@ def test_a_movement_of_a_synthetic_face_is_found(region: str) -> None:
     assert overlap(movement, found) > 0.5
 
 
-def test_another_face_at_the_place_is_lost_or_elsewhere() -> None:
+def test_replaced_face_is_lost_or_elsewhere() -> None:
     script = Script(5, 1.0, 80.0, ())
     renderer = Renderer(built_in(5), script)
     spotter = Spotter(renderer.eyes(0.0))
@@ -198,13 +198,13 @@ def test_another_face_at_the_place_is_lost_or_elsewhere() -> None:
     assert spotter.step(noise, 0.1) is None
 
 
-def test_a_face_that_leaves_the_picture_is_lost() -> None:
+def test_face_outside_the_picture_is_lost() -> None:
     spotter = Spotter(((-50.0, 10.0), (10.0, 10.0)))
     assert spotter.step(np.zeros((60, 60), np.uint8), 0.0) is None
 
 
 @pytest.mark.quiet_clock
-def test_a_picture_costs_at_most_2_ms() -> None:
+def test_spotter_step_costs_at_most_2_ms() -> None:
     script = replace(write_script(8, seconds=2.0, moving=False), eye_distance=160.0)
     renderer = Renderer(built_in(8), script)
     pictures = [cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) for _, image in renderer.frames(FPS)]

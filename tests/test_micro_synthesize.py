@@ -1,4 +1,4 @@
-"""Made clips: the same for the same seed, and as their truth says."""
+"""Synthetic clips: reproducible by seed and true to their ground truth."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from training.micro.spot import Tally, matched, measure
 SEEDS = range(40)
 
 
-def test_a_script_keeps_its_bounds() -> None:
+def test_script_stays_within_its_bounds() -> None:
     for seed in SEEDS:
         script = write_script(seed)
         assert EYE_DISTANCE[0] <= script.eye_distance <= EYE_DISTANCE[1]
@@ -41,7 +41,7 @@ def test_a_script_keeps_its_bounds() -> None:
     assert {movement.region for seed in SEEDS for movement in write_script(seed).movements} == set(REGIONS)
 
 
-def test_a_seed_gives_the_same_picture_whichever_came_before() -> None:
+def test_frame_depends_only_on_seed_and_time() -> None:
     script = write_script(11)
     one, other = (Renderer(built_in(11), script) for _ in range(2))
     one.frame(0.5)
@@ -49,8 +49,8 @@ def test_a_seed_gives_the_same_picture_whichever_came_before() -> None:
     assert not np.array_equal(one.frame(1.25), Renderer(built_in(12), write_script(12)).frame(1.25))
 
 
-def test_a_region_moves_as_far_as_the_ground_truth_says() -> None:
-    """Measured by correlation at the region's centre, which knows nothing of the spotter."""
+def test_region_moves_as_far_as_the_ground_truth_says() -> None:
+    """Measured by phase correlation at the region's centre, independent of the spotter."""
     for region in ("brow_left", "mouth_right"):
         movement = Movement(region, 0.2, 0.3, 0.4, 0.05, (0, -1))
         renderer = Renderer(built_in(1), Script(1, 1.0, 160.0, (movement,)))
@@ -63,7 +63,7 @@ def test_a_region_moves_as_far_as_the_ground_truth_says() -> None:
 
 
 def test_eyes_are_where_the_script_says() -> None:
-    """Of a face with eyes and nothing else, the dark of the irises."""
+    """Measured by the dark pixels of the irises."""
     renderer = Renderer(built_in(2), Script(2, 1.0, 120.0, ()))
     image = renderer.frame(0.0)
     for x, y in renderer.eyes(0.0):
@@ -90,7 +90,7 @@ def test_synthesize_writes_lossless_clips_with_ground_truth(tmp_path: Path) -> N
     assert np.array_equal(pictures[27], expected.frame(27 / 20))
 
 
-def test_a_folder_without_faces_is_refused(tmp_path: Path) -> None:
+def test_folder_without_faces_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(EdgeError, match="no such folder"):
         of_folder(tmp_path / "none")
     cv2.imwrite(str(tmp_path / "grey.png"), np.full((100, 100), 127, np.uint8))
@@ -98,7 +98,7 @@ def test_a_folder_without_faces_is_refused(tmp_path: Path) -> None:
         of_folder(tmp_path)
 
 
-def test_faces_of_a_folder_lie_where_clips_expect_them(tmp_path: Path) -> None:
+def test_faces_from_a_folder_are_aligned(tmp_path: Path) -> None:
     image, _ = Portraits(faces=1).render(0)
     turned = cv2.warpAffine(image, cv2.getRotationMatrix2D((320, 240), 10, 1), (640, 480), borderMode=1)
     cv2.imwrite(str(tmp_path / "face.png"), turned)
@@ -120,7 +120,7 @@ def test_each_match_counts_once() -> None:
 
 
 def test_most_movements_are_found_with_few_false_positives() -> None:
-    """A few clips of seeds that nothing was tuned on; docs/micro-expressions.md has the figures of 200."""
+    """A few clips with seeds not used for tuning; docs/micro-expressions.md has the figures for 200."""
     figures = measure(range(900_000, 900_004), 60.0, show=lambda text: None)
     assert figures.large.clips == figures.small.clips == 2
     assert figures.large.found + figures.small.found >= 1

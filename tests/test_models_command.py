@@ -26,7 +26,7 @@ def entry(url: str, content: bytes = CONTENT) -> dict[str, DetectorFile]:
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Start an HTTP server that answers every request alike; its address."""
+    """Start an HTTP server that answers every request the same; returns its address."""
     servers: list[ThreadingHTTPServer] = []
 
     def start(content: bytes = CONTENT, *, status: int = 200, announced: int | None = None) -> str:
@@ -51,8 +51,8 @@ def serve() -> Iterator[Serve]:
         server.server_close()
 
 
-def refused(url: str, directory: Path, content: bytes = CONTENT) -> str:
-    """The one line of a fetch that must fail and leave nothing behind."""
+def fetch_error(url: str, directory: Path, content: bytes = CONTENT) -> str:
+    """The error line of a fetch that must fail and leave no file."""
     with pytest.raises(EdgeError) as error:
         fetch("toy", directory, catalogue=entry(url, content))
     assert not directory.exists() or not list(directory.iterdir())
@@ -60,7 +60,7 @@ def refused(url: str, directory: Path, content: bytes = CONTENT) -> str:
     return str(error.value)
 
 
-def test_the_right_file_is_put_in_place_for_everyone_to_read(serve: Serve, tmp_path: Path) -> None:
+def test_fetched_file_is_stored_world_readable(serve: Serve, tmp_path: Path) -> None:
     directory = tmp_path / "state" / "models"
     line = fetch("toy", directory, catalogue=entry(serve()))
     assert line == f"{directory}/toy.onnx: 76800 bytes, sha256 ok"
@@ -69,25 +69,25 @@ def test_the_right_file_is_put_in_place_for_everyone_to_read(serve: Serve, tmp_p
     assert os.listdir(directory) == ["toy.onnx"]
 
 
-def test_a_file_that_is_there_and_right_is_not_fetched_again(tmp_path: Path) -> None:
+def test_intact_file_is_not_fetched_again(tmp_path: Path) -> None:
     (tmp_path / "toy.onnx").write_bytes(CONTENT)
     line = fetch("toy", tmp_path, catalogue=entry("http://127.0.0.1:1/"))
     assert line == f"{tmp_path}/toy.onnx: already there, sha256 ok"
 
 
-def test_a_damaged_file_is_replaced(serve: Serve, tmp_path: Path) -> None:
+def test_damaged_file_is_replaced(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "toy.onnx").write_bytes(b"\0" + CONTENT[1:])
     fetch("toy", tmp_path, catalogue=entry(serve()))
     assert (tmp_path / "toy.onnx").read_bytes() == CONTENT
 
 
-def test_a_wrong_hash_is_refused_and_nothing_is_kept(serve: Serve, tmp_path: Path) -> None:
-    line = refused(serve(b"\0" + CONTENT[1:]), tmp_path, b"\1" + CONTENT[1:])
+def test_wrong_hash_is_rejected_and_nothing_is_kept(serve: Serve, tmp_path: Path) -> None:
+    line = fetch_error(serve(b"\0" + CONTENT[1:]), tmp_path, b"\1" + CONTENT[1:])
     assert "sha256" in line
     assert line.endswith("nothing was kept; or try --url https://mirror.example/toy")
 
 
-def test_a_damaged_file_survives_a_failed_fetch_unchanged(serve: Serve, tmp_path: Path) -> None:
+def test_failed_fetch_keeps_the_old_file(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "toy.onnx").write_bytes(b"old")
     with pytest.raises(EdgeError, match="HTTP 503"):
         fetch("toy", tmp_path, catalogue=entry(serve(status=503)))
@@ -95,49 +95,47 @@ def test_a_damaged_file_survives_a_failed_fetch_unchanged(serve: Serve, tmp_path
     assert os.listdir(tmp_path) == ["toy.onnx"]
 
 
-def test_a_cut_connection_is_reported_with_how_far_it_came(serve: Serve, tmp_path: Path) -> None:
-    line = refused(serve(CONTENT[:1000], announced=76800), tmp_path)
+def test_cut_connection_is_reported_with_bytes_received(serve: Serve, tmp_path: Path) -> None:
+    line = fetch_error(serve(CONTENT[:1000], announced=76800), tmp_path)
     assert "cut after 1000 of 76800 bytes" in line
 
 
-def test_a_file_that_is_too_long_is_not_read_to_its_end(serve: Serve, tmp_path: Path) -> None:
-    assert "more than the 76800 bytes of toy.onnx" in refused(serve(CONTENT * 10), tmp_path)
+def test_oversized_file_is_not_read_to_its_end(serve: Serve, tmp_path: Path) -> None:
+    assert "more than the 76800 bytes of toy.onnx" in fetch_error(serve(CONTENT * 10), tmp_path)
 
 
-def test_a_missing_page_is_reported_by_its_status(serve: Serve, tmp_path: Path) -> None:
+def test_http_error_is_reported_with_its_status(serve: Serve, tmp_path: Path) -> None:
     url = serve(b"gone", status=404)
-    assert refused(url, tmp_path) == f"{url}: HTTP 404 Not Found; or try --url https://mirror.example/toy"
+    assert fetch_error(url, tmp_path) == f"{url}: HTTP 404 Not Found; or try --url https://mirror.example/toy"
 
 
-def test_no_network_is_reported_as_such(tmp_path: Path) -> None:
+def test_unreachable_server_is_reported(tmp_path: Path) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/toy"
-        assert "cannot be reached" in refused(url, tmp_path)
-    assert "is there a network?" in refused("http://no-such-host.invalid/toy", tmp_path)
+        assert "cannot be reached" in fetch_error(url, tmp_path)
+    assert "is there a network?" in fetch_error("http://no-such-host.invalid/toy", tmp_path)
 
 
-def test_a_server_that_says_nothing_is_left_after_the_time_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_silent_server_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "STALL_S", 0.2)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        assert "timed out" in refused(f"http://127.0.0.1:{silent.getsockname()[1]}/toy", tmp_path)
+        assert "timed out" in fetch_error(f"http://127.0.0.1:{silent.getsockname()[1]}/toy", tmp_path)
 
 
-def test_an_invalid_address_is_reported(tmp_path: Path) -> None:
-    assert "not an address" in refused("yunet.onnx", tmp_path)
+def test_invalid_address_is_reported(tmp_path: Path) -> None:
+    assert "not an address" in fetch_error("yunet.onnx", tmp_path)
 
 
-def test_a_directory_that_cannot_be_written_is_named(serve: Serve, tmp_path: Path) -> None:
+def test_unwritable_directory_is_named(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(EdgeError, match=r"/file/models: Not a directory; .*--directory"):
         fetch("toy", tmp_path / "file" / "models", catalogue=entry(serve()))
 
 
-def test_a_mirror_is_checked_like_the_original(serve: Serve, tmp_path: Path) -> None:
+def test_mirror_is_checked_like_the_original(serve: Serve, tmp_path: Path) -> None:
     catalogue = entry("http://127.0.0.1:1/")
     with pytest.raises(EdgeError, match="sha256"):
         fetch("toy", tmp_path, serve(CONTENT[::-1]), catalogue)
@@ -145,12 +143,12 @@ def test_a_mirror_is_checked_like_the_original(serve: Serve, tmp_path: Path) -> 
     assert (tmp_path / "toy.onnx").read_bytes() == CONTENT
 
 
-def test_an_unknown_name_is_reported_with_those_that_are_known(tmp_path: Path) -> None:
+def test_unknown_name_is_reported_with_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(EdgeError, match="'ssd' is not known; expected yunet"):
         fetch("ssd", tmp_path)
 
 
-def test_the_list_says_absent_damaged_and_present(tmp_path: Path) -> None:
+def test_list_shows_absent_damaged_and_present(tmp_path: Path) -> None:
     catalogue = entry("http://127.0.0.1:1/")
     assert listed(tmp_path, catalogue)[0].endswith("not here; `emotion-edge models fetch toy` gets it")
     (tmp_path / "toy.onnx").write_bytes(CONTENT[1:])
@@ -159,7 +157,7 @@ def test_the_list_says_absent_damaged_and_present(tmp_path: Path) -> None:
     assert listed(tmp_path, catalogue) == [f"toy  {tmp_path}/toy.onnx  76800 bytes, MIT: here, sha256 ok"]
 
 
-def test_yunets_pinned_hash_is_that_of_the_real_file_and_the_command_fetches_it(
+def test_yunet_hash_matches_the_real_file_and_fetch_stores_it(
     serve: Serve, shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     real = (shared_data / "models/detectors/face_detection_yunet_2023mar.onnx").read_bytes()
@@ -171,7 +169,7 @@ def test_yunets_pinned_hash_is_that_of_the_real_file_and_the_command_fetches_it(
     assert capsys.readouterr().out.endswith("here, sha256 ok\n")
 
 
-def test_a_failed_fetch_is_one_line_and_exit_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_failed_fetch_is_one_line_and_exits_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     url = "http://127.0.0.1:1/yunet"
     assert main(["models", "fetch", "yunet", "--directory", str(tmp_path), "--url", url]) == 1
     error = capsys.readouterr().err
@@ -185,7 +183,7 @@ def test_a_failed_fetch_is_one_line_and_exit_1(tmp_path: Path, capsys: pytest.Ca
         assert "hunter2" not in error
 
 
-def test_files_live_in_systemds_state_directory_else_the_users_data(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_directory_follows_systemd_then_xdg(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/emotion-edge:/var/lib/other")
     assert models_directory() == Path("/var/lib/emotion-edge/models")
     monkeypatch.delenv("STATE_DIRECTORY")

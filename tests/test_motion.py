@@ -1,4 +1,4 @@
-"""Skipping detection on a still scene: never a face lost, never a copy taken for a confirmation."""
+"""Skipping detection on a still scene: no face is lost, no skipped frame counts as a confirmation."""
 
 from __future__ import annotations
 
@@ -47,32 +47,32 @@ def test_noise_is_not_motion_and_detection_runs_once_a_second() -> None:
     assert analysed([noisy(picture, n) for n in range(60)]) == [0, 11, 22, 33, 44, 55]
 
 
-def test_light_that_drifts_or_flickers_by_rows_is_no_movement() -> None:
+def test_drifting_or_flickering_light_is_not_motion() -> None:
     picture, rows = scene(), np.arange(480)[:, None]
     pictures = [noisy(picture + 2 * n + 8 * np.sin(rows / 40 + n), n) for n in range(11)]
     assert analysed(pictures) == [0]
 
 
 @pytest.mark.parametrize("move", [5, 20])
-def test_a_dim_face_that_comes_is_seen_in_its_first_frame(move: int) -> None:
+def test_dim_new_face_is_seen_in_its_first_frame(move: int) -> None:
     empty, there = scene(), scene()
-    there[200:251, 300:351] += 15  # the smallest face that is looked for
+    there[200:251, 300:351] += 15  # the smallest detectable face
     pictures = [noisy(there if n >= move else empty, n) for n in range(move + 1)]
     assert move in analysed(pictures)
 
 
-def test_a_camera_that_pans_is_movement_however_alike_its_cells_change() -> None:
+def test_panning_camera_is_motion() -> None:
     wide = np.hstack([scene(), scene()[:, ::-1]])
     assert analysed([noisy(wide[:, 40 * n : 40 * n + 640], n) for n in range(10)]) == list(range(10))
 
 
-def test_another_size_is_movement() -> None:
+def test_size_change_is_motion() -> None:
     small, large = np.full((240, 320), 90, np.uint8), np.full((480, 480), 90, np.uint8)
     assert analysed([small, small, large, large[:40, :48], large[:1, :1]]) == [0, 2, 3, 4]
 
 
-def looks_of(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Grows by one with each thumbnail that is made from now on."""
+def count_thumbnails(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A list that grows by one for each thumbnail computed from now on."""
     looks: list[int] = []
     whole = motion.thumbnail
 
@@ -84,27 +84,27 @@ def looks_of(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return looks
 
 
-def test_where_movement_never_ends_it_is_hardly_looked_for_and_the_end_is_seen_within_twenty_seconds(
+def test_endless_motion_is_rarely_compared_and_its_end_seen_in_20_s(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    looks = looks_of(monkeypatch)
+    looks = count_thumbnails(monkeypatch)
     gate = MotionGate()
     wide = np.hstack([scene(), scene()[:, ::-1]])
     moving = [noisy(wide[:, 80 * n : 80 * n + 640], n) for n in range(8)]
     assert all(gate.moved(moving[n % 8], n / 10) for n in range(1200))
     assert len(looks) <= 0.02 * 1200
     still = [gate.moved(noisy(scene(), n), 120 + n / 10) for n in range(400)]
-    assert sum(still) <= 201 + 20  # from then on once in eleven frames
+    assert sum(still) <= 201 + 20  # afterwards one frame in eleven
 
 
 @pytest.mark.parametrize("seldom", [False, True])
-def test_detection_is_rarely_skipped_if_that_saves_nothing(
+def test_frames_are_rarely_compared_if_that_saves_nothing(
     seldom: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks = looks_of(monkeypatch)
+    looks = count_thumbnails(monkeypatch)
     gate = MotionGate()
     pictures = [noisy(scene(), n) for n in range(20)]
-    for n in range(1200):  # nothing moves, but each picture is late, or each second one settles nothing
+    for n in range(1200):  # still, but frames are slow or every other one is unsettled
         taken, unsettled = (2.0 * n, False) if seldom else (n / 10, bool(n % 2))
         assert gate.moved(pictures[n % 20], taken, unsettled=unsettled)
     assert len(looks) <= 0.02 * 1200
@@ -119,13 +119,13 @@ def test_frames_are_compared_with_the_last_analysed_one(
     assert gate.moved(empty, 0.0)
     assert not gate.moved(empty, 0.1)
     assert gate.moved(there, 0.2, unsettled=True)
-    assert gate.moved(empty, 0.3)  # as at first, but there was somebody meanwhile
+    assert gate.moved(empty, 0.3)  # same as the first, but the last analysed one differs
     assert not gate.moved(empty, 0.4)
     monkeypatch.setattr("edge.analysis.motion.thumbnail", pytest.fail)
     assert all(gate.moved(there, n / 10, unsettled=True) for n in range(5, 20))
 
 
-class Counting:
+class CountingDetector:
     """A detector that counts its calls."""
 
     def __init__(self, inner: Detector) -> None:
@@ -137,7 +137,7 @@ class Counting:
         return self.inner.detect(image)
 
 
-class Calm(ClassifierByPlace):
+class SingleLabelClassifier(ClassifierByPlace):
     """One label for every face; counts its calls."""
 
     calls = 0
@@ -148,8 +148,10 @@ class Calm(ClassifierByPlace):
         return super().classify(image, faces)
 
 
-def pipeline(detector: Detector, *, gated: bool = True) -> tuple[Pipeline, Counting, Calm]:
-    counting, classifier = Counting(detector), Calm({})
+def pipeline(
+    detector: Detector, *, gated: bool = True
+) -> tuple[Pipeline, CountingDetector, SingleLabelClassifier]:
+    counting, classifier = CountingDetector(detector), SingleLabelClassifier({})
     ticks = itertools.count()
     line = Pipeline(
         "hall", counting, classifier, Tracker(forget_s=1.0), Rules(), lambda: next(ticks) / 1000,
@@ -158,12 +160,12 @@ def pipeline(detector: Detector, *, gated: bool = True) -> tuple[Pipeline, Count
     return line, counting, classifier
 
 
-def story(events: Sequence[Event]) -> list[tuple[str, int, str]]:
+def summary(events: Sequence[Event]) -> list[tuple[str, int, str]]:
     return [(event.event_type, event.track, event.after) for event in events]
 
 
 @pytest.mark.parametrize("kind", ["ssd", "haar"])
-def test_on_a_still_scene_with_noise_nine_calls_of_ten_go_and_the_face_stays(kind: Kind) -> None:
+def test_still_noisy_scene_skips_90_percent_and_keeps_the_face(kind: Kind) -> None:
     picture = np.asarray(cv2.cvtColor(Portraits(faces=2, paced=False).read(), cv2.COLOR_BGR2GRAY), np.float64)
     line, detector, classifier = pipeline(open_detector(kind))
     events: list[Event] = []
@@ -172,29 +174,29 @@ def test_on_a_still_scene_with_noise_nine_calls_of_ten_go_and_the_face_stays(kin
         analysis = line.step(frame(n / 10, seq=n, image=pictures[n % 40]))
         events += analysis.events
         assert n < 4 or len(analysis.tracks) == 2
-    assert story(events) == [("face_appeared", 1, "happy"), ("face_appeared", 2, "happy")]
+    assert summary(events) == [("face_appeared", 1, "happy"), ("face_appeared", 2, "happy")]
     assert detector.calls == classifier.calls == 1200 - line.skipped <= 120
     assert [track.seen for track in analysis.tracks] == [119.9, 119.9]
     assert list(analysis.timings_ms) == ["track", "report"]
 
 
-def test_a_face_found_once_on_a_still_scene_is_not_confirmed_by_its_copy() -> None:
+def test_skipped_frames_do_not_confirm_a_face_found_once() -> None:
     line, detector, _ = pipeline(ScriptedDetector([face()], []))
     events = [event for n in range(30) for event in line.step(frame(n / 10, seq=n)).events]
     assert events == []
-    assert detector.calls >= 10  # looked at in earnest until it was forgotten
+    assert detector.calls >= 10  # analysed until the face was forgotten
 
 
-def test_a_face_missed_once_on_a_still_scene_is_looked_for_at_once() -> None:
+def test_face_missed_once_on_a_still_scene_is_searched_at_once() -> None:
     seen, missed = [face()], list[Face]()
-    # Analysed: five until it is announced, one a refresh later, which misses, and then it is there again.
+    # Analysed: five until announced, one at the refresh, which misses, then one that finds it again.
     line, _, _ = pipeline(ScriptedDetector(seen, seen, seen, seen, seen, missed, seen))
     events = [event for n in range(60) for event in line.step(frame(n / 10, seq=n)).events]
-    assert story(events) == [("face_appeared", 1, "happy")]
+    assert summary(events) == [("face_appeared", 1, "happy")]
     assert line.skipped >= 40
 
 
-class Failing(Calm):
+class Failing(SingleLabelClassifier):
     """Raises at each call while ``fails`` is set."""
 
     fails = False
@@ -205,7 +207,7 @@ class Failing(Calm):
         return super().classify(image, faces)
 
 
-def test_an_analysis_that_failed_is_never_repeated_as_if_it_had_succeeded() -> None:
+def test_failed_analysis_is_not_reused() -> None:
     line, _, _ = pipeline(ScriptedDetector([face()]))
     line.classifier = classifier = Failing({})
     for n in range(10):
@@ -217,7 +219,7 @@ def test_an_analysis_that_failed_is_never_repeated_as_if_it_had_succeeded() -> N
             line.step(frame(n / 10, seq=n))
         except RuntimeError:
             failed += 1
-    assert failed >= 25  # from the next refresh on each frame fails, and says so
+    assert failed >= 25  # from the next refresh on every frame fails and raises
     classifier.fails = False
     assert len(line.step(frame(4.0, seq=40)).tracks) <= 1
 
@@ -225,7 +227,7 @@ def test_an_analysis_that_failed_is_never_repeated_as_if_it_had_succeeded() -> N
 @pytest.mark.parametrize(
     ("kind", "first", "count"), [("ssd", 0, 1394), ("haar", 300, 30), ("yunet", 300, 60)]
 )
-def test_on_a_real_video_no_face_is_missed_for_more_than_a_second(
+def test_no_face_on_real_video_is_missed_for_over_a_second(
     kind: Kind, first: int, count: int, shared_data: Path
 ) -> None:
     file = shared_data / "models/detectors/face_detection_yunet_2023mar.onnx" if kind == "yunet" else None
@@ -251,4 +253,4 @@ def test_on_a_real_video_no_face_is_missed_for_more_than_a_second(
             assert taken - missed_since.setdefault(track.number, taken) <= 1.0
     video.release()
     assert found
-    assert kind != "ssd" or counted.calls < 0.97 * count  # 1,327 of 1,394: somebody walks most of the time
+    assert kind != "ssd" or counted.calls < 0.97 * count  # 1,327 of 1,394: somebody moves most of the time

@@ -1,4 +1,4 @@
-"""The sink against a real mosquitto: what is published when, and what survives a broker that goes away."""
+"""The sink against a real mosquitto: order, retained state, and what survives an outage."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["broker"]  # a fixture
 # Status, will, order
 
 
-def test_status_is_online_then_what_was_published_then_offline_on_a_clean_stop(broker: Mosquitto) -> None:
+def test_messages_are_framed_by_online_and_offline(broker: Mosquitto) -> None:
     with subscriber(broker.port) as listening:
         with sink(broker.port) as publishing:
             publishing.publish(state(b"1"))
@@ -38,7 +38,7 @@ def test_status_is_online_then_what_was_published_then_offline_on_a_clean_stop(b
         ]
 
 
-def test_a_killed_daemon_is_offline_by_its_last_will(broker: Mosquitto) -> None:
+def test_killed_daemon_is_offline_by_its_last_will(broker: Mosquitto) -> None:
     program = (
         f"import time; from tests.sink import idle_sink; idle_sink({broker.port}).start(); time.sleep(60)"
     )
@@ -65,7 +65,7 @@ def test_state_is_retained_and_events_are_not(broker: Mosquitto) -> None:
             assert sorted(late.messages) == [("p/n/hall/state", "1", True), (STATUS, "online", True)]
 
 
-def test_a_thousand_events_arrive_in_order_though_only_20_are_in_flight(broker: Mosquitto) -> None:
+def test_thousand_events_arrive_in_order_with_20_in_flight(broker: Mosquitto) -> None:
     with subscriber(broker.port, "p/n/hall/event") as listening, sink(broker.port) as publishing:
         assert eventually(lambda: publishing.connected)
         for number in range(1000):
@@ -75,10 +75,10 @@ def test_a_thousand_events_arrive_in_order_though_only_20_are_in_flight(broker: 
         assert eventually(lambda: publishing.health() == MqttHealth(0, 0, 0))
 
 
-# The broker goes away
+# Broker outages
 
 
-def test_a_broker_that_is_down_at_start_gets_all_state_once_it_is_up(
+def test_broker_down_at_start_gets_all_state_once_up(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     mosquitto = Mosquitto(tmp_path)
@@ -102,7 +102,7 @@ def test_a_broker_that_is_down_at_start_gets_all_state_once_it_is_up(
             mosquitto.kill()
 
 
-def test_a_broker_that_lost_its_store_is_reported_all_retained_state_again(broker: Mosquitto) -> None:
+def test_broker_that_lost_its_store_gets_all_state_again(broker: Mosquitto) -> None:
     with sink(broker.port) as publishing:
         publishing.publish(state(b"1"))
         publishing.publish(Message("p/n/health", b"2", retain=True))
@@ -114,7 +114,7 @@ def test_a_broker_that_lost_its_store_is_reported_all_retained_state_again(broke
         assert publishing.health().reconnects == 1
 
 
-def test_an_event_older_than_its_age_is_never_sent_and_counted(broker: Mosquitto) -> None:
+def test_expired_event_is_dropped_and_counted(broker: Mosquitto) -> None:
     with sink(broker.port, retry_s=CALM) as publishing:
         assert eventually(lambda: publishing.connected)
         broker.kill()
@@ -128,9 +128,7 @@ def test_an_event_older_than_its_age_is_never_sent_and_counted(broker: Mosquitto
         assert eventually(lambda: publishing.health() == MqttHealth(reconnects=1, queued=0, dropped=1))
 
 
-def test_the_oldest_of_too_many_events_are_dropped_and_counted(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_event_queue_drops_the_oldest_and_counts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     mosquitto = Mosquitto(tmp_path)
     with sink(mosquitto.port, queue=3, retry_s=CALM) as publishing:
         assert eventually(lambda: "connection refused" in caplog.text)
@@ -146,7 +144,7 @@ def test_the_oldest_of_too_many_events_are_dropped_and_counted(
 
 
 @pytest.mark.quiet_clock
-def test_a_frozen_broker_is_noticed_and_events_are_sent_again(
+def test_frozen_broker_is_noticed_and_events_are_resent(
     broker: Mosquitto,
 ) -> None:
     with sink(broker.port, keepalive_s=2, retry_s=CALM) as publishing:
@@ -159,14 +157,14 @@ def test_a_frozen_broker_is_noticed_and_events_are_sent_again(
             assert time.monotonic() - frozen <= 8.0  # twice the keepalive, and a busy machine
             assert publishing.health().queued == 1
         finally:
-            broker.kill()  # what it had read is gone with it
+            broker.kill()  # anything it had read is lost
         broker.start()
         with subscriber(broker.port) as listening:
             assert eventually(lambda: listening.last("p/n/hall/event") == "unacknowledged")
         assert eventually(lambda: publishing.health().queued == 0)
 
 
-def test_while_a_broker_is_frozen_only_the_newest_faces_wait_and_memory_does_not_grow(
+def test_frozen_broker_queues_only_the_newest_faces(
     broker: Mosquitto,
 ) -> None:
     with subscriber(broker.port) as listening, sink(broker.port) as publishing:
@@ -180,7 +178,7 @@ def test_while_a_broker_is_frozen_only_the_newest_faces_wait_and_memory_does_not
 
 
 @pytest.mark.quiet_clock
-def test_stop_returns_soon_though_the_broker_is_frozen(broker: Mosquitto) -> None:
+def test_stop_returns_quickly_with_a_frozen_broker(broker: Mosquitto) -> None:
     with sink(broker.port) as publishing:
         assert eventually(lambda: publishing.connected)
         broker.freeze()
@@ -193,7 +191,7 @@ def test_stop_returns_soon_though_the_broker_is_frozen(broker: Mosquitto) -> Non
 
 
 @pytest.mark.quiet_clock
-def test_stop_is_immediate_while_there_is_no_broker() -> None:
+def test_stop_is_immediate_without_a_broker() -> None:
     with sink(free_port()) as publishing:
         time.sleep(0.05)
         began = time.monotonic()
@@ -201,7 +199,7 @@ def test_stop_is_immediate_while_there_is_no_broker() -> None:
         assert time.monotonic() - began < 1.0
 
 
-def test_a_message_after_stop_is_forgotten_and_a_second_stop_is_harmless(broker: Mosquitto) -> None:
+def test_publish_after_stop_is_ignored_and_second_stop_is_harmless(broker: Mosquitto) -> None:
     with subscriber(broker.port) as listening:
         with sink(broker.port) as publishing:
             assert eventually(lambda: publishing.connected)
@@ -212,11 +210,11 @@ def test_a_message_after_stop_is_forgotten_and_a_second_stop_is_harmless(broker:
         assert listening.payloads("p/n/hall/state") == []
 
 
-# A thread that raises
+# Errors in the sink's thread
 
 
 @pytest.mark.quiet_clock
-def test_any_error_in_the_sinks_thread_is_reported_and_the_sink_reconnects(
+def test_error_in_the_sink_thread_is_logged_and_sink_reconnects(
     broker: Mosquitto, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def turn(connection: Connection, timeout_s: float = 0.5) -> list[Ack | Incoming]:
@@ -237,7 +235,7 @@ def test_any_error_in_the_sinks_thread_is_reported_and_the_sink_reconnects(
     ]
 
 
-def test_ever_new_reasons_of_an_outage_do_not_fill_the_memory(caplog: pytest.LogCaptureFixture) -> None:
+def test_varying_outage_reasons_do_not_grow_memory(caplog: pytest.LogCaptureFixture) -> None:
     publishing = idle_sink(1)
     outage = publishing._outage
     for number in range(1000):

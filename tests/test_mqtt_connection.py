@@ -1,4 +1,4 @@
-"""One connection at a time: the versions of MQTT, and servers that behave as brokers do on a bad day."""
+"""Single connections: MQTT versions and misbehaving servers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.sink import CALM, event, idle_sink, sink, state
 __all__ = ["broker"]  # a fixture
 
 
-def test_a_3_1_1_only_broker_gets_3_1_1() -> None:
+def test_broker_that_rejects_mqtt_5_gets_3_1_1() -> None:
     levels = []
 
     def serve(connection: socket.socket) -> None:
@@ -41,7 +41,7 @@ def test_a_3_1_1_only_broker_gets_3_1_1() -> None:
     assert levels == [5, 4]
 
 
-def test_a_broker_that_hangs_up_on_mqtt_5_is_spoken_to_in_3_1_1() -> None:
+def test_broker_that_hangs_up_on_mqtt_5_gets_3_1_1() -> None:
     levels = []
 
     def serve(connection: socket.socket) -> None:
@@ -57,13 +57,13 @@ def test_a_broker_that_hangs_up_on_mqtt_5_is_spoken_to_in_3_1_1() -> None:
     assert levels == [5, 4]
 
 
-def test_a_broker_that_is_silent_on_mqtt_5_is_spoken_to_in_3_1_1_and_at_once_after_a_loss() -> None:
+def test_broker_silent_on_mqtt_5_gets_3_1_1_and_again_after_a_loss() -> None:
     levels = []
 
     def serve(connection: socket.socket) -> None:
         levels.append(connection.recv(1024)[8])
         if levels[-1] == 5:
-            connection.recv(1)  # until it is given up
+            connection.recv(1)  # until the client gives up
         elif len(levels) > 2:
             connection.sendall(b"\x20\x02\x00\x00")
             while connection.recv(1024):
@@ -80,7 +80,7 @@ def test_a_broker_that_is_silent_on_mqtt_5_is_spoken_to_in_3_1_1_and_at_once_aft
 
 @contextmanager
 def amqtt_broker() -> Iterator[int]:
-    """The port of a real broker of 3.1.1 alone, which waits for ever for the rest of an MQTT 5 CONNECT."""
+    """Port of a real 3.1.1 broker that waits forever for the rest of an MQTT 5 CONNECT."""
     from amqtt.broker import Broker
 
     for name in ("amqtt", "transitions"):  # they log every packet and state
@@ -102,7 +102,7 @@ def amqtt_broker() -> Iterator[int]:
         thread.join(5)
 
 
-def test_amqtt_which_hangs_on_mqtt_5_is_served_in_3_1_1() -> None:
+def test_amqtt_hanging_on_mqtt_5_gets_3_1_1() -> None:
     with amqtt_broker() as port, sink(port, connect_timeout_s=0.5) as publishing:
         publishing.publish(state(b"1"))
         assert eventually(lambda: publishing.idle)
@@ -110,9 +110,7 @@ def test_amqtt_which_hangs_on_mqtt_5_is_served_in_3_1_1() -> None:
             assert eventually(lambda: late.last("p/n/hall/state") == "1")
 
 
-def test_after_a_broker_was_away_mqtt_5_comes_first_again(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_mqtt_5_is_tried_first_after_an_outage(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
 
     def serve(connection: socket.socket) -> None:
@@ -132,7 +130,7 @@ def test_after_a_broker_was_away_mqtt_5_comes_first_again(
     newer.kill()
 
 
-def test_mqtt_5_is_spoken_with_a_bound_on_packets_and_an_expiry_on_events() -> None:
+def test_mqtt_5_sends_packet_limit_and_event_expiry() -> None:
     received = bytearray()
 
     def serve(connection: socket.socket) -> None:
@@ -153,7 +151,7 @@ def test_mqtt_5_is_spoken_with_a_bound_on_packets_and_an_expiry_on_events() -> N
 
 
 @pytest.mark.quiet_clock
-def test_a_server_that_never_answers_is_given_up_and_publish_does_not_wait_for_it(
+def test_unresponsive_server_is_given_up_and_does_not_block_publish(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     visits = []
@@ -182,7 +180,7 @@ def test_a_server_that_never_answers_is_given_up_and_publish_does_not_wait_for_i
 @pytest.mark.parametrize(
     "answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x20\x01\x00", b"\x20\x03\x00\x00\x07"]
 )
-def test_a_server_that_answers_nonsense_is_no_broker_and_harms_nobody(answer: bytes) -> None:
+def test_server_with_invalid_answer_is_not_a_broker(answer: bytes) -> None:
     visits = []
 
     def serve(connection: socket.socket) -> None:
@@ -195,7 +193,7 @@ def test_a_server_that_answers_nonsense_is_no_broker_and_harms_nobody(answer: by
         assert not publishing.connected
 
 
-def test_a_wrong_password_is_reported_once_and_its_end_once(
+def test_wrong_password_is_reported_once_and_recovery_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -225,7 +223,7 @@ def test_a_wrong_password_is_reported_once_and_its_end_once(
     assert "wrong" not in caplog.text
 
 
-def test_a_user_name_and_password_are_given_to_the_broker(tmp_path: Path) -> None:
+def test_username_and_password_are_sent_to_the_broker(tmp_path: Path) -> None:
     passwords = tmp_path / "passwords"
     subprocess.run(["mosquitto_passwd", "-b", "-c", str(passwords), "cam", "right"], check=True)
     strict = Mosquitto(tmp_path, f"allow_anonymous false\npassword_file {passwords}")
@@ -235,7 +233,7 @@ def test_a_user_name_and_password_are_given_to_the_broker(tmp_path: Path) -> Non
     strict.kill()
 
 
-def test_a_topic_that_the_broker_refuses_is_reported_once_and_the_event_counted(
+def test_refused_topic_is_reported_once_and_events_counted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     rules = tmp_path / "acl"
@@ -254,7 +252,7 @@ def test_a_topic_that_the_broker_refuses_is_reported_once_and_the_event_counted(
     ]
 
 
-def test_an_unknown_host_is_reported_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+def test_unknown_host_is_reported_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
     publishing = idle_sink(1883, "no..such..host")
     publishing.start()
     assert eventually(lambda: caplog.records)
@@ -264,7 +262,7 @@ def test_an_unknown_host_is_reported_in_one_line(caplog: pytest.LogCaptureFixtur
     ]
 
 
-def test_a_broker_that_says_why_it_hangs_up_is_quoted(caplog: pytest.LogCaptureFixture) -> None:
+def test_disconnect_reason_is_quoted(caplog: pytest.LogCaptureFixture) -> None:
     def serve(connection: socket.socket) -> None:
         connection.recv(1024)
         connection.sendall(b"\x20\x03\x00\x00\x00")  # CONNACK: success
@@ -281,7 +279,7 @@ def test_a_broker_that_says_why_it_hangs_up_is_quoted(caplog: pytest.LogCaptureF
     ]
 
 
-def test_an_invalid_topic_is_reported_and_the_rest_is_sent(
+def test_invalid_topic_is_reported_and_the_rest_sent(
     broker: Mosquitto, caplog: pytest.LogCaptureFixture
 ) -> None:
     with subscriber(broker.port) as listening, sink(broker.port) as publishing:

@@ -1,4 +1,4 @@
-"""Brokers that take less than MQTT allows, say so or not, and what is left out there."""
+"""Brokers with limits, announced or not, and the messages skipped there."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def output(caplog: pytest.LogCaptureFixture, part: str) -> list[str]:
 
 
 @pytest.mark.parametrize(("limit", "size"), [(2048, 3700), (500, 495), (20_000, 30_000)])
-def test_messages_over_the_broker_s_packet_limit_are_skipped_and_reported_once(
+def test_messages_over_the_packet_limit_are_skipped_and_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, limit: int, size: int
 ) -> None:
     with (
         mosquitto(tmp_path, f"max_packet_size {limit}") as broker,
-        subscriber(broker.port) as heard,
+        subscriber(broker.port) as client,
         sink(broker.port) as publishing,
     ):
         for _ in range(3):
@@ -49,56 +49,56 @@ def test_messages_over_the_broker_s_packet_limit_are_skipped_and_reported_once(
         publishing.publish(event(b"e" * size))
         publishing.publish(Message("p/n/hall/log", b"l" * size, qos=1, durable=True))
         publishing.publish(state(b"small"))
-        assert eventually(lambda: heard.last("p/n/hall/state") == "small")
+        assert eventually(lambda: client.last("p/n/hall/state") == "small")
         assert eventually(lambda: publishing.idle and publishing.health().outbox.depth == 0)
         health = publishing.health()
         assert health.limits == LimitsHealth(Terms(limit), (BIG, "p/n/hall/event", "p/n/hall/log"), 3)
         assert (health.reconnects, health.dropped, health.outbox.dropped) == (0, 1, 1)
         assert not publishing.fits(state(b"x" * size, topic=BIG))
         publishing.publish(state(b"less", topic=BIG))
-        assert eventually(lambda: heard.last(BIG) == "less")
+        assert eventually(lambda: client.last(BIG) == "less")
         assert len(output(caplog, f"{BIG} left out")) == 1
         publishing.forget("p/n/hall/event")
 
 
 @pytest.mark.parametrize("limit", [200, 1000])
-def test_the_limit_itself_is_reached_and_not_passed(tmp_path: Path, limit: int) -> None:
+def test_packet_limit_is_used_fully_and_not_exceeded(tmp_path: Path, limit: int) -> None:
     fits = Message("p/n/hall/state", b"", qos=1, retain=True)
     room = limit - packet_bytes(fits, five=True, expires=False)
     while packet_bytes(state(b"x" * room), five=True, expires=False) > limit:
         room -= 1
     with (
         mosquitto(tmp_path, f"max_packet_size {limit}") as broker,
-        subscriber(broker.port) as heard,
+        subscriber(broker.port) as client,
         sink(broker.port, version="5") as publishing,
     ):
         publishing.publish(state(b"y" * (room + 1)))
         assert eventually(lambda: publishing.health().limits)
         publishing.publish(state(b"x" * room))
-        assert eventually(lambda: heard.last("p/n/hall/state") == "x" * room)
+        assert eventually(lambda: client.last("p/n/hall/state") == "x" * room)
         assert (publishing.health().reconnects, publishing.health().limits) == (0, None)
 
 
 @pytest.mark.parametrize("size", [2500, 9000])
-def test_a_3_1_1_broker_that_cuts_over_a_size_in_silence_is_recognized(
+def test_silent_size_limit_of_a_3_1_1_broker_is_detected(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, size: int
 ) -> None:
     caplog.set_level(logging.INFO)
     with (
         mosquitto(tmp_path, "max_packet_size 2048") as broker,
-        subscriber(broker.port) as heard,
+        subscriber(broker.port) as client,
         sink(broker.port, version="3.1.1") as publishing,
     ):
         publishing.subscribe("p/n/hall/set", lambda message: None)
         publishing.publish(state(b"x" * size, topic=BIG))
         for number in range(8):
             publishing.publish(state(b"%d" % number, topic=f"p/n/{number}/state"))
-        assert eventually(lambda: all(heard.last(f"p/n/{n}/state") == str(n) for n in range(8)))
+        assert eventually(lambda: all(client.last(f"p/n/{n}/state") == str(n) for n in range(8)))
         assert eventually(lambda: publishing.idle and publishing.connected)
         assert publishing.health().limits == LimitsHealth(Terms(), (BIG,), 1)
         reconnects = publishing.health().reconnects
         publishing.publish(event(b"on"))
-        assert eventually(lambda: heard.last("p/n/hall/event") == "on")
+        assert eventually(lambda: client.last("p/n/hall/event") == "on")
         assert publishing.health().reconnects == reconnects <= 5
     assert len(output(caplog, f"{BIG} left out from now on")) == 1
     assert output(caplog, "another") == []
@@ -110,30 +110,30 @@ def test_a_3_1_1_broker_that_cuts_over_a_size_in_silence_is_recognized(
      (["max_qos 0", "retain_available false"], Terms(retain=False, qos=0))],
     ids=["retain", "qos", "both"],
 )  # fmt: skip
-def test_a_3_1_1_broker_that_hangs_up_over_retain_or_qos_is_served_without(
+def test_3_1_1_broker_without_retain_or_qos_is_served_without(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, lines: list[str], terms: Terms
 ) -> None:
     with (
         mosquitto(tmp_path, *lines) as broker,
-        subscriber(broker.port) as heard,
+        subscriber(broker.port) as client,
         sink(broker.port, version="3.1.1") as publishing,
     ):
         publishing.publish(state(b"early"))
         assert eventually(lambda: publishing.health().limits == LimitsHealth(terms, (), 0), 30)
-        assert eventually(lambda: heard.last("p/n/hall/state") == "early", 30)
+        assert eventually(lambda: client.last("p/n/hall/state") == "early", 30)
         assert eventually(lambda: output(caplog, "allow "), 30)
         reconnects = publishing.health().reconnects
         publishing.publish(event(b"on"))
-        assert eventually(lambda: heard.last("p/n/hall/event") == "on")
+        assert eventually(lambda: client.last("p/n/hall/event") == "on")
         assert publishing.health().reconnects == reconnects
         assert publishing.health().limits == LimitsHealth(terms, (), 0)
     assert len(output(caplog, "allow retained messages there")) == (not terms.retain)
     assert len(output(caplog, "allow QoS 1 there")) == (not terms.qos)
 
 
-# A broker of our own, which has something against a topic.
+# A scripted broker that objects to one topic.
 
-GRUDGES = {
+REACTIONS = {
     "disconnect 0x95": b"\xe0\x02\x95\x00",
     "disconnect 0x87": b"\xe0\x02\x87\x00",
     "silence": b"",
@@ -154,7 +154,7 @@ def packets(connection: socket.socket) -> Iterator[tuple[int, bytes]]:
             yield head[0], stream.read(length)
 
 
-def grudging(kind: str, topic: str, heard: list[str]) -> Serve:
+def picky_broker(kind: str, topic: str, client: list[str]) -> Serve:
     def serve(connection: socket.socket) -> None:
         for head, body in packets(connection):
             if head == 0x10:
@@ -170,12 +170,12 @@ def grudging(kind: str, topic: str, heard: list[str]) -> Serve:
                 size = int.from_bytes(body[:2], "big")
                 name, number = body[2 : 2 + size].decode(), body[2 + size : 4 + size]
                 if name == topic:
-                    if GRUDGES[kind] is None:
+                    if REACTIONS[kind] is None:
                         connection.sendall(b"\x40\x03" + number + b"\x95")
                     else:
-                        connection.sendall(GRUDGES[kind] or b"")
+                        connection.sendall(REACTIONS[kind] or b"")
                     return
-                heard.append(name)
+                client.append(name)
                 if head & 6:
                     connection.sendall(b"\x40\x02" + number)
 
@@ -183,56 +183,56 @@ def grudging(kind: str, topic: str, heard: list[str]) -> Serve:
 
 
 @pytest.mark.parametrize("topic", [BIG, "p/n/hall/state", "p/n/health"])
-@pytest.mark.parametrize("kind", GRUDGES)
-def test_a_broker_that_ends_the_connection_over_one_message_gets_it_no_longer(
+@pytest.mark.parametrize("kind", REACTIONS)
+def test_message_that_ends_the_connection_is_no_longer_sent(
     caplog: pytest.LogCaptureFixture, kind: str, topic: str
 ) -> None:
-    heard: list[str] = []
+    client: list[str] = []
     others = {f"p/n/{number}/state" for number in range(8)}
-    with server(grudging(kind, topic, heard)) as port, sink(port) as publishing:
+    with server(picky_broker(kind, topic, client)) as port, sink(port) as publishing:
         for name in sorted(others)[:4]:
             publishing.publish(state(b"1", topic=name))
         publishing.publish(Message(topic, b"x" * 900, qos=0 if "health" in topic else 1, retain=True))
         for name in sorted(others)[4:]:
             publishing.publish(state(b"1", topic=name))
-        assert eventually(lambda: others <= set(heard))
+        assert eventually(lambda: others <= set(client))
         assert eventually(lambda: publishing.idle)
         limits = publishing.health().limits
         assert limits is not None
         assert limits.left_out == (topic,)
         reconnects = publishing.health().reconnects
         publishing.publish(state(b"2", topic="p/n/last/state"))
-        assert eventually(lambda: "p/n/last/state" in heard)
+        assert eventually(lambda: "p/n/last/state" in client)
         assert publishing.health().reconnects == reconnects
         publishing.stop(0.1)
     assert output(caplog, "another") == []
 
 
-def test_a_broker_without_retain_gets_everything_unretained_with_a_warning(
+def test_broker_without_retain_gets_everything_unretained(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with mosquitto(tmp_path, "retain_available false") as broker, subscriber(broker.port) as heard:
+    with mosquitto(tmp_path, "retain_available false") as broker, subscriber(broker.port) as client:
         with sink(broker.port) as publishing:
             publishing.publish(state(b"1"))
             publishing.publish(event(b"2"))
             assert eventually(lambda: publishing.idle)
             assert publishing.health().limits == LimitsHealth(Terms(retain=False), (), 0)
             wanted = {STATUS: "online", "p/n/hall/state": "1", "p/n/hall/event": "2"}
-            assert eventually(lambda: {topic: heard.last(topic) for topic in wanted} == wanted)
+            assert eventually(lambda: {topic: client.last(topic) for topic in wanted} == wanted)
             publishing.republish()
-            assert eventually(lambda: heard.payloads("p/n/hall/state") == ["1", "1"])
-        assert eventually(lambda: heard.last(STATUS) == "offline")
+            assert eventually(lambda: client.payloads("p/n/hall/state") == ["1", "1"])
+        assert eventually(lambda: client.last(STATUS) == "offline")
     assert len(output(caplog, "retains nothing")) == 1
     assert output(caplog, "refused") == []
 
 
 @pytest.mark.parametrize("more", ["", "\nretain_available false"])
-def test_a_qos_0_only_broker_gets_everything_at_qos_0(
+def test_qos_0_broker_gets_everything_at_qos_0(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, more: str
 ) -> None:
     with (
         mosquitto(tmp_path, f"max_qos 0{more}") as broker,
-        subscriber(broker.port) as heard,
+        subscriber(broker.port) as client,
         sink(broker.port) as publishing,
     ):
         reported: list[bytes] = []
@@ -242,33 +242,33 @@ def test_a_qos_0_only_broker_gets_everything_at_qos_0(
             publishing.publish(event(b"%d" % number))
             publishing.publish(Message("p/n/hall/log", b"%d" % number, qos=1, durable=True))
         every = [str(number) for number in range(50)]
-        assert eventually(lambda: heard.payloads("p/n/hall/log") == every)
-        assert heard.payloads("p/n/hall/event") == every
+        assert eventually(lambda: client.payloads("p/n/hall/log") == every)
+        assert client.payloads("p/n/hall/event") == every
         assert eventually(lambda: publishing.idle and publishing.health().outbox.depth == 0)
         health = publishing.health()
         assert (health.queued, health.dropped, health.outbox.dropped) == (0, 0, 0)
         assert health.limits == LimitsHealth(Terms(retain=not more, qos=0), (), 0)
-        commanding(heard, reported)
+        check_commands(client, reported)
     assert len(output(caplog, "QoS 0 only")) == 1
 
 
-def commanding(heard: Subscriber, reported: list[bytes]) -> None:
-    heard.publish_at_0("p/n/hall/set", b"ON")
+def check_commands(client: Subscriber, reported: list[bytes]) -> None:
+    client.publish_at_0("p/n/hall/set", b"ON")
     assert eventually(lambda: reported == [b"ON"])
 
 
 @pytest.mark.parametrize("limit", [1000, 450])
-def test_a_limit_that_is_never_reported_is_learned_within_few_connections(tmp_path: Path, limit: int) -> None:
+def test_unreported_limit_is_learned_in_few_connections(tmp_path: Path, limit: int) -> None:
     with (
         mosquitto(tmp_path, f"max_packet_size {limit}") as broker,
-        subscriber(broker.port) as heard,
+        subscriber(broker.port) as client,
         sink(broker.port, version="3.1.1") as publishing,
     ):
         sizes = [50, 3700, 300, 1100, 1200, 60, 1000, 400]
         for number, size in enumerate(sizes):
             publishing.publish(state(b"x" * size, topic=f"p/n/{number}/state"))
         small = [f"p/n/{number}/state" for number, size in enumerate(sizes) if size < 420]
-        assert eventually(lambda: all(heard.payloads(topic) for topic in small) and publishing.idle)
+        assert eventually(lambda: all(client.payloads(topic) for topic in small) and publishing.idle)
         health = publishing.health()
         assert health.limits is not None
         assert health.limits.count == 4
@@ -280,7 +280,7 @@ def test_a_limit_that_is_never_reported_is_learned_within_few_connections(tmp_pa
 )
 @pytest.mark.parametrize("five", [False, True])
 @pytest.mark.parametrize("age", [None, 5.0])
-def test_a_packet_is_as_large_as_computed(payload: int, topic: int, five: bool, age: float | None) -> None:
+def test_packet_size_is_as_computed(payload: int, topic: int, five: bool, age: float | None) -> None:
     lengths: list[int] = []
 
     def serve(connection: socket.socket) -> None:

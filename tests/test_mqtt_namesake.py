@@ -1,4 +1,4 @@
-"""Two daemons with one node id: by values, against a real mosquitto, and as two processes."""
+"""Two daemons with one node id: unit tests, against a real mosquitto, and as two processes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.sink import STATUS, sink
 __all__ = ["broker"]  # a fixture
 
 HUNG_UP = HungUpError("connection lost (hung up)")
-BY_VOICE = "another daemon runs as node n: it publishes on p/n/{}"
+SEEN_PUBLISHING = "another daemon runs as node n: it publishes on p/n/{}"
 
 
 def health(payload: bytes) -> Message:
@@ -35,7 +35,7 @@ def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
 
 
-# By values
+# Unit tests
 
 
 class Clock:
@@ -63,14 +63,14 @@ def test_own_and_retained_messages_are_not_a_sign_of_a_duplicate(namesake: Names
     assert not namesake.alarmed
 
 
-def test_own_messages_delivered_half_an_hour_late_are_not_a_sign_of_a_duplicate(namesake: Namesake) -> None:
+def test_own_late_messages_are_not_a_sign_of_a_duplicate(namesake: Namesake) -> None:
     for number in range(60):
         namesake.said(health(b"%d" % number))
     namesake.heard(Incoming("p/n/health", b"0", retained=False))
     assert not namesake.alarmed
 
 
-def test_an_alarm_is_reported_once_and_ends_two_minutes_after_the_last_sign(
+def test_alarm_is_logged_once_and_ends_2_min_after_the_last_sign(
     namesake: Namesake, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -84,19 +84,19 @@ def test_an_alarm_is_reported_once_and_ends_two_minutes_after_the_last_sign(
     namesake.tick()
     assert not namesake.alarmed
     assert [record.getMessage() for record in caplog.records] == [
-        f"mqtt h:1883: {BY_VOICE.format('health')}; give each its own node.id, also on copied cards",
+        f"mqtt h:1883: {SEEN_PUBLISHING.format('health')}; give each its own node.id, also on copied cards",
         "mqtt h:1883: no more sign of another daemon as node n",
     ]
 
 
-def test_mqtt_5_names_the_reason(namesake: Namesake, caplog: pytest.LogCaptureFixture) -> None:
+def test_session_taken_over_raises_the_alarm(namesake: Namesake, caplog: pytest.LogCaptureFixture) -> None:
     namesake.ended(TakenOverError("connection lost (Session taken over)"))
     assert "it connects with our client id n" in caplog.text
     assert namesake.alarmed
     assert namesake.broker.client_id != "n"
 
 
-def test_after_a_connection_that_the_broker_ended_another_client_id_is_tried(namesake: Namesake) -> None:
+def test_connection_ended_by_the_broker_switches_the_client_id(namesake: Namesake) -> None:
     assert namesake.broker.client_id == "n"
     namesake.ended(HUNG_UP)
     assert re.fullmatch(r"n[0-9a-f]{6}", namesake.broker.client_id)
@@ -111,11 +111,11 @@ def test_after_a_connection_that_the_broker_ended_another_client_id_is_tried(nam
     "error",
     [
         BrokerError("connection refused"),  # it restarts
-        BrokerError("refused the connection (Not authorized)"),  # nobody else is let in
+        BrokerError("refused the connection (Not authorized)"),  # no other daemon is connected
         OSError("reset"),
     ],
 )
-def test_another_end_brings_the_first_client_id_back(namesake: Namesake, error: Exception) -> None:
+def test_other_connection_ends_restore_the_first_client_id(namesake: Namesake, error: Exception) -> None:
     namesake.ended(HUNG_UP)
     namesake.ended(error)
     assert namesake.broker.client_id == "n"
@@ -124,7 +124,7 @@ def test_another_end_brings_the_first_client_id_back(namesake: Namesake, error: 
 # Against mosquitto
 
 
-def test_a_daemon_on_another_machine_is_detected_by_its_messages(
+def test_daemon_on_another_machine_is_detected_by_its_messages(
     broker: Mosquitto, caplog: pytest.LogCaptureFixture
 ) -> None:
     with sink(broker.port, client_id="here") as here:
@@ -138,13 +138,13 @@ def test_a_daemon_on_another_machine_is_detected_by_its_messages(
     end = "; give each its own node.id, also on copied cards"
     place = f"mqtt 127.0.0.1:{broker.port}: "
     assert errors(caplog) == [
-        f"{place}{BY_VOICE.format('info')}{end}",
-        f"{place}{BY_VOICE.format('health')}{end}",
+        f"{place}{SEEN_PUBLISHING.format('info')}{end}",
+        f"{place}{SEEN_PUBLISHING.format('health')}{end}",
     ]
 
 
 @pytest.mark.parametrize("version", ["5", "3.1.1"])
-def test_one_daemon_alone_gives_no_alarm(broker: Mosquitto, version: str) -> None:
+def test_single_daemon_raises_no_alarm(broker: Mosquitto, version: str) -> None:
     with subscriber(broker.port) as listening, sink(broker.port, version=version) as alone:
         alone.publish(info(b"mine"))
         for number in range(20):
@@ -158,7 +158,7 @@ def test_one_daemon_alone_gives_no_alarm(broker: Mosquitto, version: str) -> Non
         assert not alone.health().duplicate_id
 
 
-def test_two_daemons_that_evict_each_other_soon_coexist_and_raise_the_alarm(
+def test_daemons_that_evict_each_other_soon_coexist_with_alarm(
     broker: Mosquitto, caplog: pytest.LogCaptureFixture
 ) -> None:
     with sink(broker.port) as first, sink(broker.port) as second:
@@ -176,7 +176,7 @@ def test_two_daemons_that_evict_each_other_soon_coexist_and_raise_the_alarm(
     assert len(errors(caplog)) == 2
 
 
-def test_mqtt_5_brokers_that_say_so_are_believed_at_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_mqtt_5_session_taken_over_is_believed_at_once(caplog: pytest.LogCaptureFixture) -> None:
     def serve(connection: socket.socket) -> None:
         connection.recv(1024)
         connection.sendall(b"\x20\x03\x00\x00\x00")  # CONNACK: success
@@ -194,7 +194,7 @@ def test_mqtt_5_brokers_that_say_so_are_believed_at_once(caplog: pytest.LogCaptu
     ]
 
 
-def test_a_last_will_that_comes_late_is_answered_with_online(broker: Mosquitto) -> None:
+def test_late_last_will_is_answered_with_online(broker: Mosquitto) -> None:
     with subscriber(broker.port) as house, sink(broker.port) as alive:
         assert eventually(lambda: alive.idle)
         house.publish(STATUS, b"offline")
@@ -206,7 +206,7 @@ def test_a_last_will_that_comes_late_is_answered_with_online(broker: Mosquitto) 
 
 @pytest.mark.quiet_clock
 @pytest.mark.parametrize("version", ["5", "3.1.1"])
-def test_two_daemons_started_with_one_node_id_give_an_alarm_within_30_s(
+def test_two_processes_with_one_node_id_raise_the_alarm_within_30_s(
     broker: Mosquitto, tmp_path: Path, version: str
 ) -> None:
     text = (
