@@ -1,4 +1,4 @@
-"""What waits for the broker, by values: no socket, no thread."""
+"""The send queue as pure logic: no socket, no thread."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.sink import event, faces, state
 
 ONLINE = Message("p/n/status", b"online", qos=1, retain=True)
 OFFLINE = Message("p/n/status", b"offline", qos=1, retain=True)
-MANY = 100  # a window that is never full
+MANY = 100  # a window that never fills up
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def queue() -> Queue:
 
 
 def sent(queue: Queue, window: int = MANY, first: int = 1) -> list[str]:
-    """What goes out, each as payload or +topic; numbered from *first*, without an acknowledgement."""
+    """Everything due, as payload or +topic; numbered from *first*, unacknowledged."""
     return [_name(queue, due, number) for number, due in enumerate(_all(queue, window), first)]
 
 
@@ -39,7 +39,7 @@ def _name(queue: Queue, due: Due, number: int) -> str:
     return due.item.payload.decode()
 
 
-def test_a_connect_shows_status_discovery_state_subscriptions_and_events(queue: Queue) -> None:
+def test_connect_sends_status_discovery_state_subscriptions_events(queue: Queue) -> None:
     queue.put(event(b"event"))
     queue.subscribe("p/n/hall/enabled/set")
     queue.put(state(b"state"))
@@ -49,7 +49,7 @@ def test_a_connect_shows_status_discovery_state_subscriptions_and_events(queue: 
     assert sent(queue) == ["online", "discovery", "state", "+p/n/hall/enabled/set", "event"]
 
 
-def test_a_newer_message_replaces_the_older_but_events_do_not(queue: Queue) -> None:
+def test_newer_message_replaces_older_except_events(queue: Queue) -> None:
     queue.begin()
     assert sent(queue) == ["online"]
     for number in (b"1", b"2"):
@@ -58,7 +58,7 @@ def test_a_newer_message_replaces_the_older_but_events_do_not(queue: Queue) -> N
     assert sent(queue, first=10) == ["faces2", "event1", "state2", "event2"]
 
 
-def test_a_full_window_lets_through_what_needs_no_acknowledgement(queue: Queue) -> None:
+def test_full_window_only_lets_qos_0_through(queue: Queue) -> None:
     queue.subscribe("p/n/hall/enabled/set")
     queue.put(state(b"state"))
     queue.begin()
@@ -70,11 +70,11 @@ def test_a_full_window_lets_through_what_needs_no_acknowledgement(queue: Queue) 
     assert queue.in_flight == 1
 
 
-def test_it_is_idle_once_all_is_acknowledged(queue: Queue) -> None:
+def test_queue_is_idle_once_everything_is_acknowledged(queue: Queue) -> None:
     queue.begin()
     due = queue.next(MANY)
     assert due is not None
-    assert not queue.idle  # on its way out
+    assert not queue.idle  # taken but not yet sent
     queue.sent(1, due)
     assert queue.next(MANY) is None
     assert not queue.idle
@@ -82,7 +82,7 @@ def test_it_is_idle_once_all_is_acknowledged(queue: Queue) -> None:
     assert queue.idle
 
 
-def test_what_was_not_acknowledged_is_sent_again_after_a_loss(queue: Queue) -> None:
+def test_unacknowledged_messages_are_resent_after_a_loss(queue: Queue) -> None:
     queue.put(event(b"1"))
     queue.put(event(b"2"))
     queue.begin()
@@ -95,7 +95,7 @@ def test_what_was_not_acknowledged_is_sent_again_after_a_loss(queue: Queue) -> N
     assert queue.counts() == (2, 2, 0)
 
 
-def test_too_many_and_refused_events_are_counted(queue: Queue) -> None:
+def test_overflowed_and_refused_events_are_counted(queue: Queue) -> None:
     for number in range(5):
         queue.put(event(b"%d" % number))
     queue.begin()
@@ -106,7 +106,7 @@ def test_too_many_and_refused_events_are_counted(queue: Queue) -> None:
     assert queue.counts() == (1, 2, 3)
 
 
-def test_an_event_that_is_too_old_is_never_taken_out(queue: Queue) -> None:
+def test_expired_event_is_never_sent(queue: Queue) -> None:
     queue.put(event(b"old", max_age_s=-1.0))
     queue.put(event(b"young"))
     assert queue.counts() == (0, 1, 1)
@@ -116,7 +116,7 @@ def test_an_event_that_is_too_old_is_never_taken_out(queue: Queue) -> None:
     assert queue.counts() == (1, 1, 2)
 
 
-def test_an_empty_retained_payload_is_repeated_until_it_was_acknowledged(queue: Queue) -> None:
+def test_empty_retained_payload_is_repeated_until_acknowledged(queue: Queue) -> None:
     queue.put(state(b""))
     queue.begin()
     assert sent(queue) == ["online", ""]
@@ -129,7 +129,7 @@ def test_an_empty_retained_payload_is_repeated_until_it_was_acknowledged(queue: 
     assert sent(queue) == ["online"]
 
 
-def test_the_acknowledgement_of_an_older_message_does_not_drop_an_empty_one(queue: Queue) -> None:
+def test_ack_of_an_older_message_does_not_drop_an_empty_one(queue: Queue) -> None:
     queue.put(state(b"1"))
     queue.begin()
     assert sent(queue) == ["online", "1"]
@@ -140,7 +140,7 @@ def test_the_acknowledgement_of_an_older_message_does_not_drop_an_empty_one(queu
     assert sent(queue) == ["online", ""]
 
 
-def test_a_subscription_that_is_given_up_is_reported_to_the_broker_and_forgotten(queue: Queue) -> None:
+def test_unsubscription_is_sent_once_and_forgotten(queue: Queue) -> None:
     assert not queue.subscribe("p/n/a/set")
     queue.begin()
     assert sent(queue) == ["online", "+p/n/a/set"]
@@ -164,7 +164,7 @@ def test_offline_is_the_last_message_and_later_ones_are_refused(queue: Queue) ->
     assert sent(queue)[0] == "offline"
 
 
-def test_an_unsendable_message_is_dropped_for_good(queue: Queue) -> None:
+def test_unsendable_message_is_dropped_for_good(queue: Queue) -> None:
     queue.put(state(b"state"))
     queue.put(event(b"event"))
     queue.subscribe("p/n/a/set")

@@ -1,4 +1,4 @@
-"""TLS with real certificates against a real mosquitto, and what is said of each way in which it fails."""
+"""TLS with real certificates against a real mosquitto, and the message for each failure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.broker import Mosquitto, eventually, free_port, server
 from tests.certificates import Authority, openssl
 from tests.sink import event, idle_sink, sink
 
-# paho leaves the closing of a handshake that failed to Python.
+# paho leaves closing a failed handshake to Python.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
 
@@ -34,9 +34,9 @@ def authority(folder: Path) -> Authority:
 
 
 @pytest.fixture(scope="module")
-def stranger(folder: Path) -> Authority:
+def untrusted(folder: Path) -> Authority:
     """An authority that nobody trusts."""
-    return Authority(folder, "stranger")
+    return Authority(folder, "untrusted")
 
 
 def broker(host: str, *, tls: bool = False, insecure: bool = False) -> Broker:
@@ -54,8 +54,8 @@ def mosquitto(folder: Path, files: tuple[Path, Path], extra: str = "") -> Iterat
         secure.kill()
 
 
-def complaint(caplog: pytest.LogCaptureFixture, port: int, **keywords: object) -> str:
-    """What a sink that cannot connect says in its one line."""
+def error_line(caplog: pytest.LogCaptureFixture, port: int, **keywords: object) -> str:
+    """The one line that a sink logs if it cannot connect."""
     with sink(port, **keywords) as publishing:
         assert eventually(lambda: caplog.records)
         assert not publishing.connected
@@ -65,7 +65,7 @@ def complaint(caplog: pytest.LogCaptureFixture, port: int, **keywords: object) -
     return line.removeprefix(f"mqtt 127.0.0.1:{port}: ").removesuffix(" (trying again)")
 
 
-# Whom we trust
+# Server certificates
 
 
 def test_tls_with_a_ca_file(tmp_path: Path, authority: Authority) -> None:
@@ -79,56 +79,56 @@ def test_tls_with_a_ca_file(tmp_path: Path, authority: Authority) -> None:
         assert eventually(lambda: publishing.health() == MqttHealth())
 
 
-def test_an_authority_that_the_system_does_not_know_is_reported(
+def test_unknown_authority_is_reported(
     tmp_path: Path, authority: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
     with mosquitto(tmp_path, authority.sign("broker")) as secure:
-        assert complaint(caplog, secure.port, tls=True) == (
+        assert error_line(caplog, secure.port, tls=True) == (
             "certificate not accepted (unable to get local issuer certificate); "
             "put the certificate of its authority in mqtt.ca_file"
         )
 
 
-def test_another_authority_than_the_ca_file_holds_is_reported(
-    tmp_path: Path, authority: Authority, stranger: Authority, caplog: pytest.LogCaptureFixture
+def test_wrong_ca_file_is_reported(
+    tmp_path: Path, authority: Authority, untrusted: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with mosquitto(tmp_path, stranger.sign("broker-of-a-stranger")) as secure:
-        assert complaint(caplog, secure.port, tls=True, ca_file=str(authority.certificate)) == (
+    with mosquitto(tmp_path, untrusted.sign("broker-of-a-untrusted")) as secure:
+        assert error_line(caplog, secure.port, tls=True, ca_file=str(authority.certificate)) == (
             "certificate not accepted (unable to get local issuer certificate); "
             "check that mqtt.ca_file holds the authority that signed it"
         )
 
 
-def test_a_certificate_for_another_host_is_reported(
+def test_certificate_for_another_host_is_reported(
     tmp_path: Path, authority: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
     with mosquitto(tmp_path, authority.sign("elsewhere", address="DNS:broker.lan")) as secure:
-        assert complaint(caplog, secure.port, tls=True, ca_file=str(authority.certificate)) == (
+        assert error_line(caplog, secure.port, tls=True, ca_file=str(authority.certificate)) == (
             "certificate not accepted (IP address mismatch, certificate is not valid for '127.0.0.1'); "
             "set mqtt.host to a name that is in it"
         )
 
 
-def test_an_expired_certificate_is_reported(
+def test_expired_certificate_is_reported(
     tmp_path: Path, authority: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
     with mosquitto(tmp_path, authority.sign("expired", days=-1)) as secure:
-        assert complaint(caplog, secure.port, tls=True, ca_file=str(authority.certificate)) == (
+        assert error_line(caplog, secure.port, tls=True, ca_file=str(authority.certificate)) == (
             "certificate not accepted (certificate has expired); "
             "renew it on the broker, or set this machine's clock"
         )
 
 
 @pytest.mark.parametrize("insecure", [False, True])
-def test_nothing_older_than_tls_1_2_is_spoken(insecure: bool) -> None:
+def test_minimum_version_is_tls_1_2(insecure: bool) -> None:
     assert broker("h", tls=True, insecure=insecure).context().minimum_version == ssl.TLSVersion.TLSv1_2
 
 
-def test_insecure_takes_any_certificate_and_says_so(
-    tmp_path: Path, stranger: Authority, caplog: pytest.LogCaptureFixture
+def test_insecure_accepts_any_certificate_with_a_warning(
+    tmp_path: Path, untrusted: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
     with (
-        mosquitto(tmp_path, stranger.sign("anyone", days=-1, address="DNS:x")) as secure,
+        mosquitto(tmp_path, untrusted.sign("anyone", days=-1, address="DNS:x")) as secure,
         sink(secure.port, tls=True, insecure=True) as publishing,
     ):
         assert eventually(lambda: publishing.connected)
@@ -140,11 +140,11 @@ def test_insecure_takes_any_certificate_and_says_so(
     ]
 
 
-def test_a_ca_file_that_was_put_right_is_read_without_a_restart(
-    tmp_path: Path, authority: Authority, stranger: Authority, caplog: pytest.LogCaptureFixture
+def test_corrected_ca_file_is_read_without_a_restart(
+    tmp_path: Path, authority: Authority, untrusted: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
     trusted = tmp_path / "ca.pem"
-    trusted.write_text(stranger.certificate.read_text())
+    trusted.write_text(untrusted.certificate.read_text())
     with (
         mosquitto(tmp_path, authority.sign("broker")) as secure,
         sink(secure.port, tls=True, ca_file=str(trusted)) as publishing,
@@ -154,16 +154,16 @@ def test_a_ca_file_that_was_put_right_is_read_without_a_restart(
         assert eventually(lambda: publishing.connected)
 
 
-def test_trust_is_read_once_for_many_connections() -> None:
+def test_trust_store_is_read_once_for_many_connections() -> None:
     assert broker("h", tls=True).context() is broker("h", tls=True).context()
     assert broker("h", tls=True).context() is not broker("h", tls=True, insecure=True).context()
 
 
-# Who we are
+# Client certificates
 
 
 @pytest.mark.parametrize("together", [False, True])
-def test_a_client_certificate_opens_a_broker_that_asks_for_one(
+def test_client_certificate_is_accepted_by_a_broker_that_requires_one(
     tmp_path: Path, authority: Authority, together: bool
 ) -> None:
     certificate, key = authority.sign("client")
@@ -181,7 +181,7 @@ def test_a_client_certificate_opens_a_broker_that_asks_for_one(
 
 @contextmanager
 def tls_1_2(authority: Authority) -> Iterator[int]:
-    """The port of a server that ends a TLS 1.2 handshake where the client's certificate is not right."""
+    """Port of a server that aborts a TLS 1.2 handshake over an invalid client certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     context.verify_mode = ssl.CERT_REQUIRED
@@ -196,41 +196,41 @@ def tls_1_2(authority: Authority) -> Iterator[int]:
         yield port
 
 
-def test_a_client_certificate_that_is_missing_is_reported(
+def test_missing_client_certificate_is_reported(
     tmp_path: Path, authority: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
     trust = {"tls": True, "ca_file": str(authority.certificate)}
     message = "TLS failed ({}); if the broker asks for a client certificate, set mqtt.cert_file"
     wanted = f"cafile {authority.certificate}\nrequire_certificate true"
     with mosquitto(tmp_path, authority.sign("broker"), wanted) as secure:
-        assert complaint(caplog, secure.port, **trust) == message.format("certificate required")
+        assert error_line(caplog, secure.port, **trust) == message.format("certificate required")
     caplog.clear()
     with tls_1_2(authority) as port:
-        assert complaint(caplog, port, **trust) == message.format("handshake failure")
+        assert error_line(caplog, port, **trust) == message.format("handshake failure")
 
 
-def test_a_client_certificate_that_the_broker_refuses_is_reported(
-    tmp_path: Path, authority: Authority, stranger: Authority, caplog: pytest.LogCaptureFixture
+def test_refused_client_certificate_is_reported(
+    tmp_path: Path, authority: Authority, untrusted: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
-    certificate, key = stranger.sign("client-of-a-stranger")
+    certificate, key = untrusted.sign("client-of-a-untrusted")
     ours = {"cert_file": str(certificate), "key_file": str(key)}
     trust = {"tls": True, "ca_file": str(authority.certificate)}
     message = "broker refuses our certificate (unknown ca); check mqtt.cert_file, its dates and its issuer"
     wanted = f"cafile {authority.certificate}\nrequire_certificate true"
     with mosquitto(tmp_path, authority.sign("broker"), wanted) as secure:
-        assert complaint(caplog, secure.port, **trust, **ours) == message
+        assert error_line(caplog, secure.port, **trust, **ours) == message
     caplog.clear()
     with tls_1_2(authority) as port:
-        assert complaint(caplog, port, **trust, **ours) == message
+        assert error_line(caplog, port, **trust, **ours) == message
 
 
-def test_a_client_certificate_that_has_expired_is_reported(
+def test_expired_client_certificate_is_reported(
     tmp_path: Path, authority: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
     certificate, key = authority.sign("expired-client", days=-1)
     wanted = f"cafile {authority.certificate}\nrequire_certificate true"
     with mosquitto(tmp_path, authority.sign("broker"), wanted) as secure:
-        assert complaint(
+        assert error_line(
             caplog, secure.port, tls=True, ca_file=str(authority.certificate),
             cert_file=str(certificate), key_file=str(key),
         ) == (
@@ -260,30 +260,30 @@ def test_invalid_certificate_files_are_reported(
     ):
         caplog.clear()
         files = {name: str(file) for name, file in keywords.items()}
-        assert complaint(caplog, port, tls=True, **files) == message
+        assert error_line(caplog, port, tls=True, **files) == message
 
 
-# Who does not speak TLS
+# Servers without TLS
 
 
-def test_a_broker_without_tls_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_broker_without_tls_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     plain = Mosquitto(tmp_path)
     plain.start()
-    assert complaint(caplog, plain.port, tls=True) == "TLS failed; does the broker speak TLS on this port?"
+    assert error_line(caplog, plain.port, tls=True) == "TLS failed; does the broker speak TLS on this port?"
     plain.kill()
 
 
-def test_a_broker_that_wants_tls_is_reported(
+def test_broker_that_requires_tls_is_reported(
     tmp_path: Path, authority: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
     with mosquitto(tmp_path, authority.sign("broker")) as secure:
-        assert complaint(caplog, secure.port) == (
+        assert error_line(caplog, secure.port) == (
             "hung up without an MQTT answer; is this an MQTT broker, and does it want TLS?"
         )
 
 
 @pytest.mark.quiet_clock
-def test_a_tls_black_hole_is_given_up_and_publish_does_not_wait_for_it(
+def test_tls_black_hole_is_given_up_and_does_not_block_publish(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def serve(connection: socket.socket) -> None:
@@ -306,8 +306,8 @@ def test_a_tls_black_hole_is_given_up_and_publish_does_not_wait_for_it(
 # Passwords
 
 
-def sayings(caplog: pytest.LogCaptureFixture, host: str, **keywords: object) -> list[str]:
-    """What start() warns of."""
+def warnings_of(caplog: pytest.LogCaptureFixture, host: str, **keywords: object) -> list[str]:
+    """The warnings of start()."""
     known = {"username": "u", "password": "hunter2", "port": free_port(), **keywords}
     publishing = idle_sink(host=host, **known)  # type: ignore[arg-type]
     publishing.start()
@@ -315,8 +315,8 @@ def sayings(caplog: pytest.LogCaptureFixture, host: str, **keywords: object) -> 
     return [text for record in caplog.records if "trying again" not in (text := record.getMessage())]
 
 
-def test_a_password_over_the_network_in_the_clear_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
-    assert sayings(caplog, "no..such..host", port=1883) == [
+def test_cleartext_password_over_the_network_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    assert warnings_of(caplog, "no..such..host", port=1883) == [
         "mqtt no..such..host:1883: the password crosses the network unencrypted; set mqtt.tls = true"
     ]
 
@@ -331,18 +331,18 @@ def test_a_password_over_the_network_in_the_clear_is_warned_of(caplog: pytest.Lo
         ("::1", {}),
     ],
 )
-def test_no_warning_without_a_network_in_between(
+def test_no_password_warning_for_tls_or_loopback(
     caplog: pytest.LogCaptureFixture, host: str, keywords: dict[str, object]
 ) -> None:
-    assert sayings(caplog, host, **keywords) == []
+    assert warnings_of(caplog, host, **keywords) == []
 
 
-def test_an_address_of_another_machine_is_not_local() -> None:
+def test_address_of_another_machine_is_not_local() -> None:
     assert not any(broker(host).local for host in ("192.168.1.2", "fe80::1", "localhost.lan", "0.0.0.0"))
 
 
 @pytest.mark.parametrize("password", ["hunter2", "a'b\\c d"])
-def test_the_broker_s_repr_shows_no_password(password: str) -> None:
+def test_broker_repr_hides_the_password(password: str) -> None:
     shown = repr(replace(broker("192.0.2.1"), password=password))
     assert "192.0.2.1" in shown
     assert password not in shown

@@ -1,4 +1,4 @@
-"""What the sink receives, and what it publishes again or clears, against a real mosquitto."""
+"""Subscriptions, republication and cleared topics of the sink, against a real mosquitto."""
 
 from __future__ import annotations
 
@@ -20,37 +20,39 @@ CONFIG = "homeassistant/device/n_hall/config"
 
 
 @pytest.mark.parametrize("version", ["5", "3.1.1"])
-def test_a_message_on_a_subscribed_topic_reaches_its_handler(broker: Mosquitto, version: str) -> None:
-    heard: list[Incoming] = []
+def test_message_on_a_subscribed_topic_reaches_its_handler(broker: Mosquitto, version: str) -> None:
+    received: list[Incoming] = []
     with subscriber(broker.port) as house, sink(broker.port, version=version) as listening:
-        listening.subscribe(SET, heard.append)
+        listening.subscribe(SET, received.append)
         assert eventually(lambda: listening.idle)
         house.publish(SET, b"ON")
-        house.publish("p/n/hall/hold/set", b"1")  # nobody asked for it
+        house.publish("p/n/hall/hold/set", b"1")  # not subscribed
         house.publish(SET, b"")
-        assert eventually(lambda: len(heard) == 2)
-        assert heard == [Incoming(SET, b"ON", retained=False), Incoming(SET, b"", retained=False)]
+        assert eventually(lambda: len(received) == 2)
+        assert received == [Incoming(SET, b"ON", retained=False), Incoming(SET, b"", retained=False)]
 
 
 def test_retained_messages_are_marked_and_live_ones_are_not(broker: Mosquitto) -> None:
-    heard: list[Incoming] = []
+    received: list[Incoming] = []
     retain = Message(SET, b"OFF", qos=1, retain=True)
     with subscriber(broker.port) as house, sink(broker.port, client_id="other", status_topic="q/status") as q:
         q.publish(retain)
         assert eventually(lambda: house.last(SET) == "OFF")
         with sink(broker.port) as listening:
-            listening.subscribe(SET, heard.append)
-            assert eventually(lambda: heard == [Incoming(SET, b"OFF", retained=True)])
+            listening.subscribe(SET, received.append)
+            assert eventually(lambda: received == [Incoming(SET, b"OFF", retained=True)])
             q.publish(retain)
-            assert eventually(lambda: len(heard) == 2)
-            assert heard[1] == Incoming(SET, b"OFF", retained=False)
+            assert eventually(lambda: len(received) == 2)
+            assert received[1] == Incoming(SET, b"OFF", retained=False)
 
 
-def test_a_subscription_from_another_thread_counts_at_once_and_after_a_reconnect(broker: Mosquitto) -> None:
-    heard: list[bytes] = []
+def test_subscription_from_another_thread_survives_a_reconnect(broker: Mosquitto) -> None:
+    received: list[bytes] = []
     with sink(broker.port) as listening:
         assert eventually(lambda: listening.idle)
-        other = threading.Thread(target=listening.subscribe, args=(SET, lambda it: heard.append(it.payload)))
+        other = threading.Thread(
+            target=listening.subscribe, args=(SET, lambda it: received.append(it.payload))
+        )
         other.start()
         other.join()
         for reconnects, payload in enumerate((b"before", b"after")):
@@ -58,39 +60,39 @@ def test_a_subscription_from_another_thread_counts_at_once_and_after_a_reconnect
             assert eventually(lambda: listening.idle)
             with subscriber(broker.port) as house:
                 house.publish(SET, payload)
-                assert eventually(lambda last=payload: heard[-1:] == [last])
+                assert eventually(lambda last=payload: received[-1:] == [last])
             broker.restart()
-        assert heard == [b"before", b"after"]
+        assert received == [b"before", b"after"]
 
 
-def test_a_subscription_that_was_given_up_is_silent_also_after_a_reconnect(broker: Mosquitto) -> None:
-    heard: list[Incoming] = []
+def test_unsubscribed_topic_stays_silent_after_a_reconnect(broker: Mosquitto) -> None:
+    received: list[Incoming] = []
     with sink(broker.port) as listening:
-        listening.subscribe(SET, heard.append)
-        listening.subscribe("p/n/hall/hold/set", heard.append)
+        listening.subscribe(SET, received.append)
+        listening.subscribe("p/n/hall/hold/set", received.append)
         assert eventually(lambda: listening.idle)
         listening.unsubscribe(SET)
         assert eventually(lambda: listening.idle)
         for _ in range(2):
-            heard.clear()
+            received.clear()
             with subscriber(broker.port) as house:
                 house.publish(SET, b"ON")
                 house.publish("p/n/hall/hold/set", b"1")
-                assert eventually(lambda: heard)
-            assert [it.topic for it in heard] == ["p/n/hall/hold/set"]
+                assert eventually(lambda: received)
+            assert [it.topic for it in received] == ["p/n/hall/hold/set"]
             reconnects = listening.health().reconnects
             broker.restart()
             assert eventually(lambda known=reconnects: listening.health().reconnects > known)
             assert eventually(lambda: listening.idle)
 
 
-def test_a_handler_that_raises_is_reported_once_and_affects_no_other(
+def test_failing_handler_is_logged_once_and_affects_no_other(
     broker: Mosquitto, caplog: pytest.LogCaptureFixture
 ) -> None:
-    heard: list[bytes] = []
+    received: list[bytes] = []
 
     def handle(message: Incoming) -> None:
-        heard.append(message.payload)
+        received.append(message.payload)
         raise ValueError("cannot use it")
 
     with subscriber(broker.port) as house, sink(broker.port) as listening:
@@ -98,55 +100,55 @@ def test_a_handler_that_raises_is_reported_once_and_affects_no_other(
         assert eventually(lambda: listening.idle)
         for number in range(3):
             house.publish(SET, b"%d" % number)
-        assert eventually(lambda: heard == [b"0", b"1", b"2"])
+        assert eventually(lambda: received == [b"0", b"1", b"2"])
         assert listening.health() == MqttHealth()
     assert [record.getMessage() for record in caplog.records] == [
         f"mqtt 127.0.0.1:{broker.port}: the handler of {SET} failed"
     ]
 
 
-def test_a_message_larger_than_64_kib_is_not_even_sent_to_us(broker: Mosquitto) -> None:
-    """With MQTT 5, where the broker keeps to what we said of our largest packet."""
-    heard: list[int] = []
+def test_message_over_64_kib_is_withheld_by_the_broker(broker: Mosquitto) -> None:
+    """With MQTT 5 the broker honours our maximum packet size."""
+    received: list[int] = []
     with subscriber(broker.port) as house, sink(broker.port) as listening:
-        listening.subscribe(SET, lambda it: heard.append(len(it.payload)))
+        listening.subscribe(SET, lambda it: received.append(len(it.payload)))
         assert eventually(lambda: listening.idle)
         for size in (65_000, 66_000, 1_000_000, 1):
             house.publish(SET, b"x" * size)
-        assert eventually(lambda: heard[-1:] == [1])
-        assert heard == [65_000, 1]
+        assert eventually(lambda: received[-1:] == [1])
+        assert received == [65_000, 1]
         assert listening.health() == MqttHealth()
 
 
 @pytest.mark.parametrize("retain", [False, True])
-def test_a_giant_message_over_mqtt_3_1_1_takes_little_memory(broker: Mosquitto, retain: bool) -> None:
-    """It is acknowledged as well: a broker that waits for that would send no others, and that one again."""
-    heard: list[int] = []
+def test_huge_message_over_mqtt_3_1_1_takes_little_memory(broker: Mosquitto, retain: bool) -> None:
+    """It is acknowledged, too: otherwise the broker would resend it and hold back the others."""
+    received: list[int] = []
     with subscriber(broker.port) as house, sink(broker.port, version="3.1.1") as listening:
         house.publish(SET, b"x" * 5_000_000, retain=retain).wait_for_publish(60)
-        listening.subscribe(SET, lambda it: heard.append(len(it.payload)))
+        listening.subscribe(SET, lambda it: received.append(len(it.payload)))
         assert eventually(lambda: listening.idle)
         for size in (66_000, *[5_000_000] * 25, 1):
             house.publish(SET, b"x" * size).wait_for_publish(60)
-        assert eventually(lambda: heard[-1:] == [1])
-        assert len(heard) == 27 + retain
-        assert 60_000 < max(heard) < 2 * 65_536
+        assert eventually(lambda: received[-1:] == [1])
+        assert len(received) == 27 + retain
+        assert 60_000 < max(received) < 2 * 65_536
         assert listening.health() == MqttHealth()
 
 
-def test_a_subscription_that_the_broker_refuses_is_reported(caplog: pytest.LogCaptureFixture) -> None:
-    """Not with mosquitto: its access list grants every subscription and then sends nothing."""
+def test_refused_subscription_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    """Needs a scripted server: mosquitto's ACL grants every subscription and then sends nothing."""
 
     def serve(connection: socket.socket) -> None:
         connection.recv(1024)
         connection.sendall(b"\x20\x02\x00\x00")  # CONNACK 3.1.1: accepted
-        heard = bytearray()
-        while came := connection.recv(4096):
-            heard.extend(came)
-            place = heard.find(b"\x00\x14" + SET.encode())  # SUBSCRIBE: number, length, topic, QoS
+        received = bytearray()
+        while chunk := connection.recv(4096):
+            received.extend(chunk)
+            place = received.find(b"\x00\x14" + SET.encode())  # SUBSCRIBE: number, length, topic, QoS
             if place >= 0:
-                connection.sendall(b"\x90\x03" + heard[place - 2 : place] + b"\x80")  # SUBACK: failure
-                heard.clear()
+                connection.sendall(b"\x90\x03" + received[place - 2 : place] + b"\x80")  # SUBACK: failure
+                received.clear()
 
     with server(serve) as port, sink(port, version="3.1.1") as listening:
         listening.subscribe(SET, lambda message: None)
@@ -164,8 +166,8 @@ def test_status_then_discovery_then_state_then_subscriptions_then_events() -> No
     def serve(connection: socket.socket) -> None:
         connection.recv(1024)
         connection.sendall(b"\x20\x02\x00\x00")  # CONNACK 3.1.1: accepted
-        while came := connection.recv(4096):
-            packets.extend(came)
+        while chunk := connection.recv(4096):
+            packets.extend(chunk)
 
     with server(serve) as port:
         publishing = idle_sink(port, version="3.1.1")
@@ -176,14 +178,14 @@ def test_status_then_discovery_then_state_then_subscriptions_then_events() -> No
         publishing.start()
         assert eventually(lambda: b"an event" in packets)
         publishing.stop(0.1)
-    # A subscription has the length of its topic before it and its QoS behind it.
+    # In SUBSCRIBE a topic is preceded by its length and followed by its QoS.
     order = [packets.index(part) for part in (
         b"online", CONFIG.encode(), b"a state", STATUS.encode() + b"\x01", SET.encode() + b"\x01", b"an event"
     )]  # fmt: skip
     assert order == sorted(order)
 
 
-def test_all_retained_is_reported_again_when_asked(broker: Mosquitto) -> None:
+def test_republish_sends_all_retained_messages_again(broker: Mosquitto) -> None:
     with subscriber(broker.port) as house, sink(broker.port) as publishing:
         publishing.publish(state(b"1"))
         publishing.publish(state(b"{}", topic=CONFIG))
@@ -198,7 +200,7 @@ def test_all_retained_is_reported_again_when_asked(broker: Mosquitto) -> None:
         ]
 
 
-def test_publishing_again_without_a_broker_changes_nothing(tmp_path: Path) -> None:
+def test_republish_without_a_broker_changes_nothing(tmp_path: Path) -> None:
     late = Mosquitto(tmp_path)
     with sink(late.port, retry_s=CALM) as publishing:
         publishing.publish(state(b"1"))
@@ -211,7 +213,7 @@ def test_publishing_again_without_a_broker_changes_nothing(tmp_path: Path) -> No
         late.kill()
 
 
-def test_a_forgotten_topic_is_cleared_on_the_broker_and_never_reported_again(broker: Mosquitto) -> None:
+def test_forgotten_topic_is_cleared_and_never_republished(broker: Mosquitto) -> None:
     with subscriber(broker.port) as house, sink(broker.port) as publishing:
         publishing.publish(state(b"{}", topic=CONFIG))
         assert eventually(lambda: house.last(CONFIG) == "{}")
@@ -227,7 +229,7 @@ def test_a_forgotten_topic_is_cleared_on_the_broker_and_never_reported_again(bro
             assert late.messages == [(STATUS, "online", True)]
 
 
-def test_topics_forgotten_while_the_broker_is_away_are_cleared_later(tmp_path: Path) -> None:
+def test_topics_forgotten_during_an_outage_are_cleared_later(tmp_path: Path) -> None:
     store = "allow_anonymous true\npersistence true\nautosave_interval 1\nautosave_on_changes true\n"
     keeping = Mosquitto(tmp_path, f"{store}persistence_location {tmp_path}/\n")
     keeping.start()
@@ -246,7 +248,7 @@ def test_topics_forgotten_while_the_broker_is_away_are_cleared_later(tmp_path: P
     keeping.kill()
 
 
-def test_a_topic_that_is_reported_again_after_it_was_forgotten_stays(broker: Mosquitto) -> None:
+def test_topic_published_after_forget_stays(broker: Mosquitto) -> None:
     with subscriber(broker.port) as house, sink(broker.port) as publishing:
         publishing.publish(state(b"1", topic=CONFIG))
         publishing.forget(CONFIG)

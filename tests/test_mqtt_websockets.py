@@ -16,7 +16,7 @@ from tests.sink import STATUS, event, sink, state
 
 
 class WebMosquitto(Mosquitto):
-    """A broker with a websocket listener and a plain one (2.0.11 does not run with the former alone)."""
+    """A broker with a websocket and a plain listener (2.0.11 does not run with a websocket alone)."""
 
     def __init__(self, folder: Path, extra: str = "") -> None:
         self.web_port = free_port()
@@ -44,25 +44,25 @@ def broker(tmp_path: Path) -> Iterator[WebMosquitto]:
     mosquitto.kill()
 
 
-def test_messages_of_every_size_go_both_ways_in_order(broker: WebMosquitto) -> None:
-    heard: list[Incoming] = []
+def test_websocket_messages_of_every_size_keep_their_order(broker: WebMosquitto) -> None:
+    received: list[Incoming] = []
     sizes = [1, 125, 126, 4000, 60_000, *range(200)]
     with (
         subscriber(broker.port) as house,
         sink(broker.web_port, transport="websockets", keepalive_s=2) as publishing,
     ):
-        publishing.subscribe("p/n/hall/enabled/set", heard.append)
+        publishing.subscribe("p/n/hall/enabled/set", received.append)
         assert eventually(lambda: house.last(STATUS) == "online" and publishing.idle)
         for size in sizes:
             publishing.publish(event(b"x" * size))
             house.publish("p/n/hall/enabled/set", b"y" * size)
         assert eventually(lambda: len(house.payloads("p/n/hall/event")) == len(sizes))
         assert [len(payload) for payload in house.payloads("p/n/hall/event")] == sizes
-        assert eventually(lambda: [len(it.payload) for it in heard] == sizes)
+        assert eventually(lambda: [len(it.payload) for it in received] == sizes)
         assert eventually(lambda: publishing.health() == MqttHealth())
 
 
-def test_it_comes_back_after_the_broker_was_away_and_stays_while_nothing_happens(
+def test_websocket_reconnects_and_survives_idle_time(
     broker: WebMosquitto,
 ) -> None:
     with sink(broker.web_port, transport="websockets", keepalive_s=2) as publishing:
@@ -76,7 +76,7 @@ def test_it_comes_back_after_the_broker_was_away_and_stays_while_nothing_happens
     assert publishing.health().reconnects == 1
 
 
-def test_with_tls(tmp_path: Path) -> None:
+def test_websocket_with_tls(tmp_path: Path) -> None:
     authority = Authority(tmp_path, "authority")
     certificate, key = authority.sign("broker")
     secure = WebMosquitto(tmp_path, f"certfile {certificate}\nkeyfile {key}")
@@ -93,7 +93,7 @@ def test_with_tls(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # paho leaves closing a failed handshake to Python
-def test_a_server_without_a_websocket_there_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+def test_server_without_a_websocket_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     requests = []
 
     def serve(connection: socket.socket) -> None:

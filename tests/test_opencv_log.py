@@ -1,4 +1,4 @@
-"""OpenCV's own messages, in the versions that emotion-edge works with."""
+"""OpenCV's log level, in the versions that emotion-edge supports."""
 
 from types import SimpleNamespace
 
@@ -8,13 +8,13 @@ import pytest
 from edge.host.opencv_log import SILENT, log_level
 
 
-def test_the_level_before_comes_back_and_can_be_set_again() -> None:
+def test_log_level_returns_the_previous_level() -> None:
     before = log_level(SILENT)
     assert log_level(3) == SILENT
     assert log_level(before) == 3
 
 
-def test_opencv_of_bookworm_keeps_the_level_where_newer_ones_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_log_level_works_with_opencv_of_bookworm(monkeypatch: pytest.MonkeyPatch) -> None:
     level = [3]
     monkeypatch.setattr(cv2, "utils", SimpleNamespace())
     monkeypatch.setattr(cv2, "getLogLevel", lambda: level[0], raising=False)

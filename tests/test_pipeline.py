@@ -1,4 +1,4 @@
-"""The analysis of one camera, driven by values."""
+"""The analysis of one camera with scripted detections and scores."""
 
 import itertools
 
@@ -18,18 +18,18 @@ def pipeline(detector: ScriptedDetector, classifier: ClassifierByPlace) -> Pipel
     )
 
 
-def test_a_face_comes_changes_and_leaves() -> None:
+def test_face_appears_changes_emotion_and_leaves() -> None:
     here: list[Face] = [face()]
     classifier = ClassifierByPlace({0.0: "happy"})
     detector = ScriptedDetector(here)
-    line = pipeline(detector, classifier)
+    pipe = pipeline(detector, classifier)
     story = []
     for n in range(60):
         if n == 20:
             classifier.by_place = {0.0: "sad"}
         if n == 40:
             detector.script = [[]]
-        analysis = line.step(frame(n / 8, seq=n))
+        analysis = pipe.step(frame(n / 8, seq=n))
         story += [(n, event.event_type, event.before, event.after) for event in analysis.events]
     assert story == [
         (3, "face_appeared", "none", "happy"),
@@ -39,10 +39,10 @@ def test_a_face_comes_changes_and_leaves() -> None:
     assert analysis.tracks == ()
 
 
-def test_two_faces_of_opposite_expression_are_never_blended() -> None:
-    line = pipeline(ScriptedDetector([face(0), face(40)]), ClassifierByPlace({0: "happy", 40: "angry"}))
+def test_scores_of_two_faces_are_never_blended() -> None:
+    pipe = pipeline(ScriptedDetector([face(0), face(40)]), ClassifierByPlace({0: "happy", 40: "angry"}))
     for n in range(20):
-        analysis = line.step(frame(n / 10, seq=n))
+        analysis = pipe.step(frame(n / 10, seq=n))
     found = {track.face.box.x: (track.emotion, round(track.confidence, 3)) for track in analysis.tracks}
     assert found == {0: ("happy", 0.88), 40: ("angry", 0.88)}
     assert [round(score, 2) for score in analysis.tracks[0].scores] == [
@@ -50,12 +50,12 @@ def test_two_faces_of_opposite_expression_are_never_blended() -> None:
     ]
 
 
-def test_the_largest_face_comes_first() -> None:
-    line = pipeline(
+def test_largest_face_comes_first() -> None:
+    pipe = pipeline(
         ScriptedDetector([face(0, side=20), face(40, side=24)]), ClassifierByPlace({0: "happy", 40: "angry"})
     )
     for n in range(5):
-        analysis = line.step(frame(n / 10, seq=n))
+        analysis = pipe.step(frame(n / 10, seq=n))
     assert [track.emotion for track in analysis.tracks] == ["angry", "happy"]
 
 
@@ -68,37 +68,37 @@ def test_the_largest_face_comes_first() -> None:
 )
 def test_only_a_clearly_larger_face_takes_the_lead(side: float, led: list[str]) -> None:
     script = [[face(0, side=20), face(40, side=now)] for now in (*[19.0] * 10, *[side] * 5)]
-    line = pipeline(ScriptedDetector(*script), ClassifierByPlace({0: "happy", 40: "angry"}))
+    pipe = pipeline(ScriptedDetector(*script), ClassifierByPlace({0: "happy", 40: "angry"}))
     leaders = []
     for n in range(15):
-        analysis = line.step(frame(n / 10, seq=n))
+        analysis = pipe.step(frame(n / 10, seq=n))
         leaders += [track.emotion for track in analysis.tracks[:1]]
     assert leaders == led
 
 
-def test_a_face_missed_for_less_than_a_second_stays_in_the_state() -> None:
+def test_face_missed_for_under_a_second_stays_in_the_state() -> None:
     detector = ScriptedDetector([face()])
-    line = pipeline(detector, ClassifierByPlace({0: "happy"}))
+    pipe = pipeline(detector, ClassifierByPlace({0: "happy"}))
     for n in range(10):
-        analysis = line.step(frame(n / 10, seq=n))
+        analysis = pipe.step(frame(n / 10, seq=n))
     detector.script = [[]]
-    analysis = line.step(frame(1.8, seq=10))
+    analysis = pipe.step(frame(1.8, seq=10))
     assert analysis.events == ()
     assert [track.number for track in analysis.tracks] == [1]
 
 
-def test_a_camera_that_gives_nothing_loses_its_faces_too() -> None:
-    line = pipeline(ScriptedDetector([face()]), ClassifierByPlace({0: "happy"}))
+def test_faces_expire_without_frames() -> None:
+    pipe = pipeline(ScriptedDetector([face()]), ClassifierByPlace({0: "happy"}))
     for n in range(5):
-        analysis = line.step(frame(n / 10, seq=n))
-    assert line.expire(1.3, 0.0).events == ()
-    analysis = line.expire(1.5, 0.0)
+        analysis = pipe.step(frame(n / 10, seq=n))
+    assert pipe.expire(1.3, 0.0).events == ()
+    analysis = pipe.expire(1.5, 0.0)
     assert [event.event_type for event in analysis.events] == ["face_left"]
     assert analysis.tracks == ()
 
 
 def test_each_stage_is_timed() -> None:
-    line = pipeline(ScriptedDetector([]), ClassifierByPlace({}))
-    analysis = line.step(frame(0.0))
+    pipe = pipeline(ScriptedDetector([]), ClassifierByPlace({}))
+    analysis = pipe.step(frame(0.0))
     assert list(analysis.timings_ms) == ["detect", "track", "classify", "report"]
     assert all(0.9 < ms < 1.1 for ms in analysis.timings_ms.values())

@@ -14,7 +14,7 @@ def unknown_user(number: int) -> None:
 
 @pytest.fixture(autouse=True)
 def _bare(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No variable that names a place, and a user without a passwd entry."""
+    """Unset every variable that names a place; the user has no passwd entry."""
     for name in ("STATE_DIRECTORY", "XDG_DATA_HOME", "HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("pwd.getpwuid", unknown_user)
@@ -32,7 +32,7 @@ def _bare(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"HOME": "me"}, WITHOUT_HOME),
     ],
 )
-def test_the_state_directory_is_the_managers_the_users_or_the_systems(
+def test_state_directory_follows_systemd_xdg_home_then_fallback(
     environment: dict[str, str], place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, text in environment.items():

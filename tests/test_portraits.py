@@ -1,4 +1,4 @@
-"""The built-in camera: its ground truth, and that both detectors see its faces."""
+"""The built-in camera: its ground truth, and detection of its faces."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edge.types import LABELS, Box, EdgeError, Image
 
 @pytest.fixture
 def means(tmp_path: Path) -> Path:
-    """Faces for what does not depend on what they look like."""
+    """Random faces, for tests that do not depend on their looks."""
     path = tmp_path / "portraits.npz"
     np.savez(path, faces=np.random.default_rng(1).integers(0, 256, (7, 48, 48)).astype(np.uint8))
     return path
@@ -26,7 +26,7 @@ def camera(means: Path, **settings: int) -> Portraits:
     return Portraits(**{"fps": 10, "file": means, "paced": False, **settings})  # type: ignore[arg-type]
 
 
-def test_a_picture_depends_on_its_number_and_the_settings_alone(means: Path) -> None:
+def test_picture_depends_only_on_number_and_settings(means: Path) -> None:
     first, again = camera(means, faces=3), camera(means, faces=3)
     for _ in range(7):
         read = first.read()
@@ -37,7 +37,7 @@ def test_a_picture_depends_on_its_number_and_the_settings_alone(means: Path) -> 
     assert not np.array_equal(camera(means, faces=3, seed=1).render(6)[0], image)
 
 
-def test_a_face_shows_each_label_fully_for_five_of_six_seconds(means: Path) -> None:
+def test_face_shows_each_label_fully_for_5_of_6_seconds(means: Path) -> None:
     shown = [camera(means, faces=1).render(n)[1][0] for n in range(420)]
     assert {face.label for face in shown} == set(LABELS)
     assert sum(face.weight == 1.0 for face in shown) == 7 * 51  # 5.0 s and both ends
@@ -46,7 +46,7 @@ def test_a_face_shows_each_label_fully_for_five_of_six_seconds(means: Path) -> N
     assert changes == [55, 115, 175, 235, 295, 355, 415]
 
 
-def test_with_several_faces_something_changes_every_other_second(means: Path) -> None:
+def test_several_faces_change_at_least_every_2_s(means: Path) -> None:
     portraits = camera(means, faces=3)
     labels = [[face.label for face in portraits.render(n)[1]] for n in range(200)]
     changes = [n for n in range(1, 200) if labels[n] != labels[n - 1]]
@@ -69,7 +69,7 @@ def test_faces_stay_inside_apart_and_move_slowly(means: Path, width: int, height
         before = boxes
 
 
-def test_the_background_moves(means: Path) -> None:
+def test_background_moves(means: Path) -> None:
     portraits = camera(means, faces=0)
     pictures = [portraits.read() for _ in range(50)]
     moved = [not np.array_equal(a, b) for a, b in pairwise(pictures)]
@@ -78,7 +78,7 @@ def test_the_background_moves(means: Path) -> None:
 
 
 @pytest.mark.quiet_clock
-def test_a_picture_is_drawn_in_two_milliseconds(means: Path) -> None:
+def test_picture_is_drawn_in_a_few_ms(means: Path) -> None:
     portraits = camera(means, faces=3)
     times = []
     for _ in range(30):
@@ -88,7 +88,7 @@ def test_a_picture_is_drawn_in_two_milliseconds(means: Path) -> None:
     assert min(times) < 0.004  # 0.8 ms measured; the machine may be slow
 
 
-def test_a_missing_or_foreign_file_is_reported_in_one_line(tmp_path: Path) -> None:
+def test_missing_or_invalid_file_is_reported_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(EdgeError, match=r"p\.npz: not found; emotion-train portraits makes it"):
         Portraits(file=tmp_path / "p.npz")
     (tmp_path / "p.npz").write_bytes(b"no zip")
@@ -99,7 +99,7 @@ def test_a_missing_or_foreign_file_is_reported_in_one_line(tmp_path: Path) -> No
         Portraits(file=tmp_path / "p.npz")
 
 
-def test_more_faces_than_have_room_are_refused(means: Path) -> None:
+def test_too_many_faces_are_rejected(means: Path) -> None:
     with pytest.raises(EdgeError, match="portraits: 7 faces; expected 0 to 6"):
         camera(means, faces=7)
 
@@ -124,7 +124,7 @@ def yunet(image: Image, network: cv2.FaceDetectorYN) -> list[Box]:
 
 @pytest.fixture(params=["haar", "yunet"])
 def detect(request: pytest.FixtureRequest):
-    """A bare detector, with nothing of ours around it."""
+    """OpenCV's detector alone, without our code."""
     if request.param == "haar":
         cascade = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_default.xml")
         return lambda image: haar(image, cascade)
@@ -151,6 +151,6 @@ def test_detectors_find_every_face_and_nothing_else(detect, width: int, height: 
     assert others == 0
 
 
-def test_detectors_see_nothing_in_the_background(detect, means: Path) -> None:
+def test_detectors_find_nothing_in_the_background(detect, means: Path) -> None:
     portraits = camera(means, faces=0, width=320, height=240)
     assert sum(len(detect(portraits.render(n)[0])) for n in range(0, 1000, 10)) == 0

@@ -1,4 +1,4 @@
-"""`emotion-edge probe`: what a machine has, reported at a glance."""
+"""`emotion-edge probe`: the hardware and software of a machine in one table."""
 
 import argparse
 import json
@@ -22,7 +22,7 @@ def accelerators(root: Path) -> dict[str, Finding]:
     return {finding.name: finding for finding in probe.accelerators(root)}
 
 
-def test_a_bare_machine_has_no_accelerator_and_is_reported_what_was_looked_for(tmp_path: Path) -> None:
+def test_bare_machine_has_no_accelerator_and_lists_what_was_searched(tmp_path: Path) -> None:
     found = accelerators(tmp_path)
     assert found["Coral USB"] == Finding(
         "accelerator", "Coral USB", False, "no USB device 1a6e:089a or 18d1:9302; plug it in"
@@ -31,7 +31,7 @@ def test_a_bare_machine_has_no_accelerator_and_is_reported_what_was_looked_for(t
     assert found["Jetson"].detail == "no /etc/nv_tegra_release, no /dev/nvhost*"
 
 
-def test_a_coral_stick_is_found_under_both_of_its_names(tmp_path: Path) -> None:
+def test_coral_stick_is_found_under_both_usb_ids(tmp_path: Path) -> None:
     usb_device(tmp_path, "1-1", "046d", "0825")
     usb_device(tmp_path, "1-2", "1a6e", "089a")
     usb_device(tmp_path, "2-1", "18d1", "9302")
@@ -42,7 +42,7 @@ def test_a_coral_stick_is_found_under_both_of_its_names(tmp_path: Path) -> None:
     assert coral.detail.startswith("before its firmware is loaded (1a6e:089a), ready (18d1:9302); ")
 
 
-def test_missing_parts_of_an_edge_tpu_are_named_with_the_next_step(
+def test_missing_edge_tpu_parts_are_named_with_the_next_step(
     tmp_path: Path,
     stub: Stub,
     monkeypatch: pytest.MonkeyPatch,
@@ -67,7 +67,7 @@ def test_missing_parts_of_an_edge_tpu_are_named_with_the_next_step(
     assert found["Coral USB"].detail.endswith(f"; libedgetpu.so.1 is missing or does not load; {step}")
 
 
-def test_a_coral_card_and_a_jetson_are_found_by_their_files(tmp_path: Path) -> None:
+def test_coral_card_and_jetson_are_found_by_their_files(tmp_path: Path) -> None:
     (tmp_path / "dev").mkdir()
     (tmp_path / "etc").mkdir()
     for node in ("apex_0", "nvhost-ctrl", "video0"):
@@ -83,7 +83,7 @@ def test_a_coral_card_and_a_jetson_are_found_by_their_files(tmp_path: Path) -> N
     )
 
 
-def test_a_gpu_is_found_by_its_node(tmp_path: Path) -> None:
+def test_gpu_is_found_by_its_device_node(tmp_path: Path) -> None:
     missing = accelerators(tmp_path)["NVIDIA GPU"]
     assert (missing.found, missing.detail) == (False, "no /dev/nvidia0; an NVIDIA GPU needs NVIDIA's driver")
     (tmp_path / "dev").mkdir()
@@ -116,7 +116,7 @@ def test_missing_configured_accelerators_are_named(tmp_path: Path) -> None:
     assert "mqtt.port: found 0" in found.detail
 
 
-def test_a_raspberry_pis_codecs_are_named_and_never_opened(tmp_path: Path) -> None:
+def test_raspberry_pi_codecs_are_listed_and_never_opened(tmp_path: Path) -> None:
     (tmp_path / "dev").mkdir()
     for node in ("video0", "video10", "video31", "video9"):
         (tmp_path / "dev" / node).touch()
@@ -129,7 +129,7 @@ def test_a_raspberry_pis_codecs_are_named_and_never_opened(tmp_path: Path) -> No
     assert found.detail == "/dev/video10, /dev/video31: codecs, not cameras; auto never opens them"
 
 
-def test_a_kernel_without_the_memory_cgroup_is_named_with_what_to_do(tmp_path: Path) -> None:
+def test_missing_memory_cgroup_is_reported_with_a_fix(tmp_path: Path) -> None:
     (bare,) = probe.service(tmp_path)
     assert (bare.name, bare.found) == ("MemoryMax", False)
     assert bare.detail.startswith("the memory cgroup is off, so the unit's MemoryMax has no effect; add ")
@@ -147,7 +147,7 @@ def test_a_kernel_without_the_memory_cgroup_is_named_with_what_to_do(tmp_path: P
         assert next(probe.service(tmp_path)).found is found
 
 
-def test_the_table_shows_used_found_and_missing_apart() -> None:
+def test_table_distinguishes_used_found_and_missing() -> None:
     findings = [
         Finding("camera", "/dev/video0", True, "HD Webcam", used=True),
         Finding("camera", "portraits", True, "built in"),
@@ -165,7 +165,7 @@ def test_the_table_shows_used_found_and_missing_apart() -> None:
     )
 
 
-def test_on_this_machine_an_interpreter_a_detector_and_portraits_are_found(
+def test_probe_finds_interpreter_detector_and_portraits_here(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert probe.run(argparse.Namespace(json=True, config=None)) == 0

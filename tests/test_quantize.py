@@ -1,4 +1,4 @@
-"""From a small network to a device's file; what is wrong with network, data or folder; the exit codes."""
+"""From a small network to a device file; invalid networks, data and folders; exit codes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def out(squares_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_only_the_model_its_golden_vectors_and_its_card_appear_and_they_belong_together(out: Path) -> None:
+def test_only_model_vectors_and_card_are_written_and_match(out: Path) -> None:
     assert sorted(path.name for path in out.iterdir()) == [
         "emotion.golden.npz", "emotion.json", "emotion.tflite"
     ]  # fmt: skip
@@ -38,27 +38,27 @@ def test_only_the_model_its_golden_vectors_and_its_card_appear_and_they_belong_t
     ]
 
 
-def test_the_file_takes_pixel_minus_128_and_gives_int8(out: Path) -> None:
+def test_file_takes_pixel_minus_128_and_gives_int8(out: Path) -> None:
     runtime = open_runtime("cpu", (out / "emotion.tflite").read_bytes())
     assert runtime.input == ((1, 48, 48, 1), np.dtype(np.int8), 1.0, -128, "pixels")
     assert (runtime.outputs[0].shape, runtime.outputs[0].dtype) == ((1, 7), np.dtype(np.int8))
 
 
-def test_the_daemon_s_classifier_reads_it_and_it_is_right_and_calibrated(out: Path) -> None:
+def test_quantized_file_is_accurate_and_calibrated_in_the_daemon(out: Path) -> None:
     model = read_model(out / "emotion.tflite")
     classifier = FaceClassifier(open_runtime("cpu", model.content), model.card, "emotion.tflite")
     images, labels = pictures(70)
     scores = np.stack([classifier.scores(image) for image in images])
     assert shares.accuracy(scores, labels) > 0.98
-    # One label in ten of those that the temperature was fitted on is wrong.
+    # One in ten of the labels used to fit the temperature is wrong.
     assert 0.8 < float(scores.max(1).mean()) < 0.97
 
 
 @pytest.mark.parametrize(("asked", "least", "most"), [("plus7", 0.97, 1.0), ("fer2013", 0.8, 0.97)])
-def test_confidence_agrees_with_the_labels_that_are_asked_for(
+def test_confidence_follows_the_requested_labels(
     asked: str, least: float, most: float, squares_run: Path, tmp_path: Path
 ) -> None:
-    """Where all taggers voted for what is there, and one label in ten is wrong."""
+    """All FER+ taggers are right; one FER2013 label in ten is wrong."""
     with np.load(squares_run / "calibration.npz") as archive:
         arrays = dict(archive)
     images, truth = pictures(210)
@@ -73,7 +73,7 @@ def test_confidence_agrees_with_the_labels_that_are_asked_for(
     assert least < sure <= most
 
 
-def test_confidence_on_missing_votes_is_refused(
+def test_confidence_on_missing_votes_is_rejected(
     squares_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert quantize(squares_run, tmp_path / "out", "--confidence", "plus7") == 1
@@ -82,13 +82,13 @@ def test_confidence_on_missing_votes_is_refused(
     assert not (tmp_path / "out").exists()
 
 
-def test_the_same_command_gives_the_same_bytes(squares_run: Path, out: Path, tmp_path: Path) -> None:
+def test_same_command_gives_the_same_bytes(squares_run: Path, out: Path, tmp_path: Path) -> None:
     assert quantize(squares_run, tmp_path / "again") == 0
     for path in out.iterdir():
         assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes(), path.name
 
 
-def test_a_drop_over_the_limit_exits_3_and_keeps_the_old_files(
+def test_drop_over_the_limit_exits_3_and_keeps_the_old_files(
     squares_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "emotion.tflite").write_bytes(b"old")
@@ -98,13 +98,13 @@ def test_a_drop_over_the_limit_exits_3_and_keeps_the_old_files(
     assert "--max-drop allows -100; nothing was written" in capsys.readouterr().err
 
 
-def without(squares_run: Path, tmp_path: Path, keep: np.ndarray) -> Path:
+def subset(squares_run: Path, tmp_path: Path, keep: np.ndarray) -> Path:
     with np.load(squares_run / "calibration.npz") as archive:
         np.savez(tmp_path / "some.npz", **{name: archive[name][keep] for name in archive.files})
     return tmp_path / "some.npz"
 
 
-def export(shape: tuple[int, int, int], folder: Path) -> None:
+def export_saved_model(shape: tuple[int, int, int], folder: Path) -> None:
     """A SavedModel that takes pictures of *shape*."""
     import keras
 
@@ -113,10 +113,10 @@ def export(shape: tuple[int, int, int], folder: Path) -> None:
     pixels = keras.Input(shape)
     flat = keras.layers.GlobalAveragePooling2D()(pixels)
     with quiet():
-        keras.Model(pixels, keras.layers.Dense(7, activation="softmax")(flat)).export(folder)
+        keras.Model(pixels, keras.layers.Dense(7, activation="softmax")(flat)).export_saved_model(folder)
 
 
-def test_wrong_inputs_get_one_line_exit_1_and_write_nothing(
+def test_invalid_inputs_get_one_line_exit_1_and_write_nothing(
     squares_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = tmp_path / "text.keras"
@@ -132,9 +132,9 @@ def test_wrong_inputs_get_one_line_exit_1_and_write_nothing(
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     coloured = tmp_path / "coloured"
-    export((32, 32, 3), coloured)
-    no_fear = without(squares_run, tmp_path / "a", labels != 2)
-    three = without(squares_run, tmp_path / "b", np.arange(len(labels)) < 3)
+    export_saved_model((32, 32, 3), coloured)
+    no_fear = subset(squares_run, tmp_path / "a", labels != 2)
+    three = subset(squares_run, tmp_path / "b", np.arange(len(labels)) < 3)
     new = tmp_path / "new"
 
     def refusal(**given: Path) -> str:
@@ -163,7 +163,7 @@ def test_wrong_inputs_get_one_line_exit_1_and_write_nothing(
     assert not new.exists()
 
 
-def test_a_network_without_softmax_at_its_end_is_named(
+def test_network_without_final_softmax_is_named(
     squares_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import keras
@@ -177,7 +177,7 @@ def test_a_network_without_softmax_at_its_end_is_named(
     )
 
 
-def test_the_temperature_undoes_overconfidence() -> None:
+def test_temperature_undoes_overconfidence() -> None:
     random = np.random.default_rng(0)
     logits = random.normal(0, 1, (5000, 7))
     honest = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
