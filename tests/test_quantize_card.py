@@ -1,4 +1,4 @@
-"""`quantize card`: another maker's detector, from its file to faces."""
+"""`quantize card`: third-party detectors, from file to faces."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ def portrait(shared_data: Path) -> Image:
     return np.asarray(cv2.imread(str(shared_data / "videos/single_face.jpg")), np.uint8)
 
 
-def test_blazeface_finds_a_face_and_its_eyes_in_colour_and_in_luma(blazeface: Path, portrait: Image) -> None:
+def test_blazeface_finds_face_and_eyes_in_colour_and_luma(blazeface: Path, portrait: Image) -> None:
     detector = open_detector("ssd", file=blazeface)
     assert detector.long_side == 128
     for image in (portrait, np.asarray(cv2.cvtColor(portrait, cv2.COLOR_BGR2GRAY), np.uint8)):
@@ -44,17 +44,17 @@ def test_blazeface_finds_a_face_and_its_eyes_in_colour_and_in_luma(blazeface: Pa
         assert max(left_y, right_y) < y
 
 
-def test_a_wide_picture_is_bordered_and_keeps_its_faces_place(blazeface: Path, portrait: Image) -> None:
+def test_wide_picture_is_padded_and_its_face_stays_in_place(blazeface: Path, portrait: Image) -> None:
     wide = np.zeros((562, 1000, 3), np.uint8)
     wide[:, 300:872] = portrait[:562]
     (face,) = open_detector("ssd", file=blazeface).detect(wide)
     assert face.box.iou(Box(455, 152, 237, 237)) > 0.7
 
 
-def test_another_long_side_is_refused_with_the_reason(
+def test_mismatched_long_side_is_rejected_with_the_reason(
     blazeface: Path, shared_data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(blazeface.parent)  # away from the config.toml here, which sets long_side
+    monkeypatch.chdir(blazeface.parent)  # the config.toml in the current directory sets long_side
     arguments = ["detect", str(shared_data / "videos/single_face.jpg"), "--detector-file", str(blazeface)]
     assert edge([*arguments, "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["faces"]) == 1
@@ -65,7 +65,7 @@ def test_another_long_side_is_refused_with_the_reason(
     )
 
 
-def test_an_edge_tpu_build_gets_a_card_but_needs_the_chip_to_run(detectors: Path, tmp_path: Path) -> None:
+def test_edge_tpu_build_gets_a_card_but_needs_the_chip_to_run(detectors: Path, tmp_path: Path) -> None:
     file = detectors / "face-detector-quantized_edgetpu.tflite"
     assert main(["card", str(file), "--out", str(tmp_path)]) == 0
     card = json.loads((tmp_path / "face-detector-quantized_edgetpu.json").read_text())
@@ -74,7 +74,7 @@ def test_an_edge_tpu_build_gets_a_card_but_needs_the_chip_to_run(detectors: Path
         open_detector("ssd", file=tmp_path / file.name)
 
 
-def test_an_unknown_format_is_named_and_nothing_written(
+def test_unknown_format_is_named_and_nothing_written(
     detectors: Path, tmp_path: Path, squares_files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"

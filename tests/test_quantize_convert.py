@@ -1,4 +1,4 @@
-"""What networks can be read, which are refused in a line, and the plain form that they are brought into."""
+"""Networks that can be read, those rejected in a line, and the folded form."""
 
 from __future__ import annotations
 
@@ -40,9 +40,7 @@ def pictures(n: int) -> Any:
     return np.random.default_rng(n).integers(0, 256, (n, 24, 24), np.uint8)
 
 
-def test_a_keras_an_h5_and_a_savedmodel_predict_alike_and_are_quantized_alike(
-    keras: Any, tmp_path: Path
-) -> None:
+def test_keras_h5_and_savedmodel_predict_and_quantize_alike(keras: Any, tmp_path: Path) -> None:
     from edge.host.quiet import quiet
 
     model = small(keras)
@@ -60,13 +58,13 @@ def test_a_keras_an_h5_and_a_savedmodel_predict_alike_and_are_quantized_alike(
         assert np.abs(after - wanted).max() < 0.02
 
 
-def test_a_dense_layers_weights_have_one_scale_which_every_runtime_reads(keras: Any) -> None:
+def test_dense_weights_have_one_scale(keras: Any) -> None:
     graph = tflite.read(convert.to_int8(small(keras), pictures(20)))
     scales = {op.name: len(graph.tensors[op.inputs[1]].scales) for op in graph.ops if len(op.inputs) == 3}
     assert scales == {"CONV_2D": 8, "FULLY_CONNECTED": 1}
 
 
-def test_the_temperature_is_folded_into_the_layer_before_the_softmax(keras: Any, tmp_path: Path) -> None:
+def test_temperature_is_folded_into_the_layer_before_softmax(keras: Any, tmp_path: Path) -> None:
     layers = keras.layers
     pixels = keras.Input((24, 24, 1), name="pixels")
     x = layers.Conv2D(8, 3)(pixels)
@@ -87,7 +85,7 @@ def test_the_temperature_is_folded_into_the_layer_before_the_softmax(keras: Any,
         assert np.abs(convert.predict(model, images) - after).max() < 1e-3
 
 
-def test_a_savedmodels_temperature_stays_1(keras: Any, tmp_path: Path) -> None:
+def test_savedmodel_temperature_stays_1(keras: Any, tmp_path: Path) -> None:
     from edge.host.quiet import quiet
 
     with quiet():
@@ -96,7 +94,7 @@ def test_a_savedmodels_temperature_stays_1(keras: Any, tmp_path: Path) -> None:
     assert convert.fold_temperature(model, 2.0, tmp_path / "saved") == 1.0
 
 
-def test_unreadable_and_unsuitable_networks_are_refused_in_one_line(keras: Any, tmp_path: Path) -> None:
+def test_unreadable_and_unsuitable_networks_are_rejected_in_one_line(keras: Any, tmp_path: Path) -> None:
     def refusal(name: str, model: Any = None) -> str:
         path = tmp_path / name
         if model is not None:
@@ -140,8 +138,8 @@ def test_unreadable_and_unsuitable_networks_are_refused_in_one_line(keras: Any, 
     assert refusal("saved").startswith("not a Keras model: ")
 
 
-def scrambled(model: Any) -> Any:
-    """*model* with such batch statistics as a training leaves, so that their folding shows."""
+def randomize_batch_norms(model: Any) -> Any:
+    """*model* with random batch statistics, as after training, so that folding has an effect."""
     random = np.random.default_rng(0)
     for layer in model._flatten_layers():
         if type(layer).__name__ == "BatchNormalization":
@@ -152,7 +150,7 @@ def scrambled(model: Any) -> Any:
     return model
 
 
-def test_the_folded_network_predicts_the_same_without_normalization_or_nesting(keras: Any) -> None:
+def test_folded_network_predicts_the_same_without_normalization_or_nesting(keras: Any) -> None:
     from quantize.network.fold import equalize, fold
 
     layers = keras.layers
@@ -168,7 +166,7 @@ def test_the_folded_network_predicts_the_same_without_normalization_or_nesting(k
     )
     x = layers.Dropout(0.3)(layers.BatchNormalization(center=False)(layers.Dense(32)(layers.Flatten()(x))))
     x = layers.Activation("relu")(x)
-    model = scrambled(keras.Model(pixels, layers.Dense(7)(x)))
+    model = randomize_batch_norms(keras.Model(pixels, layers.Dense(7)(x)))
     images = pictures(8)
     wanted = convert.predict(model, images)
     near = 1e-3 * wanted.std(0).max()  # relative to the differences between pictures

@@ -1,4 +1,4 @@
-"""What calibrates and what is measured on; one line for an archive that is damaged or odd."""
+"""Calibration and evaluation data; one line for a damaged or unsuitable archive."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ USAGE = np.repeat(np.array([0, 1, 2], np.uint8), [175, 70, 35])
 
 
 def archive(path: Path, **other: Any) -> Path:
-    """25 Training, 10 PublicTest and 5 PrivateTest pictures a label, each of one gray; *other* arrays."""
+    """25 Training, 10 PublicTest and 5 PrivateTest pictures per label, each uniform gray; *other* arrays."""
     images = np.broadcast_to(np.arange(280, dtype=np.uint8)[:, None, None], (280, 48, 48))
     arrays = {"images": images, "labels": LABELS, "usage": USAGE, **other}
     np.savez_compressed(path, **{name: array for name, array in arrays.items() if array is not None})
@@ -35,7 +35,7 @@ def test_calibration_is_balanced_training_data_and_deterministic(tmp_path: Path)
     assert data.rows.max() < 175
     assert np.array_equal(read_data(path, 48, 48, 73, seed=1).rows, data.rows)
     assert not np.array_equal(read_data(path, 48, 48, 73, seed=2).rows, data.rows)
-    assert len(read_data(path, 48, 48, 1000, seed=1).rows) == 175  # all that there are
+    assert len(read_data(path, 48, 48, 1000, seed=1).rows) == 175  # all there are
 
 
 def test_numeric_labels_follow_the_order_and_others_are_skipped(
@@ -53,7 +53,7 @@ def test_numeric_labels_follow_the_order_and_others_are_skipped(
     assert (eight[data.rows] < 7).all()
 
 
-def test_evaluation_is_on_publictest_in_the_networks_size_by_the_majority(
+def test_evaluation_uses_publictest_in_network_size_and_majority(
     tmp_path: Path,
 ) -> None:
     votes = np.zeros((280, 10), np.uint8)
@@ -97,17 +97,17 @@ def refusal(path: Path, calibrate: int = 70, seed: int = 0) -> str:
          "ferplus (280, 9); expected (280, 10) for 280 images"),
     ],
 )  # fmt: skip
-def test_arrays_that_do_not_fit_are_named(tmp_path: Path, arrays: dict[str, Any], line: str) -> None:
+def test_mismatched_arrays_are_named(tmp_path: Path, arrays: dict[str, Any], line: str) -> None:
     assert refusal(archive(tmp_path / "data.npz", **arrays)) == line
 
 
-def test_too_few_pictures_and_odd_seeds_are_refused(tmp_path: Path) -> None:
+def test_too_few_pictures_and_negative_seeds_are_rejected(tmp_path: Path) -> None:
     path = archive(tmp_path / "data.npz")
     assert refusal(path, calibrate=0) == "--calibrate 0: expected 70 pictures or more"
     assert refusal(path, seed=-1) == "--seed -1: expected 0 or more"
 
 
-def test_a_file_that_is_not_an_archive_gets_one_line(tmp_path: Path) -> None:
+def test_file_that_is_not_an_archive_gets_one_line(tmp_path: Path) -> None:
     np.save(tmp_path / "images.npy", np.zeros((280, 48, 48), np.uint8))
     (tmp_path / "empty.npz").touch()
     for name in ("images.npy", "empty.npz"):
@@ -115,7 +115,7 @@ def test_a_file_that_is_not_an_archive_gets_one_line(tmp_path: Path) -> None:
     assert refusal(tmp_path) == "Is a directory; expected a run's calibration.npz"
 
 
-def test_damaged_archives_get_one_line_or_an_answer_never_a_traceback(tmp_path: Path) -> None:
+def test_damaged_archives_never_raise_a_traceback(tmp_path: Path) -> None:
     whole = archive(tmp_path / "data.npz", noise=np.random.default_rng(0).bytes(9999)).read_bytes()
     chance = random.Random(6)
     outcomes: collections.Counter[int] = collections.Counter()  # lines printed
@@ -127,7 +127,7 @@ def test_damaged_archives_get_one_line_or_an_answer_never_a_traceback(tmp_path: 
                 del changed[place:]
             case 1:
                 changed[place] ^= 1 << chance.randrange(8)
-            case 2:  # the list of contents at its end
+            case 2:  # the central directory at its end
                 changed[-chance.randrange(1, 500)] ^= 255
             case 3:  # the first array's header
                 place = chance.randrange(600)

@@ -1,4 +1,4 @@
-"""quantize of a face detector: from a run's network and photos to a device's files, card, vectors, report."""
+"""Quantizing a face detector: from network and photos to device files, card, vectors and report."""
 
 import json
 import shutil
@@ -35,8 +35,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def made(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of the shipped network, for a Jetson, with a report."""
+def quantized_detector(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped network quantized for a Jetson, with a report."""
     out, few = tmp_path_factory.mktemp("detector"), tmp_path_factory.mktemp("few")
     leave_photos(few, 16, (320, 240), (40, 140))
     argv = [str(SHIPPED / "model.keras"), "--data", str(photos), "--measure", str(few), "--max-drop", "3"]
@@ -47,7 +47,7 @@ def made(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network of a detector's nine outputs that is made and run in no time, and knows nothing."""
+    """An untrained network with a detector's nine outputs, quick to build and run."""
     import keras
 
     keras.utils.set_random_seed(3)
@@ -59,7 +59,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
         x = keras.layers.ReLU()(keras.layers.BatchNormalization()(x))
         for part, values in (("score", 1), ("box", 4), ("eyes", 4)):
             name = f"{part}_{stride}"
-            # A score of .01 at first: finds in every cell take long to judge.
+            # Initial scores of .01: a face in every cell takes long to evaluate.
             bias = keras.initializers.Constant(-4.6 if part == "score" else 0)
             head = keras.layers.Conv2D(values, 3, padding="same", bias_initializer=bias, name=name)
             outputs[name] = head(x)
@@ -68,8 +68,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_the_card_says_what_it_is_how_it_is_decoded_and_where_it_is_from(made: Path) -> None:
-    card = read_detector(made / "faces.tflite").card
+def test_card_has_kind_decoding_figures_and_sources(quantized_detector: Path) -> None:
+    card = read_detector(quantized_detector / "faces.tflite").card
     assert card.kind == "detector"
     assert card.decode.form == "center"
     assert card.decode.min_score == 0.55
@@ -78,41 +78,46 @@ def test_the_card_says_what_it_is_how_it_is_decoded_and_where_it_is_from(made: P
     }  # fmt: skip
     assert len(card.data) == 6
     assert set(card.files) == {*FILES, "faces.golden.npz"}
-    assert {path.name for path in made.iterdir()} == {*FILES, "faces.golden.npz", "faces.json", "report"}
+    assert {path.name for path in quantized_detector.iterdir()} == {
+        *FILES,
+        "faces.golden.npz",
+        "faces.json",
+        "report",
+    }
     agreed = card.training["quantization"]["agreement with float"]
     assert agreed["faces.tflite"] >= 0.9
     assert agreed["faces.onnx"] >= 0.99
 
 
-def test_the_file_finds_portraits_and_the_edge_tpu_takes_every_op(made: Path) -> None:
-    detector = open_detector("ssd", file=made / "faces.tflite")
+def test_file_finds_portraits_and_edge_tpu_supports_every_op(quantized_detector: Path) -> None:
+    detector = open_detector("ssd", file=quantized_detector / "faces.tflite")
     image, truth = Portraits(faces=2, fps=10, paced=False).render(3)
     found = detector.detect(image)
     for portrait in truth:
         assert max(face.box.iou(portrait.box) for face in found) >= 0.6
-    graph = tflite.read((made / "faces.tflite").read_bytes())
+    graph = tflite.read((quantized_detector / "faces.tflite").read_bytes())
     assert edgetpu.check(graph) == []
-    assert (made / "faces.tflite").stat().st_size <= 600_000
+    assert (quantized_detector / "faces.tflite").stat().st_size <= 600_000
 
 
 @pytest.mark.parametrize("name", ONNX)
-def test_an_onnx_twin_has_the_nine_outputs_and_finds_the_same_faces(made: Path, name: str) -> None:
-    model = onnx.load(made / name)
+def test_onnx_twin_has_nine_outputs_and_finds_the_same_faces(quantized_detector: Path, name: str) -> None:
+    model = onnx.load(quantized_detector / name)
     onnx.checker.check_model(model, full_check=True)
     assert [output.name for output in model.graph.output] == OUTPUTS
-    runtime = open_runtime("onnx", (made / name).read_bytes())
+    runtime = open_runtime("onnx", (quantized_detector / name).read_bytes())
     assert (runtime.input.shape, runtime.input.dtype) == ((1, 352, 448, 1), np.dtype(np.float32))
     assert {output.name: output.shape for output in runtime.outputs} == {
         output.name: output.shape
-        for output in open_runtime("cpu", (made / "faces.tflite").read_bytes()).outputs
+        for output in open_runtime("cpu", (quantized_detector / "faces.tflite").read_bytes()).outputs
     }
-    ours, theirs = Ssd(made / "faces.tflite"), Ssd(made / name)
+    ours, theirs = Ssd(quantized_detector / "faces.tflite"), Ssd(quantized_detector / name)
     shown = golden_pictures()
     assert agreement([ours.find(image) for image in shown], [theirs.find(image) for image in shown]) >= 0.9
 
 
-def test_agreement_is_the_fraction_of_common_faces(made: Path) -> None:
-    faces = Ssd(made / "faces.tflite").find(golden_pictures()[2])
+def test_agreement_is_the_fraction_of_common_faces(quantized_detector: Path) -> None:
+    faces = Ssd(quantized_detector / "faces.tflite").find(golden_pictures()[2])
     assert len(faces) >= 2
     assert agreement([faces], [faces]) == 1
     assert agreement([faces, []], [faces[:1], []]) == pytest.approx(2 / (len(faces) + 1))
@@ -121,8 +126,8 @@ def test_agreement_is_the_fraction_of_common_faces(made: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [*FILES, "shipped"])
-def test_the_golden_vectors_are_the_files_outputs(name: str, made: Path) -> None:
-    model = read_detector(FACES if name == "shipped" else made / name)
+def test_golden_vectors_match_the_file_outputs(name: str, quantized_detector: Path) -> None:
+    model = read_detector(FACES if name == "shipped" else quantized_detector / name)
     golden = read_golden(model)
     assert np.array_equal(golden.pictures, golden_pictures())
     runtime = open_runtime("auto", model.content)
@@ -130,7 +135,7 @@ def test_the_golden_vectors_are_the_files_outputs(name: str, made: Path) -> None
     assert max(deviations(golden, answers)) < golden.tolerance / 10
 
     class Mixed(Outputs):
-        """As a chip that mixes two of the outputs up."""
+        """Simulates a chip that swaps outputs."""
 
         def scores(self, pixels: np.ndarray) -> np.ndarray:
             return super().scores(pixels)[::-1]
@@ -140,7 +145,9 @@ def test_the_golden_vectors_are_the_files_outputs(name: str, made: Path) -> None
     )
 
 
-def test_check_replays_a_detector_s_vectors(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_replays_the_detector_vectors(
+    quantized_detector: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     import argparse
 
     from edge.cli import ended
@@ -151,7 +158,7 @@ def test_check_replays_a_detector_s_vectors(made: Path, capsys: pytest.CaptureFi
         add_parser(parser.add_subparsers())
         return ended(lambda: check(parser.parse_args(["check", *arguments])), "")
 
-    assert replay("--model", str(made / "faces.int8.onnx")) == 0
+    assert replay("--model", str(quantized_detector / "faces.int8.onnx")) == 0
     reported = capsys.readouterr().out
     assert "faces.int8.onnx: onnxruntime" in reported
     assert "3 golden pictures, outputs, as parts of their ranges, differ by at most 0.0" in reported
@@ -161,8 +168,8 @@ def test_check_replays_a_detector_s_vectors(made: Path, capsys: pytest.CaptureFi
     assert "faces.tflite: " in second
 
 
-def test_the_report_has_every_figure_and_the_edge_tpu_s_table(made: Path) -> None:
-    report = made / "report"
+def test_report_has_every_figure_and_the_edge_tpu_table(quantized_detector: Path) -> None:
+    report = quantized_detector / "report"
     assert {path.name for path in report.iterdir()} == {
         "report.md", "report.json", "curves.png", "sizes.png", "layers.png"
     }  # fmt: skip
@@ -173,7 +180,7 @@ def test_the_report_has_every_figure_and_the_edge_tpu_s_table(made: Path) -> Non
         assert f"({name})" in text
     facts = json.loads((report / "report.json").read_text())
     assert tuple(facts["files"]) == FILES
-    card = read_detector(made / "faces.tflite").card
+    card = read_detector(quantized_detector / "faces.tflite").card
     (precise,) = (figure.value for figure in card.figures if figure.name == "average precision")
     (reported,) = facts["files"]["faces.tflite"]["found"].values()
     assert reported["ap"] == pytest.approx(precise, abs=1e-4)
@@ -182,7 +189,7 @@ def test_the_report_has_every_figure_and_the_edge_tpu_s_table(made: Path) -> Non
     assert {layer["name"] for layer in facts["layers"]} >= {"score_8", "box_16", "eyes_32"}
 
 
-def test_the_same_command_makes_the_same_bytes(small: Path, photos: Path, tmp_path: Path) -> None:
+def test_same_command_makes_the_same_bytes(small: Path, photos: Path, tmp_path: Path) -> None:
     argv = [str(small), "--data", str(photos), "--calibrate", "16", "--no-report"]
     for name in ("one", "other"):
         assert main([*argv, "--target", "jetson", "--out", str(tmp_path / name)]) == 0
@@ -193,7 +200,7 @@ def test_the_same_command_makes_the_same_bytes(small: Path, photos: Path, tmp_pa
     assert [name for name in one if one[name] != other[name]] == []
 
 
-def test_another_network_and_too_few_photos_get_one_line(
+def test_too_few_or_missing_photos_get_one_line(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     few = tmp_path / "few"
@@ -208,12 +215,12 @@ def test_another_network_and_too_few_photos_get_one_line(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_loss_over_the_limit_writes_nothing(small: Path, photos: Path, tmp_path: Path) -> None:
+def test_loss_over_the_limit_writes_nothing(small: Path, photos: Path, tmp_path: Path) -> None:
     argv = [str(small), "--data", str(photos), "--calibrate", "16"]
     assert main([*argv, "--max-drop", "-100", "--out", str(tmp_path / "out")]) == 3
     assert not (tmp_path / "out").exists()
 
 
-def test_a_missing_network_says_what_is_expected(tmp_path: Path) -> None:
+def test_missing_network_is_reported(tmp_path: Path) -> None:
     with pytest.raises(EdgeError, match="no such file"):
         load(tmp_path / "model.keras")

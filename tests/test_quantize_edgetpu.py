@@ -1,4 +1,4 @@
-"""What the Edge TPU takes and what not, op by op; its compiler's log; a compiler that fails."""
+"""Ops the Edge TPU supports, its compiler's log, and a compiler that fails."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from quantize.inside import edgetpu
 
 SHIPPED = Path(__file__).resolve().parents[1] / "edge" / "models" / "emotion.tflite"
 
-# The form of compiler 16's output with -s: google-coral/edgetpu issues 427, 490 and 572.
+# Output format of compiler 16 with -s: google-coral/edgetpu issues 427, 490 and 572.
 LOG = """Edge TPU Compiler version 16.0.384591198
 Started a compilation timeout timer of 180 seconds.
 
@@ -151,7 +151,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("graph", TAKEN, ids=lambda graph: graph.ops[0].name)
-def test_ops_within_the_tables_limits_are_supported(graph: Graph) -> None:
+def test_ops_within_the_table_limits_are_supported(graph: Graph) -> None:
     assert reasons(graph) == []
 
 
@@ -170,12 +170,12 @@ def test_every_op_from_the_first_unsupported_one_runs_on_the_cpu() -> None:
     ]
 
 
-def test_the_shipped_networks_convolutions_are_all_supported() -> None:
+def test_shipped_network_convolutions_are_all_supported() -> None:
     findings = edgetpu.check(tflite.read(SHIPPED.read_bytes()))
     assert {finding.op for finding in findings} <= {"FULLY_CONNECTED"}
 
 
-def test_the_compilers_log_is_read() -> None:
+def test_compiler_log_is_parsed() -> None:
     compiled = edgetpu.parsed(LOG, b"TFL3")
     assert compiled[:7] == (b"TFL3", "16.0.384591198", 17, 2, 1, 619_008, 1_310_720)
     assert edgetpu.compiled_text(compiled) == [
@@ -187,14 +187,14 @@ def test_the_compilers_log_is_read() -> None:
     ]
 
 
-def test_a_log_without_the_table_is_an_error() -> None:
+def test_compiler_log_without_the_table_is_an_error() -> None:
     with pytest.raises(EdgeError, match="its log has no table of ops"):
         edgetpu.parsed("Edge TPU Compiler version 1.0\nModel compiled successfully in 11 ms.\n", b"")
 
 
 @pytest.fixture
 def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Puts a shell script in the compiler's place: *body* finds the folder in $3 and the file in $4."""
+    """Install a shell script as the compiler: *body* gets the folder in $3 and the file in $4."""
 
     def install(body: str) -> None:
         program = tmp_path / "edgetpu_compiler"
@@ -205,7 +205,7 @@ def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
     return install
 
 
-def test_the_compiler_gets_the_file_and_its_output_is_used(
+def test_compiler_gets_the_file_and_its_output_is_used(
     compiler: Callable[[str], None], tmp_path: Path
 ) -> None:
     (tmp_path / "log").write_text(LOG)
@@ -215,7 +215,7 @@ def test_the_compiler_gets_the_file_and_its_output_is_used(
     assert (compiled.content, compiled.mapped) == (b"bbbb", 17)
 
 
-def test_a_compiler_that_refuses_or_hangs_gets_one_line(compiler: Callable[[str], None]) -> None:
+def test_compiler_that_fails_or_hangs_gets_one_line(compiler: Callable[[str], None]) -> None:
     compiler("echo \"ERROR: Didn't find op for builtin opcode 'QUANTIZE' version '3'.\" >&2; echo no; exit 1")
     with pytest.raises(
         EdgeError, match=r"^edgetpu_compiler: exit 1: ERROR: Didn't find op .* version '3'\.$"
@@ -229,9 +229,7 @@ def test_a_compiler_that_refuses_or_hangs_gets_one_line(compiler: Callable[[str]
         edgetpu.compile_file(b"")
 
 
-def test_without_the_compiler_it_says_where_to_get_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_compiler_error_says_where_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert edgetpu.compile_file(b"") is None
     (line,) = edgetpu.compiled_text(None)

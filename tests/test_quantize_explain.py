@@ -1,4 +1,4 @@
-"""Networks as the earlier projects had them pass; what does not go into eight bits well is named."""
+"""Networks of the earlier projects pass; layers that lose accuracy in int8 are named."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def mini_xception() -> Any:
     x = layers.Conv2D(8, 3, use_bias=False)(layers.Rescaling(1 / 127.5, -1)(pixels))
     x = layers.Activation("relu")(layers.BatchNormalization()(x))
     for channels in (16, 32):
-        beside = layers.BatchNormalization()(layers.Conv2D(channels, 1, 2, "same", use_bias=False)(x))
+        shortcut = layers.BatchNormalization()(layers.Conv2D(channels, 1, 2, "same", use_bias=False)(x))
         x = layers.BatchNormalization()(
             layers.SeparableConv2D(channels, 3, padding="same", use_bias=False)(x)
         )
@@ -64,7 +64,7 @@ def mini_xception() -> Any:
         x = layers.BatchNormalization()(
             layers.SeparableConv2D(channels, 3, padding="same", use_bias=False)(x)
         )
-        x = layers.Add()([layers.MaxPooling2D(3, 2, "same")(x), beside])
+        x = layers.Add()([layers.MaxPooling2D(3, 2, "same")(x), shortcut])
     x = layers.GlobalAveragePooling2D()(layers.Conv2D(7, 3, padding="same")(x))
     return keras.Model(pixels, layers.Activation("softmax", name="predictions")(x))
 
@@ -90,11 +90,11 @@ def bad() -> Any:
 
 
 @pytest.mark.parametrize("good", [two_convolutions, four_convolutions, mini_xception, mobilenet_v2])
-def test_the_earlier_projects_networks_and_a_mobilenet_give_no_concern(good: Any) -> None:
+def test_earlier_projects_networks_and_mobilenet_raise_no_concern(good: Any) -> None:
     assert explain(good()) == []
 
 
-def test_the_bad_networks_layers_are_named_with_what_happens_and_what_to_do() -> None:
+def test_bad_layers_are_named_with_effect_and_advice() -> None:
     concerns = explain(bad())
     assert [(concern.layer, concern.severity, concern.what) for concern in concerns] == [
         ("swished", "warning", "swish (silu)"),
@@ -108,7 +108,7 @@ def test_the_bad_networks_layers_are_named_with_what_happens_and_what_to_do() ->
 
 
 def quantized(model: Any, folder: Path) -> int:
-    """The command's exit code for *model* and noise, where any loss is too large."""
+    """The command's exit code for *model* on noise, with a limit that any loss exceeds."""
     model.save(folder / "model.keras")
     labels = np.arange(140) % 7
     images = np.random.default_rng(0).integers(0, 256, (140, 48, 48), np.uint8)
@@ -117,10 +117,10 @@ def quantized(model: Any, folder: Path) -> int:
     return main([*given, "--max-drop", "-100"])
 
 
-def test_the_command_names_layers_again_if_the_loss_is_too_large(
+def test_layers_are_named_again_if_the_loss_is_too_large(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # This network never learnt anything, which would end the command first.
+    # This network is untrained, which would end the command earlier.
     monkeypatch.setattr("quantize.pixels.check_knows", lambda *_: None)
     from keras import layers
 
@@ -132,11 +132,11 @@ def test_the_command_names_layers_again_if_the_loss_is_too_large(
     assert line.endswith("--max-drop allows -100; nothing was written; try --qat 10")
 
 
-def whats(*stack: Any, shape: tuple[int | None, ...] = (48, 48, 1)) -> list[tuple[str, str]]:
+def concerns_of(*stack: Any, shape: tuple[int | None, ...] = (48, 48, 1)) -> list[tuple[str, str]]:
     return [(concern.severity, concern.what) for concern in explain(network(*stack, shape=shape))]
 
 
-def test_activations_that_are_not_fused_are_named_however_they_are_written() -> None:
+def test_unfused_activations_are_detected_in_every_notation() -> None:
     import keras
     from keras import layers
 
@@ -152,48 +152,48 @@ def test_activations_that_are_not_fused_are_named_however_they_are_written() -> 
         (lambda x: keras.ops.multiply(x, keras.ops.sigmoid(x)), "swish (silu)"),
         (lambda x: layers.Multiply()([layers.Activation("sigmoid")(x), x]), "swish (silu)"),
     ):
-        assert whats(layers.Conv2D(8, 3), layer) == [("warning", what)]
-    assert whats(layers.Conv2D(8, 3), layers.ReLU(6.0), layers.ReLU()) == []
+        assert concerns_of(layers.Conv2D(8, 3), layer) == [("warning", what)]
+    assert concerns_of(layers.Conv2D(8, 3), layers.ReLU(6.0), layers.ReLU()) == []
 
 
 def test_only_unfoldable_batch_normalizations_are_reported() -> None:
     from keras import layers
 
     folding = layers.BatchNormalization
-    assert whats(layers.Conv2D(8, 3), folding()) == []
-    assert whats(layers.Conv2D(8, 3, activation="relu", name="c"), folding()) == [
+    assert concerns_of(layers.Conv2D(8, 3), folding()) == []
+    assert concerns_of(layers.Conv2D(8, 3, activation="relu", name="c"), folding()) == [
         ("warning", "batch normalization after the activation of 'c'")
     ]
-    assert whats(layers.Conv2D(8, 3), layers.ReLU(name="r"), folding()) == [
+    assert concerns_of(layers.Conv2D(8, 3), layers.ReLU(name="r"), folding()) == [
         ("warning", "batch normalization after the activation of 'r'")
     ]
-    assert whats(layers.MaxPooling2D(name="p"), folding()) == [
+    assert concerns_of(layers.MaxPooling2D(name="p"), folding()) == [
         ("warning", "batch normalization after 'p' (MaxPooling2D)")
     ]
-    assert whats(layers.Conv2D(8, 3, name="c"), lambda x: layers.Add()([x, folding()(x)])) == [
+    assert concerns_of(layers.Conv2D(8, 3, name="c"), lambda x: layers.Add()([x, folding()(x)])) == [
         ("warning", "batch normalization after 'c', which other layers read as well")
     ]
 
 
-def test_shapes_sizes_and_kinds_that_devices_dislike_are_named() -> None:
+def test_shapes_sizes_and_layers_unsuited_to_devices_are_named() -> None:
     from keras import layers
 
-    assert whats(layers.Conv2D(8, 3), shape=(None, None, 1)) == [
+    assert concerns_of(layers.Conv2D(8, 3), shape=(None, None, 1)) == [
         ("stop", "input (None, None, None, 1) without a fixed size")
     ]
-    assert whats(layers.Flatten(), layers.Dense(2), shape=(224, 224, 3)) == [
+    assert concerns_of(layers.Flatten(), layers.Dense(2), shape=(224, 224, 3)) == [
         ("warning", "dense layer of 150528 inputs")
     ]
-    assert whats(layers.Lambda(lambda x: x * 2)) == [("stop", "Lambda")]
-    assert whats(layers.Resizing(24, 24)) == [("warning", "Resizing inside the network")]
-    assert whats(layers.GroupNormalization(1)) == [("warning", "GroupNormalization")]
-    assert whats(layers.Reshape((48, 48)), layers.GRU(8)) == [("warning", "GRU")]
-    assert whats(layers.Reshape((48, 48)), lambda x: layers.MultiHeadAttention(1, 8)(x, x)) == [
+    assert concerns_of(layers.Lambda(lambda x: x * 2)) == [("stop", "Lambda")]
+    assert concerns_of(layers.Resizing(24, 24)) == [("warning", "Resizing inside the network")]
+    assert concerns_of(layers.GroupNormalization(1)) == [("warning", "GroupNormalization")]
+    assert concerns_of(layers.Reshape((48, 48)), layers.GRU(8)) == [("warning", "GRU")]
+    assert concerns_of(layers.Reshape((48, 48)), lambda x: layers.MultiHeadAttention(1, 8)(x, x)) == [
         ("warning", "MultiHeadAttention")
     ]
-    assert whats(layers.Conv2D(8, 3), layers.Conv2D(12, 3), layers.Conv2D(20, 3), layers.Conv2D(16, 3)) == [
-        ("note", "12 channels and 1 more")
-    ]
+    assert concerns_of(
+        layers.Conv2D(8, 3), layers.Conv2D(12, 3), layers.Conv2D(20, 3), layers.Conv2D(16, 3)
+    ) == [("note", "12 channels and 1 more")]
 
 
 def test_nested_networks_are_analysed() -> None:
@@ -204,7 +204,7 @@ def test_nested_networks_are_analysed() -> None:
     assert [concern.layer for concern in explain(network(inner))] == ["inside"]
 
 
-def test_the_same_concern_is_one_line_and_fatal_ones_come_first() -> None:
+def test_equal_concerns_share_a_line_and_fatal_ones_come_first() -> None:
     concerns = [
         Concern("a", "note", "w", "h", "i"),
         Concern("b", "warning", "w", "h", "i"),

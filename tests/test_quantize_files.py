@@ -1,4 +1,4 @@
-"""All files in place or none: full disks, folders that cannot be written, names that are taken."""
+"""All files or none: full disks, unwritable folders, names already taken."""
 
 from __future__ import annotations
 
@@ -30,9 +30,7 @@ def test_files_appear_with_their_content_and_no_others(tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in (tmp_path / "new/out").iterdir()} == FILES
 
 
-def test_the_card_comes_last_so_that_an_old_one_refuses_new_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_card_is_written_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     placed: list[str] = []
     replace = os.replace
 
@@ -45,8 +43,8 @@ def test_the_card_comes_last_so_that_an_old_one_refuses_new_files(
     assert placed == ["emotion.tflite", "emotion.golden.npz", "emotion.json"]
 
 
-# No file of the process may grow over 4096 bytes: the system refuses as it does when a disk is full. In a
-# process of its own, because the limit holds for what the tests themselves write, too.
+# RLIMIT_FSIZE of 4096 bytes makes writes fail as on a full disk. In a
+# separate process, because the limit applies to everything the process writes.
 SMALL_FILES = """
 import resource, sys
 from pathlib import Path
@@ -61,7 +59,7 @@ except EdgeError as error:
 """
 
 
-def test_a_full_disk_keeps_the_old_files(tmp_path: Path) -> None:
+def test_full_disk_keeps_the_old_files(tmp_path: Path) -> None:
     (tmp_path / "emotion.json").write_bytes(b"old")
     command = [sys.executable, "-c", SMALL_FILES, str(tmp_path)]
     ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
@@ -70,7 +68,7 @@ def test_a_full_disk_keeps_the_old_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-def test_the_whole_command_on_a_full_disk_ends_with_1_and_one_line(
+def test_command_on_a_full_disk_exits_1_with_one_line(
     squares_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     disk = tmp_path / "disk"
@@ -86,7 +84,7 @@ def test_the_whole_command_on_a_full_disk_ends_with_1_and_one_line(
         subprocess.run(["umount", disk], check=True)
 
 
-def test_a_name_that_is_taken_by_a_folder_brings_back_what_was_replaced(tmp_path: Path) -> None:
+def test_target_name_taken_by_a_folder_restores_the_old_files(tmp_path: Path) -> None:
     (tmp_path / "emotion.tflite").write_bytes(b"old")
     (tmp_path / "emotion.json").mkdir()
     (tmp_path / "emotion.json" / "mine").touch()
@@ -97,35 +95,38 @@ def test_a_name_that_is_taken_by_a_folder_brings_back_what_was_replaced(tmp_path
 
 
 @pytest.fixture
-def sealed(tmp_path: Path) -> Iterator[Path]:
+def read_only_folder(tmp_path: Path) -> Iterator[Path]:
     """A folder that this user cannot write to."""
-    folder = tmp_path / "sealed"
+    folder = tmp_path / "read_only_folder"
     folder.mkdir(mode=0o500)
     if os.geteuid():
         yield folder
         return
-    # Root may write anywhere, but for a disk that is mounted to be read.
+    # Root may write anywhere except on a read-only mount.
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "none", folder], capture_output=True).returncode:
         pytest.skip("root may write anywhere, and cannot mount a disk here")
     yield folder
     subprocess.run(["umount", folder], check=True)
 
 
-def test_an_unwritable_folder_is_reported_before_the_work(
-    sealed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_unwritable_folder_is_reported_before_the_work(
+    read_only_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     no_model = tmp_path / "no.keras"  # the next error
-    for out in (sealed, sealed / "new" / "out"):
+    for out in (read_only_folder, read_only_folder / "new" / "out"):
         assert quantize(tmp_path, out, model=no_model) == 1
-        assert capsys.readouterr().err == f"{sealed}: not writable; expected a writable folder for --out\n"
+        assert (
+            capsys.readouterr().err
+            == f"{read_only_folder}: not writable; expected a writable folder for --out\n"
+        )
 
 
-def test_a_folder_that_was_not_there_is_gone_again_after_a_failure(tmp_path: Path) -> None:
+def test_new_folder_is_removed_after_a_failure(tmp_path: Path) -> None:
     with pytest.raises(EdgeError, match=r"nothing was written$"):
         write(tmp_path / "new", FILES | {"no/such/folder": b""})
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_read_only_folder_gets_one_line_even_for_root() -> None:
+def test_read_only_folder_gets_one_line_even_for_root() -> None:
     out = Path("/proc/emotion-edge")
     assert refusal(out) == f"{out}: No such file or directory; nothing was written"

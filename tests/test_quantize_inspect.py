@@ -1,4 +1,4 @@
-"""What `quantize inspect` says of whole files, and its one line for any that is not."""
+"""`quantize inspect` of intact files, and its one line for damaged ones."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def fact(text: str, name: str) -> str:
     return line.removeprefix(name).strip()
 
 
-def test_the_shipped_file_is_described_correctly() -> None:
+def test_shipped_file_is_described_correctly() -> None:
     text = inspect(SHIPPED)
     assert text.startswith(f"{SHIPPED}  {SHIPPED.stat().st_size:,} bytes\n")
     assert fact(text, "input").endswith("int8 (1, 48, 48, 1), scale 1, zero point -128")
@@ -42,7 +42,7 @@ def test_the_shipped_file_is_described_correctly() -> None:
     assert fact(text, "ops").startswith(f"{len(graph.ops)}: ")
 
 
-def test_its_tensors_are_those_that_the_interpreter_sees() -> None:
+def test_tensors_match_those_of_the_interpreter() -> None:
     from ai_edge_litert.interpreter import Interpreter
 
     graph = tflite.read(SHIPPED.read_bytes())
@@ -59,7 +59,7 @@ def test_its_tensors_are_those_that_the_interpreter_sees() -> None:
     assert sum(op.name == "CONV_2D" for op in graph.ops) > 0
 
 
-def test_the_command_prints_it_or_one_line_and_exits_1(
+def test_command_prints_the_description_or_one_line_and_exits_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["inspect", str(SHIPPED)]) == 0
@@ -73,7 +73,7 @@ def test_the_command_prints_it_or_one_line_and_exits_1(
 
 
 def chain() -> Graph:
-    """A convolution to 8 channels, a depthwise one, a mean, a dense layer: sizes to be counted by hand."""
+    """Convolution to 8 channels, depthwise convolution, mean, dense: small enough to count by hand."""
     tensors = (
         Tensor("pixels", (1, 10, 10, 1), "int8", (1.0,), (-128,)),
         Tensor("kernel", (8, 3, 3, 1), "int8", (1.0,) * 8, (0,) * 8, constant=True),
@@ -92,7 +92,7 @@ def chain() -> Graph:
     return Graph(tensors, ops, (0,), (8,))
 
 
-def test_scales_and_sizes_in_an_onnx_file_are_no_parameters() -> None:
+def test_scales_and_sizes_in_an_onnx_file_are_not_parameters() -> None:
     tensors = (
         Tensor("pixels", (1, 8), "float32"),
         Tensor("kernel", (8, 4), "int8", constant=True, scales=(0.1,)),
@@ -112,14 +112,14 @@ def test_parameters_macs_and_float_ops_are_counted() -> None:
     assert [op.name for op in graphs.float_ops(graph)] == ["MEAN", "FULLY_CONNECTED"]
 
 
-def test_the_arena_holds_what_is_needed_at_once_and_no_more() -> None:
-    # a (800 bytes) and b (200) meet; the input (100) and the output (28) stay; c (32) takes a's place.
+def test_arena_is_the_peak_of_live_tensors() -> None:
+    # a (800 bytes) and b (200) overlap; the input (100) and the output (28) stay; c (32) reuses a's space.
     # 800 -> 832 (of 64), b to 1032 -> 1088, pixels to 1188 -> 1216, the output to 1244.
     assert graphs.arena(chain()) == 1244
     assert graphs.arena(Graph((), (), (), ())) == 0
 
 
-def test_a_missing_or_wrong_card_is_reported(tmp_path: Path) -> None:
+def test_missing_or_wrong_card_is_reported(tmp_path: Path) -> None:
     file = tmp_path / "model.tflite"
     shutil.copy(SHIPPED, file)
     assert fact(inspect(file), "card") == "none next to it; the daemon needs one (quantize writes both)"
@@ -129,7 +129,7 @@ def test_a_missing_or_wrong_card_is_reported(tmp_path: Path) -> None:
     assert "the file was changed or damaged, copy it again" in fact(inspect(file), "card")
 
 
-def test_a_file_that_is_not_a_model_gets_one_line(tmp_path: Path) -> None:
+def test_file_that_is_not_a_model_gets_one_line(tmp_path: Path) -> None:
     def refusal(name: str, content: bytes | None) -> str:
         path = tmp_path / name
         if content is not None:
@@ -154,7 +154,7 @@ def test_a_file_that_is_not_a_model_gets_one_line(tmp_path: Path) -> None:
 
 
 def mutants(content: bytes, count: int) -> list[bytes]:
-    """*content* cut off, with bits turned over, with bytes replaced, zeroed, left out; a fixed *count*."""
+    """*count* damaged copies of *content*: truncated, bits flipped, bytes replaced, zeroed or removed."""
     chance = random.Random(4)
     # A file's tables are at its beginning and end; in between are mostly weights.
     spots = [*range(min(4096, len(content))), *range(max(0, len(content) - 32768), len(content))]
@@ -180,8 +180,8 @@ def mutants(content: bytes, count: int) -> list[bytes]:
     return made
 
 
-def survives(path: Path, content: bytes) -> bool:
-    """Whether *content* was refused; that it takes another way out than one line fails the test."""
+def is_rejected(path: Path, content: bytes) -> bool:
+    """Whether *content* was rejected; fails unless that takes exactly one line."""
     path.write_bytes(content)
     try:
         assert inspect(path)
@@ -193,9 +193,11 @@ def survives(path: Path, content: bytes) -> bool:
     return True
 
 
-def test_three_hundred_damaged_tflite_files_get_a_line_or_an_answer_never_a_traceback(tmp_path: Path) -> None:
-    refused = sum(survives(tmp_path / "x.tflite", content) for content in mutants(SHIPPED.read_bytes(), 300))
-    assert refused > 100  # bits of weights and names are anyone's guess: the card's sha256 is for those
+def test_damaged_tflite_files_never_raise_a_traceback(tmp_path: Path) -> None:
+    refused = sum(
+        is_rejected(tmp_path / "x.tflite", content) for content in mutants(SHIPPED.read_bytes(), 300)
+    )
+    assert refused > 100  # damage in weights and names is undetectable here: the card's sha256 finds it
 
 
 def small_onnx() -> bytes:
@@ -220,7 +222,7 @@ def small_onnx() -> bytes:
     return onnx.helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]).SerializeToString()
 
 
-def test_an_onnx_file_is_described_and_damaged_copies_do_no_harm(tmp_path: Path) -> None:
+def test_onnx_file_is_described_and_damaged_copies_are_handled(tmp_path: Path) -> None:
     path = tmp_path / "small.onnx"
     path.write_bytes(small_onnx())
     text = inspect(path)
@@ -230,10 +232,10 @@ def test_an_onnx_file_is_described_and_damaged_copies_do_no_harm(tmp_path: Path)
     assert fact(text, "parameters") == "64"
     assert fact(text, "MACs") == f"{48 * 48 * 4 * 9 + 28:,} per run"
     assert fact(text, "float ops") == "all"
-    assert sum(survives(path, content) for content in mutants(small_onnx(), 300)) > 100
+    assert sum(is_rejected(path, content) for content in mutants(small_onnx(), 300)) > 100
 
 
-def test_the_steps_of_an_eight_bit_onnx_file_are_seen() -> None:
+def test_quantization_of_an_int8_onnx_file_is_read() -> None:
     from onnx import TensorProto, helper
 
     graph = helper.make_graph(
@@ -255,7 +257,7 @@ def test_the_steps_of_an_eight_bit_onnx_file_are_seen() -> None:
     assert (steps.dtype, steps.scales, steps.zero_points) == ("int8", (0.5,), (3,))
 
 
-def test_a_keras_file_is_described_with_its_quantization_concerns(tmp_path: Path) -> None:
+def test_keras_file_is_described_with_its_quantization_concerns(tmp_path: Path) -> None:
     import keras
 
     pixels = keras.Input((48, 48, 1), name="pixels")

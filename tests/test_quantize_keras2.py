@@ -1,4 +1,4 @@
-"""Networks as Keras 1 and 2 saved them: read with the same answers, or one line that says the way."""
+"""Networks saved by Keras 1 and 2: read with the same outputs, or one line with advice."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def keras() -> Any:
 
 
 def save_as(model: Any, path: Path, version: str, reported: dict[str, Any]) -> Path:
-    """*model*'s weights in the .h5 file at *path*, its network described as by that *version*."""
+    """Save *model*'s weights to the .h5 file at *path*, with the network in the format of *version*."""
     import h5py
 
     from edge.host.quiet import quiet
@@ -83,16 +83,16 @@ def sequential(keras: Any, path: Path, as_list: bool) -> tuple[Any, Path]:
     return model, save_as(model, path, version, {"class_name": "Sequential", "config": config})
 
 
-def of_a_list(keras: Any, path: Path) -> tuple[Any, Path]:
+def sequential_as_list(keras: Any, path: Path) -> tuple[Any, Path]:
     return sequential(keras, path, as_list=True)
 
 
-def of_a_table(keras: Any, path: Path) -> tuple[Any, Path]:
+def sequential_as_table(keras: Any, path: Path) -> tuple[Any, Path]:
     return sequential(keras, path, as_list=False)
 
 
-def branched(keras: Any, path: Path) -> tuple[Any, Path]:
-    """A way past a convolution, in the words of Keras 2's functional networks."""
+def functional(keras: Any, path: Path) -> tuple[Any, Path]:
+    """A shortcut past a convolution, in the format of Keras 2's functional networks."""
     layers = keras.layers
     given = keras.Input((48, 48, 1), name="given")
     x = layers.Conv2D(8, 3, 2, "same", name="first")(given)
@@ -121,8 +121,8 @@ def branched(keras: Any, path: Path) -> tuple[Any, Path]:
     return model, save_as(model, path, "2.3.1", {"class_name": "Model", "config": reported})
 
 
-@pytest.mark.parametrize("make", [of_a_list, of_a_table, branched])
-def test_an_old_file_predicts_the_same(
+@pytest.mark.parametrize("make", [sequential_as_list, sequential_as_table, functional])
+def test_old_keras_file_predicts_the_same(
     keras: Any, tmp_path: Path, make: Callable[[Any, Path], tuple[Any, Path]]
 ) -> None:
     model, path = make(keras, tmp_path / "old.h5")
@@ -133,16 +133,16 @@ def test_an_old_file_predicts_the_same(
     assert path.read_bytes() == before
 
 
-def test_the_given_file_is_read() -> None:
+def test_keras_2_2_4_file_is_read() -> None:
     given = Path(__file__).parents[2] / "shared" / "cases" / "52-keras-2-h5" / "keras-2.2.4.h5"
     if not given.exists():
-        pytest.skip("../shared/cases is not here: this test needs a file of its")
+        pytest.skip("needs a file in ../shared/cases")
     model = convert.load(given)
     assert (model.input_shape, model.output_shape) == ((None, 48, 48, 1), (None, 7))
 
 
 def test_unsupported_old_files_get_a_line_with_version_and_advice(keras: Any, tmp_path: Path) -> None:
-    model, path = of_a_table(keras, tmp_path / "old.hdf5")
+    model, path = sequential_as_table(keras, tmp_path / "old.hdf5")
     reported = {"class_name": "Sequential", "config": [layer("MyAttention", "mine", batch_input_shape=SHAPE)]}
     path = save_as(model, tmp_path / "odd.h5", "2.4.0", reported)
     with pytest.raises(EdgeError) as caught:
@@ -155,10 +155,10 @@ def test_unsupported_old_files_get_a_line_with_version_and_advice(keras: Any, tm
     )
 
 
-def test_weights_alone_are_refused(keras: Any, tmp_path: Path) -> None:
+def test_weights_without_network_are_rejected(keras: Any, tmp_path: Path) -> None:
     import h5py
 
-    _, path = of_a_list(keras, tmp_path / "old.h5")
+    _, path = sequential_as_list(keras, tmp_path / "old.h5")
     with h5py.File(path, "r+") as file:
         del file.attrs["model_config"]
     with pytest.raises(EdgeError, match="only weights; expected"):

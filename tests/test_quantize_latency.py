@@ -1,4 +1,4 @@
-"""What a face takes is measured in turn, in as many rounds as there is time for."""
+"""Latency per face: files take turns, in as many rounds as the time budget allows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHIPPED = Path(__file__).resolve().parents[1] / "edge" / "models" / "emotion.tfl
 
 
 class Predictor:
-    """In the place of a Keras network: takes a hundredth of a second."""
+    """A fake Keras network that takes 10 ms."""
 
     def __init__(self) -> None:
         self.shapes: list[tuple[int, ...]] = []
@@ -45,8 +45,8 @@ def test_each_file_is_timed_by_threads_and_batch_and_keras_on_one_image(files: d
     assert found.of("emotion.tflite", 2, 8) in found.times
 
 
-def test_eight_go_at_once_only_where_no_shape_of_one_picture_is_in_the_file(files: dict[str, bytes]) -> None:
-    """In our ONNX files that is the reshape they begin with, in squares' TFLite file its Flatten."""
+def test_batch_of_eight_runs_at_once_only_without_fixed_shapes(files: dict[str, bytes]) -> None:
+    """Fixed shapes: the initial reshape in our ONNX files, Flatten in the TFLite file of squares."""
     run, at_once = latency._opened(SHIPPED.read_bytes(), 1, IMAGES[:8])
     assert at_once
     assert np.shape(run()) == (8, 7)
@@ -57,7 +57,7 @@ def test_eight_go_at_once_only_where_no_shape_of_one_picture_is_in_the_file(file
         assert latency._opened(content, 1, IMAGES[:1])[1]
 
 
-def test_a_slow_network_gets_the_fewest_rounds(
+def test_slow_network_gets_the_fewest_rounds(
     files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(latency, "BUDGET_S", 0.0)

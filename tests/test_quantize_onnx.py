@@ -1,4 +1,4 @@
-"""The ONNX files: what TensorRT takes, what agrees with what, and the same bytes each time."""
+"""The ONNX files: usable by TensorRT, consistent with each other, reproducible."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_one_card_lists_all_files_with_their_figures(squares_files: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ONNX)
-def test_a_file_is_in_order_and_takes_and_gives_float(squares_files: Path, name: str) -> None:
+def test_onnx_file_is_valid_with_float_input_and_output(squares_files: Path, name: str) -> None:
     model = onnx.load(squares_files / name)
     onnx.checker.check_model(model, full_check=True)
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 17)]
@@ -80,7 +80,7 @@ def test_int8_is_symmetric_and_per_channel_with_float_biases(squares_files: Path
     assert second.input[2] in constants  # the bias stays float
 
 
-def test_half_the_bits_are_half_the_bytes(squares_files: Path) -> None:
+def test_fp16_file_has_no_float32_weights(squares_files: Path) -> None:
     weights = [
         numpy_helper.to_array(constant).dtype
         for constant in graph(squares_files, "emotion.fp16.onnx").initializer
@@ -98,8 +98,8 @@ def test_all_files_agree(squares_files: Path) -> None:
         assert np.abs(other - full).max() < 0.1
 
 
-def test_the_same_network_gives_the_same_bytes_in_any_process(squares_run: Path, tmp_path: Path) -> None:
-    """Its writers order by hash and by what was made before: here twice, and once elsewhere."""
+def test_onnx_bytes_are_reproducible_in_any_process(squares_run: Path, tmp_path: Path) -> None:
+    """The writers order by hash and creation: convert twice here and once in another process."""
     content = convert.to_float(convert.load(squares_run / "model.keras"))
     shown = pictures(14)[0]
     made = to_onnx(content, shown)
@@ -121,7 +121,7 @@ def test_the_same_network_gives_the_same_bytes_in_any_process(squares_run: Path,
     assert json.loads(done.stdout.splitlines()[-1]) == expected
 
 
-def test_a_drop_of_either_eight_bit_file_counts(
+def test_drop_of_either_int8_file_counts(
     squares_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     measured = measure.probabilities_of
@@ -136,7 +136,7 @@ def test_a_drop_of_either_eight_bit_file_counts(
     assert not (tmp_path / "out").exists()
 
 
-def test_golden_pictures_are_always_the_same_and_fit_any_input() -> None:
+def test_golden_pictures_are_deterministic_and_fit_any_input() -> None:
     eight = golden.pictures(48, 48)
     assert eight.shape == (8, 48, 48)
     assert eight.dtype == np.uint8

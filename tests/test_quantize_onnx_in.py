@@ -1,4 +1,4 @@
-"""ONNX networks as PyTorch and tf2onnx write them, read as Keras networks with the same answers."""
+"""ONNX networks as PyTorch and tf2onnx write them, read as Keras networks with the same outputs."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from quantize import convert
 from quantize.figures import tflite
 
 pytest.importorskip("onnx", reason="only a training environment has onnx")
-onnxruntime = pytest.importorskip("onnxruntime", reason="the answers are held against onnxruntime's")
+onnxruntime = pytest.importorskip("onnxruntime", reason="outputs are compared with onnxruntime's")
 
 # Keras 3.15 on TensorFlow copies variables in a way that numpy 2 warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
 class Graph:
-    """A network, node by node; each takes the one before."""
+    """A network built node by node; each node takes the previous output."""
 
     def __init__(self, shape: Sequence[int | str]) -> None:
         self.shape, self.nodes, self.numbers, self.last = shape, list[Any](), list[Any](), "pixels"
         self._random = np.random.default_rng(3)
 
     def weights(self, *shape: int) -> str:
-        """Of a size that keeps what goes through about as large as it was."""
+        """Random weights scaled to preserve the variance of activations."""
         fan = np.prod(shape[1:]) if len(shape) == 4 else shape[-1] if len(shape) > 1 else 25
         return self.number(self._random.normal(0, 1 / np.sqrt(fan), shape).astype(np.float32))
 
@@ -63,7 +63,7 @@ class Graph:
         return path
 
 
-def of_pytorch(path: Path) -> Path:
+def pytorch_residual(path: Path) -> Path:
     """A residual network of padded, strided and depthwise convolutions that ends in logits."""
     net = Graph(["n", 1, 48, 48])
     net.add("Div", net.number(np.float32(255)))
@@ -81,8 +81,8 @@ def of_pytorch(path: Path) -> Path:
     return net.save(path)
 
 
-def of_pytorch_flat(path: Path) -> Path:
-    """Maps laid out flat, channel by channel, into a dense layer."""
+def pytorch_flatten(path: Path) -> Path:
+    """Feature maps flattened channel by channel into a dense layer."""
     net = Graph([1, 1, 24, 24])
     net.add("Mul", net.number(np.float32(1 / 255)))
     net.add("Conv", net.weights(6, 1, 5, 5), net.weights(6), strides=[3, 3])
@@ -96,8 +96,8 @@ def of_pytorch_flat(path: Path) -> Path:
     return net.save(path)
 
 
-def of_tensorflow(path: Path) -> Path:
-    """Channels last outside, first inside; a product and a sum for the dense layer."""
+def tensorflow_network(path: Path) -> Path:
+    """Channels last outside, first inside; MatMul and Add as the dense layer."""
     net = Graph(["n", 48, 48, 1])
     net.add("Mul", net.number(np.float32(2 / 255)))
     net.add("Sub", net.number(np.float32(1)))
@@ -113,8 +113,8 @@ def of_tensorflow(path: Path) -> Path:
     return net.save(path)
 
 
-def answers(path: Path, images: Any) -> Any:
-    """What onnxruntime gives for *images*, as probabilities."""
+def onnxruntime_probabilities(path: Path, images: Any) -> Any:
+    """onnxruntime's outputs for *images*, as probabilities."""
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     given = session.get_inputs()[0]
     axis = 1 if given.shape[1] == 1 else 3
@@ -126,11 +126,13 @@ def answers(path: Path, images: Any) -> Any:
     return shares / shares.sum(1, keepdims=True)
 
 
-@pytest.mark.parametrize(("make", "size"), [(of_pytorch, 48), (of_pytorch_flat, 24), (of_tensorflow, 48)])
-def test_an_onnx_network_predicts_as_in_onnxruntime(make: Any, size: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("make", "size"), [(pytorch_residual, 48), (pytorch_flatten, 24), (tensorflow_network, 48)]
+)
+def test_onnx_network_predicts_as_in_onnxruntime(make: Any, size: int, tmp_path: Path) -> None:
     path = make(tmp_path / "net.onnx")
     images = np.random.default_rng(0).integers(0, 256, (6, size, size), np.uint8)
-    wanted = answers(path, images)
+    wanted = onnxruntime_probabilities(path, images)
     assert wanted.std(0).max() > 0.0003
     model = convert.load(path)
     np.testing.assert_allclose(convert.predict(model, images), wanted, atol=1e-4)
@@ -139,10 +141,12 @@ def test_an_onnx_network_predicts_as_in_onnxruntime(make: Any, size: int, tmp_pa
     assert graph.ops[-1].name == "SOFTMAX"
 
 
-def test_what_quantize_made_itself_can_be_read_again(squares_files: Path) -> None:
+def test_our_own_onnx_file_is_read_back(squares_files: Path) -> None:
     path = squares_files / "emotion.onnx"
     images = np.random.default_rng(0).integers(0, 256, (4, 48, 48), np.uint8)
-    np.testing.assert_allclose(convert.predict(convert.load(path), images), answers(path, images), atol=1e-4)
+    np.testing.assert_allclose(
+        convert.predict(convert.load(path), images), onnxruntime_probabilities(path, images), atol=1e-4
+    )
 
 
 def test_unsupported_operations_are_named(tmp_path: Path) -> None:

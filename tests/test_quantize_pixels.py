@@ -1,4 +1,4 @@
-"""Networks trained on other pixels than 0 to 255 are found out, brought to them, or refused."""
+"""Networks trained on other pixel ranges than 0 to 255 are detected and adapted, or rejected."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests import squares
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
-def taking(network: Any, name: str) -> Any:
+def with_range(network: Any, name: str) -> Any:
     """*network*, which takes 0 to 255, converted to the pixel range *name*."""
     import keras
 
@@ -28,7 +28,7 @@ def taking(network: Any, name: str) -> Any:
     given = keras.Input((48, 48, 1), name="given")
     scale = 255 / (high - low)
     whole = keras.layers.Rescaling(scale, offset=-low * scale)(given)
-    return keras.Model(given, network(whole), name="taking")
+    return keras.Model(given, network(whole), name="with_range")
 
 
 @pytest.fixture(scope="module")
@@ -36,15 +36,15 @@ def network(squares_run: Path) -> Any:
     return convert.load(squares_run / "model.keras")
 
 
-def some() -> tuple[Any, LabelSet]:
+def labelled_pictures() -> tuple[Any, LabelSet]:
     images, labels = squares.pictures(140)
     return images, LabelSet(FER2013, np.ones(len(labels), bool), labels)
 
 
 @pytest.mark.parametrize("name", pixels.RANGES)
-def test_the_range_is_found_and_folded_in(network: Any, name: str) -> None:
-    images, truth = some()
-    model = taking(network, name)
+def test_pixel_range_is_found_and_folded_in(network: Any, name: str) -> None:
+    images, truth = labelled_pictures()
+    model = with_range(network, name)
     best, line = pixels.found(model, images, truth)
     assert best == name
     assert line.startswith(f"pixels {pixels.text_of(name)}: ")
@@ -54,13 +54,13 @@ def test_the_range_is_found_and_folded_in(network: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize("low_high", [(-2.0, 2.5), (-9.0, 4.0), (-127.5, 127.5)])
-def test_pixels_normalized_by_mean_and_deviation_are_not_taken_for_another_range(
+def test_mean_and_deviation_pixels_are_folded_in_and_still_read_right(
     network: Any, low_high: tuple[float, float]
 ) -> None:
     low, high = low_high
     mean, std = -low * 255 / (high - low), 255 / (high - low)
-    images, truth = some()
-    normalized = taking(network, f"{mean},{std}")
+    images, truth = labelled_pictures()
+    normalized = with_range(network, f"{mean},{std}")
     wanted = convert.predict(network, images)
     np.testing.assert_allclose(
         convert.predict(pixels.with_pixels(normalized, f"{mean},{std}"), images), wanted, atol=1e-3
@@ -75,12 +75,12 @@ def test_pixels_normalized_by_mean_and_deviation_are_not_taken_for_another_range
     [("127.5,127.5", -1.0, 1.0), ("0.5,0.5", -1.0, 1.0), ("0,1", 0.0, 1.0), ("0,255", 0.0, 1.0),
      ("128,1", -128.0, 127.0), ("0.5,0.25", -2.0, 2.0)],
 )  # fmt: skip
-def test_mean_and_deviation_are_of_0_to_255_or_of_0_to_1(name: str, low: float, high: float) -> None:
+def test_mean_and_deviation_may_be_of_0_to_255_or_0_to_1(name: str, low: float, high: float) -> None:
     assert pixels.limits(name) == (low, high)
 
 
 @pytest.mark.parametrize("name", ["2", "0.5", "1,2,3", "a,b", "nan,1", "1,nan", "10,0", "-1,1", "300,1", ""])
-def test_what_is_no_range_is_refused(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_range_is_rejected(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     from quantize.__main__ import main
 
     with pytest.raises(SystemExit) as stopped:
@@ -89,8 +89,8 @@ def test_what_is_no_range_is_refused(name: str, capsys: pytest.CaptureFixture[st
     assert "expected 255, 1, signed, or MEAN,STD" in capsys.readouterr().err
 
 
-def test_between_equally_accurate_ranges_the_lower_loss_wins() -> None:
-    """Without biases a network chooses alike at any scale, and is far too sure of what is too large."""
+def test_lower_loss_decides_between_equally_accurate_ranges() -> None:
+    """Without biases the argmax is the same at any scale, but too large a scale is overconfident."""
     import keras
 
     given = keras.Input((48, 48, 1))
@@ -101,18 +101,18 @@ def test_between_equally_accurate_ranges_the_lower_loss_wins() -> None:
     kernel = np.full((9, 7), -1.0, np.float32)
     kernel[np.arange(7), np.arange(7)] = 6.0
     model.set_weights([kernel])
-    images, truth = some()
+    images, truth = labelled_pictures()
     wrong = truth.truth.copy()
     wrong[::7] = (wrong[::7] + 1) % 7
     assert pixels.found(model, images, truth._replace(truth=wrong))[0] == "1"
 
 
 @pytest.mark.parametrize("asked", [None, "1"])
-def test_the_command_makes_a_file_for_0_to_255_of_a_network_for_0_to_1(
+def test_network_for_0_to_1_becomes_a_file_for_0_to_255(
     network: Any, squares_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], asked: str | None
 ) -> None:
     model, out = tmp_path / "unit.keras", tmp_path / "out"
-    taking(network, "1").save(model)
+    with_range(network, "1").save(model)
     more = ["--pixels", asked] if asked else []
     assert squares.quantize(squares_run, out, *more, model=model) == 0
     reported = capsys.readouterr().out
@@ -130,7 +130,7 @@ def test_the_command_makes_a_file_for_0_to_255_of_a_network_for_0_to_1(
 
 
 @pytest.mark.parametrize("fault", ["pixels", "labels", "untrained"])
-def test_a_network_at_chance_exits_3(
+def test_network_at_chance_exits_3(
     network: Any, squares_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], fault: str
 ) -> None:
     import keras
@@ -152,7 +152,7 @@ def test_a_network_at_chance_exits_3(
 
 
 @pytest.mark.parametrize("name", ["a/b", "", "../up", ".hidden", "a\\b", "n" * 101])
-def test_an_invalid_name_is_refused_at_once(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_name_is_rejected_at_once(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     from quantize.__main__ import main
 
     with pytest.raises(SystemExit) as stopped:
@@ -162,7 +162,7 @@ def test_an_invalid_name_is_refused_at_once(name: str, capsys: pytest.CaptureFix
 
 
 @pytest.mark.parametrize("points", ["nan", "inf", "-inf", "half"])
-def test_an_invalid_drop_limit_is_refused(points: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_drop_limit_is_rejected(points: str, capsys: pytest.CaptureFixture[str]) -> None:
     from quantize.__main__ import main
 
     with pytest.raises(SystemExit):
