@@ -20,7 +20,7 @@ class CountingSink:
     """A fake sink that counts republications."""
 
     def __init__(self) -> None:
-        self.again = 0
+        self.republished = 0
         self.idle = False
         self.handler: Callable[[Incoming], None] | None = None
 
@@ -39,7 +39,7 @@ class CountingSink:
         self.handler = handler
 
     def republish(self) -> None:
-        self.again += 1
+        self.republished += 1
 
 
 def keeper_of(sink: Any, path: Path, **options: Any) -> Keeper:
@@ -60,9 +60,9 @@ def test_births_are_answered_after_jitter_at_most_every_10_s(tmp_path: Path) -> 
     for tenth in range(400):  # a birth every 0.7 s, for 40 s
         if tenth % 7 == 0:
             birth(sink)
-        before = sink.again
+        before = sink.republished
         keeper.tick(1000 + tenth / 10)
-        if sink.again > before:
+        if sink.republished > before:
             answered.append(tenth / 10)
     assert answered == [4.0, 14.0, 24.0, 34.0]
 
@@ -75,7 +75,7 @@ def test_birth_right_after_an_answer_is_not_lost(tmp_path: Path) -> None:
     birth(sink)
     for now, reported in ((1000.1, 1), (1009.9, 1), (1010.0, 2), (1030.0, 2)):
         keeper.tick(now)
-        assert sink.again == reported
+        assert sink.republished == reported
 
 
 def test_jitter_is_between_0_and_5_s(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_jitter_is_between_0_and_5_s(tmp_path: Path) -> None:
         birth(sink)
         for tenth in range(60):
             keeper.tick(1000 + tenth / 10)
-            if sink.again:
+            if sink.republished:
                 waits.append(tenth / 10)
                 break
     assert len(waits) == 200
@@ -102,11 +102,11 @@ def test_remaining_entities_are_republished_after_a_removal(tmp_path: Path) -> N
     for now, reported in ((1000, 0), (1001, 0), (1001.1, 0), (1006.0, 0), (1006.2, 1), (1100, 1)):
         sink.idle = now > 1000  # the broker took it all
         keeper.tick(now)
-        assert sink.again == reported
+        assert sink.republished == reported
     keeper.announce(devices("hall"), "homeassistant", "component")  # nothing removed: no republication
     for now in (1200, 1210):
         keeper.tick(now)
-    assert sink.again == 1
+    assert sink.republished == 1
 
 
 @pytest.mark.parametrize(
@@ -115,12 +115,12 @@ def test_remaining_entities_are_republished_after_a_removal(tmp_path: Path) -> N
 )
 def test_birth_topic_is_independent_of_the_prefix(tmp_path: Path, prefix: str, topic: str) -> None:
     sink: Any = CountingSink()
-    sink.subscribe = lambda topic, handler: heard.append(topic)
-    heard: list[str] = []
+    sink.subscribe = lambda topic, handler: subscribed.append(topic)
+    subscribed: list[str] = []
     keeper = Keeper(sink, tmp_path / "discovery.json", SyncStateFiles(tmp_path))
     more = () if topic == "homeassistant/status" else ((), topic)
     keeper.announce(devices("hall"), prefix, "device", *more)
-    assert heard == [topic]
+    assert subscribed == [topic]
 
 
 def test_only_online_is_a_birth_and_only_with_discovery(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_only_online_is_a_birth_and_only_with_discovery(tmp_path: Path) -> None:
     keeper = keeper_of(sink, tmp_path, jitter=lambda longest: 0.0)
     birth(sink, b"offline")
     keeper.tick(1000.0)
-    assert sink.again == 0
+    assert sink.republished == 0
     keeper.announce([], "homeassistant", "device")
     assert sink.handler is None
 

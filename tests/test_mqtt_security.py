@@ -92,7 +92,7 @@ def test_unknown_authority_is_reported(
 def test_wrong_ca_file_is_reported(
     tmp_path: Path, authority: Authority, untrusted: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with mosquitto(tmp_path, untrusted.sign("broker-of-a-untrusted")) as secure:
+    with mosquitto(tmp_path, untrusted.sign("broker-of-an-untrusted-ca")) as secure:
         assert error_line(caplog, secure.port, tls=True, ca_file=str(authority.certificate)) == (
             "certificate not accepted (unable to get local issuer certificate); "
             "check that mqtt.ca_file holds the authority that signed it"
@@ -212,7 +212,7 @@ def test_missing_client_certificate_is_reported(
 def test_refused_client_certificate_is_reported(
     tmp_path: Path, authority: Authority, untrusted: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
-    certificate, key = untrusted.sign("client-of-a-untrusted")
+    certificate, key = untrusted.sign("client-of-an-untrusted-ca")
     ours = {"cert_file": str(certificate), "key_file": str(key)}
     trust = {"tls": True, "ca_file": str(authority.certificate)}
     message = "broker refuses our certificate (unknown ca); check mqtt.cert_file, its dates and its issuer"

@@ -1,4 +1,4 @@
-"""Quantization-aware training: what it recovers, its ranges in the file, what it refuses."""
+"""Quantization-aware training: accuracy recovered, learned ranges in the file, unsupported layers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def pictures(n: int) -> tuple[Image, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def hostile() -> Any:
+def badly_scaled() -> Any:
     """A good network with each channel scaled up more than the one before, and its reader scaled down.
 
     In floating point nothing changed (ReLU passes factors on); but the last channel is 10,000 times the
@@ -61,29 +61,29 @@ def hostile() -> Any:
 
 
 @pytest.fixture(scope="module")
-def trained(hostile: Any) -> Any:
+def trained(badly_scaled: Any) -> Any:
     from quantize.network import qat
 
-    return qat.train(hostile, pictures(350)[0], 8)
+    return qat.train(badly_scaled, pictures(350)[0], 8)
 
 
-def by_int8(content: bytes, images: Image) -> Floats:
+def int8_probabilities(content: bytes, images: Image) -> Floats:
     return measure.probabilities_of(open_runtime("cpu", content), images)
 
 
-def test_it_recovers_what_calibration_alone_loses(hostile: Any, trained: Any) -> None:
+def test_qat_recovers_what_calibration_alone_loses(badly_scaled: Any, trained: Any) -> None:
     images, labels = pictures(210)
     calibration, _ = pictures(350)
-    calibrated = by_int8(convert.to_int8(hostile, calibration), images)
-    learned = by_int8(convert.to_int8(trained, calibration), images)
-    assert scores.accuracy(convert.predict(hostile, images), labels) > 0.98
+    calibrated = int8_probabilities(convert.to_int8(badly_scaled, calibration), images)
+    learned = int8_probabilities(convert.to_int8(trained, calibration), images)
+    assert scores.accuracy(convert.predict(badly_scaled, images), labels) > 0.98
     assert scores.accuracy(calibrated, labels) < 0.5  # .26 here, little better than chance
     assert scores.accuracy(learned, labels) > 0.98
 
 
-def test_the_file_has_the_ranges_that_were_learned_and_does_what_was_trained(trained: Any) -> None:
+def test_file_has_the_learned_ranges_and_matches_the_trained_network(trained: Any) -> None:
     images, _ = pictures(70)
-    content = convert.to_int8(trained, images[:0])  # no picture is looked at
+    content = convert.to_int8(trained, images[:0])  # without calibration pictures
     ranges = [layer for layer in trained.layers if type(layer).__name__ == "Range"]
     learned = sorted(
         float(np.exp(16 * np.asarray(layer.growth)[1])) * layer.ends[1] / 255 for layer in ranges
@@ -95,13 +95,13 @@ def test_the_file_has_the_ranges_that_were_learned_and_does_what_was_trained(tra
     assert [op.name for op in graph.ops] == [
         "CONV_2D", "CONV_2D", "AVERAGE_POOL_2D", "RESHAPE", "FULLY_CONNECTED", "SOFTMAX",
     ]  # fmt: skip
-    assert np.abs(by_int8(content, images) - convert.predict(trained, images)).max() < 0.05
+    assert np.abs(int8_probabilities(content, images) - convert.predict(trained, images)).max() < 0.05
 
 
-def test_the_command_trains_only_where_calibration_alone_loses_too_much(
-    hostile: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_command_trains_only_if_calibration_loses_too_much(
+    badly_scaled: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    hostile.save(tmp_path / "hostile.keras")
+    badly_scaled.save(tmp_path / "badly_scaled.keras")
     (images, labels), (public, truth) = pictures(350), pictures(210)
     np.savez(
         tmp_path / "calibration.npz",
@@ -110,7 +110,7 @@ def test_the_command_trains_only_where_calibration_alone_loses_too_much(
         usage=np.repeat(np.array([0, 1], np.uint8), [350, 210]),
     )
     data, out = tmp_path / "calibration.npz", tmp_path / "out"
-    command = [str(tmp_path / "hostile.keras"), "--data", str(data), "--out", str(out)]
+    command = [str(tmp_path / "badly_scaled.keras"), "--data", str(data), "--out", str(out)]
     assert main(command) == 3
     assert capsys.readouterr().err.endswith("nothing was written; try --qat 10\n")
     assert not out.exists()
@@ -118,10 +118,10 @@ def test_the_command_trains_only_where_calibration_alone_loses_too_much(
     assert "starting quantization-aware training" in capsys.readouterr().out
     card = json.loads((out / "emotion.json").read_text())
     assert card["training"]["quantization"]["epochs trained for eight bits"] == 4
-    assert scores.accuracy(by_int8((out / "emotion.tflite").read_bytes(), public), truth) > 0.98
+    assert scores.accuracy(int8_probabilities((out / "emotion.tflite").read_bytes(), public), truth) > 0.98
 
 
-def test_without_its_ranges_it_is_a_plain_network_of_the_rounded_kernels(trained: Any) -> None:
+def test_network_without_ranges_is_plain_with_rounded_kernels(trained: Any) -> None:
     from quantize.network import qat
 
     plain = qat.without_ranges(trained)
@@ -132,8 +132,8 @@ def test_without_its_ranges_it_is_a_plain_network_of_the_rounded_kernels(trained
 
 
 @pytest.mark.parametrize("multiplier", [1, 2])
-def test_a_depthwise_kernel_has_one_scale_per_channel(multiplier: int) -> None:
-    """Channels of very different sizes: with one scale for all, the small ones would become zero."""
+def test_depthwise_kernel_has_one_scale_per_channel(multiplier: int) -> None:
+    """Channels of very different magnitude: with a single scale the small ones become zero."""
     import keras
 
     from quantize.network import qat
@@ -165,15 +165,15 @@ def test_a_depthwise_kernel_has_one_scale_per_channel(multiplier: int) -> None:
     np.testing.assert_allclose(scales[0], np.abs(found).max((0, 1)).reshape(-1) / 127, rtol=1e-3)
 
 
-def test_the_same_seed_gives_the_same_weights(hostile: Any) -> None:
+def test_same_seed_gives_the_same_weights(badly_scaled: Any) -> None:
     from quantize.network import qat
 
     images, _ = pictures(70)
-    first, second = (qat.train(hostile, images, 1, seed=3).get_weights() for _ in range(2))
+    first, second = (qat.train(badly_scaled, images, 1, seed=3).get_weights() for _ in range(2))
     assert all(np.array_equal(one, other) for one, other in zip(first, second, strict=True))
 
 
-def test_a_layer_without_an_int8_form_is_named() -> None:
+def test_layer_without_int8_form_is_named() -> None:
     import keras
 
     from quantize.network import qat

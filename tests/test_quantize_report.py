@@ -1,4 +1,4 @@
-"""The report of a conversion: its figures are the card's, its pictures are there, nothing is half-written."""
+"""The report of a conversion: same figures as the card, plots, no partial files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Run(NamedTuple):
 
 @pytest.fixture(scope="module")
 def run(squares_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """All files, the report where it goes if nothing is said of it; the Edge TPU's compiler is a script."""
+    """All files, the report in its default folder; the Edge TPU compiler is a script."""
     folder = tmp_path_factory.mktemp("devices")
     out = folder / "out"
     report = out / "report"
@@ -60,14 +60,14 @@ def main(squares_run: Path, out: Path, *more: str) -> int:
     ])  # fmt: skip
 
 
-def test_the_report_is_in_its_own_folder_next_to_the_files(run: Run) -> None:
+def test_report_is_in_its_own_folder_next_to_the_files(run: Run) -> None:
     assert {path.name for path in run.report.iterdir()} == {"report.md", "report.json", *PICTURES}
     assert {path.name for path in run.out.iterdir()} == {
         *FILES, "emotion.edgetpu.tflite", "emotion.golden.npz", "emotion.json", "report"
     }  # fmt: skip
 
 
-def test_its_figures_are_the_card_s(run: Run) -> None:
+def test_figures_equal_those_of_the_card(run: Run) -> None:
     card = read_model(run.out / "emotion.tflite").card
     assert tuple(run.facts["files"]) == FILES
     for name, reported in run.facts["files"].items():
@@ -89,7 +89,7 @@ def test_its_figures_are_the_card_s(run: Run) -> None:
     assert run.facts["calibration"] == {"data": "calibration.npz", "pictures": 70, "seed": 0}
 
 
-def test_what_differs_from_the_float_network_adds_up(run: Run) -> None:
+def test_differences_from_the_float_network_add_up(run: Run) -> None:
     for reported in run.facts["files"].values():
         for figure in reported["figures"]:
             lost = figure["only_float_right"] - figure["only_file_right"]
@@ -100,12 +100,12 @@ def test_what_differs_from_the_float_network_adds_up(run: Run) -> None:
     assert run.facts["files"]["emotion.tflite"]["agreement"]["emotion.int8.onnx"] >= 0.98
 
 
-def test_macs_arena_and_places_of_the_small_network(run: Run) -> None:
+def test_macs_arena_and_op_placement_of_a_small_network(run: Run) -> None:
     reported = run.facts["files"]["emotion.tflite"]
     # Two convolutions (8 of 3x3x1 on 24x24, 8 of 3x3x8 on 12x12) and a dense layer of 72 by 7.
     assert reported["macs"] == 24 * 24 * 8 * 9 + 12 * 12 * 8 * 72 + 72 * 7
     assert reported["parameters"] == 8 * 9 + 8 + 8 * 72 + 8 + 72 * 7 + 7
-    # Both ends stay throughout: the input, the first and the second convolution's outputs at once, 7 scores.
+    # Live at once: the input, the outputs of both convolutions, 7 scores.
     assert (
         48 * 48 + 24 * 24 * 8 + 12 * 12 * 8 <= reported["arena"] <= 48 * 48 + 24 * 24 * 8 + 12 * 12 * 8 + 128
     )
@@ -115,7 +115,7 @@ def test_macs_arena_and_places_of_the_small_network(run: Run) -> None:
     assert "| CONV_2D | 2 | int8 | all |" in run.text
 
 
-def test_from_the_first_unsupported_op_on_everything_runs_on_the_cpu() -> None:
+def test_every_op_from_the_first_unsupported_one_runs_on_the_cpu() -> None:
     import keras
     from keras import layers
 
@@ -129,7 +129,7 @@ def test_from_the_first_unsupported_op_on_everything_runs_on_the_cpu() -> None:
     assert found["SOFTMAX"].edge_tpu == "0 of 1: after one that it does not take"
 
 
-def test_the_edge_tpu_compiler_s_result_is_reported(run: Run) -> None:
+def test_edge_tpu_compiler_result_is_reported(run: Run) -> None:
     size = (run.out / "emotion.edgetpu.tflite").stat().st_size
     assert run.facts["compiled"] == {"emotion.edgetpu.tflite": {"size": size}}
     first, *others = run.facts["edge_tpu_compiler"]
@@ -139,7 +139,7 @@ def test_the_edge_tpu_compiler_s_result_is_reported(run: Run) -> None:
     assert f"| emotion.edgetpu.tflite | {size:,} |" in run.text
 
 
-def test_everything_is_timed_in_one_run_and_int8_beats_keras_by_far(run: Run) -> None:
+def test_everything_is_timed_in_one_run_and_int8_beats_keras(run: Run) -> None:
     latency = run.facts["latency"]
     ways = [(one["file"], one["threads"], one["batch"]) for one in latency["times"]]
     assert ways == [(file, threads, batch) for file in TIMED for threads in (1, 2) for batch in (1, 8)]
@@ -173,15 +173,15 @@ def test_each_layer_is_listed_and_the_worst_is_named(run: Run) -> None:
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_a_picture_is_small_shown_in_the_text_and_drawn(run: Run, name: str) -> None:
+def test_plot_is_small_embedded_and_not_empty(run: Run, name: str) -> None:
     assert (run.report / name).stat().st_size < 60_000
     assert f"]({name})" in run.text
     drawn = cv2.imread(str(run.report / name))
     assert drawn.shape[1] > 400
-    assert len(set(map(tuple, drawn.reshape(-1, 3).tolist()))) > 8  # no empty sheet
+    assert len(set(map(tuple, drawn.reshape(-1, 3).tolist()))) > 8  # not blank
 
 
-def test_the_terminal_gets_the_tables_and_what_each_step_took(run: Run) -> None:
+def test_terminal_gets_tables_and_duration_of_each_step(run: Run) -> None:
     for file in FILES:
         assert re.search(rf"^{file} +FER2013 +210 +\d+\.\d\d %", run.message, re.MULTILINE)
     assert re.search(r"^ms a face +1 thread, batch 1 +1 thread, batch 8", run.message, re.MULTILINE)
@@ -194,7 +194,7 @@ def test_the_terminal_gets_the_tables_and_what_each_step_took(run: Run) -> None:
     assert list(run.facts["seconds"]) == reported[:-1]
 
 
-def test_an_impossible_report_folder_gets_one_line_before_the_work(
+def test_invalid_report_folder_gets_one_line_before_the_work(
     squares_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").touch()
@@ -205,7 +205,7 @@ def test_an_impossible_report_folder_gets_one_line_before_the_work(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_report_that_cannot_be_written_leaves_the_files(
+def test_unwritable_report_keeps_the_files(
     squares_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("quantize.report.latency.ROUNDS", 1)
@@ -220,7 +220,7 @@ def test_a_report_that_cannot_be_written_leaves_the_files(
     assert read_model(out / "emotion.tflite")
 
 
-def test_without_matplotlib_it_is_text_and_a_line_says_why(
+def test_report_without_matplotlib_is_text_with_the_reason(
     squares_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
@@ -235,7 +235,7 @@ def test_without_matplotlib_it_is_text_and_a_line_says_why(
     assert not (tmp_path / "out" / "report").exists()
 
 
-def test_too_large_a_loss_gets_the_table_and_the_worst_layers_and_writes_no_report(
+def test_excessive_loss_prints_table_and_worst_layers_without_report(
     squares_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     report = tmp_path / "report"

@@ -1,4 +1,4 @@
-"""Quantization error by layer: one made bad on purpose is found."""
+"""Quantization error per layer: a deliberately bad layer is found."""
 
 from __future__ import annotations
 
@@ -30,32 +30,32 @@ def network() -> Any:
     return keras.Model(pixels, layers.Softmax()(layers.Dense(7, name="logits")(x)))
 
 
-def compared(model: Any) -> list[sqnr.Layer]:
+def layers_of(model: Any) -> list[sqnr.Layer]:
     return sqnr.layers(convert.to_float(model), convert.to_int8(model, SHOWN), SHOWN[:16])
 
 
-def test_each_layer_is_listed_by_name_in_order() -> None:
-    found = compared(network())
+def test_layers_are_listed_by_name_in_order() -> None:
+    found = layers_of(network())
     names = [(layer.name, layer.op) for layer in found]
     assert names == [
         ("first", "CONV_2D"), ("second", "CONV_2D"), ("dense", "FULLY_CONNECTED"),
         ("logits", "FULLY_CONNECTED"), ("softmax", "SOFTMAX"),
     ]  # fmt: skip  # not flatten: it computes nothing
     assert all(20 < layer.db < sqnr.MOST_DB for layer in found)
-    # The dense layer begins with the error that came through flatten, not with none.
+    # The dense layer's added error excludes the error that reached it through flatten.
     assert found[2].added < 10 ** (-min(found[2].db, found[2].middle_db) / 20) - 0.005
 
 
-def test_a_dense_layer_with_one_outlier_weight_is_the_worst() -> None:
+def test_dense_layer_with_one_outlier_weight_is_the_worst() -> None:
     model = network()
     second, dense = model.get_layer("second"), model.get_layer("dense")
     kernel, bias = second.get_weights()
-    bias[0] = -100.0  # its first channel never gives anything
+    bias[0] = -100.0  # its first channel is always zero
     second.set_weights([kernel, bias])
     kernel, bias = dense.get_weights()
-    kernel[0] = 100.0  # so that this changes nothing in floating point, and takes all 256 steps in eight bits
+    kernel[0] = 100.0  # no effect in float, but the outlier uses up all 256 int8 steps
     dense.set_weights([kernel, bias])
-    found = compared(model)
+    found = layers_of(model)
     worst = sqnr.worst(found)
     assert worst.name == "dense"
     assert worst.db < 3
@@ -71,7 +71,7 @@ def test_small_channels_count_as_much_as_a_large_one() -> None:
     first.set_weights([kernel * factors, bias * factors])
     kernel, bias = second.get_weights()
     second.set_weights([kernel / factors[:, np.newaxis], bias])
-    found = compared(model)
+    found = layers_of(model)
     worst = sqnr.worst(found)
     assert worst.name == "first"
     assert worst.db > 20  # the large channels hide it
@@ -87,5 +87,5 @@ def test_small_channels_count_as_much_as_a_large_one() -> None:
         ("StatefulPartitionedCall_1:0", ""),
     ],
 )
-def test_a_name_is_the_layer_s_in_keras(tensor: str, name: str) -> None:
+def test_readable_gives_the_keras_layer_name(tensor: str, name: str) -> None:
     assert sqnr.readable(tensor) == name

@@ -1,4 +1,4 @@
-"""The whole command on the earlier projects' networks, a MobileNetV2, one of ours, and a bad one."""
+"""The whole command on networks of the earlier projects, a MobileNetV2, one of ours, and a bad one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TRAINING, PUBLIC_TEST = 280, 210
 
 
 def pictures() -> tuple[np.ndarray, np.ndarray]:
-    """Stripes under noise: their direction is the label, also where a network averages over the picture."""
+    """Noisy stripes whose direction is the label, so that networks with global averaging can learn it."""
     random = np.random.default_rng(0)
     labels = np.arange(TRAINING + PUBLIC_TEST) % 7
     down, across = np.mgrid[:48, :48]
@@ -41,7 +41,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def fitted(model: Any) -> Any:
+def fit(model: Any) -> Any:
     """*model*, right on the pictures without a training: statistics of one pass, the dense layer solved for.
 
     All that comes before the dense layer stays random.
@@ -68,14 +68,14 @@ def fitted(model: Any) -> Any:
     return model
 
 
-def named(name: str) -> Any:
+def build_network(name: str) -> Any:
     from training.networks import build
 
     return build(name, dropout=0.2)
 
 
-def narrow(name: str) -> Any:
-    """The network called *name* with an eighth of its channels and units."""
+def build_narrow(name: str) -> Any:
+    """Network *name* with an eighth of its channels and units."""
     import keras
 
     def copy(layer: Any) -> Any:
@@ -85,11 +85,11 @@ def narrow(name: str) -> Any:
                 config[width] //= 8
         return type(layer).from_config(config)
 
-    return keras.models.clone_model(named(name), clone_function=copy)
+    return keras.models.clone_model(build_network(name), clone_function=copy)
 
 
 def mobilenet() -> Any:
-    """The first third of a MobileNetV2, as in training.networks but of a third of its width."""
+    """The first third of a MobileNetV2, as in training.networks but a third as wide."""
     import keras
     from keras import layers
 
@@ -104,11 +104,11 @@ def mobilenet() -> Any:
 
 
 NETWORKS: dict[str, Callable[[], Any]] = {
-    "shallow-cnn": lambda: narrow("shallow-cnn"),
-    "deep-cnn": lambda: narrow("deep-cnn"),
-    "custom-cnn": lambda: narrow("custom-cnn"),
-    "cnn-64-128-256": lambda: narrow("cnn-64-128-256"),
-    "mini-xception": lambda: named("mini-xception"),
+    "shallow-cnn": lambda: build_narrow("shallow-cnn"),
+    "deep-cnn": lambda: build_narrow("deep-cnn"),
+    "custom-cnn": lambda: build_narrow("custom-cnn"),
+    "cnn-64-128-256": lambda: build_narrow("cnn-64-128-256"),
+    "mini-xception": lambda: build_network("mini-xception"),
     "mobilenet-v2": mobilenet,
 }
 
@@ -123,7 +123,7 @@ def arguments(model: Path, data: Path, out: Path, *more: str) -> list[str]:
 
 
 def accuracies(out: Path) -> dict[str, float]:
-    """File -> accuracy, by the card, which lists the files that are there and no others."""
+    """File -> accuracy from the card, which must list exactly the files written."""
     card = read_model(out / "emotion.tflite").card
     there = {path.name for path in out.iterdir()}
     assert set(card.files) <= there
@@ -136,22 +136,22 @@ def accuracies(out: Path) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_good_network_converts_and_stays_accurate(name: str, data: Path, tmp_path: Path) -> None:
+def test_good_network_converts_and_stays_accurate(name: str, data: Path, tmp_path: Path) -> None:
     import keras
 
     keras.utils.set_random_seed(4)
-    model = saved(fitted(NETWORKS[name]()), tmp_path)
+    model = saved(fit(NETWORKS[name]()), tmp_path)
     assert main(arguments(model, data, tmp_path / "out", "--no-report")) == 0
     found = accuracies(tmp_path / "out")
     assert list(found) == ["emotion.tflite"]
     assert found["emotion.tflite"] > 0.95
 
 
-def test_the_command_makes_all_of_a_jetsons_files(data: Path, tmp_path: Path) -> None:
+def test_command_makes_every_file_for_a_jetson(data: Path, tmp_path: Path) -> None:
     import keras
 
     keras.utils.set_random_seed(4)
-    model = saved(fitted(named("edge-xs")), tmp_path)
+    model = saved(fit(build_network("edge-xs")), tmp_path)
     done = subprocess.run(
         [sys.executable, "-m", "quantize", *arguments(model, data, tmp_path / "out", "--target", "jetson")],
         capture_output=True, text=True, timeout=150, env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -164,10 +164,10 @@ def test_the_command_makes_all_of_a_jetsons_files(data: Path, tmp_path: Path) ->
     assert (tmp_path / "out" / "report" / "report.md").exists()
 
 
-def test_a_bad_networks_layers_are_named_before_it_is_quantized_and_nothing_is_written(
+def test_bad_layers_are_named_before_quantizing_and_nothing_is_written(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # This network never learnt anything, which would end the command first.
+    # This network is untrained, which would end the command earlier.
     monkeypatch.setattr("quantize.pixels.check_knows", lambda *_: None)
     assert main(arguments(saved(bad(), tmp_path), data, tmp_path / "out")) == 1
     reported = capsys.readouterr()

@@ -1,4 +1,4 @@
-"""Native noise: written past Python, straight to the descriptors."""
+"""Native output written directly to the descriptors, past Python."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ def fail(*, show_on_error: bool) -> None:
         raise ValueError("broken")
 
 
-def test_noise_goes_nowhere_and_the_terminal_comes_back(capfd: pytest.CaptureFixture[str]) -> None:
+def test_noise_is_suppressed_and_stderr_restored(capfd: pytest.CaptureFixture[str]) -> None:
     with quiet():
         noise()
     print("ours", file=sys.stderr)
@@ -42,7 +42,7 @@ def test_output_before_an_expected_error_is_not_shown(capfd: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize("show_on_error", [True, False])
-def test_what_another_thread_logs_meanwhile_is_not_swallowed(show_on_error: bool) -> None:
+def test_log_lines_of_other_threads_are_not_suppressed(show_on_error: bool) -> None:
     script = f"""
 import logging, sys, threading
 from edge.commands.run import configure_logging
@@ -61,7 +61,7 @@ log.info("afterwards")
     assert done.stdout == ""
 
 
-def test_two_threads_that_are_quiet_leave_the_terminal_as_it_was(capfd: pytest.CaptureFixture[str]) -> None:
+def test_concurrent_quiet_blocks_restore_stderr(capfd: pytest.CaptureFixture[str]) -> None:
     inside, leave = threading.Event(), threading.Event()
 
     def hold() -> None:

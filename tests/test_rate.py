@@ -1,4 +1,4 @@
-"""How the rate falls under load, driven by values."""
+"""The analysis rate under load: pure logic."""
 
 from edge.node.rate import Rate
 
@@ -11,7 +11,7 @@ class Board:
         return Rate(lambda: self.waited, lambda: self.throttled)
 
 
-def second_by_second(board: Board, rate: Rate, first: int, pressures: list[float]) -> list[float]:
+def shares_per_second(board: Board, rate: Rate, first: int, pressures: list[float]) -> list[float]:
     shares = []
     for n, pressure in enumerate(pressures, first):
         assert board.waited is not None
@@ -21,25 +21,25 @@ def second_by_second(board: Board, rate: Rate, first: int, pressures: list[float
     return shares
 
 
-def test_the_share_falls_under_pressure_and_comes_back() -> None:
+def test_share_falls_under_pressure_and_recovers() -> None:
     board = Board()
     rate = board.rate()
-    assert second_by_second(board, rate, 0, [0.9, 0.9, 0.9, 0.2]) == [1.0, 0.75, 0.56, 0.56]
+    assert shares_per_second(board, rate, 0, [0.9, 0.9, 0.9, 0.2]) == [1.0, 0.75, 0.56, 0.56]
     assert rate.reason == "cpu"
-    assert second_by_second(board, rate, 4, [0.0] * 5) == [0.65, 0.74, 0.86, 0.98, 1.0]
+    assert shares_per_second(board, rate, 4, [0.0] * 5) == [0.65, 0.74, 0.86, 0.98, 1.0]
     assert rate.reason is None
-    assert second_by_second(board, rate, 9, [0.9] * 9)[-1] == 0.2
+    assert shares_per_second(board, rate, 9, [0.9] * 9)[-1] == 0.2
 
 
-def test_a_board_that_slows_itself_down_is_given_less() -> None:
+def test_throttled_board_gets_a_smaller_share() -> None:
     board = Board()
     board.throttled = ("soft temperature limit",)
     rate = board.rate()
-    assert second_by_second(board, rate, 0, [0.0, 0.0]) == [1.0, 0.75]
+    assert shares_per_second(board, rate, 0, [0.0, 0.0]) == [1.0, 0.75]
     assert rate.reason == "throttled"
 
 
-def test_without_data_from_the_board_every_frame_is_analysed() -> None:
+def test_every_frame_is_analysed_without_board_data() -> None:
     board = Board()
     board.waited = None
     rate = board.rate()
@@ -48,14 +48,14 @@ def test_without_data_from_the_board_every_frame_is_analysed() -> None:
         assert rate.takes("hall", n / 10)
 
 
-def test_a_share_is_spread_evenly_and_each_camera_has_its_own() -> None:
+def test_share_is_spread_evenly_per_camera() -> None:
     rate = Board().rate()
     rate.share = 0.5
     assert [rate.takes("hall", n / 10) for n in range(6)] == [True, True, False, True, False, True]
     assert rate.takes("door", 0.6)
 
 
-def test_a_slow_camera_is_not_slowed_further() -> None:
+def test_slow_camera_is_not_slowed_further() -> None:
     rate = Board().rate()
     rate.share = 0.2
     assert all(rate.takes("hall", n / 2) for n in range(10))

@@ -1,4 +1,4 @@
-"""One picture from a file: of any depth, and named where it cannot be read."""
+"""Reading one picture file of any bit depth; unreadable files are named."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RAMP /= RAMP.max()
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
 @pytest.mark.parametrize(("suffix", "colours"), [(".png", 1), (".tiff", 3), (".pgm", 1)])
-def test_a_deep_picture_is_scaled_by_the_bits_it_uses(
+def test_deep_picture_is_scaled_by_the_bits_it_uses(
     tmp_path: Path, bits: int, suffix: str, colours: int
 ) -> None:
     deep = np.rint(RAMP * (2**bits - 1)).astype(np.uint16)
@@ -29,26 +29,26 @@ def test_a_deep_picture_is_scaled_by_the_bits_it_uses(
     assert np.abs(found[..., 0] - RAMP * 255).max() <= 1
 
 
-def test_a_picture_of_floats_is_brought_into_range(tmp_path: Path) -> None:
+def test_float_picture_is_scaled_into_range(tmp_path: Path) -> None:
     bright = np.dstack([RAMP * 40] * 3).astype(np.float32)
     bright[0, 0] = np.nan
     cv2.imwrite(str(tmp_path / "bright.tiff"), bright)
     assert np.abs(read_image(tmp_path / "bright.tiff")[1:, 1:, 0] - RAMP[1:, 1:] * 255).max() <= 1
 
 
-def test_a_black_picture_stays_black(tmp_path: Path) -> None:
+def test_black_picture_stays_black(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "black.png"), np.zeros((48, 48), np.uint16))
     assert not read_image(tmp_path / "black.png").any()
 
 
 @pytest.mark.parametrize("suffix", [".jfif", ".jpe", ".gif", ".avif", ".webp", ".dib", ".JPG"])
-def test_pictures_go_by_many_suffixes(tmp_path: Path, suffix: str) -> None:
+def test_pictures_of_many_suffixes_are_read(tmp_path: Path, suffix: str) -> None:
     written = {".jfif": ".jpg", ".dib": ".bmp"}.get(suffix, suffix)
     content = cv2.imencode(written, np.dstack([np.rint(RAMP * 255).astype(np.uint8)] * 3))[1]
     path = tmp_path / f"face{suffix}"
     path.write_bytes(content.tobytes())
     assert is_image(path)
-    rough = 40 if suffix == ".gif" else 6  # its encoder in OpenCV has few colours
+    rough = 40 if suffix == ".gif" else 6  # OpenCV's GIF encoder uses few colours
     assert np.abs(read_image(path)[..., 0].astype(int) - RAMP * 255).mean() < rough
     assert source_kind(str(path)) == "images"
 
@@ -65,7 +65,7 @@ def test_pictures_go_by_many_suffixes(tmp_path: Path, suffix: str) -> None:
         ("empty.jpg", b"", "not a readable image"),
     ],
 )
-def test_a_format_that_is_not_read_is_named(tmp_path: Path, name: str, head: bytes, message: str) -> None:
+def test_unsupported_format_is_named(tmp_path: Path, name: str, head: bytes, message: str) -> None:
     path = tmp_path / name
     path.write_bytes(head + b"\0" * 40 if head else b"")
     assert is_image(path)
@@ -76,7 +76,7 @@ def test_a_format_that_is_not_read_is_named(tmp_path: Path, name: str, head: byt
 
 
 @pytest.mark.parametrize(("frames", "kind"), [(1, "images"), (3, "video")])
-def test_an_animated_gif_is_a_clip(tmp_path: Path, frames: int, kind: str) -> None:
+def test_animated_gif_is_a_video(tmp_path: Path, frames: int, kind: str) -> None:
     def face(shade: int) -> Image:
         return np.full((32, 32, 3), shade, np.uint8)
 

@@ -1,4 +1,4 @@
-"""A changed configuration at the daemon as a process: SIGHUP, request/reload, mistakes."""
+"""Reloading the configuration of a running daemon: SIGHUP, request/reload, invalid files."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from tests.contract import breach
 from tests.gpu_stub import leave_onnx
 from tests.home_assistant_rules import entities
 from tests.process import Start, start  # noqa: F401
-from tests.test_commands import NODE, ask, configuration, health, ready
+from tests.test_commands import NODE, configuration, health, ready, request
 
 
-def states(heard: Subscriber, camera: str) -> list[Any]:
-    return [json.loads(payload) for payload in heard.payloads(f"{NODE}/{camera}/state") if payload]
+def states(client: Subscriber, camera: str) -> list[Any]:
+    return [json.loads(payload) for payload in client.payloads(f"{NODE}/{camera}/state") if payload]
 
 
-def events(heard: Subscriber, camera: str) -> list[tuple[str, int]]:
-    found = [json.loads(payload) for payload in heard.payloads(f"{NODE}/{camera}/event")]
+def events(client: Subscriber, camera: str) -> list[tuple[str, int]]:
+    found = [json.loads(payload) for payload in client.payloads(f"{NODE}/{camera}/event")]
     return [(event["event_type"], event["track"]) for event in found]
 
 
@@ -35,82 +35,82 @@ def retained(port: int) -> set[str]:
         return {topic for topic, _, old in late.messages if old and ("hall" in topic or "porch" in topic)}
 
 
-def test_sighup_takes_over_what_changed_and_keeps_the_faces(
+def test_sighup_applies_changes_and_keeps_the_faces(
     broker: Mosquitto,
     start: Start,
 ) -> None:
-    with subscriber(broker.port) as heard:
+    with subscriber(broker.port) as client:
         daemon = start(configuration(broker.port, "hall", "porch"))
-        assert ready(heard, "hall", "porch")
-        was = events(heard, "hall")
-        opened = heard.payloads(f"{NODE}/hall/status")
+        assert ready(client, "hall", "porch")
+        was = events(client, "hall")
+        opened = client.payloads(f"{NODE}/hall/status")
 
         text = configuration(broker.port, "hall", "attic") + "[report]\nhold_s = 7.5\n"
         daemon.config.write_text(text)
         daemon.process.send_signal(signal.SIGHUP)
-        assert ready(heard, "attic")
-        assert heard.last(f"{NODE}/hall/hold/state") == "7.5"
-        assert json.loads(heard.last(f"{NODE}/info") or "")["cameras"] == ["hall", "attic"]
-        assert heard.payloads(f"{NODE}/hall/status") == opened
-        appeared = [event for event in events(heard, "hall")[len(was) :] if event[0] == "face_appeared"]
-        assert appeared == []  # nobody was lost and found
-        # What is left of the porch: its faces' goodbye, and nothing that is retained.
-        assert events(heard, "porch")[-1][0] == "face_left"
-        assert heard.last(f"{NODE}/porch/status") == ""
+        assert ready(client, "attic")
+        assert client.last(f"{NODE}/hall/hold/state") == "7.5"
+        assert json.loads(client.last(f"{NODE}/info") or "")["cameras"] == ["hall", "attic"]
+        assert client.payloads(f"{NODE}/hall/status") == opened
+        appeared = [event for event in events(client, "hall")[len(was) :] if event[0] == "face_appeared"]
+        assert appeared == []  # no face was lost and found again
+        # The porch's faces left, and none of its topics is still retained.
+        assert events(client, "porch")[-1][0] == "face_left"
+        assert client.last(f"{NODE}/porch/status") == ""
         assert not {topic for topic in retained(broker.port) if "porch" in topic}
-        assert eventually(lambda: set(health(heard)["cameras"]) == {"hall", "attic"})
+        assert eventually(lambda: set(health(client)["cameras"]) == {"hall", "attic"})
         assert daemon.stop()[0] == 0
     assert "configuration reloaded: changed report, camera" in daemon.log
 
 
-def test_a_file_with_mistakes_changes_nothing_and_health_reports_it_until_fixed(
+def test_invalid_file_changes_nothing_and_is_in_health_until_fixed(
     broker: Mosquitto,
     start: Start,
 ) -> None:
-    with subscriber(broker.port) as heard:
+    with subscriber(broker.port) as client:
         good = configuration(broker.port, "hall")
         daemon = start(good)
-        assert ready(heard, "hall")
-        assert health(heard)["config"] == {"ok": True}
+        assert ready(client, "hall")
+        assert health(client)["config"] == {"ok": True}
 
         daemon.config.write_text(good + "[report]\nhold = 1\nmargin = 7\n")
-        answer = ask(heard, "reload", b'{"transaction":"bad"}')
+        answer = request(client, "reload", b'{"transaction":"bad"}')
         line = good.count("\n") + 2
         first = f"{daemon.config.name}:{line}: report.hold: unknown key; did you mean 'hold_s'?"
         second = f"{daemon.config.name}:{line + 1}: report.margin: found 7; expected a number from 0 to 0.5"
         assert answer == {"status": "error", "error": f"{first}\n{second}", "transaction": "bad"}
-        assert eventually(lambda: health(heard)["config"] == {"ok": False, "error": first})
+        assert eventually(lambda: health(client)["config"] == {"ok": False, "error": first})
 
         daemon.config.write_text("[mqtt\n")
         daemon.process.send_signal(signal.SIGHUP)
         assert eventually(
-            lambda: health(heard)["config"].get("error", "").startswith(f"{daemon.config.name}:1: ")
+            lambda: health(client)["config"].get("error", "").startswith(f"{daemon.config.name}:1: ")
         )
         daemon.config.unlink()
         daemon.process.send_signal(signal.SIGHUP)
-        assert eventually(lambda: "no such file" in health(heard)["config"].get("error", "").lower())
-        faces = len(heard.payloads(f"{NODE}/hall/faces"))
-        assert eventually(lambda: len(heard.payloads(f"{NODE}/hall/faces")) > faces)
+        assert eventually(lambda: "no such file" in health(client)["config"].get("error", "").lower())
+        faces = len(client.payloads(f"{NODE}/hall/faces"))
+        assert eventually(lambda: len(client.payloads(f"{NODE}/hall/faces")) > faces)
 
         daemon.config.write_text(good)
-        assert ask(heard, "reload", b"{}") == {"status": "ok"}
-        assert eventually(lambda: health(heard)["config"] == {"ok": True})
+        assert request(client, "reload", b"{}") == {"status": "ok"}
+        assert eventually(lambda: health(client)["config"] == {"ok": True})
         assert daemon.stop()[0] == 0
     assert "Traceback" not in daemon.log
 
 
-def test_keys_that_need_a_restart_are_in_the_response_and_in_health(broker: Mosquitto, start: Start) -> None:
-    with subscriber(broker.port) as heard:
+def test_keys_that_need_a_restart_are_in_response_and_health(broker: Mosquitto, start: Start) -> None:
+    with subscriber(broker.port) as client:
         daemon = start(configuration(broker.port, "hall"))
-        assert ready(heard, "hall")
+        assert ready(client, "hall")
         changed = configuration(broker.port, "hall").replace('id = "pi"', 'id = "other"')
         daemon.config.write_text(changed.replace("[mqtt]\n", '[mqtt]\nprefix = "house"\n'))
-        assert ask(heard, "reload", b"{}") == {"status": "ok", "restart": ["node.id", "mqtt.prefix"]}
-        assert eventually(lambda: health(heard)["config"].get("restart") == ["node.id", "mqtt.prefix"])
-        assert not [topic for topic, _, _ in heard.messages if topic.startswith("house")]
+        assert request(client, "reload", b"{}") == {"status": "ok", "restart": ["node.id", "mqtt.prefix"]}
+        assert eventually(lambda: health(client)["config"].get("restart") == ["node.id", "mqtt.prefix"])
+        assert not [topic for topic, _, _ in client.messages if topic.startswith("house")]
 
 
-def test_a_network_of_other_labels_announces_them_and_so_does_the_way_back(
+def test_network_with_other_labels_announces_them_both_ways(
     broker: Mosquitto, start: Start, tmp_path: Path
 ) -> None:
     pytest.importorskip("onnxruntime")
@@ -118,47 +118,47 @@ def test_a_network_of_other_labels_announces_them_and_so_does_the_way_back(
     file = leave_onnx(tmp_path, eight)
     seven = configuration(broker.port, "hall")
 
-    def options(heard: Subscriber) -> list[str]:
+    def options(client: Subscriber) -> list[str]:
         topic = "homeassistant/device/pi/hall/config"
-        found: Any = entities(topic, (heard.last(topic) or "{}").encode())
+        found: Any = entities(topic, (client.last(topic) or "{}").encode())
         return list(found["emotion"]["options"])
 
-    def labels(heard: Subscriber) -> tuple[str, ...]:
-        """Of the faces last published."""
-        faces = json.loads(heard.last(f"{NODE}/hall/faces") or "{}").get("faces")
+    def labels(client: Subscriber) -> tuple[str, ...]:
+        """Labels of the last published faces."""
+        faces = json.loads(client.last(f"{NODE}/hall/faces") or "{}").get("faces")
         return tuple(faces[0]["scores"]) if faces else ()
 
-    with subscriber(broker.port) as heard:
+    with subscriber(broker.port) as client:
         daemon = start(seven)
-        assert ready(heard, "hall")
-        assert eventually(lambda: labels(heard) == LABELS)
-        assert options(heard) == ["none", "uncertain", *LABELS]
+        assert ready(client, "hall")
+        assert eventually(lambda: labels(client) == LABELS)
+        assert options(client) == ["none", "uncertain", *LABELS]
         for text, those in ((f'{seven}[model]\nfile = "{file}"\n', eight), (seven, LABELS)):
             daemon.config.write_text(text)
             daemon.process.send_signal(signal.SIGHUP)
-            assert eventually(lambda those=those: labels(heard) == those)
-            assert eventually(lambda those=those: options(heard) == ["none", "uncertain", *those])
-            assert json.loads(heard.last(f"{NODE}/info") or "")["labels"] == list(those)
+            assert eventually(lambda those=those: labels(client) == those)
+            assert eventually(lambda those=those: options(client) == ["none", "uncertain", *those])
+            assert json.loads(client.last(f"{NODE}/info") or "")["labels"] == list(those)
             for topic in ("state", "faces", "event"):
-                assert breach(topic, heard.payloads(f"{NODE}/hall/{topic}")[-1], those) is None
+                assert breach(topic, client.payloads(f"{NODE}/hall/{topic}")[-1], those) is None
         assert daemon.stop()[0] == 0
     assert "Traceback" not in daemon.log
 
 
-def catches(pid: int, number: signal.Signals) -> bool:
+def handles(pid: int, number: signal.Signals) -> bool:
     """Whether the process has a handler for the signal."""
     (mask,) = re.findall(r"SigCgt:\t(\w+)", Path(f"/proc/{pid}/status").read_text())
     return bool(int(mask, 16) >> (number - 1) & 1)
 
 
-def test_a_signal_that_comes_while_it_starts_is_not_the_end_of_it(
+def test_sighup_during_startup_does_not_end_the_daemon(
     broker: Mosquitto,
     start: Start,
 ) -> None:
-    with subscriber(broker.port) as heard:
+    with subscriber(broker.port) as client:
         daemon = start(configuration(broker.port, "hall"))
-        assert eventually(lambda: catches(daemon.process.pid, signal.SIGHUP))
+        assert eventually(lambda: handles(daemon.process.pid, signal.SIGHUP))
         daemon.config.write_text(configuration(broker.port, "hall") + "[report]\nhold_s = 3\n")
         daemon.process.send_signal(signal.SIGHUP)
-        assert eventually(lambda: heard.last(f"{NODE}/hall/hold/state") == "3")
+        assert eventually(lambda: client.last(f"{NODE}/hall/hold/state") == "3")
         assert daemon.stop()[0] == 0

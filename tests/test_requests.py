@@ -1,4 +1,4 @@
-"""What may be asked, letter by letter, and 10,000 things that may not."""
+"""Valid requests, refused requests, and 10,000 random payloads."""
 
 import json
 import random
@@ -23,7 +23,7 @@ from tests.hostile import payloads
         ("restart_camera", b'{"transaction":1,"camera":"hall"}', Request("restart_camera", 1, "hall")),
     ],
 )
-def test_a_request_is_one_flat_object(command: str, payload: bytes, request_: Request) -> None:
+def test_request_is_one_flat_object(command: str, payload: bytes, request_: Request) -> None:
     assert parse_request(command, payload) == request_
 
 
@@ -59,25 +59,25 @@ TRANSACTION = "transaction: expected a string of at most 128 characters or a num
         (b'{"\\u001b[31m": 1}', "unknown key '\\x1b[31m'; reload takes transaction"),
     ],
 )
-def test_anything_else_is_refused_for_one_clear_reason(payload: bytes, reason: str) -> None:
+def test_invalid_request_is_refused_with_one_reason(payload: bytes, reason: str) -> None:
     with pytest.raises(RefusedRequest) as refused:
         parse_request("reload", payload)
     assert str(refused.value) == reason
 
 
 @pytest.mark.parametrize("payload", [b"{}", b'{"camera": 7}', b'{"camera": null}', b'{"camera": "a\\nb"}'])
-def test_a_camera_is_a_name(payload: bytes) -> None:
+def test_camera_must_be_a_name(payload: bytes) -> None:
     with pytest.raises(RefusedRequest, match=r"^camera: expected a name in quotes$"):
         parse_request("restart_camera", payload)
 
 
-def test_a_refusal_repeats_the_transaction_if_readable() -> None:
+def test_refusal_repeats_the_transaction_if_readable() -> None:
     with pytest.raises(RefusedRequest) as refused:
         parse_request("reload", b'{"transaction": "t1", "now": true}')
     assert refused.value.transaction == "t1"
 
 
-def test_whatever_comes_is_read_or_refused_in_one_short_line() -> None:
+def test_random_payloads_are_parsed_or_refused_in_one_short_line() -> None:
     random_ = random.Random(19)
     read = 0
     for payload in payloads(random_, 10_000):

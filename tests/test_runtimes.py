@@ -1,4 +1,4 @@
-"""Every runtime on the same pictures, held to the same rules; which one takes which file."""
+"""Conformance of every runtime on the same pictures; which runtime takes which file."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def tensor(runtime: Runtime, number: int) -> np.ndarray:
     return quantise(pictures(14)[0][number].reshape(runtime.input.shape), runtime.input)
 
 
-def test_it_takes_a_picture_and_gives_a_row_as_its_specs_say(runtime: Runtime) -> None:
+def test_runtime_shapes_match_its_specs(runtime: Runtime) -> None:
     assert runtime.input.shape == (1, 48, 48, 1)
     (output,) = runtime.outputs
     assert output.shape == (1, len(LABELS))
@@ -43,18 +43,18 @@ def test_it_takes_a_picture_and_gives_a_row_as_its_specs_say(runtime: Runtime) -
     assert (result.shape, result.dtype) == (output.shape, output.dtype)
 
 
-def test_it_keeps_nothing_between_pictures_and_leaves_them_as_they_were(runtime: Runtime) -> None:
+def test_runs_are_independent_and_leave_the_input_unchanged(runtime: Runtime) -> None:
     given = tensor(runtime, 3)
     (first,) = runtime.run(given)
     kept = first.copy()
     (other,) = runtime.run(tensor(runtime, 4))
     assert not np.array_equal(other, kept)
-    assert np.array_equal(first, kept)  # the next run does not write into what was given
+    assert np.array_equal(first, kept)  # the next run does not overwrite earlier output
     assert np.array_equal(runtime.run(given)[0], kept)
     assert np.array_equal(given, tensor(runtime, 3))
 
 
-def test_through_the_daemon_s_classifier_it_is_right(runtime: Runtime, model: Model) -> None:
+def test_runtime_is_accurate_in_the_daemon_classifier(runtime: Runtime, model: Model) -> None:
     classifier = FaceClassifier(runtime, model.card, model.path.name)
     images, labels = pictures(70)
     scores = np.array([classifier.scores(image) for image in images])
@@ -62,7 +62,7 @@ def test_through_the_daemon_s_classifier_it_is_right(runtime: Runtime, model: Mo
     assert scores.sum(1) == pytest.approx(np.ones(70))
 
 
-def test_it_can_be_run_by_another_thread(runtime: Runtime) -> None:
+def test_runtime_runs_in_another_thread(runtime: Runtime) -> None:
     results: list[np.ndarray] = []
     thread = threading.Thread(target=lambda: results.append(runtime.run(tensor(runtime, 5))[0]))
     thread.start()
@@ -70,7 +70,7 @@ def test_it_can_be_run_by_another_thread(runtime: Runtime) -> None:
     assert np.array_equal(results[0], runtime.run(tensor(runtime, 5))[0])
 
 
-def test_its_name_says_what_runs_where(runtime: Runtime, model: Model) -> None:
+def test_name_has_package_device_and_threads(runtime: Runtime, model: Model) -> None:
     package = "ai-edge-litert" if model.path.suffix == ".tflite" else "onnxruntime"
     assert runtime.name.startswith(f"{package} ")
     assert runtime.name.endswith(", cpu, 1 thread")
@@ -84,19 +84,19 @@ def test_two_threads_compute_the_same(runtime: Runtime, model: Model) -> None:
         assert one == pytest.approx(two, abs=1e-4)
 
 
-def test_a_damaged_file_gets_one_line(model: Model) -> None:
+def test_damaged_file_gets_one_line(model: Model) -> None:
     with pytest.raises(EdgeError, match="cannot run this model: ") as caught:
         open_runtime("auto", model.content[: len(model.content) // 2])
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_shows_its_target(squares_files: Path) -> None:
+def test_file_kind_is_detected(squares_files: Path) -> None:
     assert [kind_of((squares_files / name).read_bytes()) for name in FILES] == ["cpu", "onnx", "onnx", "onnx"]
     assert kind_of(b"\x1c\0\0\0TFL3 ... edgetpu-custom-op ...") == "edgetpu"
     assert kind_of(b"") == "cpu"
 
 
-def test_a_runtime_refuses_files_for_another_target(squares_files: Path) -> None:
+def test_runtime_rejects_files_for_another_target(squares_files: Path) -> None:
     tflite, onnx = ((squares_files / name).read_bytes() for name in FILES[:2])
     with pytest.raises(EdgeError) as caught:
         open_runtime("cpu", onnx)
@@ -112,16 +112,14 @@ def test_a_runtime_refuses_files_for_another_target(squares_files: Path) -> None
         open_runtime("npu", tflite)
 
 
-def test_runtime_onnx_with_a_tflite_file_uses_the_onnx_file_of_that_name(squares_files: Path) -> None:
+def test_runtime_onnx_uses_the_onnx_twin_of_a_tflite_file(squares_files: Path) -> None:
     chosen = ModelSettings(file=squares_files / "emotion.tflite", runtime="onnx")
     engine = open_engine(Settings(model=chosen))
     assert engine.model.path == squares_files / "emotion.onnx"
     assert engine.runtime.name.startswith("onnxruntime ")
 
 
-def test_a_shape_that_the_graph_does_not_take_is_refused_and_the_old_one_kept(
-    runtime: Runtime, model: Model
-) -> None:
+def test_unsupported_shape_is_rejected_and_the_old_one_kept(runtime: Runtime, model: Model) -> None:
     given = tensor(runtime, 2)
     (before,) = runtime.run(given)
     assert runtime.resizable == (model.path.suffix == ".tflite")

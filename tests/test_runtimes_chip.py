@@ -1,4 +1,4 @@
-"""The Edge TPU's child: proven before it is used, left within a deadline, taken up again when it is back.
+"""The Edge TPU's child: verified before use, abandoned at a deadline, used again when it returns.
 
 The chip is edgetpu_stub.c, loaded by ai-edge-litert's own load_delegate.
 """
@@ -30,14 +30,14 @@ CONTENT = MODEL_FILE.read_bytes()
 PIXELS = np.random.default_rng(0).integers(-128, 128, (1, 48, 48, 1)).astype(np.int8)
 
 
-def answer(runtime: Runtime) -> np.ndarray:
+def output_of(runtime: Runtime) -> np.ndarray:
     (output,) = runtime.run(PIXELS)
     return output
 
 
 def right(runtime: Runtime) -> str:
     """As golden vectors prove a runtime, on one picture."""
-    same = np.array_equal(answer(runtime), answer(open_runtime("cpu", CONTENT)))
+    same = np.array_equal(output_of(runtime), output_of(open_runtime("cpu", CONTENT)))
     return "" if same else "differs"
 
 
@@ -67,23 +67,23 @@ def ended(pid: int) -> bool:
 
 
 @pytest.mark.usefixtures("stub")
-def test_a_verified_model_runs_in_the_child_with_the_cpus_outputs(model: Open, chip: Chip) -> None:
+def test_verified_model_runs_in_the_child_with_the_cpu_outputs(model: Open, chip: Chip) -> None:
     on = model()
     assert (on.reason, on.place is not None) == ("", True)
     assert on.name.startswith("ai-edge-litert ")
     assert on.name.endswith(", edgetpu, 1 thread")
-    assert np.array_equal(answer(on), answer(open_runtime("cpu", CONTENT)))
+    assert np.array_equal(output_of(on), output_of(open_runtime("cpu", CONTENT)))
 
 
 @pytest.mark.usefixtures("stub")
-def test_every_model_is_served_by_one_child_and_the_last_one_ends_it(model: Open, chip: Chip) -> None:
+def test_models_share_one_child_which_ends_with_the_last(model: Open, chip: Chip) -> None:
     first, second = model(), model()
     pid = chip.pid
     assert pid is not None
-    assert np.array_equal(answer(first), answer(second))
+    assert np.array_equal(output_of(first), output_of(second))
     del first
     gc.collect()
-    third = model()  # as a reload does: the chip is not opened again, nor let go
+    third = model()  # as in a reload: the chip is neither reopened nor released
     assert chip.pid == pid
     del second, third
     gc.collect()
@@ -91,7 +91,7 @@ def test_every_model_is_served_by_one_child_and_the_last_one_ends_it(model: Open
 
 
 @pytest.mark.usefixtures("stub")
-def test_the_child_inherits_no_secret_no_other_socket_and_no_session(
+def test_child_inherits_no_secret_socket_or_session(
     model: Open, chip: Chip, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("EMOTION_EDGE_MQTT__PASSWORD", "hunter2")
@@ -100,7 +100,7 @@ def test_the_child_inherits_no_secret_no_other_socket_and_no_session(
     sockets = [socket.socket(), socket.socket(socket.AF_UNIX)]
     sockets[0].bind(("127.0.0.1", 0))
     sockets[0].listen()
-    for held_open in (secret, *sockets):  # as a library may leave them that knows no O_CLOEXEC
+    for held_open in (secret, *sockets):  # as a library without O_CLOEXEC may leave them
         os.set_inheritable(held_open.fileno(), True)
     on = model()
     for held_open in (secret, *sockets):
@@ -112,7 +112,7 @@ def test_the_child_inherits_no_secret_no_other_socket_and_no_session(
     assert b"CREDENTIALS" not in environment
     held = [os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()]
     assert {place.partition(":")[0] for place in held} <= {"pipe", "/dev/null", "socket"}
-    assert [place.partition(":")[0] for place in held].count("socket") == 1  # by which it is asked
+    assert [place.partition(":")[0] for place in held].count("socket") == 1  # the request socket
     assert os.getsid(pid) == pid
     assert "Max core file size" in (limits := Path(f"/proc/{pid}/limits").read_text())
     assert limits.partition("Max core file size")[2].split()[:2] == ["0", "0"]
@@ -132,14 +132,14 @@ time.sleep(600)
 
 
 @pytest.mark.parametrize("busy", [False, True])
-def test_the_child_dies_with_a_parent_that_is_killed(stub: Stub, busy: bool) -> None:
+def test_child_dies_with_a_killed_parent(stub: Stub, busy: bool) -> None:
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT], stdout=subprocess.PIPE, env=environment(), text=True
     )
     assert parent.stdout is not None
     pid = parent.stdout.readline().strip()
     assert pid.isdecimal(), pid
-    if busy:  # stuck in the driver, with Python's lock
+    if busy:  # stuck in the driver, holding the GIL
         stub.set("hang")
         time.sleep(0.2)
     assert not ended(int(pid))
@@ -159,7 +159,7 @@ def test_the_child_dies_with_a_parent_that_is_killed(stub: Stub, busy: bool) -> 
     ],
 )
 @pytest.mark.quiet_clock
-def test_after_a_fault_the_cpu_answers_within_two_seconds_and_the_chip_s_return_is_noticed(
+def test_cpu_takes_over_within_2_s_of_a_fault_and_chip_returns(
     model: Open,
     chip: Chip,
     stub: Stub,
@@ -168,7 +168,7 @@ def test_after_a_fault_the_cpu_answers_within_two_seconds_and_the_chip_s_return_
 ) -> None:
     on, pid = model(), chip.pid
     assert pid is not None
-    expected = answer(on)
+    expected = output_of(on)
     if fault in ("stop", "kill"):
         stub.set("fail")
         os.kill(pid, signal.SIGSTOP if fault == "stop" else signal.SIGKILL)
@@ -176,21 +176,21 @@ def test_after_a_fault_the_cpu_answers_within_two_seconds_and_the_chip_s_return_
         stub.set(fault)
     time.sleep(0.1)
     began = time.monotonic()
-    assert np.array_equal(answer(on), expected)
+    assert np.array_equal(output_of(on), expected)
     assert time.monotonic() - began < 2
     assert on.reason.startswith(reason) or on.reason.startswith("libedgetpu.so.1 gives no delegate: ")
     assert ", cpu, " in on.name
     began = time.monotonic()
-    answer(on)
-    assert time.monotonic() - began < 0.2  # nobody waits for the chip a second time
+    output_of(on)
+    assert time.monotonic() - began < 0.2  # only one call waits for the chip
     assert eventually(lambda: ended(pid), 5)
     stub.set("load")
     assert eventually(lambda: on.place is not None, 30)
     assert chip.pid != pid
-    assert (on.reason, np.array_equal(answer(on), expected)) == ("", True)
+    assert (on.reason, np.array_equal(output_of(on), expected)) == ("", True)
 
 
-def test_a_chip_that_is_not_there_at_the_start_is_taken_up_later(
+def test_chip_absent_at_startup_is_used_later(
     model: Open,
     chip: Chip,
     stub: Stub,
@@ -200,23 +200,23 @@ def test_a_chip_that_is_not_there_at_the_start_is_taken_up_later(
     assert on.reason.startswith("libedgetpu.so.1 gives no delegate: ")
     assert "no device; plug the chip in" in on.reason
     assert ", cpu, " in on.name
-    assert answer(on).shape == (1, 7)
+    assert output_of(on).shape == (1, 7)
     stub.set("load")
     assert eventually(lambda: on.place is not None, 30)
 
 
-def test_a_library_that_hangs_or_aborts_at_the_start_costs_a_deadline(stub: Stub) -> None:
+def test_library_that_hangs_or_aborts_at_startup_costs_one_deadline(stub: Stub) -> None:
     for mode, reason in (("hang", "no answer within 3 s"), ("abort", "crashes (SIGABRT)")):
         stub.set(mode)
         chip = Chip("edgetpu", absent=lambda: "", load_s=3.0, retry_s=(30.0, 30.0))
         on = chip.open(compiled(CONTENT), open_runtime("cpu", CONTENT), right)
         assert on.reason.startswith(reason)
-        assert answer(on).shape == (1, 7)
+        assert output_of(on).shape == (1, 7)
         chip.close()
 
 
 @pytest.mark.usefixtures("stub")
-def test_wrong_answers_bar_a_model_for_good_and_leave_the_others(model: Open, chip: Chip) -> None:
+def test_wrong_outputs_bar_only_that_model_for_good(model: Open, chip: Chip) -> None:
     good = model()
     wrong = model(lambda runtime: "probabilities differ by up to 0.4")
     assert wrong.barred
@@ -226,7 +226,7 @@ def test_wrong_answers_bar_a_model_for_good_and_leave_the_others(model: Open, ch
     assert (good.place is not None, wrong.place) == (True, None)
 
 
-def test_a_missing_library_is_named_with_what_to_install(
+def test_missing_library_error_says_what_to_install(
     model: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
@@ -236,7 +236,7 @@ def test_a_missing_library_is_named_with_what_to_install(
     assert on.reason == "libedgetpu.so.1 not found; install libedgetpu1-std"
 
 
-def test_without_a_chip_on_the_bus_no_process_is_started(tmp_path: Path) -> None:
+def test_no_chip_on_the_bus_starts_no_process(tmp_path: Path) -> None:
     chip = Chip("edgetpu", absent=lambda: "no Coral found")
     on = chip.open(compiled(CONTENT), open_runtime("cpu", CONTENT), right)
     assert (on.reason, chip.pid) == ("no Coral found", None)

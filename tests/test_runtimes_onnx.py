@@ -1,4 +1,4 @@
-"""What is ONNX Runtime's own: missing, without the provider asked for, TensorRT's options and engines."""
+"""ONNX Runtime specifics: missing package or provider, TensorRT options and engines."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ MODEL = b"\x08\x08 no weights"
 
 
 class Session:
-    """As onnxruntime's: it falls back to the CPU without a word where a provider does not load."""
+    """Like onnxruntime's session: silently falls back to the CPU if a provider does not load."""
 
     loads: tuple[str, ...] = ()
-    asked: dict[str, dict[str, str]] = {}  # noqa: RUF012
+    requested: dict[str, dict[str, str]] = {}  # noqa: RUF012
 
     def __init__(
         self, content: bytes, _: Any, providers: list[str], provider_options: list[Any], enable_fallback: int
     ) -> None:
         assert not enable_fallback
-        Session.asked = dict(zip(providers, provider_options, strict=True))
+        Session.requested = dict(zip(providers, provider_options, strict=True))
         self._providers = [name for name in providers if name in Session.loads]
 
     def get_providers(self) -> list[str]:
@@ -45,7 +45,7 @@ class Session:
 
 @pytest.fixture
 def jetson(monkeypatch: pytest.MonkeyPatch) -> type[Session]:
-    """An onnxruntime that lists TensorRT and CUDA; what really loads is Session.loads."""
+    """A fake onnxruntime that lists TensorRT and CUDA; Session.loads are those that load."""
     options = SimpleNamespace(add_session_config_entry=lambda key, value: None)
     fake = SimpleNamespace(
         __version__="1.2.3",
@@ -58,14 +58,14 @@ def jetson(monkeypatch: pytest.MonkeyPatch) -> type[Session]:
     return Session
 
 
-def test_where_it_is_not_installed_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(EdgeError) as caught:
         OnnxRuntime(MODEL)
     assert str(caught.value) == "no ONNX Runtime installed; run `pip install 'emotion-edge[onnx]'`"
 
 
-def test_a_provider_that_is_not_built_in_is_one_line() -> None:
+def test_missing_provider_gets_one_line() -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     if TENSORRT in onnxruntime.get_available_providers():
         pytest.skip("this machine's ONNX Runtime has TensorRT")
@@ -78,57 +78,57 @@ def test_a_provider_that_is_not_built_in_is_one_line() -> None:
     )
 
 
-def test_a_provider_that_is_listed_and_does_not_load_is_not_passed_over(jetson: type[Session]) -> None:
+def test_listed_provider_that_does_not_load_is_an_error(jetson: type[Session]) -> None:
     jetson.loads = (CPU,)
     with pytest.raises(EdgeError, match='provider "cuda" is not there or does not load, only cpu; install'):
         OnnxRuntime(MODEL, provider="cuda")
 
 
-def test_cuda_asks_for_cuda_and_the_cpu_behind_it(jetson: type[Session]) -> None:
+def test_cuda_requests_cuda_then_cpu(jetson: type[Session]) -> None:
     runtime = OnnxRuntime(MODEL, provider="cuda", threads=2)
-    assert jetson.asked == {CUDA: {}, CPU: {}}
+    assert jetson.requested == {CUDA: {}, CPU: {}}
     assert runtime.name == "onnxruntime 1.2.3, cuda, 2 threads"
-    assert runtime.input.shape == (1, 48, 48, 1)  # a batch of any size is one here
+    assert runtime.input.shape == (1, 48, 48, 1)  # a dynamic batch becomes 1
 
 
-def test_tensorrt_keeps_the_engines_of_each_model_apart(jetson: type[Session], tmp_path: Path) -> None:
+def test_tensorrt_keeps_engines_of_models_apart(jetson: type[Session], tmp_path: Path) -> None:
     folders = []
     for content in (MODEL, MODEL + b" but others"):
         OnnxRuntime(content, provider="tensorrt", engines=tmp_path / "engines")
-        options = jetson.asked[TENSORRT]
+        options = jetson.requested[TENSORRT]
         assert (options["trt_fp16_enable"], options["trt_int8_enable"]) == ("1", "0")
         assert options["trt_engine_cache_enable"] == "1"
         folders.append(Path(options["trt_engine_cache_path"]))
-    assert list(jetson.asked) == [TENSORRT, CUDA, CPU]
+    assert list(jetson.requested) == [TENSORRT, CUDA, CPU]
     assert folders[0] != folders[1]
     assert all(folder.is_dir() and folder.parent == tmp_path / "engines" for folder in folders)
 
 
-def test_tensorrt_computes_in_eight_bits_where_the_model_says_how(jetson: type[Session]) -> None:
+def test_tensorrt_uses_int8_for_a_quantized_model(jetson: type[Session]) -> None:
     OnnxRuntime(MODEL + b"QuantizeLinear", provider="tensorrt")
-    assert jetson.asked[TENSORRT]["trt_int8_enable"] == "1"
+    assert jetson.requested[TENSORRT]["trt_int8_enable"] == "1"
 
 
-def test_without_a_place_for_engines_tensorrt_runs_all_the_same(
+def test_tensorrt_runs_without_an_engine_folder(
     jetson: type[Session], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "engines").write_text("a file where the folder should be")
     with caplog.at_level(logging.WARNING):
         OnnxRuntime(MODEL, provider="tensorrt", engines=tmp_path / "engines")
-    assert "trt_engine_cache_enable" not in jetson.asked[TENSORRT]
+    assert "trt_engine_cache_enable" not in jetson.requested[TENSORRT]
     assert "not a directory; TensorRT builds its engine at every start" in caplog.text
 
 
 @pytest.mark.parametrize(
     "imported", ["edge.analysis.runtimes.onnx", "edge.commands.probe", "quantize.__main__"]
 )
-def test_it_reports_nothing_to_its_maker(imported: str, tmp_path: Path) -> None:
+def test_onnxruntime_stores_no_telemetry(imported: str, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     tiny_onnx.write_cells(tmp_path / "faces.onnx")
     home = tmp_path / "home"
     home.mkdir()
     code = f"import {imported}, onnxruntime; onnxruntime.InferenceSession({str(tmp_path / 'faces.onnx')!r})"
-    # In a machine that builds software it keeps quiet by itself.
+    # On CI machines onnxruntime disables telemetry by itself, so drop their variables.
     kept = {name: value for name, value in os.environ.items() if name in ("PATH", "PYTHONPATH")}
     subprocess.run([sys.executable, "-c", code], env={**kept, "HOME": str(home)}, check=True, timeout=120)
-    assert not list(home.rglob("*"))  # its device id and what it has yet to send
+    assert not list(home.rglob("*"))  # no device id, no queued telemetry

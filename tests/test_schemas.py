@@ -1,4 +1,4 @@
-"""Every message the daemon sends, against the schemas it ships; and the schemas themselves."""
+"""The daemon's messages against its schemas, and the schemas themselves."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SCHEMAS = sorted(set(schemas.TOPICS.values()))
 FILES = Path(schemas.__file__).parent
 NODE = "emotion-edge/pi"
 
-# The daemon as a process
+# A running daemon
 
 
 def configuration(port: int, *more: str) -> str:
@@ -37,60 +37,62 @@ def configuration(port: int, *more: str) -> str:
 ATTIC = '[[camera]]\nname = "attic"\nsource = "portraits"\nwidth = 320\nheight = 240\nfps = 2\n'
 
 
-def output(heard: Subscriber) -> list[tuple[str, str]]:
-    """What the daemon published so far, not what was asked of it."""
-    asked = ("/set", *(f"/request/{command}" for command in COMMANDS))
-    return [(topic, payload) for topic, payload, _ in list(heard.messages) if not topic.endswith(asked)]
+def published(client: Subscriber) -> list[tuple[str, str]]:
+    """The daemon's messages so far, without commands and requests."""
+    sent_by_test = ("/set", *(f"/request/{command}" for command in COMMANDS))
+    return [
+        (topic, payload) for topic, payload, _ in list(client.messages) if not topic.endswith(sent_by_test)
+    ]
 
 
-def kinds(heard: Subscriber) -> set[str]:
+def kinds(client: Subscriber) -> set[str]:
     return {
         json.loads(payload)["event_type"]
-        for topic, payload, _ in list(heard.messages)
+        for topic, payload, _ in list(client.messages)
         if topic.endswith("/event")
     }
 
 
-def ask(heard: Subscriber, command: str, payload: bytes, status: str) -> None:
+def request(client: Subscriber, command: str, payload: bytes, status: str) -> None:
     topic = f"{NODE}/response/{command}"
-    before = len(heard.payloads(topic))
-    heard.publish(f"{NODE}/request/{command}", payload)
-    assert eventually(lambda: len(heard.payloads(topic)) > before), f"no answer to {command}"
-    assert json.loads(heard.payloads(topic)[-1])["status"] == status
+    before = len(client.payloads(topic))
+    client.publish(f"{NODE}/request/{command}", payload)
+    assert eventually(lambda: len(client.payloads(topic)) > before), f"no answer to {command}"
+    assert json.loads(client.payloads(topic)[-1])["status"] == status
 
 
-def test_everything_published_in_a_day_follows_the_contract(
+def test_everything_published_follows_the_contract(
     broker: Mosquitto,
     start: Start,
 ) -> None:
-    with subscriber(broker.port) as heard:
+    with subscriber(broker.port) as client:
         page = f'[web]\nenabled = true\nlisten = "127.0.0.1:{free_port()}"\n'
         daemon = start(configuration(broker.port, ATTIC) + page)
-        assert eventually(lambda: {"face_appeared", "emotion_changed"} <= kinds(heard))
-        ask(heard, "info", b'{"transaction":"one"}', "ok")
-        ask(heard, "info", b"[", "error")
-        ask(heard, "clear_outbox", b'{"transaction":2.5}', "ok")
-        ask(heard, "clear_outbox", b'{"path":"/etc/passwd","transaction":true}', "error")
-        ask(heard, "restart_camera", b'{"camera":"hall"}', "ok")
-        ask(heard, "restart_camera", b'{"camera":"cellar","transaction":1}', "error")
+        assert eventually(lambda: {"face_appeared", "emotion_changed"} <= kinds(client))
+        request(client, "info", b'{"transaction":"one"}', "ok")
+        request(client, "info", b"[", "error")
+        request(client, "clear_outbox", b'{"transaction":2.5}', "ok")
+        request(client, "clear_outbox", b'{"path":"/etc/passwd","transaction":true}', "error")
+        request(client, "restart_camera", b'{"camera":"hall"}', "ok")
+        request(client, "restart_camera", b'{"camera":"cellar","transaction":1}', "error")
         for switch, payload in (("enabled", b"OFF"), ("min_confidence", b"0.95"), ("hold", b"2")):
-            heard.publish(f"{NODE}/hall/{switch}/set", payload)
-        heard.publish(f"{NODE}/hall/hold/set", b"for ever")
-        assert eventually(lambda: heard.last(f"{NODE}/hall/hold/state") == "2")
-        assert eventually(lambda: heard.last(f"{NODE}/hall/status") == "disabled")
+            client.publish(f"{NODE}/hall/{switch}/set", payload)
+        client.publish(f"{NODE}/hall/hold/set", b"for ever")
+        assert eventually(lambda: client.last(f"{NODE}/hall/hold/state") == "2")
+        assert eventually(lambda: client.last(f"{NODE}/hall/status") == "disabled")
         daemon.config.write_text("[mqtt]\nprot = 1\n")
-        ask(heard, "reload", b"{}", "error")
-        # The attic goes; another keepalive waits for the next start.
+        request(client, "reload", b"{}", "error")
+        # The attic is removed; the new keepalive needs a restart.
         later = configuration(broker.port).replace("[mqtt]", "[mqtt]\nkeepalive_s = 20")
         daemon.config.write_text(later + page)
-        ask(heard, "reload", b'{"transaction":"again"}', "ok")
-        assert eventually(lambda: heard.last(f"{NODE}/attic/state") == "")
+        request(client, "reload", b'{"transaction":"again"}', "ok")
+        assert eventually(lambda: client.last(f"{NODE}/attic/state") == "")
         assert daemon.stop()[0] == 0
-        assert eventually(lambda: heard.last(f"{NODE}/status") == "offline")
-        reported = output(heard)
+        assert eventually(lambda: client.last(f"{NODE}/status") == "offline")
+        reported = published(client)
     assert breaches(reported) == []
-    assert kinds(heard) == {"face_appeared", "emotion_changed", "face_left"}
-    # All that can be said was said; movements only come from cameras that are fast enough.
+    assert kinds(client) == {"face_appeared", "emotion_changed", "face_left"}
+    # Every kind of message was published, except movements, which need a faster camera.
     found = {schemas.name_for(topic, "emotion-edge") for topic, _ in reported} - {None}
     assert found == {name for name in SCHEMAS if not name.startswith(("set-", "request-", "movement"))}
     healths = [json.loads(payload) for topic, payload in reported if topic == f"{NODE}/health"]
@@ -100,29 +102,29 @@ def test_everything_published_in_a_day_follows_the_contract(
     assert "Traceback" not in daemon.log
 
 
-def test_while_nothing_changes_only_health_is_published(
+def test_idle_daemon_publishes_only_health(
     broker: Mosquitto,
     start: Start,
     tmp_path: Path,
 ) -> None:
     cv2.imwrite(str(tmp_path / "wall.png"), np.full((240, 320), 128, np.uint8))
-    with subscriber(broker.port) as heard:
+    with subscriber(broker.port) as client:
         start(f'[node]\nid = "pi"\n[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\n'
               f'[[camera]]\nname = "hall"\nsource = "{tmp_path / "wall.png"}"\nfps = 8\n')  # fmt: skip
         reported = ("hall/status", "hall/state", "hall/hold/state", "info")
-        assert eventually(lambda: all(heard.last(f"{NODE}/{topic}") for topic in reported))
-        assert eventually(lambda: heard.last(f"{NODE}/hall/status") == "online")
-        # Whatever the start still had to say has come.
-        assert eventually(lambda: time.time() - heard.times[-1] > 1.5)
-        mark = len(heard.messages)
-        assert not eventually(lambda: len(heard.messages) > mark + 1, 4)
-        assert {topic for topic, _, _ in heard.messages[mark:]} <= {f"{NODE}/health"}
+        assert eventually(lambda: all(client.last(f"{NODE}/{topic}") for topic in reported))
+        assert eventually(lambda: client.last(f"{NODE}/hall/status") == "online")
+        # Wait until startup messages have arrived.
+        assert eventually(lambda: time.time() - client.times[-1] > 1.5)
+        mark = len(client.messages)
+        assert not eventually(lambda: len(client.messages) > mark + 1, 4)
+        assert {topic for topic, _, _ in client.messages[mark:]} <= {f"{NODE}/health"}
 
 
-# The largest there are
+# Largest messages
 
 
-def test_the_largest_messages_of_eight_faces_and_three_cameras_keep_to_the_contract() -> None:
+def test_largest_messages_follow_the_contract() -> None:
     reported = [(message.topic, message.payload.decode()) for message in extremes()]
     assert breaches(reported) == []
     largest: dict[str, int] = {}
@@ -133,7 +135,7 @@ def test_the_largest_messages_of_eight_faces_and_three_cameras_keep_to_the_contr
     assert max(largest.values()) <= MAX_BYTES
 
 
-# What is asked
+# Commands and requests
 
 
 @pytest.mark.parametrize("switch", NAMES)
@@ -143,8 +145,8 @@ def test_the_largest_messages_of_eight_faces_and_three_cameras_keep_to_the_contr
      "061", "059", "07", "-1", "+1", "1e1", " 1", "0x1", "NaN", "true", "١", ".5", "5.", "120",
      " OFF\n", "on\r\n", "+.5", "+5.", ".", "+", " ", "0.5\n", "1 2", "60.\n", "O N", "\u00a0ON"],
 )  # fmt: skip
-def test_a_switch_takes_what_its_schema_allows(switch: str, payload: str) -> None:
-    assert (breach(f"set-{switch}", payload) is None) == _taken(lambda: parse(switch, payload.encode()))
+def test_switch_accepts_what_its_schema_allows(switch: str, payload: str) -> None:
+    assert (breach(f"set-{switch}", payload) is None) == _accepted(lambda: parse(switch, payload.encode()))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -154,12 +156,12 @@ def test_a_switch_takes_what_its_schema_allows(switch: str, payload: str) -> Non
      '{"transaction":[]}', '{"transaction":true,"camera":"hall"}', '{"camera":"hall"}', '{"camera":1}',
      '{"camera":"hall","path":"/"}', "[]", "1", '"info"', "", "{", '{"transaction":"' + "x" * 129 + '"}'],
 )  # fmt: skip
-def test_a_request_takes_what_its_schema_allows(command: str, payload: str) -> None:
-    taken = _taken(lambda: parse_request(command, payload.encode()))
+def test_request_accepts_what_its_schema_allows(command: str, payload: str) -> None:
+    taken = _accepted(lambda: parse_request(command, payload.encode()))
     assert (breach(f"request-{command}", payload) is None) == taken
 
 
-def _taken(read: Callable[[], object]) -> bool:
+def _accepted(read: Callable[[], object]) -> bool:
     try:
         read()
     except Refused:
@@ -171,7 +173,7 @@ def _taken(read: Callable[[], object]) -> bool:
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
-def test_a_schema_is_valid_strict_and_needs_no_other(name: str) -> None:
+def test_schema_is_valid_strict_and_self_contained(name: str) -> None:
     body = schemas.schema(name)
     Draft202012Validator.check_schema(body)
     assert body["$schema"] == "https://json-schema.org/draft/2020-12/schema"
@@ -181,7 +183,7 @@ def test_a_schema_is_valid_strict_and_needs_no_other(name: str) -> None:
         assert part.get("$ref", "#").startswith("#")
 
 
-def test_every_file_has_its_topic_and_every_command_its_files() -> None:
+def test_every_schema_has_a_topic_and_every_command_its_schemas() -> None:
     assert sorted(path.stem for path in FILES.glob("*.json")) == SCHEMAS
     for command in COMMANDS:
         assert {f"request-{command}", f"response-{command}"} <= set(SCHEMAS)
@@ -194,7 +196,7 @@ def test_shared_definitions_are_the_same_in_all_schemas() -> None:
     shared: dict[str, Any] = {"ts": info["$defs"]["ts"]}
     for name in SCHEMAS:
         for key, part in schemas.schema(name).get("$defs", {}).items():
-            if (name.startswith("request-"), key) != (True, "transaction"):  # which takes null besides
+            if (name.startswith("request-"), key) != (True, "transaction"):  # which also allows null
                 assert shared.setdefault(key, part) == part, (name, key)
     assert shared["info"] == {key: info[key] for key in shared["info"]}
     replayed = log["properties"].pop("replayed")
@@ -220,16 +222,16 @@ def test_shared_definitions_are_the_same_in_all_schemas() -> None:
         ("emotion-edges/pi/status", None),
     ],
 )  # fmt: skip
-def test_a_topic_has_its_schema(topic: str, name: str | None) -> None:
+def test_topic_maps_to_its_schema(topic: str, name: str | None) -> None:
     assert schemas.name_for(topic, "emotion-edge") == name
 
 
-def test_a_prefix_may_have_several_levels() -> None:
+def test_prefix_may_have_several_levels() -> None:
     assert schemas.name_for("house/1/pi/health", "house/1") == "health"
 
 
 @pytest.mark.parametrize("word", TOPIC_WORDS)
-def test_no_camera_is_where_the_node_s_own_topics_are(word: str) -> None:
+def test_reserved_topic_words_are_not_cameras(word: str) -> None:
     assert schemas.name_for(f"emotion-edge/pi/{word}/state", "emotion-edge") is None
 
 

@@ -1,4 +1,4 @@
-"""Secrets within texts that are shown."""
+"""Masking secrets in displayed text."""
 
 import pytest
 
@@ -53,7 +53,7 @@ STARS = "********"
         ("v4l2src device=/dev/video0 ! video/x-raw,width=640 ! appsink emit-signals=true",) * 2,
     ],
 )  # fmt: skip
-def test_a_setting_is_shown_without_its_secrets(text: str, shown: str) -> None:
+def test_setting_is_shown_without_secrets(text: str, shown: str) -> None:
     assert masked(text) == shown
     assert masked(shown) == shown
 
@@ -68,7 +68,7 @@ def test_a_setting_is_shown_without_its_secrets(text: str, shown: str) -> None:
         ("mqtt?jwt=abc", STARS),
     ],
 )
-def test_the_path_of_an_address_is_shown_without_its_secrets(path: str, shown: str) -> None:
+def test_path_of_an_address_is_shown_without_secrets(path: str, shown: str) -> None:
     assert masked_path(path) == shown
 
 
@@ -84,5 +84,5 @@ def test_the_path_of_an_address_is_shown_without_its_secrets(path: str, shown: s
         ("/dev/video0: busy, 3 images/s",) * 2,
     ],
 )
-def test_files_are_named_without_their_folders(text: str, shown: str) -> None:
+def test_files_are_named_without_folders(text: str, shown: str) -> None:
     assert without_folders(text) == shown
