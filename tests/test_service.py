@@ -1,4 +1,4 @@
-"""The daemon under a service manager: a real process, and a socket of ours in systemd's place."""
+"""The daemon under a service manager: a real process, with our socket in place of systemd's."""
 
 from __future__ import annotations
 
@@ -80,9 +80,9 @@ class Run:
     def __call__(
         self, text: str, *, watchdog_s: float = 2.0, fault: str = "", before: Path | None = None
     ) -> Process:
-        """*before*: a folder in which Python looks for modules first."""
+        """*before*: a folder that goes first on Python's module path."""
         more = {"NOTIFY_SOCKET": self._manager.address, "WATCHDOG_USEC": str(round(watchdog_s * 1e6))}
-        if fault:  # as a file laid into the device's Python is: site imports it before the daemon begins
+        if fault:  # site imports it before the daemon starts
             (self._folder / "sitecustomize.py").write_text(textwrap.dedent(fault))
             before = self._folder
         if before:
@@ -91,7 +91,7 @@ class Run:
         return self.daemon
 
 
-def test_ready_comes_after_the_first_frame_and_the_missing_cameras_reason(
+def test_ready_follows_the_first_frame_and_names_a_missing_camera(
     manager: Manager,
     run: Run,
     broker: Mosquitto,
@@ -114,44 +114,44 @@ def test_ready_comes_after_the_first_frame_and_the_missing_cameras_reason(
     assert "STOPPING=1\nSTATUS=stopping" in [text for _, text in manager.heard]
 
 
-def test_a_broker_that_is_away_is_a_declared_wait(manager: Manager, run: Run) -> None:
+def test_unreachable_broker_is_a_declared_wait(manager: Manager, run: Run) -> None:
     run(configuration(1, PORTRAITS), watchdog_s=1.0)
     assert eventually(lambda: "READY=1" in manager.lines())
     assert manager.status() == "camera hall online; waiting for the broker"
     fed_until = time.monotonic() + FRESH_S + 3
-    assert eventually(lambda: manager.heard[-1][0] > fed_until)  # longer than a beat holds
+    assert eventually(lambda: manager.heard[-1][0] > fed_until)  # longer than a heartbeat is valid
 
 
-HUNG = {
+HANGING_STAGES = {
     "analysis": ("edge.analysis.pipeline", "Pipeline", "step"),
     "mqtt": ("edge.mqtt.connection", "Connection", "turn"),
     "camera hall": ("edge.sources.capture", "Capture", "deliver"),
 }
 
 
-@pytest.mark.parametrize("stage", HUNG)
-def test_a_stage_that_hangs_is_no_longer_fed_for_and_sigabrt_shows_its_stack(
+@pytest.mark.parametrize("stage", HANGING_STAGES)
+def test_hung_stage_stops_the_watchdog_and_sigabrt_logs_its_stack(
     stage: str,
     manager: Manager,
     run: Run,
     tmp_path: Path,
     broker: Mosquitto,
 ) -> None:
-    module, name, method = HUNG[stage]
+    module, name, method = HANGING_STAGES[stage]
     daemon = run(
         configuration(broker.port, PORTRAITS),
         fault=f"""
         import os, threading, time, importlib, sys
         sys.path.insert(0, {str(Path(__file__).resolve().parents[1])!r})
-        def lay():
+        def inject():
             owner = getattr(importlib.import_module({module!r}), {name!r})
             real = owner.{method}
-            def hung_by_the_test(*given, **more):
+            def hang_injected_by_test(*given, **more):
                 while os.path.exists({str(tmp_path / "hang")!r}):
                     time.sleep(0.1)
                 return real(*given, **more)
-            owner.{method} = hung_by_the_test
-        lay()
+            owner.{method} = hang_injected_by_test
+        inject()
         """,
     )
     assert eventually(lambda: "READY=1" in manager.lines() and "connected" in manager.status())
@@ -160,18 +160,18 @@ def test_a_stage_that_hangs_is_no_longer_fed_for_and_sigabrt_shows_its_stack(
     assert eventually(lambda: f"stuck: {stage}: no progress for" in manager.status())
     time.sleep(2.0)
     last_fed = max(when for when, text in manager.heard if text == "WATCHDOG=1")
-    assert last_fed - hung < FRESH_S + 2.0  # so 30 s later systemd's watchdog acts
+    assert last_fed - hung < FRESH_S + 2.0  # so systemd's watchdog fires 30 s later
     assert time.monotonic() - last_fed > 2.0
     daemon.process.send_signal(signal.SIGABRT)
     assert daemon.process.wait(10) == -signal.SIGABRT
     daemon.close()
     assert f"watchdog: no longer fed: {stage}: no progress for" in daemon.log
     assert "Fatal Python error: Aborted" in daemon.log
-    assert "in hung_by_the_test" in daemon.log
+    assert "in hang_injected_by_test" in daemon.log
     assert daemon.log.count("\nThread 0x") + daemon.log.count("\nCurrent thread 0x") >= 4
 
 
-def test_a_stage_that_gets_on_again_is_fed_for_again() -> None:
+def test_recovered_stage_is_no_longer_overdue() -> None:
     now = [0.0]
     beats = Heartbeats(lambda: now[0])
     analysis, mqtt = beats.stage("analysis"), beats.stage("mqtt")
@@ -186,7 +186,7 @@ def test_a_stage_that_gets_on_again_is_fed_for_again() -> None:
     assert beats.overdue() == ["mqtt: no progress for 11 s"]
 
 
-def test_a_declared_wait_holds_until_its_deadline_and_no_longer() -> None:
+def test_declared_wait_holds_until_its_deadline() -> None:
     now = [0.0]
     stage = Stage("analysis", lambda: now[0])
     with stage.waiting("building the engine", 600):
@@ -199,7 +199,7 @@ def test_a_declared_wait_holds_until_its_deadline_and_no_longer() -> None:
     assert stage.overdue() == "analysis: no progress for 11 s"
 
 
-def test_a_wait_within_another_leaves_the_outer_one_its_time() -> None:
+def test_nested_wait_does_not_shorten_the_outer_one() -> None:
     now = [0.0]
     stage = Stage("analysis", lambda: now[0])
     with stage.waiting("loading the model", 300):
@@ -216,7 +216,7 @@ def test_a_wait_within_another_leaves_the_outer_one_its_time() -> None:
     assert stage.overdue() == "analysis: no progress for 11 s"
 
 
-def test_an_abstract_socket_is_reached_and_the_environment_forgets_it() -> None:
+def test_abstract_socket_is_used_and_removed_from_the_environment() -> None:
     manager = Manager(f"@emotion-edge-test-{time.monotonic_ns()}")
     environment = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "30000000", "PATH": "/bin"}
     notifier = Notifier.of(environment)
@@ -228,7 +228,7 @@ def test_an_abstract_socket_is_reached_and_the_environment_forgets_it() -> None:
     assert manager.heard[0][1] == "READY=1\nSTATUS=two lines"
 
 
-def test_a_watchdog_meant_for_another_process_and_no_socket_at_all_are_none(
+def test_foreign_watchdog_and_missing_socket_are_ignored(
     caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     address = str(tmp_path / "nobody")
@@ -244,7 +244,7 @@ def test_a_watchdog_meant_for_another_process_and_no_socket_at_all_are_none(
 
 
 @pytest.mark.parametrize("place", ["edge.analysis.runtimes.litert.LiteRT", "edge.analysis.detectors.ssd.Ssd"])
-def test_an_unexpected_error_while_loading_logs_its_traceback(place: str, run: Run) -> None:
+def test_unexpected_error_while_loading_logs_its_traceback(place: str, run: Run) -> None:
     module, name = place.rsplit(".", 1)
     fault = f"""
         import {module} as module

@@ -1,4 +1,4 @@
-"""The configuration: what is taken, and one line for each mistake."""
+"""The configuration: accepted input, and one line per error."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tests.configured import alone, mistakes, write
 __all__ = ["alone"]  # a fixture
 
 
-def test_nothing_at_all_is_a_configuration() -> None:
+def test_defaults_are_a_valid_configuration() -> None:
     loaded = resolve()
     assert loaded.file is None
     assert loaded.origins == {}
@@ -20,19 +20,19 @@ def test_nothing_at_all_is_a_configuration() -> None:
     assert loaded.settings.model.file.parts[-3:] == ("edge", "models", "emotion.tflite")
 
 
-def test_two_short_tables_are_a_configuration() -> None:
+def test_two_short_tables_are_a_valid_configuration() -> None:
     read = load(write('[mqtt]\nhost = "broker.lan"\n[[camera]]\nsource = "/dev/video2"\nfps = 15\n'))
     assert (read.mqtt.host, read.mqtt.port) == ("broker.lan", 1883)
     assert (read.camera[0].name, read.camera[0].source, read.camera[0].fps) == ("cam", "/dev/video2", 15.0)
 
 
-def test_the_misspelt_port_of_the_design_is_found_on_its_line() -> None:
+def test_misspelt_port_is_found_on_its_line() -> None:
     assert mistakes('[node]\nid = "pi"\n\n[mqtt]\nprot = 1883\n') == [
         "config.toml:5: mqtt.prot: unknown key; did you mean 'port'?"
     ]
 
 
-def test_all_mistakes_are_reported_in_the_order_of_the_file() -> None:
+def test_all_errors_are_reported_in_file_order() -> None:
     assert mistakes(
         '[log]\nlevel = "INFO"\n[[camera]]\nname = "a"\n[[camera]]\nname = "b"\nfps = "fast"\n'
         "[nodes]\n[mqtt]\ntls = 'yes'\nport = 70000\n"
@@ -113,24 +113,22 @@ def test_all_mistakes_are_reported_in_the_order_of_the_file() -> None:
         ("_env_file = 'x'", ":1: _env_file: unknown key"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_reported_with_its_line_what_was_found_and_what_was_expected(
-    text: str, message: str
-) -> None:
+def test_error_has_line_found_value_and_expectation(text: str, message: str) -> None:
     assert mistakes(text) == [f"config.toml{message}"]
 
 
 @pytest.mark.parametrize("prefix", ["", "/a", "a/", "a/+/b", "#", "$SYS", "a\\u0000", " a", "a ", "a" * 129])
-def test_a_prefix_that_is_no_topic_is_refused(prefix: str) -> None:
+def test_prefix_that_is_not_a_topic_is_rejected(prefix: str) -> None:
     (line,) = mistakes(f'[mqtt]\nprefix = "{prefix}"')
     assert line.startswith("config.toml:2: mqtt.prefix: found ")
 
 
 @pytest.mark.parametrize("prefix", ["a", "home/floor 1/emotion", "käse"])
-def test_a_prefix_that_is_a_topic_is_taken(prefix: str) -> None:
+def test_prefix_that_is_a_topic_is_accepted(prefix: str) -> None:
     assert load(write(f'[mqtt]\nprefix = "{prefix}"')).mqtt.prefix == prefix
 
 
-def test_names_of_files_count_from_the_folder_of_the_configuration(tmp_path: Path) -> None:
+def test_file_names_are_relative_to_the_configuration(tmp_path: Path) -> None:
     folder = tmp_path / "etc"
     folder.mkdir()
     for name in ("own.tflite", "clip.mp4", "faces"):
@@ -147,19 +145,19 @@ def test_names_of_files_count_from_the_folder_of_the_configuration(tmp_path: Pat
     ]  # fmt: skip
 
 
-def test_the_tilde_is_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "own.tflite").touch()
     assert load(write('[model]\nfile = "~/own.tflite"')).model.file == tmp_path / "own.tflite"
 
 
-def test_a_file_that_is_not_there_is_a_mistake(tmp_path: Path) -> None:
+def test_missing_file_is_an_error(tmp_path: Path) -> None:
     assert mistakes('[model]\nfile = "a.tflite"') == [
         f'config.toml:2: model.file: found "{tmp_path}/a.tflite"; expected the name of a readable file'
     ]
 
 
-def test_the_first_of_the_searched_files_is_used(tmp_path: Path) -> None:
+def test_first_of_the_searched_files_is_used(tmp_path: Path) -> None:
     write('[mqtt]\nhost = "here"')
     assert resolve().file == Path("config.toml")
     (tmp_path / "etc.toml").write_text('[mqtt]\nhost = "etc"')
@@ -167,12 +165,12 @@ def test_the_first_of_the_searched_files_is_used(tmp_path: Path) -> None:
     assert load(Path("config.toml")).mqtt.host == "here"
 
 
-def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_overrides_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMOTION_EDGE_MQTT__HOST", "broker.lan")
     monkeypatch.setenv("EMOTION_EDGE_MQTT__PORT", "8883")
     monkeypatch.setenv("EMOTION_EDGE_MQTT__TLS", "yes")
     monkeypatch.setenv("EMOTION_EDGE_REPORT__HOLD_S", "2")
-    monkeypatch.setenv("EMOTION_EDGE_MQTT__PREFIX", "")  # empty: as if it were not there
+    monkeypatch.setenv("EMOTION_EDGE_MQTT__PREFIX", "")  # empty: treated as unset
     loaded = resolve(write('[mqtt]\nhost = "a"\nport = 1884\nkeepalive_s = 20\n'))
     mqtt = loaded.settings.mqtt
     assert (mqtt.host, mqtt.port, mqtt.tls, mqtt.keepalive_s, mqtt.prefix) == (
@@ -184,13 +182,13 @@ def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch) -> 
     assert ("mqtt", "prefix") not in loaded.origins
 
 
-def test_settings_made_by_hand_do_not_listen_to_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_built_in_code_ignore_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMOTION_EDGE_MQTT__HOST", "broker.lan")
     monkeypatch.setenv("EMOTION_EDGE_MQTT", "{")
     assert settings.Settings.model_validate({"mqtt": {"port": 1}}).mqtt.host == "localhost"
 
 
-def test_mistakes_in_the_environment_are_reported_by_the_variables_name(
+def test_errors_in_the_environment_name_the_variable(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name, text in {
@@ -224,7 +222,7 @@ def test_mistakes_in_the_environment_are_reported_by_the_variables_name(
         ("emotion_edge_mqtt_port", "; did you mean EMOTION_EDGE_MQTT__PORT?"),
     ],
 )
-def test_a_variable_that_only_begins_like_ours_is_ignored_with_a_warning(
+def test_similar_variable_is_ignored_with_a_warning(
     name: str, hint: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv(name, "tcp://10.0.0.1:8321")
@@ -232,7 +230,7 @@ def test_a_variable_that_only_begins_like_ours_is_ignored_with_a_warning(
     assert caplog.messages == [f"environment: {name}: ignored; not a setting{hint}"]
 
 
-def test_a_variable_named_as_a_table_or_with_a_key_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variable_of_a_table_or_with_a_key_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("EMOTION_EDGE_NODE", "EMOTION_EDGE_CAMERA", "EMOTION_EDGE_WEBB__PORT"):
         monkeypatch.setenv(name, "1")
     assert [line.split(":")[1] for line in mistakes("")] == [

@@ -1,4 +1,4 @@
-"""What single settings accept: cameras, secrets, the broker, ids; and whatever a file may hold."""
+"""Values of single settings: cameras, secrets, broker, ids; and fuzzed files."""
 
 import os
 import random
@@ -28,7 +28,7 @@ __all__ = ["alone"]  # a fixture
         ("/dev/stdin", "/dev/fd/0"),  # two links to one
     ],
 )
-def test_two_cameras_on_one_device_are_found(first: str, second: str) -> None:
+def test_two_cameras_on_one_device_are_detected(first: str, second: str) -> None:
     (mistake,) = mistakes(
         f'[[camera]]\nname = "a"\nsource = "{first}"\n[[camera]]\nname = "b"\nsource = "{second}"\n'
     )
@@ -39,7 +39,7 @@ def test_two_cameras_on_one_device_are_found(first: str, second: str) -> None:
 
 
 @pytest.mark.parametrize("source", ["rtsp://cam/1", "portraits", "a ! b", "/dev/video3", "picamera:1"])
-def test_distinct_or_shareable_devices_are_not_a_mistake(source: str) -> None:
+def test_distinct_or_shareable_devices_are_allowed(source: str) -> None:
     other = {"/dev/video3": "/dev/video4", "picamera:1": "picamera"}.get(source, source)
     text = f'[[camera]]\nname = "a"\nsource = "{source}"\n[[camera]]\nname = "b"\nsource = "{other}"\n'
     assert [camera.source for camera in load(write(text)).camera] == [source, other]
@@ -52,7 +52,7 @@ def password(text: str) -> str:
 
 
 @pytest.mark.parametrize("content", ["hunter 2 \r\n", "\ufeffhunter 2 ", "\ufeffhunter 2 \n", "hunter 2 \r"])
-def test_a_password_is_taken_without_line_end_and_byte_order_mark(
+def test_password_loses_line_end_and_byte_order_mark(
     content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("secret").write_bytes(content.encode())
@@ -63,12 +63,12 @@ def test_a_password_is_taken_without_line_end_and_byte_order_mark(
         assert password('[mqtt]\nusername = "u"') == "hunter 2 "
     monkeypatch.setenv("EMOTION_EDGE_MQTT__PASSWORD", content)
     monkeypatch.setenv("EMOTION_EDGE_MQTT__PORT", "8883\n")
-    monkeypatch.setenv("EMOTION_EDGE_MQTT__PREFIX", "\n")  # as an empty one
+    monkeypatch.setenv("EMOTION_EDGE_MQTT__PREFIX", "\n")  # treated as empty
     assert password('[mqtt]\nusername = "u"') == "hunter 2 "
     assert (load().mqtt.port, load().mqtt.prefix) == (8883, "emotion-edge")
 
 
-def test_the_environments_password_wins_over_the_credential_and_that_over_the_file(
+def test_password_comes_from_environment_then_credential_then_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = '[mqtt]\nusername = "u"\npassword_file = "gone"'
@@ -84,9 +84,7 @@ def test_the_environments_password_wins_over_the_credential_and_that_over_the_fi
     assert password(text) == "from the environment"
 
 
-def test_a_user_name_from_systemd_wins_over_the_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_username_from_systemd_overrides_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     (tmp_path / "mqtt_username").write_text("from systemd\n")
     (tmp_path / "mqtt_password").write_text("secret\n")
@@ -102,7 +100,7 @@ def test_a_user_name_from_systemd_wins_over_the_files(
     ("content", "message"), [(b"", "empty"), (b"\n", "empty"), (b"hunter2\xff", "not UTF-8 text"),
                           (b"hunter2" * 10_000, "larger than a password may be")],
 )  # fmt: skip
-def test_a_password_file_that_holds_none_is_reported_without_its_content(
+def test_invalid_password_file_is_reported_without_its_content(
     tmp_path: Path, content: bytes, message: str
 ) -> None:
     Path("secret").write_bytes(content)
@@ -125,7 +123,7 @@ def test_a_password_file_that_holds_none_is_reported_without_its_content(
         '[[camera]]\nsource = "rtsp://cam/?user=me&password=hunter2\\u0000"',
     ],
 )
-def test_a_secret_is_never_shown(text: str) -> None:
+def test_secret_is_never_shown(text: str) -> None:
     assert "hunter2" not in "\n".join(mistakes(text))
 
 
@@ -134,7 +132,7 @@ def test_a_secret_is_never_shown(text: str) -> None:
     [("[::1]", "::1"), ("[fe80::1%eth0]", "fe80::1%eth0"), ("2001:db8::7", "2001:db8::7"), ("nas_2", "nas_2"),
      ("broker.fritz.box.", "broker.fritz.box."), ("192.168.1.2", "192.168.1.2"), ("bücherei", "bücherei")],
 )  # fmt: skip
-def test_the_broker_is_a_name_or_an_address_also_in_brackets(host: str, taken: str) -> None:
+def test_broker_host_may_be_a_name_or_an_address_in_brackets(host: str, taken: str) -> None:
     assert load(write(f"[mqtt]\nhost = '{host}'")).mqtt.host == taken
 
 
@@ -155,16 +153,16 @@ def test_the_broker_is_a_name_or_an_address_also_in_brackets(host: str, taken: s
         ("nas/", 'host = "nas"'),
     ],
 )  # fmt: skip
-def test_more_than_a_host_is_refused_with_what_to_write(host: str, instead: str) -> None:
+def test_host_with_extra_parts_is_rejected_with_the_right_settings(host: str, instead: str) -> None:
     message = f"config.toml:2: mqtt.host: expected the host alone; write {instead}"
     assert mistakes(f"[mqtt]\nhost = '{host}'") == [message]
 
 
 @pytest.mark.parametrize("host", ["broker:99999", "[::1]:0", "mqtts://broker:70000"])
-def test_a_port_that_does_not_exist_is_not_advised(host: str) -> None:
-    (said,) = mistakes(f"[mqtt]\nhost = '{host}'")
-    assert "does not exist; write host = " in said
-    assert "port = " not in said
+def test_out_of_range_port_is_not_suggested(host: str) -> None:
+    (line,) = mistakes(f"[mqtt]\nhost = '{host}'")
+    assert "does not exist; write host = " in line
+    assert "port = " not in line
 
 
 @pytest.mark.parametrize(
@@ -172,18 +170,18 @@ def test_a_port_that_does_not_exist_is_not_advised(host: str) -> None:
     ["", " ", "a b", "broker:", ":1883", "broker:mqtt", "a:1:2", "[::1", "::1]", "[1.2.3.4]", "[broker]",
      "ftp://broker", "mqtt://", "mqtt:broker", "x" * 254, "me:hun/ter2@broker", "a\\u0000b"],
 )  # fmt: skip
-def test_an_invalid_host_is_refused(host: str) -> None:
+def test_invalid_host_is_rejected(host: str) -> None:
     (message,) = mistakes(f'[mqtt]\nhost = "{host}"')
     assert message.startswith("config.toml:2: mqtt.host: expected ")
     assert "ter2" not in message
 
 
-def test_settings_do_not_show_the_password() -> None:
+def test_settings_repr_hides_the_password() -> None:
     read = load(write('[mqtt]\nusername = "u"\npassword = "hunter2"'))
     assert "hunter2" not in f"{read!r} {read} {read.model_dump()}"
 
 
-def test_the_default_id_distinguishes_machines_without_revealing_the_machine_id(
+def test_default_id_differs_by_machine_and_hides_the_machine_id(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Path, "read_text", lambda path, errors: "0123456789abcdef0123456789abcdef\n")
@@ -192,7 +190,7 @@ def test_the_default_id_distinguishes_machines_without_revealing_the_machine_id(
 
 
 @pytest.mark.parametrize("content", ["", "\n", "uninitialized\n", "0" * 32, "0123456789abcdef"])
-def test_without_a_machine_id_the_hosts_name_is_the_default_id(
+def test_host_name_is_the_default_id_without_a_machine_id(
     content: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Path, "read_text", lambda path, errors: content)
@@ -200,7 +198,7 @@ def test_without_a_machine_id_the_hosts_name_is_the_default_id(
     assert tables.default_node_id() == "pi-k-che-lan"
 
 
-def test_the_schemes_that_are_accepted_are_those_that_sources_read() -> None:
+def test_accepted_schemes_are_those_that_sources_read() -> None:
     assert tables.SOURCE_SCHEMES == SCHEMES
 
 
@@ -213,7 +211,7 @@ LINES = ("[mqtt]", "[[camera]]", "[camera]", "[mqtt.host]", "[[mqtt]]", "x = 1",
          "\x00")  # fmt: skip
 
 
-def mutated(text: str, chance: random.Random) -> bytes:
+def mutate(text: str, chance: random.Random) -> bytes:
     lines = text.split("\n")
     for _ in range(chance.randint(1, 4)):
         index = chance.randrange(len(lines))
@@ -230,7 +228,7 @@ def mutated(text: str, chance: random.Random) -> bytes:
                 lines[index] = ""
             case 5:
                 pairs = [place for place, line in enumerate(lines) if " = " in line]
-                place = chance.choice(pairs or [0])  # none: cut off before the first
+                place = chance.choice(pairs or [0])  # none: truncated before the first
                 letters = list(lines[place] or " ")
                 letters[chance.randrange(len(letters))] = chance.choice("abx=_.[]'\" ")
                 lines[place] = "".join(letters)
@@ -244,18 +242,18 @@ def mutated(text: str, chance: random.Random) -> bytes:
     return bytes(content)
 
 
-def test_whatever_becomes_of_the_file_it_is_valid_or_reported_in_lines_without_the_secret() -> None:
+def test_fuzzed_file_is_valid_or_reported_in_lines_without_secrets() -> None:
     reference = REFERENCE.read_text()
     reference = reference.replace('# username = "emotion-edge"', 'username = "u"')
     reference = reference.replace('# password = "..."', 'password = "hunter2"')
     assert "hunter2" in reference
-    # Most of the file is comment, which nothing can happen to.
+    # Drop comments: mutating them has no effect.
     reference = "\n".join(line for line in reference.split("\n") if "=" in line or line.startswith("["))
     chance = random.Random(18)
     valid = 0
     path = Path("config.toml")
     for case in range(FUZZ_CASES):
-        path.write_bytes(mutated(reference, chance))
+        path.write_bytes(mutate(reference, chance))
         try:
             load(path)
             valid += 1
@@ -265,11 +263,11 @@ def test_whatever_becomes_of_the_file_it_is_valid_or_reported_in_lines_without_t
                 assert len(line) < 300, (case, line)
                 assert line.isprintable(), (case, line)
                 assert "hunter2" not in line, case
-    # Neither is everything refused nor everything taken.
+    # Both outcomes must occur.
     assert 0.05 < valid / FUZZ_CASES < 0.6
 
 
-def test_a_shipped_model_is_set_by_its_name_from_any_folder(tmp_path: Path) -> None:
+def test_shipped_model_is_found_by_name_from_any_folder(tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     config.write_text('[model]\nfile = "emotion"\n')
     assert load(config).model.file == tables.MODEL_FILE

@@ -1,4 +1,4 @@
-"""What every source keeps, over each that can run here, and what is special to one of them."""
+"""Conformance of every source that can run here, and specifics of single ones."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def picamera2(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(params=["file", "folder", "image", "portraits", "http", "rtsp", "v4l2", "picamera"])
 def opened(request: pytest.FixtureRequest) -> Iterator[Callable[[], Source]]:
-    """Opens one kind of source; all that were opened are closed at the end."""
+    """Opens one kind of source; closes all of them at the end."""
     sources: list[Source] = []
 
     def open_one() -> Source:
@@ -111,10 +111,10 @@ def test_every_source_gives_bgr_or_luma_of_one_size(opened: Callable[[], Source]
 
 
 @pytest.mark.quiet_clock
-def test_every_source_keeps_its_pace_and_is_not_still_by_mistake(opened: Callable[[], Source]) -> None:
+def test_every_source_keeps_its_pace_and_declares_still_correctly(opened: Callable[[], Source]) -> None:
     source = opened()
     slept = 0.0
-    for _ in range(60):  # a stream begins with what was buffered while it was looked at
+    for _ in range(60):  # a stream starts with frames buffered while it was probed
         began = time.monotonic()
         source.read()
         slept = time.monotonic() - began
@@ -133,7 +133,7 @@ def test_every_source_may_be_closed_twice_and_then_fails(opened: Callable[[], So
         source.read()
 
 
-def test_every_source_lets_its_reader_go_when_another_interrupts_it(opened: Callable[[], Source]) -> None:
+def test_every_source_releases_its_reader_on_interrupt(opened: Callable[[], Source]) -> None:
     source = opened()
     ended = threading.Event()
 
@@ -153,7 +153,7 @@ def test_every_source_lets_its_reader_go_when_another_interrupts_it(opened: Call
 
 
 @pytest.mark.quiet_clock
-def test_a_folder_is_shown_by_name_and_ends(folder: Path) -> None:
+def test_folder_is_shown_by_name_and_ends(folder: Path) -> None:
     def show() -> None:
         source = Images(folder, fps=20)
         assert [number(source.read()) for _ in range(3)] == [1, 2, 3]
@@ -163,14 +163,12 @@ def test_a_folder_is_shown_by_name_and_ends(folder: Path) -> None:
     keeps_pace(show, 0.15)
 
 
-def test_a_folder_in_a_loop_begins_again(folder: Path) -> None:
+def test_looped_folder_starts_over(folder: Path) -> None:
     source = Images(folder, fps=200, loop=True)
     assert [number(source.read()) for _ in range(5)] == [1, 2, 3, 1, 2]
 
 
-def test_a_damaged_image_is_named_once_and_passed_over(
-    folder: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_damaged_image_is_reported_once_and_skipped(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     (folder / "2.png").write_bytes(b"not a png")
     source = Images(folder, fps=200, loop=True)
     assert [number(source.read()) for _ in range(4)] == [1, 3, 1, 3]
@@ -179,23 +177,23 @@ def test_a_damaged_image_is_named_once_and_passed_over(
     ]
 
 
-def test_a_folder_of_damaged_images_is_an_error_and_no_endless_search(tmp_path: Path) -> None:
+def test_folder_of_damaged_images_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"")
     with pytest.raises(EdgeError, match="none of the folder's images can be read"):
         Images(tmp_path, fps=10, loop=True).read()
 
 
-def test_a_folder_without_images_says_what_it_looked_for(tmp_path: Path) -> None:
+def test_folder_without_images_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(EdgeError, match=r"no images in this folder; \.avif, \.bmp"):
         open_source(str(tmp_path))
 
 
-def test_an_image_is_a_camera_that_repeats_it(folder: Path) -> None:
+def test_single_image_is_repeated(folder: Path) -> None:
     source = open_source(str(folder / "2.png"), fps=100)
     assert [number(source.read()) for _ in range(10)] == [2] * 10
 
 
-def test_the_kind_of_a_source_follows_from_its_form(video: Path, folder: Path) -> None:
+def test_source_kind_follows_from_its_form(video: Path, folder: Path) -> None:
     kinds = {
         "auto": "auto",
         "portraits": "portraits",
@@ -215,17 +213,17 @@ def test_the_kind_of_a_source_follows_from_its_form(video: Path, folder: Path) -
 
 
 @pytest.mark.parametrize("source", ["file:///etc/passwd", "ftp://host/a.mp4", "concat://a|b", "tcp://host:1"])
-def test_a_scheme_that_is_not_on_the_list_is_refused(source: str) -> None:
+def test_unknown_scheme_is_rejected(source: str) -> None:
     with pytest.raises(EdgeError, match=r"this scheme is not read; known are auto, portraits, picamera"):
         open_source(source)
 
 
-def test_a_misspelt_name_is_answered_with_the_list() -> None:
+def test_misspelt_name_error_lists_the_known_sources() -> None:
     with pytest.raises(EdgeError, match=r"source 'portrait': no such file .*known are auto, portraits"):
         open_source("portrait")
 
 
-def test_a_pipeline_needs_an_opencv_with_gstreamer() -> None:
+def test_pipeline_needs_an_opencv_with_gstreamer() -> None:
     if cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
         pytest.skip("this OpenCV has GStreamer")
     with pytest.raises(EdgeError, match=r"^nvargus ! appsink: this OpenCV is built without GStreamer"):
@@ -233,9 +231,9 @@ def test_a_pipeline_needs_an_opencv_with_gstreamer() -> None:
 
 
 @pytest.mark.quiet_clock
-def test_a_stream_whose_sender_freezes_fails_within_five_seconds(server: StreamServer) -> None:
+def test_stream_with_frozen_sender_fails_in_time(server: StreamServer) -> None:
     source = open_source(server.address)
-    for _ in range(10):  # how fast they come is known then
+    for _ in range(10):  # the stream's interval is known then
         source.read()
     server.freeze()
     began = time.monotonic()
@@ -245,14 +243,14 @@ def test_a_stream_whose_sender_freezes_fails_within_five_seconds(server: StreamS
     source.close()
 
 
-def test_a_password_in_an_address_is_never_shown() -> None:
+def test_password_in_an_address_is_never_shown() -> None:
     with pytest.raises(EdgeError, match=r"^http://\*{8}@127\.0\.0\.1:1/s: connection refused"):
         open_source("http://admin:secret@127.0.0.1:1/s").read()
 
 
 @pytest.mark.parametrize("password", ["S3 cret\"'", "a/b?c#d@e:f", "100% a%41"])
-def test_a_camera_is_logged_in_to_with_the_password_as_it_is_written(password: str) -> None:
-    """What is percent-encoded already is taken for that: %41 is an A."""
+def test_camera_login_uses_the_raw_password(password: str) -> None:
+    """Percent-encoded characters are decoded: %41 is an A."""
     with RtspCamera(f"me:{password.replace('%41', 'A')}") as camera:
         source = open_source(camera.address.replace("://", f"://me:{password}@"))
         try:

@@ -19,11 +19,11 @@ __all__ = ["video"]  # a fixture
 
 
 @pytest.mark.quiet_clock
-def test_a_video_plays_once_at_its_own_pace(video: Path) -> None:
+def test_video_plays_once_at_its_own_pace(video: Path) -> None:
     def play() -> None:
         source = open_file(video)
         assert [number(source.read()) for _ in range(8)] == [1, 2, 3, 4, 5, 6, 7, 8]
-        with pytest.raises(EndOfStreamError):  # the last picture has its time too
+        with pytest.raises(EndOfStreamError):  # the last frame is shown for its duration
             source.read()
         source.close()
 
@@ -31,7 +31,7 @@ def test_a_video_plays_once_at_its_own_pace(video: Path) -> None:
 
 
 @pytest.mark.quiet_clock
-def test_a_video_in_a_loop_begins_again_in_step(video: Path) -> None:
+def test_looped_video_starts_over_in_step(video: Path) -> None:
     def play() -> None:
         source = open_file(video, loop=True)
         numbers = [number(source.read()) for _ in range(20)]
@@ -42,7 +42,7 @@ def test_a_video_in_a_loop_begins_again_in_step(video: Path) -> None:
 
 
 @pytest.mark.quiet_clock
-def test_fps_leaves_out_pictures_and_keeps_the_pace(video: Path) -> None:
+def test_fps_drops_frames_and_keeps_the_pace(video: Path) -> None:
     def play() -> None:
         source = open_file(video, fps=10)
         assert [number(source.read()) for _ in range(4)] == [1, 3, 5, 7]
@@ -52,7 +52,7 @@ def test_fps_leaves_out_pictures_and_keeps_the_pace(video: Path) -> None:
 
 
 @pytest.mark.quiet_clock
-def test_unpaced_a_video_gives_each_picture_at_once(video: Path) -> None:
+def test_unpaced_video_gives_each_frame_at_once(video: Path) -> None:
     def play() -> None:
         source = open_file(video, paced=False)
         assert [number(source.read()) for _ in range(8)] == [1, 2, 3, 4, 5, 6, 7, 8]
@@ -61,7 +61,7 @@ def test_unpaced_a_video_gives_each_picture_at_once(video: Path) -> None:
     keeps_pace(play, 0.05)
 
 
-def test_a_slow_reader_misses_no_picture_of_a_video(video: Path) -> None:
+def test_slow_reader_misses_no_frame_of_a_video(video: Path) -> None:
     source = open_file(video)
     first = number(source.read())
     time.sleep(0.3)
@@ -69,7 +69,7 @@ def test_a_slow_reader_misses_no_picture_of_a_video(video: Path) -> None:
     source.close()
 
 
-def test_a_limit_of_ten_takes_ten_of_twentyfour_and_makes_up_for_no_gap() -> None:
+def test_rate_limit_passes_10_of_24_and_does_not_catch_up() -> None:
     limit = RateLimit(10)
     assert sum(limit.passes(n / 24) for n in range(240)) == 100
     assert limit.passes(20.0)
@@ -78,7 +78,7 @@ def test_a_limit_of_ten_takes_ten_of_twentyfour_and_makes_up_for_no_gap() -> Non
 
 
 @pytest.mark.quiet_clock
-def test_an_animated_gif_is_a_video_with_its_own_timing(shared_data: Path) -> None:
+def test_animated_gif_keeps_its_own_timing(shared_data: Path) -> None:
     def play() -> None:
         source = open_source(str(shared_data / "videos/intel/face-demographics-walking-and-pause.gif"))
         shapes = {source.read().shape for _ in range(13)}
@@ -88,7 +88,7 @@ def test_an_animated_gif_is_a_video_with_its_own_timing(shared_data: Path) -> No
     keeps_pace(play, 1.0)  # 12 pictures at 80 to 90 ms
 
 
-def test_a_real_video_has_all_its_pictures(shared_data: Path) -> None:
+def test_real_video_has_all_its_frames(shared_data: Path) -> None:
     source = open_source(str(shared_data / "videos/WolfgangLanger_Pexels.mp4"), paced=False)
     shapes = {source.read().shape for _ in range(472)}
     with pytest.raises(EndOfStreamError):
@@ -97,7 +97,7 @@ def test_a_real_video_has_all_its_pictures(shared_data: Path) -> None:
     assert shapes == {(360, 640)}
 
 
-def test_an_invalid_video_is_reported_in_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_invalid_video_is_reported_in_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "cut.mp4"
     path.write_bytes(b"\x00\x00\x00\x18ftypisom" + bytes(4000))
     with pytest.raises(EdgeError, match=r"cut\.mp4: no video that FFmpeg can read$"):
@@ -107,7 +107,7 @@ def test_an_invalid_video_is_reported_in_one_line(tmp_path: Path, capfd: pytest.
     assert captured.out == ""
 
 
-def test_a_video_costs_little_memory_and_no_decoder_threads(tmp_path: Path) -> None:
+def test_video_costs_little_memory_and_no_decoder_threads(tmp_path: Path) -> None:
     path = tmp_path / "hd.mp4"
     subprocess.run(
         ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc=size=1920x1080:rate=24", "-t", "1",

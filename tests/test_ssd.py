@@ -1,4 +1,4 @@
-"""Single-shot networks: shapes, cells to boxes, cards, and what is refused."""
+"""Single-shot networks: shapes, cells to boxes, cards, and rejected files."""
 
 import json
 import math
@@ -31,7 +31,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def copied(network: Path, tmp_path: Path) -> Path:
+def network_copy(network: Path, tmp_path: Path) -> Path:
     for suffix in (".tflite", ".json"):
         shutil.copy(network.with_suffix(suffix), tmp_path)
     return tmp_path / network.name
@@ -46,9 +46,9 @@ def room(rows: int, columns: int, *cells: tuple[int, int], scale: int = 1) -> Im
 
 
 @pytest.mark.parametrize("size", [(240, 320), (180, 320), (320, 180), (256, 320), (96, 200)])
-def test_a_cell_is_a_face_where_its_numbers_say_in_any_shape(network: Path, size: tuple[int, int]) -> None:
+def test_cell_becomes_the_expected_box_in_any_shape(network: Path, size: tuple[int, int]) -> None:
     finder = Ssd(network)
-    # The cell's middle is at 112, 48; its box a quarter of a stride to the right and above.
+    # The cell's centre is 112, 48; its box is offset by a quarter of a stride to the right and up.
     (face,) = finder.find(room(*size, (1, 3)))
     assert face.box == pytest.approx((120 - 32, 40 - 32 * math.exp(0.5), 64, 64 * math.exp(0.5)), abs=1.5)
     assert face.score == pytest.approx(1 / (1 + math.exp(-4)), abs=0.02)
@@ -56,15 +56,15 @@ def test_a_cell_is_a_face_where_its_numbers_say_in_any_shape(network: Path, size
     assert np.ravel(face.eyes).tolist() == pytest.approx([96, 32, 128, 32], abs=1)
 
 
-def test_one_network_serves_cameras_of_several_shapes_in_turn(network: Path) -> None:
+def test_one_network_serves_several_shapes_in_turn(network: Path) -> None:
     finder = Ssd(network)
     first = finder.find(room(240, 320, (2, 2)))
     assert len(finder.find(room(320, 180, (7, 1), (2, 3)))) == 2
-    assert finder.find(room(240, 320)) == []  # nothing is left of the picture before
+    assert finder.find(room(240, 320)) == []  # no state remains from the previous picture
     assert finder.find(room(240, 320, (2, 2))) == first
 
 
-def test_the_detector_gives_boxes_of_the_large_picture_and_frames_them(network: Path) -> None:
+def test_detector_gives_framed_boxes_in_full_resolution(network: Path) -> None:
     detector = open_detector("ssd", file=network)
     assert detector.description.startswith(f"ssd ({network}, bright cells 1, ")
     assert (detector.long_side, detector.min_face) == (320, 0.05)
@@ -76,42 +76,42 @@ def test_the_detector_gives_boxes_of_the_large_picture_and_frames_them(network: 
     assert framed.box.center == pytest.approx((448, 128 + 0.144 * 256), abs=6)
 
 
-def test_a_network_sees_pictures_as_large_as_its_card_says(copied: Path) -> None:
-    shape = read_detector(copied).card.input.model_dump()
-    bright_cells.leave_card(copied, input={**shape, "zoom": 2.0})
-    detector = open_detector("ssd", file=copied, long_side=160)
+def test_picture_is_zoomed_as_the_card_says(network_copy: Path) -> None:
+    shape = read_detector(network_copy).card.input.model_dump()
+    bright_cells.leave_card(network_copy, input={**shape, "zoom": 2.0})
+    detector = open_detector("ssd", file=network_copy, long_side=160)
     small = np.full((120, 160), 20, np.uint8)
-    small[16:32, 48:64] = 255  # a cell of the network's once it is enlarged
+    small[16:32, 48:64] = 255  # one network cell after enlarging
     (face,) = detector.find(small)
     assert face.box == pytest.approx((60 - 16, 20 - 16 * math.exp(0.5), 32, 32 * math.exp(0.5)), abs=1.5)
-    # A picture with pixels to spare keeps them: shrunk to long_side first, this cell would be gray.
+    # A larger picture is not shrunk to long_side first, which would turn this cell gray.
     (face,) = detector.find(room(240, 320, (1, 3)))
     assert face.box == pytest.approx((120 - 32, 40 - 32 * math.exp(0.5), 64, 64 * math.exp(0.5)), abs=1.5)
     assert face.eyes is not None
     assert np.ravel(face.eyes).tolist() == pytest.approx([96, 32, 128, 32], abs=1.5)
 
 
-def test_the_score_that_counts_is_the_card_s_unless_another_is_set(copied: Path) -> None:
+def test_min_score_is_the_cards_unless_overridden(network_copy: Path) -> None:
     grey = room(256, 320, (1, 3))
     grey[grey == 255] = 140  # a logit of -.5
-    assert Ssd(copied).find(grey) == []
-    (face,) = Ssd(copied, min_score=0.3).find(grey)
-    decode = json.loads(copied.with_suffix(".json").read_text())["decode"]
-    bright_cells.leave_card(copied, decode={**decode, "min_score": 0.3})
-    assert Ssd(copied).find(grey) == [face]
-    assert Ssd(copied, min_score=0.99).find(room(256, 320, (1, 3))) == []
+    assert Ssd(network_copy).find(grey) == []
+    (face,) = Ssd(network_copy, min_score=0.3).find(grey)
+    decode = json.loads(network_copy.with_suffix(".json").read_text())["decode"]
+    bright_cells.leave_card(network_copy, decode={**decode, "min_score": 0.3})
+    assert Ssd(network_copy).find(grey) == [face]
+    assert Ssd(network_copy, min_score=0.99).find(room(256, 320, (1, 3))) == []
 
 
-def test_a_configuration_runs_it_and_auto_takes_a_file_for_what_it_is(network: Path) -> None:
+def test_configured_ssd_runs_and_auto_detects_the_file_kind(network: Path) -> None:
     chosen = Detector(kind="auto", file=network, min_score=0.6, min_face=0.3)
     detector = open_configured_detector(Settings(detector=chosen))
     assert (detector.finder.name, detector.min_face) == ("ssd", 0.3)
     assert detector.detect(room(480, 640)) == []
 
 
-def test_a_card_s_framing_takes_precedence(copied: Path) -> None:
-    bright_cells.leave_card(copied, framing={"down": 0.1, "size": 1.5})
-    assert Ssd(copied).framing == (0.1, 1.5)
+def test_card_framing_takes_precedence(network_copy: Path) -> None:
+    bright_cells.leave_card(network_copy, framing={"down": 0.1, "size": 1.5})
+    assert Ssd(network_copy).framing == (0.1, 1.5)
 
 
 @pytest.mark.parametrize(
@@ -128,37 +128,37 @@ def test_a_card_s_framing_takes_precedence(copied: Path) -> None:
         ({"files": {}}, "its card lists nothing, not this file"),
     ],
 )  # fmt: skip
-def test_a_card_that_does_not_fit_is_named(copied: Path, changes: dict[str, object], message: str) -> None:
-    bright_cells.leave_card(copied, **changes)
+def test_mismatched_card_is_reported(network_copy: Path, changes: dict[str, object], message: str) -> None:
+    bright_cells.leave_card(network_copy, **changes)
     with pytest.raises(EdgeError, match=message):
-        Ssd(copied)
+        Ssd(network_copy)
 
 
-def test_a_detector_s_card_is_refused_for_a_classifier(network: Path) -> None:
+def test_detector_card_is_rejected_for_a_classifier(network: Path) -> None:
     with pytest.raises(EdgeError, match=r"faces\.json: the card of a detector; model\.file takes a classif"):
         read_card(network.with_suffix(".json"))
     assert read_detector(network).card.decode.max_overlap == 0.4
 
 
-def test_a_file_for_the_edge_tpu_is_refused_without_one(copied: Path) -> None:
-    copied.write_bytes(copied.read_bytes() + b"edgetpu-custom-op")
-    bright_cells.leave_card(copied)
+def test_edge_tpu_file_is_rejected_without_its_twin(network_copy: Path) -> None:
+    network_copy.write_bytes(network_copy.read_bytes() + b"edgetpu-custom-op")
+    bright_cells.leave_card(network_copy)
     with pytest.raises(EdgeError) as caught:
-        open_detector("ssd", file=copied)
+        open_detector("ssd", file=network_copy)
     assert str(caught.value).startswith(
-        f"{copied}: compiled for the Edge TPU, and its uncompiled twin is not in its card, for the CPU "
+        f"{network_copy}: compiled for the Edge TPU, and its uncompiled twin is not in its card, for the CPU "
         "while the chip is away; `quantize --target coral` makes both"
     )
 
 
-# Decoding, as values
+# Decoding
 
 
 def center(**changes: object) -> Center:
     return Center(form="center", strides=(8,), scores=("s",), boxes=("b",), **changes)  # type: ignore[arg-type]
 
 
-def test_int8_scores_are_compared_in_their_own_steps() -> None:
+def test_int8_scores_are_compared_in_quantised_steps() -> None:
     spec = TensorSpec((1, 4, 4, 1), INT8, 0.1, 20)
     assert least_step(0.5, spec) == 20
     assert least_step(0.7, spec) == 29  # a logit of .847: the step above it
@@ -166,7 +166,7 @@ def test_int8_scores_are_compared_in_their_own_steps() -> None:
     assert (least_step(0, spec), least_step(1, spec)) == (-math.inf, math.inf)
 
 
-def test_outputs_are_found_by_name_or_else_by_a_shape_that_one_has() -> None:
+def test_outputs_are_found_by_name_or_unique_shape() -> None:
     named = (TensorSpec((1, 2, 3, 4), FLOAT, name="b:0"), TensorSpec((1, 2, 3, 1), FLOAT, name="s"))
     tensors = np.zeros((1, 2, 3, 4), np.float32), np.full((1, 2, 3, 1), -9, np.float32)
     tensors[1][0, 1, 2] = 3
@@ -179,7 +179,7 @@ def test_outputs_are_found_by_name_or_else_by_a_shape_that_one_has() -> None:
         CenterDecoder(center(), named[:1], (16, 24), "x")
 
 
-def test_anchors_are_cells_of_several_each_in_the_order_of_the_rows() -> None:
+def test_anchors_decode_in_row_order() -> None:
     decode = Anchors(
         form="anchors", grids=(Grid(stride=8, anchors=2), Grid(stride=16, anchors=1)), scores="s", boxes="b",
         scale=16, eyes=(1, 0),
@@ -198,15 +198,20 @@ def test_anchors_are_cells_of_several_each_in_the_order_of_the_rows() -> None:
     assert (len(none.scores), best(none, 0.4)) == (0, [])
 
 
-def test_of_boxes_on_one_face_the_best_stays() -> None:
+def test_best_of_overlapping_boxes_is_kept() -> None:
     boxes = np.array([[0, 0, 10, 10], [1, 0, 10, 10], [20, 0, 10, 10], [np.inf, 0, 10, 10]], float)
     assert best(Found(np.array([0.6, 0.9, 0.7, 0.99]), boxes, None), 0.4) == [1, 2]
 
 
-def test_half_a_face_is_no_second_face() -> None:
+def test_half_a_face_is_not_a_second_face() -> None:
     boxes = np.array([(100, 50, 200, 300), (200, 120, 90, 150), (260, 20, 90, 90), (10, 10, 40, 40)], float)
     scores = np.array([0.8, 0.6, 0.7, 0.5])
-    assert best(Found(scores, boxes, None), 0.4) == [0, 2, 3]  # the third one lies within by less than half
+    assert best(Found(scores, boxes, None), 0.4) == [0, 2, 3]  # less than half of the third one is inside
     surer = np.array([0.6, 0.8, 0.7, 0.5])
-    assert best(Found(surer, boxes, None), 0.4) == [1, 2, 0, 3]  # before somebody's face: that stays
+    assert best(Found(surer, boxes, None), 0.4) == [
+        1,
+        2,
+        0,
+        3,
+    ]  # a small face in front of a larger one: both stay
     assert Box(0, 0, 10, 10).iou(Box(1, 0, 10, 10)) > 0.4

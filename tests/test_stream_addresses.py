@@ -1,4 +1,4 @@
-"""Where an address may lead, and why one does not open."""
+"""What an address may refer to, and why one fails to open."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.fakes import RtspCamera
 from tests.films import films, pictures  # noqa: F401
 from tests.web_camera import WebCamera, folder, status, whole
 
-# What it may lead to
+# Restrictions
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ from tests.web_camera import WebCamera, folder, status, whole
     ["file://{film}", "{film}", "concat:{film}|{film}", "data:video/mp2t;base64,{data}",
      "subfile,,start,0,end,0,,:{film}", "pipe:0", "file:///etc/passwd"],
 )  # fmt: skip
-def test_a_playlist_from_the_network_never_reads_a_file(films: Path, form: str) -> None:
+def test_network_playlist_never_reads_a_file(films: Path, form: str) -> None:
     film = films / "h264.ts"
     line = form.format(film=film, data=b64encode(film.read_bytes()).decode())
     playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{line}\n#EXT-X-ENDLIST\n".encode()
@@ -40,7 +40,7 @@ def test_a_playlist_from_the_network_never_reads_a_file(films: Path, form: str) 
 @pytest.mark.parametrize(
     "target", ["file://{film}", "concat:{film}", "rtsp://127.0.0.1:1/", "ftp://127.0.0.1/a.ts"]
 )
-def test_a_redirect_never_leaves_the_web(films: Path, target: str) -> None:
+def test_redirect_never_leaves_the_web(films: Path, target: str) -> None:
     film = films / "h264.ts"
     with WebCamera({"/a": status(302, Location=target.format(film=film))}) as camera:
         source = open_source(f"{camera.address}/a")
@@ -49,13 +49,13 @@ def test_a_redirect_never_leaves_the_web(films: Path, target: str) -> None:
         source.close()
 
 
-def test_a_redirect_within_the_web_is_followed(films: Path) -> None:
+def test_redirect_within_the_web_is_followed(films: Path) -> None:
     with WebCamera({**folder(films), "/a": status(302, Location="/h264.mp4")}) as camera:
         assert len(pictures(open_source(f"{camera.address}/a", paced=False))) == 10
 
 
 @pytest.mark.parametrize("name", ["list.m3u8", "list.ffconcat"])
-def test_a_file_never_reads_from_the_network(films: Path, tmp_path: Path, name: str) -> None:
+def test_local_file_never_reads_from_the_network(films: Path, tmp_path: Path, name: str) -> None:
     with WebCamera(folder(films)) as camera:
         address = f"{camera.address}/h264.ts"
         text = {
@@ -68,7 +68,7 @@ def test_a_file_never_reads_from_the_network(films: Path, tmp_path: Path, name: 
         assert camera.asked == []
 
 
-# Why it does not open
+# Failures
 
 
 @pytest.fixture
@@ -88,14 +88,16 @@ def web() -> Iterator[WebCamera]:
      ("http://no-such-host.invalid/a", r"no such host no-such-host\.invalid"),
      ("rtsp://no-such-host.invalid/a", r"no such host no-such-host\.invalid")],
 )  # fmt: skip
-def test_one_line_says_why_an_address_does_not_open(web: WebCamera, address: str, words: str) -> None:
+def test_failure_to_open_an_address_is_one_line_with_the_reason(
+    web: WebCamera, address: str, words: str
+) -> None:
     source = open_source(address.format(web=web.address))
     with pytest.raises(EdgeError, match=rf"^\S+: {words}[^\n]*$"):
         source.read()
     source.close()
 
 
-def test_a_file_of_sound_alone_has_no_video_in_it(tmp_path: Path) -> None:
+def test_audio_file_has_no_video(tmp_path: Path) -> None:
     song = tmp_path / "song.mka"
     command = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "sine=duration=1", "-c:a", "flac", str(song)]
     subprocess.run(command, check=True)
@@ -104,7 +106,7 @@ def test_a_file_of_sound_alone_has_no_video_in_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["http", "https", "rtsp"])
-def test_a_camera_that_accepts_and_says_nothing_lets_its_reader_go(scheme: str) -> None:
+def test_silent_camera_releases_its_reader_on_interrupt(scheme: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         source = open_source(f"{scheme}://127.0.0.1:{silent.getsockname()[1]}/a")
         threading.Timer(0.3, source.interrupt).start()
@@ -115,7 +117,7 @@ def test_a_camera_that_accepts_and_says_nothing_lets_its_reader_go(scheme: str) 
         source.close()
 
 
-def test_a_camera_that_knows_no_tcp_asks_for_the_other_transport() -> None:
+def test_camera_without_tcp_suggests_the_other_transport() -> None:
     with RtspCamera(udp=True) as camera:
         source = open_source(camera.address)
         with pytest.raises(

@@ -1,4 +1,4 @@
-"""Videos and cameras as FFmpeg reads them: made here, damaged here, served here."""
+"""Videos and cameras read through FFmpeg: generated, damaged and served by the tests."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from tests.test_capture import Story, until
 from tests.web_camera import WebCamera, begin_mjpeg, folder, mjpeg, send_part, whole
 
 
-def of_file(path: Path) -> list[Image]:
+def frames_of(path: Path) -> list[Image]:
     return pictures(open_source(str(path), paced=False))
 
 
-def far(one: Image, other: Image) -> float:
-    """Grey levels between two pictures, in the mean."""
+def mean_difference(one: Image, other: Image) -> float:
+    """Mean absolute difference of two pictures, in grey levels."""
     return float(np.abs(one.astype(np.int16) - other).mean())
 
 
@@ -45,7 +45,7 @@ def number(image: Image) -> int:
     return round((float(image.mean()) - 29.5) / 5)
 
 
-# What a picture is
+# Decoding
 
 
 @pytest.mark.parametrize(
@@ -62,20 +62,20 @@ def test_black_is_0_and_white_255_in_every_format(
 ) -> None:
     container = "nut" if "rawvideo" in options else "mkv"
     (first, *_), (true, *_) = (
-        of_file(ffmpeg(tmp_path / f"a.{container}", *options)),
-        of_file(films / "lossless.mkv"),
+        frames_of(ffmpeg(tmp_path / f"a.{container}", *options)),
+        frames_of(films / "lossless.mkv"),
     )
     assert int(first.min()) <= 2
     assert int(first.max()) >= 253
-    assert far(first, true) < 2.0
+    assert mean_difference(first, true) < 2.0
 
 
 @pytest.mark.parametrize(("degrees", "turns"), [(90, 1), (180, 2), (270, 3)])
-def test_a_film_of_a_turned_phone_is_upright(films: Path, tmp_path: Path, degrees: int, turns: int) -> None:
+def test_rotated_phone_video_is_upright(films: Path, tmp_path: Path, degrees: int, turns: int) -> None:
     turned = tmp_path / "turned.mp4"
     copy = ["ffmpeg", "-v", "error", "-i", str(films / "h264.mp4"), "-c", "copy"]
     subprocess.run([*copy, "-metadata:s:v:0", f"rotate={degrees}", str(turned)], check=True)
-    for upright, flat in zip(of_file(turned), of_file(films / "h264.mp4"), strict=True):
+    for upright, flat in zip(frames_of(turned), frames_of(films / "h264.mp4"), strict=True):
         np.testing.assert_array_equal(upright, np.rot90(flat, turns))
 
 
@@ -84,18 +84,18 @@ def test_a_film_of_a_turned_phone_is_upright(films: Path, tmp_path: Path, degree
     [("-c:v", "mpeg2video", "-q:v", "2"), ("-c:v", "libx264", "-qp", "10", "-top", "1")],
     ids=["mpeg2", "h264"],
 )
-def test_interlaced_video_shows_what_is_filmed(tmp_path: Path, options: tuple[str, ...]) -> None:
+def test_interlaced_video_is_deinterlaced(tmp_path: Path, options: tuple[str, ...]) -> None:
     fields = SECOND.replace("rate=10", "rate=20") + ",tinterlace=4"
-    woven = of_file(
+    woven = frames_of(
         ffmpeg(tmp_path / "a.ts", *options, "-flags", "+ildct+ilme", "-pix_fmt", "yuv420p", source=fields)
     )
-    true = of_file(ffmpeg(tmp_path / "true.mkv", "-c:v", "ffv1", "-pix_fmt", "gray"))
+    true = frames_of(ffmpeg(tmp_path / "true.mkv", "-c:v", "ffv1", "-pix_fmt", "gray"))
     assert len(woven) >= 9
     for one, other in itertools.islice(zip(woven, true, strict=False), 9):
-        assert far(one, other) < 8.0
+        assert mean_difference(one, other) < 8.0
 
 
-def test_pictures_of_more_than_8192_pixels_are_one_line(tmp_path: Path) -> None:
+def test_frames_over_8192_pixels_are_rejected_in_one_line(tmp_path: Path) -> None:
     wide = ffmpeg(tmp_path / "wide.avi", "-c:v", "mjpeg", source="testsrc=size=8200x32:rate=5:duration=1")
     high = ffmpeg(tmp_path / "high.mkv", "-c:v", "ffv1", source="testsrc=size=32x9000:rate=5:duration=1")
     for path, size in ((wide, "8200x32"), (high, "32x9000")):
@@ -105,7 +105,7 @@ def test_pictures_of_more_than_8192_pixels_are_one_line(tmp_path: Path) -> None:
             open_source(str(path)).read()
 
 
-def test_a_change_of_resolution_in_the_stream_is_followed() -> None:
+def test_resolution_change_in_the_stream_is_followed() -> None:
     parts = [*jpegs(3), *jpegs(3, (320, 240)), *jpegs(3, (64, 48))]
     with WebCamera({"/a": mjpeg(parts)}) as camera:
         source = open_source(f"{camera.address}/a")
@@ -115,7 +115,7 @@ def test_a_change_of_resolution_in_the_stream_is_followed() -> None:
 
 
 @pytest.mark.parametrize("kind", ["image/jpg", "image/pjpeg", "text/plain"])
-def test_parts_are_pictures_whatever_their_type_is_called(kind: str) -> None:
+def test_mjpeg_parts_are_read_whatever_their_content_type(kind: str) -> None:
     with WebCamera({"/a": mjpeg(jpegs(20), 0.01, kind)}) as camera:
         source = open_source(f"{camera.address}/a")
         seen = [number(source.read()) for _ in range(10)]
@@ -132,7 +132,7 @@ def test_parts_are_pictures_whatever_their_type_is_called(kind: str) -> None:
      lambda part: b"\xff\xd8\xff\xd9"],
     ids=["half", "words", "head", "hollow"],
 )  # fmt: skip
-def test_a_damaged_part_of_a_stream_is_left_out_and_counted(damage: Callable[[bytes], bytes]) -> None:
+def test_damaged_part_of_a_stream_is_skipped_and_counted(damage: Callable[[bytes], bytes]) -> None:
     parts = jpegs(20)
     for n in (4, 11, 12):
         parts[n] = damage(parts[n])
@@ -145,20 +145,20 @@ def test_a_damaged_part_of_a_stream_is_left_out_and_counted(damage: Callable[[by
 
 
 @pytest.mark.parametrize("name", ["h264.mp4", "h264.ts", "mpeg4.avi"])
-def test_a_truncated_file_is_played_without_its_damaged_part(films: Path, tmp_path: Path, name: str) -> None:
+def test_corrupted_file_plays_without_its_damaged_part(films: Path, tmp_path: Path, name: str) -> None:
     content = bytearray((films / name).read_bytes())
     middle = content.find(b"mdat") + 4 if name.endswith("mp4") else 0
     at = middle + (len(content) - middle) // 2
     content[at : at + 300] = bytes(300)
     torn = tmp_path / name
     torn.write_bytes(content)
-    whole_film = of_file(films / name)
-    shown = of_file(torn)
+    whole_film = frames_of(films / name)
+    shown = frames_of(torn)
     assert 5 <= len(shown) <= len(whole_film)
-    assert far(shown[0], whole_film[0]) < 1.0
+    assert mean_difference(shown[0], whole_film[0]) < 1.0
 
 
-def test_health_counts_what_was_damaged(tmp_path: Path) -> None:
+def test_capture_counts_damaged_frames(tmp_path: Path) -> None:
     parts = jpegs(9)
     parts[3] = parts[6] = b"no picture"
     with WebCamera({"/a": mjpeg(parts, 0.02)}) as camera:
@@ -171,11 +171,11 @@ def test_health_counts_what_was_damaged(tmp_path: Path) -> None:
     assert (capture.frames, capture.damaged) == (7, 2)
 
 
-# What an address gives
+# Addresses
 
 
 @pytest.mark.parametrize("name", ["h264.mp4", "mpeg4.avi", "h264.ts"])
-def test_a_video_on_a_web_server_is_played_once_at_its_pace(films: Path, name: str) -> None:
+def test_video_on_a_web_server_plays_once_at_its_pace(films: Path, name: str) -> None:
     with WebCamera(folder(films)) as camera:
         began = time.monotonic()
         shown = pictures(open_source(f"{camera.address}/{name}"))
@@ -183,7 +183,7 @@ def test_a_video_on_a_web_server_is_played_once_at_its_pace(films: Path, name: s
     assert len(shown) == 10
 
 
-def test_a_video_on_a_web_server_begins_again_with_loop(films: Path) -> None:
+def test_looped_video_on_a_web_server_starts_over(films: Path) -> None:
     with WebCamera(folder(films)) as camera:
         source = open_source(f"{camera.address}/h264.mp4", loop=True, paced=False)
         shown = [source.read() for _ in range(25)]
@@ -192,7 +192,7 @@ def test_a_video_on_a_web_server_begins_again_with_loop(films: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["/snapshot", "/picture.jpg", "/cgi?user=a&shot=1.png", "/back%20door.jpg"])
-def test_an_address_of_one_picture_is_asked_for_it_fps_times_a_second(path: str) -> None:
+def test_snapshot_address_is_polled_at_fps(path: str) -> None:
     taken = itertools.count()
     shots = jpegs(9)
     answer = whole(lambda: shots[next(taken) % 9], "image/jpeg")
@@ -206,7 +206,7 @@ def test_an_address_of_one_picture_is_asked_for_it_fps_times_a_second(path: str)
         source.close()
 
 
-def test_an_address_of_one_picture_may_leave_its_length_out() -> None:
+def test_snapshot_may_omit_content_length() -> None:
     shots = iter(jpegs(9))
 
     def answer(request: http.server.BaseHTTPRequestHandler) -> None:
@@ -219,8 +219,8 @@ def test_an_address_of_one_picture_may_leave_its_length_out() -> None:
         source.close()
 
 
-def test_hls_comes_evenly_though_its_segments_do_not(tmp_path: Path) -> None:
-    """Live, in segments of 2 s: each is there only when its 2 s are over."""
+def test_hls_is_paced_evenly_across_segments(tmp_path: Path) -> None:
+    """A live stream in 2 s segments, each available only when complete."""
     film = ffmpeg(tmp_path / "a.ts", "-c:v", "libx264", "-g", "20", "-pix_fmt", "yuv420p",
                   source="testsrc=size=160x120:rate=10:duration=16")  # fmt: skip
     cut = ["ffmpeg", "-v", "error", "-i", str(film), "-c", "copy", "-f", "segment", "-segment_time", "2"]
@@ -245,7 +245,7 @@ def test_hls_comes_evenly_though_its_segments_do_not(tmp_path: Path) -> None:
     assert max(b - a for a, b in itertools.pairwise(times)) < 1.0
 
 
-def test_a_slow_camera_stays_online_and_says_its_rate(caplog: pytest.LogCaptureFixture) -> None:
+def test_slow_camera_stays_online_and_logs_its_rate(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     with WebCamera({"/a": mjpeg(jpegs(4), 2.2)}) as camera:
         story = Story()
@@ -258,8 +258,8 @@ def test_a_slow_camera_stays_online_and_says_its_rate(caplog: pytest.LogCaptureF
     assert "camera door: slow: a picture every 2.2 s" in caplog.text
 
 
-def mute_after(parts: list[bytes], first: int) -> Callable[..., None]:
-    """Of *parts* in a row so many, on the *first* connection alone; then nothing, as under SIGSTOP."""
+def silent_after(parts: list[bytes], first: int) -> Callable[..., None]:
+    """Send the *first* of *parts* on the first connection only, then hang, as under SIGSTOP."""
     given = iter(parts[:first])
 
     def answer(request: http.server.BaseHTTPRequestHandler) -> None:
@@ -271,8 +271,8 @@ def mute_after(parts: list[bytes], first: int) -> Callable[..., None]:
 
 
 @pytest.mark.parametrize("first", [1, 2, 3])
-def test_a_camera_that_stops_after_its_first_pictures_is_given_up_within_ten_seconds(first: int) -> None:
-    with WebCamera({"/a": mute_after(jpegs(4), first)}) as camera:
+def test_camera_that_stops_after_its_first_frames_is_given_up_in_10_s(first: int) -> None:
+    with WebCamera({"/a": silent_after(jpegs(4), first)}) as camera:
         source = open_source(f"{camera.address}/a")
         for n in range(first):
             assert number(source.read()) == n
@@ -284,16 +284,16 @@ def test_a_camera_that_stops_after_its_first_pictures_is_given_up_within_ten_sec
 
 
 @pytest.mark.parametrize("doubled", [False, True])
-def test_a_camera_of_one_picture_in_many_seconds_is_never_given_up(
+def test_camera_with_one_frame_in_many_seconds_is_never_given_up(
     doubled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A second here represents twenty."""
+    """Time is scaled down 20 times."""
     monkeypatch.setattr("edge.sources.network._FIRST_S", 0.3)
     monkeypatch.setattr("edge.sources.pace.Silence.LEAST_S", 0.3)
     shots = jpegs(9)
 
     def answer(request: http.server.BaseHTTPRequestHandler) -> None:
-        """The picture of now at once, by many a server twice, and then each second's."""
+        """Send the current picture at once (some servers send it twice), then one per second."""
         now = len(camera.asked) - 1
         begin_mjpeg(request)
         for _ in range(1 + doubled):
@@ -325,7 +325,7 @@ def test_silence_is_judged_by_the_streams_own_interval() -> None:
     assert slow.patience == 4.0
 
 
-def test_the_time_line_never_falls_or_halts() -> None:
+def test_timeline_never_falls_or_halts() -> None:
     line = Timeline(20.0)
     stamps = [5.0, 5.1, 5.1, None, 5.4, 1.0, 1.1, 9000.0, 9000.1]
     assert [round(line.place(stamp, 0.1), 6) for stamp in stamps] == [
@@ -333,7 +333,7 @@ def test_the_time_line_never_falls_or_halts() -> None:
     ]  # fmt: skip
 
 
-def test_rtsp_over_udp_gives_pictures() -> None:
+def test_rtsp_over_udp_gives_frames() -> None:
     with RtspCamera(udp=True) as camera:
         source = open_source(camera.address, rtsp_transport="udp")
         shapes = {source.read().shape for _ in range(10)}
