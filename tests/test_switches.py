@@ -24,7 +24,7 @@ CONFIGURED = Rules(min_confidence=0.5, hold_s=0.6)
         ("min_confidence", b"0.30000000000000004", 0.3),
         ("hold", b"60", 60.0),
         ("hold", b"2.5", 2.5),
-        # As shells, templates and other programs write them.
+        # As written by shells, templates and other programs.
         ("enabled", b" OFF\n", False),
         ("enabled", b"oN\r\n", True),
         ("enabled", b"\tOn ", True),
@@ -35,7 +35,7 @@ CONFIGURED = Rules(min_confidence=0.5, hold_s=0.6)
         ("hold", b"  007\r\n", 7.0),
     ],
 )
-def test_a_switch_takes_plain_values(name: str, payload: bytes, value: bool | float) -> None:
+def test_switch_accepts_plain_values(name: str, payload: bytes, value: bool | float) -> None:
     assert parse(name, payload) == value
     assert type(parse(name, payload)) is type(value)
 
@@ -61,7 +61,7 @@ def test_a_switch_takes_plain_values(name: str, payload: bytes, value: bool | fl
         ("hold", b"9" * 99, f"found '{'9' * 24}' and 75 bytes more; expected a plain number from 0 to 60"),
     ],
 )
-def test_anything_else_is_refused_with_what_was_expected(name: str, payload: bytes, reason: str) -> None:
+def test_invalid_value_is_refused_with_what_was_expected(name: str, payload: bytes, reason: str) -> None:
     with pytest.raises(Refused) as refused:
         parse(name, payload)
     assert str(refused.value) == reason
@@ -70,24 +70,24 @@ def test_anything_else_is_refused_with_what_was_expected(name: str, payload: byt
 @pytest.mark.parametrize(
     ("value", "reported"), [(True, "ON"), (False, "OFF"), (0.5, "0.5"), (2.0, "2"), (60.0, "60"), (0.0, "0")]
 )
-def test_states_are_reported_as_they_are_set(value: bool | float, reported: str) -> None:
+def test_switch_states_are_formatted_plainly(value: bool | float, reported: str) -> None:
     assert text(value) == reported
 
 
-def test_a_switch_overrides_the_configuration_even_a_later_one() -> None:
+def test_switch_overrides_current_and_later_configuration() -> None:
     switches = Switches().turned("hold", 2.0, CONFIGURED)
     assert switches.over(CONFIGURED) == Rules(min_confidence=0.5, hold_s=2.0)
     assert switches.over(Rules(min_confidence=0.7, hold_s=1.0)) == Rules(min_confidence=0.7, hold_s=2.0)
     assert switches.states(CONFIGURED) == {"enabled": "ON", "min_confidence": "0.5", "hold": "2"}
 
 
-def test_a_switch_set_to_what_is_configured_follows_the_configuration_again() -> None:
+def test_switch_set_to_the_configured_value_follows_it_again() -> None:
     switches = Switches(min_confidence=0.8).turned("min_confidence", 0.5, CONFIGURED)
     assert switches == Switches()
     assert switches.over(Rules(min_confidence=0.7)).min_confidence == 0.7
 
 
-def test_a_camera_is_on_until_it_is_switched_off() -> None:
+def test_camera_is_on_until_switched_off() -> None:
     off = Switches().turned("enabled", False, CONFIGURED)
     assert (Switches().on, off.on, off.turned("enabled", True, CONFIGURED)) == (True, False, Switches())
 
@@ -124,7 +124,7 @@ def test_without_a_file_every_switch_is_as_configured(
         b'{"v":2,"cameras":{"hall":{"source":"rtsp://elsewhere"}}}',
     ],
 )
-def test_a_damaged_file_is_reported_and_ignored(
+def test_damaged_file_is_reported_and_ignored(
     content: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "switches.json"

@@ -1,4 +1,4 @@
-"""The unit and its drop-ins as systemd itself reads them, against what systemd/README.md says of them."""
+"""The unit and its drop-ins checked by systemd itself and against systemd/README.md."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ pytestmark = pytest.mark.skipif(
 
 
 def rows() -> dict[tuple[str, ...], float]:
-    """README's table: drop-ins -> exposure."""
+    """The table in the README: drop-ins -> exposure."""
     found = re.findall(r"^\| (.+?) \|.*\| (\d\.\d) \|$", (SYSTEMD / "README.md").read_text(), re.MULTILINE)
     return {tuple(re.findall(r"`([\w-]+)\.conf`", names)): float(score) for names, score in found}
 
 
-def lay(root: Path, drop_ins: tuple[str, ...]) -> None:
-    """A tree with the unit, *drop_ins* and the two programs that it names."""
+def build_tree(root: Path, drop_ins: tuple[str, ...]) -> None:
+    """A root tree with the unit, *drop_ins* and the two programs it starts."""
     units = root / "etc/systemd/system"
     (units / f"{UNIT}.d").mkdir(parents=True)
     shutil.copy(SYSTEMD / UNIT, units)
@@ -44,10 +44,10 @@ def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("drop_ins", rows(), ids=" + ".join)
-def test_the_exposure_is_the_one_in_the_table_and_within_the_limit(
+def test_exposure_matches_the_table_and_stays_within_the_limit(
     drop_ins: tuple[str, ...], tmp_path: Path
 ) -> None:
-    lay(tmp_path, drop_ins)
+    build_tree(tmp_path, drop_ins)
     message = analyze("security", "--offline=true", f"--root={tmp_path}", UNIT)
     exposure = re.search(r"exposure level for emotion-edge.service: (\d\.\d)", message.stdout)
     assert exposure, message.stderr
@@ -59,15 +59,15 @@ def test_the_exposure_is_the_one_in_the_table_and_within_the_limit(
 
 
 @pytest.mark.parametrize("drop_ins", [(), *((name,) for name in DROP_INS)], ids=" + ".join)
-def test_systemd_finds_nothing_to_say_about_the_unit(drop_ins: tuple[str, ...], tmp_path: Path) -> None:
-    lay(tmp_path, drop_ins)
+def test_systemd_verify_accepts_the_unit(drop_ins: tuple[str, ...], tmp_path: Path) -> None:
+    build_tree(tmp_path, drop_ins)
     unit = tmp_path / "etc/systemd/system" / UNIT
     message = analyze("verify", "--recursive-errors=no", f"--root={tmp_path}", str(unit))
     assert (message.returncode, message.stdout, message.stderr) == (0, "", "")
 
 
-def test_verify_would_find_a_misspelt_setting(tmp_path: Path) -> None:
-    lay(tmp_path, ())
+def test_systemd_verify_detects_a_misspelt_setting(tmp_path: Path) -> None:
+    build_tree(tmp_path, ())
     (tmp_path / f"etc/systemd/system/{UNIT}.d/wrong.conf").write_text("[Service]\nWatchdogSecs=30\n")
     message = analyze(
         "verify", "--recursive-errors=no", f"--root={tmp_path}", str(tmp_path / "etc/systemd/system" / UNIT)

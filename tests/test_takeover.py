@@ -1,4 +1,4 @@
-"""State that versions with one file for all nodes left: each node takes its own, once, and nobody else's."""
+"""State of versions with one file for all nodes: each node takes over only its own, once."""
 
 import json
 import logging
@@ -17,9 +17,9 @@ from edge.mqtt.store import Row, Store
 from tests.broker import eventually
 from tests.disk import disk_that_freezes, frozen
 
-# As those versions wrote them.
+# Files as those versions wrote them.
 SWITCHES = {"v": 1, "nodes": {"attic": {"hall": {"enabled": "OFF"}}, "cellar": {"hall": {"hold": "2.5"}}}}
-TOLD = {"v": 1, "nodes": {"attic": {"homeassistant/device/attic/config": {"hall_emotion": "sensor"}}}}
+ANNOUNCED = {"v": 1, "nodes": {"attic": {"homeassistant/device/attic/config": {"hall_emotion": "sensor"}}}}
 
 
 @pytest.fixture(autouse=True)
@@ -29,8 +29,8 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCap
     return tmp_path
 
 
-def lay_outbox(state: Path, *topics: str) -> None:
-    """An outbox of a daemon that was killed: its last messages are in sqlite's own log still."""
+def write_outbox(state: Path, *topics: str) -> None:
+    """The outbox of a killed daemon: its last messages are still in sqlite's WAL."""
     made = state / "made.sqlite3"
     store = Store(made, 10.0)
     store.write([Row(topic, b'{"id": "1"}', 10.0) for topic in topics], (), 7)
@@ -44,14 +44,12 @@ def names(state: Path) -> set[str]:
     return {path.name for path in state.iterdir()}
 
 
-def test_each_node_takes_its_own_and_the_last_takes_the_file_away(
-    state: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_each_node_takes_its_own_state(state: Path, caplog: pytest.LogCaptureFixture) -> None:
     (state / "switches.json").write_text(json.dumps(SWITCHES))
-    (state / "discovery.json").write_text(json.dumps(TOLD))
+    (state / "discovery.json").write_text(json.dumps(ANNOUNCED))
     take_over("attic")
     assert switches_file(state_file("switches.json", "attic")).read() == {"hall": Switches(enabled=False)}
-    assert announced_file(state_file("discovery.json", "attic")).read() == TOLD["nodes"]["attic"]  # type: ignore[index]
+    assert announced_file(state_file("discovery.json", "attic")).read() == ANNOUNCED["nodes"]["attic"]  # type: ignore[index]
     assert names(state) == {"switches.json", "switches-attic.json", "discovery-attic.json"}
     take_over("cellar")
     assert switches_file(state_file("switches.json", "cellar")).read() == {"hall": Switches(hold=2.5)}
@@ -62,9 +60,9 @@ def test_each_node_takes_its_own_and_the_last_takes_the_file_away(
     ]
 
 
-def test_an_existing_file_takes_precedence(state: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_existing_file_takes_precedence(state: Path, caplog: pytest.LogCaptureFixture) -> None:
     (state / "switches.json").write_text(json.dumps(SWITCHES))
-    lay_outbox(state, "emotion-edge/attic/hall/log")
+    write_outbox(state, "emotion-edge/attic/hall/log")
     newer = {"hall": Switches(min_confidence=0.5)}
     own = switches_file(state_file("switches.json", "attic"))
     own.path.write_text(own.text(texts(newer)))
@@ -76,7 +74,7 @@ def test_an_existing_file_takes_precedence(state: Path, caplog: pytest.LogCaptur
 
 
 def test_waiting_messages_are_still_sent(state: Path) -> None:
-    lay_outbox(state, "house/edge/attic/hall/log", "house/edge/attic/porch/log")
+    write_outbox(state, "house/edge/attic/hall/log", "house/edge/attic/porch/log")
     take_over("attic")
     assert names(state) == {"outbox-attic.sqlite3"}
     outbox = Outbox(state_file("outbox.sqlite3", "attic"), clock=lambda: 20.0)
@@ -98,7 +96,7 @@ def test_waiting_messages_are_still_sent(state: Path) -> None:
         ),
     ],
 )
-def test_damaged_files_stay_and_are_named(
+def test_damaged_files_are_left_and_reported(
     name: str, content: bytes, reason: str, state: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (state / name).write_bytes(content)
@@ -110,10 +108,10 @@ def test_damaged_files_stay_and_are_named(
     assert reason in record.getMessage()
 
 
-def test_an_outbox_with_another_nodes_messages_or_in_use_stays(
+def test_outbox_in_use_or_with_messages_of_another_node_is_left(
     state: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    lay_outbox(state, "emotion-edge/attic/hall/log", "emotion-edge/cellar/hall/log")
+    write_outbox(state, "emotion-edge/attic/hall/log", "emotion-edge/cellar/hall/log")
     take_over("attic")
     other = Store(state / "outbox.sqlite3", 20.0)
     assert len(other.rows()) == 2
@@ -124,7 +122,7 @@ def test_an_outbox_with_another_nodes_messages_or_in_use_stays(
     assert message == ["it holds another node's messages", "database is locked"]
 
 
-def test_a_disk_that_does_not_answer_is_not_waited_for(
+def test_silent_disk_does_not_block_and_takeover_finishes_later(
     state: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     disk = state / "disk"
@@ -135,6 +133,6 @@ def test_a_disk_that_does_not_answer_is_not_waited_for(
             take_over("attic", within_s=0.5)
             message = f"{disk}: disk does not answer; an earlier version's state is left there"
             assert caplog.messages == [message]
-        # As soon as it answers, what was begun is done.
+        # The takeover finishes once the disk answers.
         assert eventually(lambda: "taken over from" in caplog.messages[-1])
         assert eventually(lambda: not any(it.name == "take over" for it in threading.enumerate()))

@@ -45,19 +45,19 @@ def leaves(value: object, key: KeyPath = ()) -> Iterator[KeyPath]:
             yield from leaves(inner, (*key, index))
 
 
-def within(key: KeyPath) -> bool:
-    """Whether *key* is in a value of AWKWARD's, which has a line only as a whole."""
+def inside_a_value(key: KeyPath) -> bool:
+    """Whether *key* is inside a value of AWKWARD, which only has a line as a whole."""
     return key[:2] == ("quoted key", "with.dot") and len(key) > 2
 
 
-def written(folder: Path, content: bytes) -> Path:
+def write(folder: Path, content: bytes) -> Path:
     path = folder / "x.toml"
     path.write_bytes(content)
     return path
 
 
-def test_every_key_of_an_awkward_file_has_a_line_and_nothing_else_has() -> None:
-    keys = {key for key in leaves(tomllib.loads(AWKWARD)) if key and not within(key)}
+def test_every_key_of_an_awkward_file_has_a_line() -> None:
+    keys = {key for key in leaves(tomllib.loads(AWKWARD)) if key and not inside_a_value(key)}
     assert set(locate(AWKWARD)) == keys
 
 
@@ -79,28 +79,28 @@ def test_every_key_of_an_awkward_file_has_a_line_and_nothing_else_has() -> None:
         (("spaced", "header"), 22),
     ],
 )
-def test_the_line_of_a_key_is_the_one_it_begins_on(key: KeyPath, line: int) -> None:
+def test_key_line_is_the_one_it_starts_on(key: KeyPath, line: int) -> None:
     assert locate(AWKWARD)[key] == line
 
 
-def test_a_key_without_a_line_gets_that_of_the_table_around_it(tmp_path: Path) -> None:
-    file = read_toml(written(tmp_path, b"\n[[camera]]\nname = 'a'\n"))
+def test_key_without_a_line_gets_that_of_its_table(tmp_path: Path) -> None:
+    file = read_toml(write(tmp_path, b"\n[[camera]]\nname = 'a'\n"))
     assert file.place(("camera", 0, "width")) == f"{tmp_path}/x.toml:2"
     assert file.place(("log",)) == f"{tmp_path}/x.toml"
-    file = read_toml(written(tmp_path, b"\ncamera = [\n  {fps = 1},\n]\n"))
+    file = read_toml(write(tmp_path, b"\ncamera = [\n  {fps = 1},\n]\n"))
     assert file.place(("camera", 0, "fps")) == f"{tmp_path}/x.toml:2"
 
 
 @pytest.mark.quiet_clock
-def test_a_large_file_takes_seconds(tmp_path: Path) -> None:
+def test_large_file_takes_seconds(tmp_path: Path) -> None:
     lines = [b"k%d = [1, # ]" % number + b"\n]\n" for number in range(40_000)]
     began = time.monotonic()
-    assert read_toml(written(tmp_path, b"".join(lines))).place(("k39999",)).endswith(":79999")
+    assert read_toml(write(tmp_path, b"".join(lines))).place(("k39999",)).endswith(":79999")
     assert time.monotonic() - began < 20
 
 
-def test_windows_line_ends_and_a_byte_order_mark_are_taken(tmp_path: Path) -> None:
-    file = read_toml(written(tmp_path, b"\xef\xbb\xbf[mqtt]\r\nhost = 'a'\r\n"))
+def test_crlf_and_byte_order_mark_are_accepted(tmp_path: Path) -> None:
+    file = read_toml(write(tmp_path, b"\xef\xbb\xbf[mqtt]\r\nhost = 'a'\r\n"))
     assert file.data == {"mqtt": {"host": "a"}}
     assert file.lines == {("mqtt",): 1, ("mqtt", "host"): 2}
 
@@ -117,18 +117,21 @@ def test_windows_line_ends_and_a_byte_order_mark_are_taken(tmp_path: Path) -> No
         ("[mqtt]".encode("utf-16"), ":1: found the byte 0xff; save the file as UTF-8"),
         (b"a = " + b"9" * 5000, ":1: a number with too many digits"),
         (b"a = " + b"[" * 5000, ": tables or arrays within one another, more than 8 deep"),
-        (b".".join([b"a"] * 2000) + b" = 1", ": tables or arrays within one another, more than 8 deep"),
+        (
+            b".".join([b"a"] * 2000) + b" = 1",
+            ": tables or arrays within one another, more than 8 deep",
+        ),
         (b"#" * (MAX_BYTES + 1), ": larger than 1 MiB; name a configuration file"),
         (b"\x00", ":1: not TOML: invalid statement"),
     ],
 )
 def test_invalid_toml_is_reported_in_one_line(tmp_path: Path, content: bytes, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        read_toml(written(tmp_path, content))
+        read_toml(write(tmp_path, content))
     assert str(caught.value) == f"{tmp_path}/x.toml{message}"
 
 
-def test_a_missing_file_a_folder_and_an_endless_device_are_reported(tmp_path: Path) -> None:
+def test_missing_file_folder_and_endless_device_are_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.toml: no such file or directory; name a readable"):
         read_toml(tmp_path / "none.toml")
     with pytest.raises(ConfigError, match=r": is a directory; name a readable TOML file$"):
@@ -161,14 +164,14 @@ def test_a_missing_file_a_folder_and_an_endless_device_are_reported(tmp_path: Pa
         ),
     ],
 )
-def test_what_another_format_or_a_word_processor_writes_is_named(
+def test_syntax_of_other_formats_and_word_processors_is_named(
     text: str, message: str, tmp_path: Path
 ) -> None:
-    path = written(tmp_path, text.encode())
+    path = write(tmp_path, text.encode())
     with pytest.raises(ConfigError) as caught:
         read_toml(path)
     assert str(caught.value) == f"{path}{message}"
 
 
-def test_such_quotes_within_a_text_are_a_part_of_it(tmp_path: Path) -> None:
-    assert read_toml(written(tmp_path, 'b = "“c”"\n'.encode())).data == {"b": "“c”"}
+def test_typographic_quotes_inside_a_string_are_kept(tmp_path: Path) -> None:
+    assert read_toml(write(tmp_path, 'b = "“c”"\n'.encode())).data == {"b": "“c”"}

@@ -1,4 +1,4 @@
-"""The tracker: numbers that stay with a face, in seconds and not in frames."""
+"""The tracker: stable face numbers, with time limits in seconds, not frames."""
 
 import pytest
 
@@ -14,24 +14,24 @@ def numbers(tracker: Tracker, faces: list[Face], now: float) -> list[int]:
     return [track.number for track in tracker.update(faces, now)]
 
 
-def test_new_faces_are_numbered_from_one_in_the_detectors_order() -> None:
+def test_new_faces_are_numbered_in_detection_order() -> None:
     assert numbers(Tracker(), [face(0), face(300)], 0.0) == [1, 2]
 
 
-def test_a_face_that_moves_a_little_keeps_its_number_and_counts_its_sightings() -> None:
+def test_slightly_moved_face_keeps_its_number_and_counts_sightings() -> None:
     tracker = Tracker()
     tracker.update([face(100)], 0.0)
     (track,) = tracker.update([face(110)], 0.1)
     assert (track.number, track.sightings, track.since, track.seen) == (1, 2, 0.0, 0.1)
 
 
-def test_two_faces_listed_the_other_way_round_keep_their_numbers() -> None:
+def test_detection_order_does_not_swap_numbers() -> None:
     tracker = Tracker()
     tracker.update([face(0), face(300)], 0.0)
     assert numbers(tracker, [face(302), face(1)], 0.1) == [2, 1]
 
 
-def test_a_face_that_returns_within_a_second_keeps_its_number() -> None:
+def test_face_back_within_a_second_keeps_its_number() -> None:
     tracker = Tracker(forget_s=1.0)
     tracker.update([face(100)], 0.0)
     tracker.update([], 0.5)
@@ -39,7 +39,7 @@ def test_a_face_that_returns_within_a_second_keeps_its_number() -> None:
     assert numbers(tracker, [face(130)], 0.99) == [1]
 
 
-def test_a_face_that_stays_away_longer_is_forgotten_and_comes_back_as_another() -> None:
+def test_face_away_longer_is_forgotten_and_gets_a_new_number() -> None:
     tracker = Tracker(forget_s=1.0)
     tracker.update([face(100)], 0.0)
     assert [track.number for track in tracker.forget(1.01)] == [1]
@@ -48,8 +48,8 @@ def test_a_face_that_stays_away_longer_is_forgotten_and_comes_back_as_another() 
 
 
 @pytest.mark.parametrize("rate", [3.0, 5.0, 15.0, 60.0])
-def test_a_walking_face_keeps_its_number_at_any_frame_rate(rate: float) -> None:
-    """A face of 100 px that sets off gently and crosses 1000 px in 4 s."""
+def test_walking_face_keeps_its_number_at_any_frame_rate(rate: float) -> None:
+    """A 100 px face that accelerates gently and crosses 1000 px in 4 s."""
     tracker = Tracker()
     seen = set()
     for n in range(int(4 * rate) + 1):
@@ -58,29 +58,29 @@ def test_a_walking_face_keeps_its_number_at_any_frame_rate(rate: float) -> None:
     assert seen == {1}
 
 
-def test_two_people_who_walk_past_each_other_keep_their_numbers() -> None:
+def test_two_people_passing_each_other_keep_their_numbers() -> None:
     tracker = Tracker()
     for n in range(41):
         t = n / 10
-        # Different heights and sizes, as two people have.
+        # Two people differ in height and size.
         tracker.update([face(100 + 100 * t, 100, 90), face(500 - 100 * t, 140, 110)], t)
     places = {track.number: track.face.box.x for track in tracker.tracks}
     assert places == {1: pytest.approx(500), 2: pytest.approx(100)}
 
 
-def test_a_face_of_quite_another_size_is_another_face() -> None:
+def test_face_of_very_different_size_is_another_face() -> None:
     tracker = Tracker()
     tracker.update([face(100, 100, 50)], 0.0)
     assert numbers(tracker, [face(50, 50, 150)], 0.1) == [2]
 
 
-def test_a_new_face_does_not_take_the_number_of_one_that_is_still_there() -> None:
+def test_new_face_does_not_take_the_number_of_a_visible_one() -> None:
     tracker = Tracker()
     tracker.update([face(100)], 0.0)
     assert numbers(tracker, [face(160), face(102)], 0.1) == [2, 1]
 
 
-def test_two_frames_with_one_time_do_not_divide_by_zero() -> None:
+def test_frames_with_equal_times_do_not_divide_by_zero() -> None:
     tracker = Tracker()
     tracker.update([face(100)], 1.0)
     assert numbers(tracker, [face(101)], 1.0) == [1]

@@ -1,4 +1,4 @@
-"""Npz data sets that are damaged, or hold what is no picture, label, split or vote: one line each."""
+"""Damaged npz data sets, and those with invalid pictures, labels, splits or votes: one line each."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ DAMAGED = "not an npz archive, or damaged; expected np.savez's format"
 
 
 def archive(folder: Path, **other: object) -> Path:
-    """GOOD with *other* arrays instead, without those that are None."""
+    """GOOD with *other* arrays replaced; None removes one."""
     path = folder / "a.npz"
     np.savez(path, **{name: array for name, array in {**GOOD, **other}.items() if array is not None})
     return path
 
 
-def complaint(path: Path) -> str:
+def error_line(path: Path) -> str:
     with pytest.raises(EdgeError) as caught:
         data.read([path])
     (line,) = str(caught.value).splitlines()
@@ -57,8 +57,10 @@ def complaint(path: Path) -> str:
         ({"images": IMAGES[:, :0]}, "images uint8 (4, 0, 48); expected uint8 (n, height, width)"),
     ],
 )
-def test_arrays_of_another_kind_are_refused(tmp_path: Path, other: dict[str, object], reported: str) -> None:
-    assert complaint(archive(tmp_path, **other)).startswith(reported)
+def test_arrays_of_wrong_type_or_shape_are_rejected(
+    tmp_path: Path, other: dict[str, object], reported: str
+) -> None:
+    assert error_line(archive(tmp_path, **other)).startswith(reported)
 
 
 @pytest.mark.parametrize(
@@ -71,18 +73,18 @@ def test_arrays_of_another_kind_are_refused(tmp_path: Path, other: dict[str, obj
         ("ferplus", 256, f"votes {[256] * 10}; expected ten numbers 0 to 255"),
     ],
 )
-def test_a_value_out_of_range_is_never_wrapped_into_one_within(
+def test_out_of_range_value_is_not_wrapped(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, at_row_1: int, reported: str
 ) -> None:
     array = GOOD[name].astype(np.uint64 if at_row_1 > 2**62 else np.int64)
     array[1] = at_row_1
     path = archive(tmp_path, **{name: array})
-    assert complaint(path) == f"row 1: {reported}; fix it, or skip it with --skip-bad"
+    assert error_line(path) == f"row 1: {reported}; fix it, or skip it with --skip-bad"
     assert data.read([path], skip_bad=True).labels.tolist() == [0, 2, 3]
     assert capsys.readouterr().err == f"{path}: row 1: {reported}\nskipped: 1 bad row (--skip-bad)\n"
 
 
-def test_a_damaged_archive_is_reported_without_numpy_s_hints(tmp_path: Path) -> None:
+def test_damaged_archive_is_reported_without_numpy_hints(tmp_path: Path) -> None:
     whole = archive(tmp_path).read_bytes()
     middle = len(whole) // 2
     flipped = whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :]
@@ -91,10 +93,10 @@ def test_a_damaged_archive_is_reported_without_numpy_s_hints(tmp_path: Path) -> 
     for content in (b"", b"hello", pickle.dumps({}), whole[:middle], flipped, alone):
         path = tmp_path / "b.npz"
         path.write_bytes(content)
-        assert complaint(path) == DAMAGED
+        assert error_line(path) == DAMAGED
 
 
-def test_the_command_reports_a_damaged_archive_in_one_line(
+def test_command_reports_a_damaged_archive_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "b.npz"
@@ -103,14 +105,14 @@ def test_the_command_reports_a_damaged_archive_in_one_line(
     assert capsys.readouterr().err == f"{path}: {DAMAGED}\n"
 
 
-def test_an_array_that_nobody_asks_for_may_be_anything(tmp_path: Path) -> None:
+def test_unused_array_may_be_anything(tmp_path: Path) -> None:
     path = archive(tmp_path, names=np.array(["a", None], object))
     assert len(data.read([path])) == 4
 
 
-def test_pictures_of_another_size_are_cropped_and_there_may_be_none(tmp_path: Path) -> None:
+def test_larger_pictures_are_cropped_and_an_empty_archive_is_reported(tmp_path: Path) -> None:
     path = archive(tmp_path, images=np.zeros((4, 64, 64), np.uint8))
     assert data.read([path]).images.shape == (4, 48, 48)
     none = {name: array[:0] for name, array in GOOD.items()}
     path = archive(tmp_path, **{**none, "images": np.zeros((0, 64, 64), np.uint8)})
-    assert complaint(path) == "no usable row"
+    assert error_line(path) == "no usable row"

@@ -1,4 +1,4 @@
-"""What a step is given: drawn by seed, epoch and place alone."""
+"""Training batches: determined by seed, epoch and position."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def same(some: list[Batch], others: list[Batch]) -> bool:
     )
 
 
-def test_a_batch_is_pictures_and_targets_and_an_incomplete_one_is_dropped() -> None:
+def test_batch_is_pictures_and_targets_and_an_incomplete_one_is_dropped() -> None:
     found = list(batches(ROWS, RECIPE, 0))
     assert len(found) == 6
     assert [(part.shape, part.dtype) for part in found[0]] == [
@@ -48,7 +48,7 @@ def test_batches_depend_only_on_epoch_and_seed() -> None:
     assert not same(first, list(batches(ROWS, replace(RECIPE, seed=6), 0)))
 
 
-def test_the_batches_are_the_same_for_any_number_of_processes() -> None:
+def test_batches_are_the_same_for_any_number_of_processes() -> None:
     alone = [list(batches(ROWS, RECIPE, epoch)) for epoch in (0, 1)]
     assert same(alone[0], list(epoch_of(ROWS, RECIPE, 0, ())))
     with workers(ROWS, RECIPE, 3) as pipes:
@@ -57,10 +57,10 @@ def test_the_batches_are_the_same_for_any_number_of_processes() -> None:
     assert same(alone[1], shared[1])
 
 
-def test_a_killed_process_is_reported_in_one_line() -> None:
+def test_failed_worker_is_reported_in_one_line() -> None:
     with workers(ROWS, RECIPE, 1) as pipes:
         list(epoch_of(ROWS, RECIPE, 0, pipes))
-        pipes[0].send("no epoch")  # which makes it fail
+        pipes[0].send("no epoch")  # makes it fail
         with pytest.raises(EdgeError, match="was killed"):
             list(epoch_of(ROWS, RECIPE, 1, pipes))
 
@@ -72,7 +72,7 @@ def test_mixup_blends_pictures_and_targets_by_the_same_share() -> None:
     ((mixed, targets),) = batches(rows, recipe, 0)
     np.testing.assert_allclose(targets.sum(1), 1, rtol=1e-6)
     np.testing.assert_allclose(mixed[:, 0, 0, 0] / 200, targets[:, 1], atol=0.003)
-    assert 0.05 < (targets.max(1) < 0.99).mean() < 0.95  # neighbours are often of one kind
+    assert 0.05 < (targets.max(1) < 0.99).mean() < 0.95  # adjacent rows often share a label
     assert not same(list(batches(rows, recipe, 0)), list(batches(rows, replace(recipe, mixup=0.0), 0)))
 
 

@@ -1,4 +1,4 @@
-"""What TensorBoard finds in a run's folder."""
+"""TensorBoard logs in a run's folder."""
 
 import builtins
 from pathlib import Path
@@ -25,7 +25,7 @@ def test_tensorboard_reads_each_figure_of_each_epoch(tmp_path: Path) -> None:
     assert found == [(1, "loss", 1.5), (2, "loss", 1.25), (2, "accuracy_plus7", 0.5)]
 
 
-def test_without_tensorboard_a_run_has_no_log_and_says_so(
+def test_missing_tensorboard_gets_one_line_and_no_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     real = builtins.__import__

@@ -1,4 +1,4 @@
-"""A plan of several runs on made-up pictures: order, failure, time that runs out, another machine."""
+"""A plan of several runs on random pictures: order, failure, time limit, another machine."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ ENDLESS = "epochs = 100000\nbatch = 7\nferplus = 0.0\n"
 
 
 @pytest.fixture(scope="module")
-def given(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """What every fit gets: 28 Training and 7 PublicTest pictures."""
+def data_arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Data arguments of every fit: 28 Training and 7 PublicTest pictures."""
     random = np.random.default_rng(0)
     path = tmp_path_factory.mktemp("data") / "made_up.npz"
     usage = (np.arange(35) >= 28).astype(np.uint8)
@@ -41,7 +41,7 @@ def recipe(folder: Path, text: str) -> Path:
 
 
 def plan_of(folder: Path, teachers: dict[str, list[str]]) -> Path:
-    """A plan of runs with these names and teachers, of a network that nobody can train."""
+    """A plan of runs with these names and teachers, of a network that does not exist."""
     recipe(folder, QUICK)
     plan = folder / "plan"
     plan.write_text(
@@ -53,8 +53,8 @@ def plan_of(folder: Path, teachers: dict[str, list[str]]) -> Path:
     return plan
 
 
-def test_a_run_waits_for_the_one_it_starts_from_and_a_second_call_finds_nothing_to_do(
-    tmp_path: Path, given: list[str], capsys: pytest.CaptureFixture[str]
+def test_run_waits_for_its_start_and_a_second_call_does_nothing(
+    tmp_path: Path, data_arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe(tmp_path, QUICK)
     plan = tmp_path / "plan"
@@ -62,7 +62,7 @@ def test_a_run_waits_for_the_one_it_starts_from_and_a_second_call_finds_nothing_
         '[[run]]\nname = "first"\nmodel = "plain"\nrecipe = "0.toml"\n'
         '[[run]]\nname = "second"\nmodel = "plain"\nrecipe = "0.toml"\nstart_from = "first"\n'
     )
-    command = ["campaign", str(plan), "--out", str(tmp_path / "runs"), "--parallel", "2", *given]
+    command = ["campaign", str(plan), "--out", str(tmp_path / "runs"), "--parallel", "2", *data_arguments]
     assert main(command) == 0
     begun = [line for line in capsys.readouterr().err.splitlines() if line.endswith("started")]
     assert begun == ["first: started", "second: started"]
@@ -72,8 +72,8 @@ def test_a_run_waits_for_the_one_it_starts_from_and_a_second_call_finds_nothing_
     assert capsys.readouterr().err == ""
 
 
-def test_a_failed_run_is_reported_and_only_runs_that_need_it_are_skipped(
-    tmp_path: Path, given: list[str], capsys: pytest.CaptureFixture[str]
+def test_failed_run_is_reported_and_only_dependent_runs_are_skipped(
+    tmp_path: Path, data_arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     quick = recipe(tmp_path, QUICK)
     runs = [
@@ -82,15 +82,15 @@ def test_a_failed_run_is_reported_and_only_runs_that_need_it_are_skipped(
         Run("good", "plain", quick),
     ]
     with pytest.raises(EdgeError, match="2 of 3 runs failed: wrong, needs-it"):
-        campaign(runs, tmp_path / "runs", given)
+        campaign(runs, tmp_path / "runs", data_arguments)
     reported = capsys.readouterr().err
     assert "wrong: failed: --model no-such-network: unknown network" in reported
     assert "needs-it: skipped: needs wrong" in reported
     assert (tmp_path / "runs" / "good" / "finished").exists()
 
 
-def test_after_the_time_limit_the_next_call_resumes_elsewhere(
-    tmp_path: Path, given: list[str], capsys: pytest.CaptureFixture[str]
+def test_run_stopped_by_the_time_limit_resumes_elsewhere(
+    tmp_path: Path, data_arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs, history = (
         [Run("long", "plain", recipe(tmp_path, ENDLESS))],
@@ -100,52 +100,61 @@ def test_after_the_time_limit_the_next_call_resumes_elsewhere(
     def lines() -> int:
         return history.read_text().count("\n") if history.exists() else 0
 
-    # What another machine needs of an unfinished run; an epoch leaves them one after another.
+    # Files another machine needs to resume; an epoch writes them one after another.
     kept = ("recipe.json", "history.csv", "checkpoint.npz", "model.keras")
 
     def whole_epoch() -> bool:
         return lines() > 1 and all((history.parent / name).exists() for name in kept)
 
-    assert not campaign(runs, tmp_path / "runs", given, time_is_up=whole_epoch)
+    assert not campaign(runs, tmp_path / "runs", data_arguments, time_is_up=whole_epoch)
     before = lines()
     there = tmp_path / "there" / "long"
     there.mkdir(parents=True)
     for name in kept:
         (history.parent / name).rename(there / name)
     history = there / "history.csv"
-    assert not campaign(runs, there.parent, given, time_is_up=lambda: lines() > before)
+    assert not campaign(runs, there.parent, data_arguments, time_is_up=lambda: lines() > before)
     assert "long: resumed" in capsys.readouterr().err
     assert not (there / "finished").exists()
 
 
-def test_the_exit_code_distinguishes_a_time_limit_from_a_failed_run(
-    tmp_path: Path, given: list[str], capsys: pytest.CaptureFixture[str]
+def test_exit_code_distinguishes_time_limit_from_failed_run(
+    tmp_path: Path, data_arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan = plan_of(tmp_path, {"wrong": []})
-    command = ["campaign", str(plan), "--out", str(tmp_path / "runs"), *given]
+    command = ["campaign", str(plan), "--out", str(tmp_path / "runs"), *data_arguments]
     assert main([*command, "--minutes", "0"]) == 75
     assert capsys.readouterr().err == "0 minutes are over; run the same command again to resume\n"
     assert main(command) == 1
     assert "1 of 1 runs failed: wrong" in capsys.readouterr().err
 
 
-def test_a_file_where_the_folder_should_be_gets_one_line(
-    tmp_path: Path, given: list[str], capsys: pytest.CaptureFixture[str]
+def test_file_in_place_of_the_out_folder_gets_one_line(
+    tmp_path: Path, data_arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan = plan_of(tmp_path, {"a": []})
-    assert main(["campaign", str(plan), "--out", str(plan), *given]) == 1
+    assert main(["campaign", str(plan), "--out", str(plan), *data_arguments]) == 1
     reported = f"{plan}: File exists; expected a writable folder for --out\n"
     assert capsys.readouterr().err == reported
 
 
-def test_a_campaign_in_the_background_takes_its_runs_with_it(tmp_path: Path, given: list[str]) -> None:
+def test_terminated_background_campaign_stops_its_runs(tmp_path: Path, data_arguments: list[str]) -> None:
     recipe(tmp_path, ENDLESS)
     plan, out = tmp_path / "plan", tmp_path / "runs"
     plan.write_text('[[run]]\nname = "long"\nmodel = "plain"\nrecipe = "0.toml"\n')
-    # A shell starts what runs in the background so.
+    # A shell starts background jobs with SIGINT ignored.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        command = [sys.executable, "-m", "training", "campaign", str(plan), "--out", str(out), *given]
+        command = [
+            sys.executable,
+            "-m",
+            "training",
+            "campaign",
+            str(plan),
+            "--out",
+            str(out),
+            *data_arguments,
+        ]
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     finally:
         signal.signal(signal.SIGINT, before)
@@ -160,7 +169,7 @@ def test_a_campaign_in_the_background_takes_its_runs_with_it(tmp_path: Path, giv
         process.wait()
 
 
-def test_a_plan_makes_a_run_per_seed_and_finds_recipes_next_to_it(tmp_path: Path) -> None:
+def test_plan_makes_a_run_per_seed_and_finds_recipes_next_to_it(tmp_path: Path) -> None:
     quick = recipe(tmp_path, QUICK)
     plan = tmp_path / "plan"
     plan.write_text(
@@ -203,7 +212,7 @@ def test_a_plan_makes_a_run_per_seed_and_finds_recipes_next_to_it(tmp_path: Path
         (2 * '[[run]]\nname = "a"\nmodel = "p"\nrecipe = "0.toml"\n', "a: duplicate name"),
     ],
 )
-def test_a_plan_with_a_mistake_gets_one_line(tmp_path: Path, text: str, reported: str) -> None:
+def test_invalid_plan_gets_one_line(tmp_path: Path, text: str, reported: str) -> None:
     recipe(tmp_path, QUICK)
     plan = tmp_path / "plan"
     plan.write_text(text)

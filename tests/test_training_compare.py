@@ -1,4 +1,4 @@
-"""Networks side by side: what they cost, how they differ, what their seeds come to."""
+"""Networks compared: cost, pairwise differences, averages over seeds."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def write_run(folder: Path, seed: int, *, white: float, network: str = "made-up"
     return write_onnx(folder / "model.onnx", ["n", 48, 48, 1], white=white)
 
 
-def test_rows_that_only_one_of_two_has_right_are_counted_and_tested(tmp_path: Path) -> None:
+def test_rows_only_one_network_has_right_are_counted_and_tested(tmp_path: Path) -> None:
     right = write_onnx(tmp_path / "right.onnx", ["n", 48, 48, 1])
     dark = write_onnx(tmp_path / "dark.onnx", ["n", 48, 48, 1], white=510)
     found = compare(open_networks([right, dark]), rows(), "PublicTest")
@@ -44,7 +44,7 @@ def test_rows_that_only_one_of_two_has_right_are_counted_and_tested(tmp_path: Pa
     assert pair.p == pytest.approx(1 / 2**9)
 
 
-def test_runs_that_differ_in_their_seed_alone_are_averaged(tmp_path: Path) -> None:
+def test_runs_that_differ_only_in_seed_are_averaged(tmp_path: Path) -> None:
     paths = [
         write_run(tmp_path / "a", 1, white=255),
         write_run(tmp_path / "b", 2, white=510),
@@ -56,14 +56,14 @@ def test_runs_that_differ_in_their_seed_alone_are_averaged(tmp_path: Path) -> No
     assert seeds.deviation == pytest.approx(0.9 / 2**0.5)
 
 
-def test_a_damaged_record_of_a_run_is_named(tmp_path: Path) -> None:
+def test_damaged_record_of_a_run_is_named(tmp_path: Path) -> None:
     path = write_run(tmp_path / "a", 1, white=255)
     (tmp_path / "a" / "recipe.json").write_text("{")
     with pytest.raises(EdgeError, match=r"recipe\.json: not the record of a run"):
         compare([open_network(path)], rows(), "PublicTest")
 
 
-def test_compare_prints_a_table_and_leaves_a_report(
+def test_compare_prints_a_table_and_writes_a_report(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = rows()
@@ -87,6 +87,6 @@ def test_compare_prints_a_table_and_leaves_a_report(
     assert (out / "comparison.png").stat().st_size < 60_000
 
 
-def test_large_numbers_keep_three_digits_and_small_chances_their_bound() -> None:
+def test_large_counts_are_abbreviated_and_small_p_values_bounded() -> None:
     assert [count(value) for value in (None, 7, 743_000, 31_234_567)] == ["–", "7", "743 k", "31.2 M"]
     assert [p_text(p) for p in (1e-9, 0.0391, 1.0)] == ["< .001", "= .039", "= 1.000"]

@@ -1,4 +1,4 @@
-"""Csv files with blank lines, quotes that never close and odd votes: each costs its own row at most."""
+"""Csv files with blank lines, unclosed quotes and invalid votes: each costs at most its own row."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def write(path: Path, *lines: str) -> Path:
         (f"3,{'1 ' * 100_000},Training", "field larger than field limit (131072)"),
     ],
 )
-def test_a_row_that_cannot_be_parsed_is_named_and_does_not_take_the_others_with_it(
+def test_unparsable_row_is_named_and_costs_no_other_row(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], bad: str, reported: str
 ) -> None:
     path = write(tmp_path / "f.csv", HEADER, GOOD, bad, GOOD)
@@ -39,11 +39,11 @@ def test_a_row_that_cannot_be_parsed_is_named_and_does_not_take_the_others_with_
     assert capsys.readouterr().err == f"{line}\nskipped: 1 bad row (--skip-bad)\n"
 
 
-def test_a_header_that_cannot_be_parsed_is_named(tmp_path: Path) -> None:
+def test_unparsable_header_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "f.csv", '"emotion,pixels', GOOD)
     with pytest.raises(EdgeError, match=r"f\.csv:1: not a row of a csv: an unclosed quote; "):
         data.read([path])
-    path = write(tmp_path / "f.csv", GOOD)  # without any
+    path = write(tmp_path / "f.csv", GOOD)  # no header
     with pytest.raises(EdgeError) as caught:
         data.read([path])
     assert len(str(caught.value)) < len(str(path)) + 250
@@ -62,7 +62,7 @@ def test_blank_lines_are_not_rows_and_line_numbers_match_an_editor(
 
 
 @pytest.mark.parametrize("count", ["x", "300", "²", "9" * 5000, "-1", "1.5", ""])
-def test_a_row_with_unreadable_votes_is_skipped_and_counted(
+def test_row_with_unreadable_votes_is_skipped_and_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], count: str
 ) -> None:
     path = write(tmp_path / "f.csv", HEADER, GOOD, GOOD.replace("3,", "4,", 1), f"9,{PIXELS},Training")
@@ -74,7 +74,7 @@ def test_a_row_with_unreadable_votes_is_skipped_and_counted(
     assert first == f"{path}:4: emotion '9'; expected a number 0 to 6"
     assert second.startswith(f"{votes}:2: votes '{count[:60]}")
     assert second.endswith("; expected ten numbers 0 to 255")
-    assert last == "skipped: 2 bad rows (--skip-bad)"  # the third row's votes are no loss
+    assert last == "skipped: 2 bad rows (--skip-bad)"  # the third row is bad anyway
 
 
 def test_votes_are_joined_to_exactly_one_csv(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Every form of the data set, and one line for everything that is wrong with one."""
+"""Every data set format, and one line per error."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def write_csv(path: Path, *rows: str, header: str = "emotion,pixels,Usage") -> P
     return path
 
 
-def complaint(path: Path, ferplus: Path | None = None) -> list[str]:
+def error_lines(path: Path, ferplus: Path | None = None) -> list[str]:
     with pytest.raises(EdgeError) as caught:
         data.read([path], ferplus)
     return str(caught.value).splitlines()
@@ -43,7 +43,7 @@ def test_fer2013_csv_gives_pixels_label_and_split(tmp_path: Path) -> None:
     np.testing.assert_array_equal(dataset.images[0], IMAGE)
 
 
-def test_icml_face_data_has_spaces_in_its_header_and_another_order(tmp_path: Path) -> None:
+def test_icml_face_data_with_other_header_and_order_is_read(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "icml.csv", f"6,PrivateTest,{PIXELS}", header="emotion, Usage, pixels")
     dataset = data.read([path])
     assert (dataset.labels.tolist(), dataset.usage.tolist()) == ([6], [2])
@@ -79,7 +79,7 @@ def test_each_malformed_row_gets_one_line_with_its_place(tmp_path: Path) -> None
         f"0,{PIXELS},Tuesday",
         "4",
     )
-    assert complaint(path) == [
+    assert error_lines(path) == [
         f"{path}:3: 3 pixels; expected 2304 (48x48)",
         f"{path}:4: emotion '9'; expected a number 0 to 6",
         f"{path}:5: a pixel of 256; expected 0 to 255",
@@ -97,12 +97,12 @@ def test_each_malformed_row_gets_one_line_with_its_place(tmp_path: Path) -> None
         (f"9,{PIXELS},Training", "emotion '9'; expected a number 0 to 6"),
     ],
 )
-def test_a_single_bad_row_is_reported_in_a_single_line(tmp_path: Path, row: str, reported: str) -> None:
+def test_single_bad_row_is_reported_in_a_single_line(tmp_path: Path, row: str, reported: str) -> None:
     path = write_csv(tmp_path / "f.csv", f"3,{PIXELS},Training", row)
-    assert complaint(path) == [f"{path}:3: {reported}; fix it, or skip it with --skip-bad"]
+    assert error_lines(path) == [f"{path}:3: {reported}; fix it, or skip it with --skip-bad"]
 
 
-def test_a_blank_picture_is_reported_with_its_line_and_kept(
+def test_blank_picture_is_reported_with_its_line_and_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     black = " ".join(["0"] * 48 * 48)
@@ -113,7 +113,7 @@ def test_a_blank_picture_is_reported_with_its_line_and_kept(
     )
 
 
-def test_a_blank_picture_of_a_tree_is_reported_by_name(
+def test_blank_picture_of_a_tree_is_reported_by_name(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, picture in (("happy/a.png", IMAGE), ("sad/b.png", np.full((48, 48), 9, np.uint8))):
@@ -123,18 +123,18 @@ def test_a_blank_picture_of_a_tree_is_reported_by_name(
     assert f"{tmp_path}: picture sad/b.png: blank (a single gray value); kept" in capsys.readouterr().err
 
 
-def test_a_csv_without_a_needed_column_is_refused_at_its_header(tmp_path: Path) -> None:
+def test_csv_without_a_required_column_is_rejected_at_its_header(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "f.csv", header="emotion,Usage")
-    assert complaint(path) == [f"{path}:1: no column 'pixels'; found emotion, usage"]
+    assert error_lines(path) == [f"{path}:1: no column 'pixels'; found emotion, usage"]
 
 
-def test_too_few_votes_are_refused(tmp_path: Path) -> None:
+def test_too_few_votes_are_rejected(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "f.csv", f"3,{PIXELS},Training")
     votes = write_csv(tmp_path / "v.csv", header=",".join(data.VOTES))
-    assert complaint(path, votes)[0].startswith(f"{votes}: 0 rows, fewer than the 1 of {path}")
+    assert error_lines(path, votes)[0].startswith(f"{votes}: 0 rows, fewer than the 1 of {path}")
 
 
-def test_votes_of_another_order_than_the_csv_s_are_refused(tmp_path: Path) -> None:
+def test_votes_in_another_order_than_the_csv_are_rejected(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "f.csv", f"3,{PIXELS},Training", f"3,{PIXELS},Training")
     votes = write_csv(
         tmp_path / "v.csv",
@@ -142,13 +142,13 @@ def test_votes_of_another_order_than_the_csv_s_are_refused(tmp_path: Path) -> No
         "PublicTest,0,10,0,0,0,0,0,0,0,0",
         header="Usage," + ",".join(data.VOTES),
     )
-    assert complaint(path, votes) == [
+    assert error_lines(path, votes) == [
         f"{votes}:3: PublicTest, where {path} has Training; both must be complete and in original order"
     ]
 
 
 @pytest.mark.parametrize("layout", [("train", "validation"), ("images/train", "images/validation")])
-def test_a_tree_of_label_named_folders_in_any_spelling(tmp_path: Path, layout: tuple[str, str]) -> None:
+def test_tree_of_label_folders_in_any_spelling_is_read(tmp_path: Path, layout: tuple[str, str]) -> None:
     names = ["Anger", "disgusted", "FEAR", "happiness", "Sad", "5_surprised", "neutrality"]
     for part in layout:
         for name in names:
@@ -162,7 +162,7 @@ def test_a_tree_of_label_named_folders_in_any_spelling(tmp_path: Path, layout: t
     np.testing.assert_array_equal(dataset.images[0], IMAGE)
 
 
-def test_folders_of_numbers_need_the_order_of_the_labels(tmp_path: Path) -> None:
+def test_numbered_folders_need_the_label_order(tmp_path: Path) -> None:
     for part in ("train", "validation"):
         for number in range(4):
             (tmp_path / part / str(number)).mkdir(parents=True)
@@ -176,7 +176,7 @@ def test_folders_of_numbers_need_the_order_of_the_labels(tmp_path: Path) -> None
     assert left.labels.tolist() == [4, 3, 0] * 2
 
 
-def test_the_numbers_of_a_csv_and_an_npz_follow_the_order(tmp_path: Path) -> None:
+def test_numbers_of_csv_and_npz_follow_the_order(tmp_path: Path) -> None:
     table = write_csv(tmp_path / "rows.csv", f"0,{PIXELS},Training", f"2,{PIXELS},PublicTest")
     archive = tmp_path / "rows.npz"
     np.savez(archive, images=np.stack([IMAGE] * 2), labels=np.array([0, 2]), usage=np.array([0, 1]))
@@ -187,7 +187,7 @@ def test_the_numbers_of_a_csv_and_an_npz_follow_the_order(tmp_path: Path) -> Non
             data.read([path], order=order("neutral,sad,contempt,happy"))
 
 
-def test_large_colour_pictures_pass_through_the_same_crop_as_a_camera_s_face(tmp_path: Path) -> None:
+def test_large_colour_pictures_get_the_camera_crop(tmp_path: Path) -> None:
     (tmp_path / "happy").mkdir()
     picture = np.full((96, 96, 3), (200, 100, 50), np.uint8)
     cv2.imwrite(str(tmp_path / "happy" / "a.png"), picture)
@@ -196,12 +196,12 @@ def test_large_colour_pictures_pass_through_the_same_crop_as_a_camera_s_face(tmp
     assert abs(int(dataset.images[0, 24, 24]) - 96) <= 1  # .114 * 200 + .587 * 100 + .299 * 50
 
 
-def test_a_text_named_png_and_an_unknown_folder_get_one_line_each(tmp_path: Path) -> None:
+def test_unreadable_picture_and_unknown_folder_get_one_line_each(tmp_path: Path) -> None:
     for name, content in (("happy/a.png", b"hello"), ("happy/b.png", b""), ("grumpy/a.png", b"x")):
         file = tmp_path / name
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(content)
-    assert complaint(tmp_path) == [
+    assert error_lines(tmp_path) == [
         f"{tmp_path}/grumpy: not one of the labels {', '.join(LABELS)}",
         f"{tmp_path}/happy/a.png: not a readable image",
         f"{tmp_path}/happy/b.png: not a readable image",
@@ -209,19 +209,21 @@ def test_a_text_named_png_and_an_unknown_folder_get_one_line_each(tmp_path: Path
     ]
 
 
-def test_an_empty_folder_and_a_missing_file_are_named(tmp_path: Path) -> None:
-    assert complaint(tmp_path)[0].startswith(f"{tmp_path}: empty folder")
-    assert complaint(tmp_path / "no.csv") == [f"{tmp_path}/no.csv: no such file or folder"]
+def test_empty_folder_and_missing_file_are_named(tmp_path: Path) -> None:
+    assert error_lines(tmp_path)[0].startswith(f"{tmp_path}: empty folder")
+    assert error_lines(tmp_path / "no.csv") == [f"{tmp_path}/no.csv: no such file or folder"]
 
 
-def test_a_label_s_folder_without_pictures_is_named(tmp_path: Path) -> None:
+def test_label_folder_without_pictures_is_named(tmp_path: Path) -> None:
     for name in ("train/happy", "train/sad"):
         (tmp_path / name).mkdir(parents=True)
     cv2.imwrite(str(tmp_path / "train/happy/a.png"), IMAGE)
-    assert complaint(tmp_path) == [f"{tmp_path}/train/sad: empty folder; fix it, or skip it with --skip-bad"]
+    assert error_lines(tmp_path) == [
+        f"{tmp_path}/train/sad: empty folder; fix it, or skip it with --skip-bad"
+    ]
 
 
-def test_the_test_folder_of_a_tree_with_two_splits_is_the_validation_split(
+def test_folder_is_the_validation_split_if_there_is_no_other(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for part in ("train", "test", "validation"):
@@ -236,7 +238,7 @@ def test_the_test_folder_of_a_tree_with_two_splits_is_the_validation_split(
     )
 
 
-def test_npz_is_read_as_pictures_or_as_second_differences(tmp_path: Path) -> None:
+def test_npz_is_read_as_pictures_or_second_differences(tmp_path: Path) -> None:
     images = np.stack([IMAGE, IMAGE.T])
     votes = np.eye(10, dtype=np.uint8)[:2] * 10
     np.savez(tmp_path / "arrays.npz", images=images, labels=[1, 2], usage=[0, 1], ferplus=votes)
@@ -254,13 +256,13 @@ def test_npz_is_read_as_pictures_or_as_second_differences(tmp_path: Path) -> Non
     assert packed.usage.tolist() == [0, 0, 1]
 
 
-def test_an_invalid_or_incomplete_npz_is_refused(tmp_path: Path) -> None:
+def test_invalid_or_incomplete_npz_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "a.npz").write_bytes(b"not an archive")
-    assert complaint(tmp_path / "a.npz")[0].startswith(f"{tmp_path}/a.npz: not an npz archive")
+    assert error_lines(tmp_path / "a.npz")[0].startswith(f"{tmp_path}/a.npz: not an npz archive")
     np.savez(tmp_path / "b.npz", labels=[1])
-    assert complaint(tmp_path / "b.npz") == [f"{tmp_path}/b.npz: no array 'images'; found labels"]
+    assert error_lines(tmp_path / "b.npz") == [f"{tmp_path}/b.npz: no array 'images'; found labels"]
     np.savez(tmp_path / "c.npz", images=IMAGE[None], labels=[1, 2])
-    assert complaint(tmp_path / "c.npz") == [f"{tmp_path}/c.npz: labels (2,); expected (1,) for 1 images"]
+    assert error_lines(tmp_path / "c.npz") == [f"{tmp_path}/c.npz: labels (2,); expected (1,) for 1 images"]
 
 
 def votes(**of: int) -> np.ndarray:
@@ -278,11 +280,11 @@ def votes(**of: int) -> np.ndarray:
         (votes(), -1),
     ],
 )
-def test_the_majority_follows_microsoft_s_rule(given: np.ndarray, label: int) -> None:
+def test_majority_follows_microsofts_rule(given: np.ndarray, label: int) -> None:
     assert data.majority(given).tolist() == [label]
 
 
-def test_a_distribution_drops_contempt_and_single_votes_and_sums_to_one() -> None:
+def test_distribution_drops_contempt_and_single_votes_and_sums_to_one() -> None:
     shares = data.distributions(votes(anger=6, sadness=2, contempt=1, fear=1))
     np.testing.assert_allclose(shares, [[0.75, 0, 0, 0, 0.25, 0, 0]])
     np.testing.assert_allclose(data.distributions(votes(fear=1, NF=9)), [[0, 0, 1, 0, 0, 0, 0]])
@@ -302,7 +304,7 @@ def test_a_distribution_drops_contempt_and_single_votes_and_sums_to_one() -> Non
         (votes(NF=10), None, None, None),
     ],
 )
-def test_votes_become_targets_by_the_rule_asked_for(
+def test_votes_become_targets_by_the_given_rule(
     given: np.ndarray, firm: str | None, raw: str | None, microsoft: str | None
 ) -> None:
     for rule, reported in (("firm", firm), ("raw", raw), ("microsoft", microsoft)):
@@ -311,9 +313,7 @@ def test_votes_become_targets_by_the_rule_asked_for(
         np.testing.assert_allclose(data.targets(given, rule)[0], wanted, rtol=1e-6, err_msg=rule)
 
 
-def test_fer2013_has_the_counts_that_others_have_found_in_it(
-    shared_data: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_fer2013_has_the_published_counts(shared_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     dataset = data.read([shared_data / "fer2013"])
     reported = capsys.readouterr().err
     assert "training.npz: rows 6458, 7629, 10423, " in reported
@@ -338,7 +338,7 @@ GOOD = f"3,{PIXELS},PublicTest"
         (f"3,{PIXELS},Someday", "3: usage 'Someday'; expected Training, PublicTest, PrivateTest"),
     ],
 )
-def test_the_command_stops_at_a_bad_row_unless_skipping_is_requested(
+def test_command_stops_at_a_bad_row_without_skip_bad(
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], row: str, reported: str
 ) -> None:
     path = write_csv(tmp_path / "fer2013.csv", GOOD, row, GOOD)
@@ -351,7 +351,7 @@ def test_the_command_stops_at_a_bad_row_unless_skipping_is_requested(
     assert "FER2013, PublicTest, n = 2" in shown.out
 
 
-def test_the_command_reports_a_blank_picture_and_counts_it(
+def test_command_reports_a_blank_picture_and_counts_it(
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write_csv(tmp_path / "f.csv", GOOD, f"0,{' '.join(['7'] * 48 * 48)},PublicTest")
@@ -375,7 +375,7 @@ def test_the_command_reports_a_blank_picture_and_counts_it(
         ("f.txt", b"", "f.txt: unknown format; expected a csv, npz or a folder"),
     ],
 )
-def test_the_command_reports_unreadable_data_in_one_line(
+def test_command_reports_unreadable_data_in_one_line(
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: bytes, reported: str
 ) -> None:
     file = tmp_path / name

@@ -1,4 +1,4 @@
-"""The detector's training: photos, crops, targets, loss, and a run that a kill does not lose."""
+"""Detector training: photos, crops, targets, loss, and resuming a killed run."""
 
 import json
 from dataclasses import replace
@@ -15,7 +15,7 @@ from training.detect.crops import Crops
 from training.detect.recipe import DetectorRecipe, read_detector_recipe
 from training.detect.targets import cells, targets
 
-# TensorFlow's arrays are of before numpy 2.
+# TensorFlow's arrays predate numpy 2.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 NONE = np.zeros((0, 4), np.float32)
@@ -42,18 +42,18 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("[]", "no photos"),
     ],
 )
-def test_a_mistake_in_labels_json_gets_one_line(tmp_path: Path, labels: str, message: str) -> None:
+def test_error_in_labels_json_gets_one_line(tmp_path: Path, labels: str, message: str) -> None:
     (tmp_path / "labels.json").write_text(labels)
     with pytest.raises(EdgeError, match=message):
         read_photos([tmp_path])
 
 
-def test_a_folder_without_labels_says_what_is_expected(tmp_path: Path) -> None:
+def test_folder_without_labels_is_reported(tmp_path: Path) -> None:
     with pytest.raises(EdgeError, match=r"labels.json: No such file or directory; expected a folder with"):
         read_photos([tmp_path / "nowhere"])
 
 
-def test_wider_faces_own_list_is_read_with_its_marks(tmp_path: Path) -> None:
+def test_wider_face_list_is_read_with_its_flags(tmp_path: Path) -> None:
     (tmp_path / "wider_face_split").mkdir()
     listed = tmp_path / "wider_face_split" / "wider_face_train_bbx_gt.txt"
     listed.write_text(
@@ -71,52 +71,56 @@ def test_wider_faces_own_list_is_read_with_its_marks(tmp_path: Path) -> None:
         read_photos([listed])
 
 
-def test_corners_of_another_scale_become_boxes(tmp_path: Path) -> None:
+def test_corner_boxes_are_converted_with_their_scale(tmp_path: Path) -> None:
     rows = [{"file": "a.jpg", "width": 512, "boxes": [{"xyxy": [10.0, 20.0, 40.0, 60.0]}]}]
     (tmp_path / "annotations.json").write_text(json.dumps(rows))
     (photo,) = read_photos([tmp_path])
     assert (photo.boxes.tolist(), photo.width) == ([[10, 20, 30, 40]], 512.0)
 
 
-def test_one_photo_in_five_is_held_out_by_its_name_alone() -> None:
+def test_one_photo_in_five_is_held_out_by_name() -> None:
     files = [Path(folder) / f"a-{i:04d}.jpg" for folder in "xy" for i in range(500)]
     held = [Photo(file, NONE, NONE, NONE).held_out for file in files]
     assert held[:500] == held[500:]
     assert 70 < sum(held[:500]) < 130
 
 
-def test_a_face_is_assigned_to_cells_around_its_centre_at_its_size_s_level() -> None:
+def test_face_is_assigned_to_cells_at_its_centre_and_size_level() -> None:
     grid = cells(192)
     box = np.array([[80, 90, 24, 30]], np.float32)
     eyes = np.array([[86, 100, 98, 100]], np.float32)
-    made = targets(box, eyes, NONE, 192)
-    positive = made[:, 1] == 1
+    assigned = targets(box, eyes, NONE, 192)
+    positive = assigned[:, 1] == 1
     assert set(grid[positive, 2]) == {8.0}
     assert (np.abs(grid[positive, :2] - (92, 105)) <= 6).all()
-    assert made[positive, 2:6].tolist() == [[92, 105, 24, 30]] * positive.sum()
-    assert made[positive, 10].all()
-    # The other levels' cells on the face are neither face nor background.
-    assert not made[(grid[:, 2] == 16) & (abs(grid[:, 0] - 92) < 8) & (abs(grid[:, 1] - 105) < 8), 0].any()
-    far = (grid[:, 0] > 120) & (made[:, 1] == 0)
-    assert (made[far, 0] == 1).all()
+    assert assigned[positive, 2:6].tolist() == [[92, 105, 24, 30]] * positive.sum()
+    assert assigned[positive, 10].all()
+    # Cells of other levels on the face are neither face nor background.
+    assert not assigned[
+        (grid[:, 2] == 16) & (abs(grid[:, 0] - 92) < 8) & (abs(grid[:, 1] - 105) < 8), 0
+    ].any()
+    far = (grid[:, 0] > 120) & (assigned[:, 1] == 0)
+    assert (assigned[far, 0] == 1).all()
 
 
 def test_ignored_regions_have_weight_0_and_unknown_eyes_are_marked() -> None:
     ignore = np.array([[100, 100, 60, 60]], np.float32)
-    made = targets(np.array([[20, 20, 60, 60]], np.float32), np.full((1, 4), np.nan, np.float32), ignore, 192)
+    assigned = targets(
+        np.array([[20, 20, 60, 60]], np.float32), np.full((1, 4), np.nan, np.float32), ignore, 192
+    )
     grid = cells(192)
     inside = (abs(grid[:, 0] - 130) < 30) & (abs(grid[:, 1] - 130) < 30)
-    assert not made[inside, 0].any()
-    assert made[:, 1].any()
-    assert not made[:, 10].any()
-    assert np.isfinite(made).all()
+    assert not assigned[inside, 0].any()
+    assert assigned[:, 1].any()
+    assert not assigned[:, 10].any()
+    assert np.isfinite(assigned).all()
 
 
-def test_crops_are_the_same_for_the_same_epoch_and_hold_what_their_targets_say(photos: Path) -> None:
+def test_crops_depend_on_the_epoch_and_match_their_targets(photos: Path) -> None:
     recipe = DetectorRecipe(crops=64, batch=16, side=96, largest=90.0)
     crops = Crops(read_photos([photos]), recipe)
     first, again, other = (list(crops.epoch(number)) for number in (0, 0, 1))
-    # OpenCV's own generator makes the grain, which fit seeds an epoch: the boxes depend on nothing else.
+    # Grain comes from OpenCV's generator, which fit seeds per epoch; compare boxes only.
     assert all(np.array_equal(a[1], b[1]) for a, b in zip(first, again, strict=True))
     assert not np.array_equal(first[0][1], other[0][1])
     images, wanted = first[0]
@@ -128,7 +132,7 @@ def test_crops_are_the_same_for_the_same_epoch_and_hold_what_their_targets_say(p
     assert sides.max() <= 120
 
 
-def test_the_shipped_recipe_reads_and_a_wrong_one_says_where(tmp_path: Path) -> None:
+def test_shipped_recipe_is_valid_and_a_wrong_one_is_reported(tmp_path: Path) -> None:
     assert read_detector_recipe(RECIPES / "cpu.toml").data
     for text, message in (
         ("side = 100", "side: 100; expected a multiple of 32"),
@@ -141,7 +145,7 @@ def test_the_shipped_recipe_reads_and_a_wrong_one_says_where(tmp_path: Path) -> 
             read_detector_recipe(path)
 
 
-def test_a_resumed_run_matches_an_uninterrupted_one(photos: Path, tmp_path: Path) -> None:
+def test_resumed_run_matches_an_uninterrupted_one(photos: Path, tmp_path: Path) -> None:
     keras = pytest.importorskip("keras")
     if keras.backend.backend() != "tensorflow":
         pytest.skip("the detector trains on tensorflow")
@@ -162,7 +166,7 @@ def test_a_resumed_run_matches_an_uninterrupted_one(photos: Path, tmp_path: Path
 
     kept = records.save_checkpoint
     with pytest.MonkeyPatch.context() as patch:
-        # As a kill just after the first epoch's checkpoint.
+        # Simulates a kill right after the first epoch's checkpoint.
         patch.setattr(records, "save_checkpoint", lambda *given: (kept(*given), stop()))
         with pytest.raises(StoppedError):
             fit(found, recipe, tmp_path / "parts")
@@ -175,7 +179,7 @@ def test_a_resumed_run_matches_an_uninterrupted_one(photos: Path, tmp_path: Path
         fit(found, replace(recipe, seed=2), tmp_path / "parts", resume=True)
 
 
-def test_the_finest_level_s_scores_alone_are_shifted_and_the_record_says_so(tmp_path: Path) -> None:
+def test_balance_shifts_only_the_scores_named_and_records_it(tmp_path: Path) -> None:
     pytest.importorskip("keras")
     from training.runs import load
 
@@ -196,7 +200,7 @@ def test_the_finest_level_s_scores_alone_are_shifted_and_the_record_says_so(tmp_
 
 
 @pytest.mark.parametrize("shift", ["4=-0.4", "8", "8=nan", "x=1"])
-def test_a_shift_of_no_level_is_refused_in_one_line(
+def test_shift_of_an_unknown_level_is_rejected_in_one_line(
     shift: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shipped = str(RECIPES.parent / "shipped")

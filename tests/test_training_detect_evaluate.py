@@ -1,4 +1,4 @@
-"""`emotion-train detector evaluate`: detectors side by side, and the report of it."""
+"""`emotion-train detector evaluate`: detectors compared, with a report."""
 
 import json
 from pathlib import Path
@@ -22,12 +22,12 @@ NONE = np.zeros((0, 4), np.float32)
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Nine photos with a face and nine without; of these one or two are held out of training."""
+    """Nine photos with a face and nine without, of which one or two are held out of training."""
     folder = tmp_path_factory.mktemp("photos")
     return leave_photos(folder, 18, (320, 240), (60, 140), empty_every=2)
 
 
-def test_it_writes_a_table_and_a_report(
+def test_detector_evaluate_writes_a_table_and_a_report(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("keras")
@@ -59,7 +59,7 @@ def test_it_writes_a_table_and_a_report(
         assert (out / name).stat().st_size > 1000
 
 
-def test_all_five_are_measured_by_one_command(
+def test_all_five_detectors_are_measured_by_one_command(
     photos: Path, shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = shared_data / "models" / "detectors"
@@ -80,14 +80,14 @@ def test_all_five_are_measured_by_one_command(
         ("res10=nowhere/x.pb", "no .pbtxt next to it"),
     ],
 )
-def test_an_unknown_detector_gets_one_line(text: str, message: str) -> None:
+def test_unknown_detector_gets_one_line(text: str, message: str) -> None:
     with pytest.raises(EdgeError) as caught:
         open_contender(text)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_grid_shows_hits_misses_and_false_positives(tmp_path: Path) -> None:
+def test_grid_shows_hits_misses_and_false_positives(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), np.full((240, 240), 100, np.uint8))
     cv2.imwrite(str(tmp_path / "b.png"), np.full((120, 240), 100, np.uint8))
     shown = [Photo(tmp_path / name, NONE, NONE, NONE) for name in ("b.png", "a.png")]
@@ -98,7 +98,7 @@ def test_a_grid_shows_hits_misses_and_false_positives(tmp_path: Path) -> None:
     ]
     picture = grid(shown, found, 0.5)
     assert picture.shape == (240, 1440, 3)
-    # The one with mistakes is the first.
+    # The photo with errors comes first.
     assert picture[20, 40].tolist() == [0, 200, 0]
     assert picture[150, 40].tolist() == [0, 0, 255]
     assert picture[20, 170].tolist() == [0, 220, 255]
@@ -107,7 +107,7 @@ def test_a_grid_shows_hits_misses_and_false_positives(tmp_path: Path) -> None:
     assert scored(found).faces == 3
 
 
-def test_readme_s_table_follows_a_report() -> None:
+def test_readme_table_matches_the_report() -> None:
     from training.detect.ship import NAMES, REPORTS, ROOT, with_rows
 
     facts = json.loads((REPORTS / "detectors" / "figures.json").read_text())

@@ -1,4 +1,4 @@
-"""One network on rows with known predictions: both label sets, leaks and mirror images."""
+"""Evaluation of a network with known predictions: both label sets, leaks, mirror images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from training.measure.compare import compare
 from training.measure.evaluate import Evaluation, chosen_split, evaluate, label_sets, table
 from training.measure.model_files import Network, open_network
 
-# label, what the network takes it for, split, FER+ vote (ten times)
+# label, prediction, split, FER+ vote (ten times)
 ROWS = (
     ("happy", "happy", 0, "happiness"),
     ("angry", "angry", 0, "anger"),
@@ -36,7 +36,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Network:
 def pictures() -> Dataset:
     images = np.stack([np.full((48, 48), level(seen), np.uint8) for _, seen, _, _ in ROWS])
     images[1:, 0, 0] = np.arange(1, len(ROWS)) * 9  # all different …
-    images[2] = images[0]  # … but for the one that leaks
+    images[2] = images[0]  # … except the leaked one
     votes = np.zeros((len(ROWS), len(VOTES)), np.uint8)
     for row, (_, _, _, vote) in enumerate(ROWS):
         votes[row, VOTES.index(vote)] = 10
@@ -68,9 +68,9 @@ def test_without_training_rows_or_votes_there_is_one_set_of_figures(network: Net
     assert "rows that also occur in Training: unknown (add the Training rows to --data)" in table(found)
 
 
-def test_with_training_rows_that_recur_nowhere_the_table_says_just_that(network: Network) -> None:
+def test_table_says_if_no_row_recurs_in_training(network: Network) -> None:
     rows = pictures()
-    found = evaluate(network, rows.take(np.arange(len(rows)) != 0), "PublicTest")  # without what leaks
+    found = evaluate(network, rows.take(np.arange(len(rows)) != 0), "PublicTest")  # without the leaked row
     assert found.without_leaked_rows == []
     assert table(found).splitlines()[-1] == "  no row's exact pixels also occur in Training"
 
@@ -83,7 +83,7 @@ def test_votes_without_a_majority_form_no_label_set(network: Network) -> None:
     assert [one.data for one in compare([network], split, "PublicTest").rows[0].figures] == ["FER2013"]
 
 
-def test_a_label_set_is_named_by_the_source_of_its_rows() -> None:
+def test_label_set_is_named_by_the_source_of_its_rows() -> None:
     rows = pictures()
     mixed = dataclasses.replace(rows, source=np.array(["FER2013", "mine", "mine", "mine", "theirs", "mine"]))
     assert [label_sets(mixed.split(split))[0].name for split in ("Training", "PublicTest")] == [
@@ -96,16 +96,16 @@ def test_training_rows_are_not_leaks_of_themselves(network: Network) -> None:
     assert evaluate(network, pictures(), "Training").without_leaked_rows == []
 
 
-def test_the_average_with_the_mirror_image_is_a_separate_line(network: Network) -> None:
+def test_mirrored_average_is_a_separate_line(network: Network) -> None:
     found = evaluate(network, pictures(), "PublicTest", mirror=True)
-    # The network looks at the mean alone, so mirroring changes nothing.
+    # The network only uses the mean, so mirroring changes nothing.
     assert accuracies(found, "mirrored") == accuracies(found, "figures")
     lines = [line.split()[:3] for line in table(found).splitlines()]
     assert lines.count(["mean", "with", "mirror"]) == 2
     assert lines.count(["not", "in", "Training"]) == 2
 
 
-def test_a_picture_and_its_mirror_image_weigh_the_same(network: Network) -> None:
+def test_picture_and_mirror_image_weigh_the_same(network: Network) -> None:
     def by_the_left_corner(tensor: np.ndarray) -> np.ndarray:
         return np.eye(7)[(tensor[:, 0, 0, 0] > 0).astype(int)] * 0.9 + 0.1 / 7
 
@@ -118,7 +118,7 @@ def test_a_picture_and_its_mirror_image_weigh_the_same(network: Network) -> None
     assert found.mirrored[0].reliability[0].confidence == pytest.approx(0.45 + 0.1 / 7)
 
 
-def test_a_split_without_rows_names_those_that_have_some() -> None:
+def test_split_without_rows_names_those_that_have_some() -> None:
     with pytest.raises(EdgeError, match=r"no rows of PrivateTest .*; use --split Training or PublicTest"):
         chosen_split(pictures(), "PrivateTest")
     with pytest.raises(EdgeError, match="--split public: expected Training, PublicTest, PrivateTest"):
@@ -132,7 +132,7 @@ def write_npz(folder: Path) -> Path:
     return path
 
 
-def test_evaluate_writes_its_report_json_and_plots(network: Network, tmp_path: Path) -> None:
+def test_evaluate_writes_report_json_and_plots(network: Network, tmp_path: Path) -> None:
     report, figures = tmp_path / "reports" / "made-up", tmp_path / "figures.json"
     reported = ["--data", str(write_npz(tmp_path)), "--out", str(report), "--json", str(figures), "--tta"]
     assert main(["evaluate", str(network.path), *reported]) == 0
@@ -151,7 +151,7 @@ def test_evaluate_writes_its_report_json_and_plots(network: Network, tmp_path: P
     assert "![Confusion matrices](bright-onnx-confusion.png)" in lines
 
 
-def test_an_unwritable_report_gets_one_line(
+def test_unwritable_report_gets_one_line(
     network: Network, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").touch()
