@@ -1,4 +1,4 @@
-"""A detector's network without training: cells of 32 pixels that are bright are faces."""
+"""An untrained detector network: bright cells of 32 pixels are faces."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 STRIDES = (8, 16, 32)
-BOX = (0.25, -0.25, 0.0, 0.5)  # what every cell says of its box …
-EYES = (-0.25, -0.25, 0.25, -0.25)  # … and of its eyes
+BOX = (0.25, -0.25, 0.0, 0.5)  # box of every cell
+EYES = (-0.25, -0.25, 0.25, -0.25)  # eyes of every cell
 
 
 def leave_model(folder: Path) -> Path:
@@ -25,7 +25,7 @@ def leave_model(folder: Path) -> Path:
     class Cells(tf.Module):  # type: ignore[misc]
         @tf.function(input_signature=[tf.TensorSpec((1, 256, 320, 1), tf.float32, name="pixels")])
         def cells(self, pixels: Any) -> dict[str, Any]:
-            # White is a logit of 4, at the finer levels of less than -4.
+            # White gives a logit of 4, at the finer levels below -4.
             return {
                 **{f"score_{s}": level(pixels, s, (-6.0,), (10 if s == 32 else 1) / 255) for s in STRIDES},
                 **{f"box_{s}": level(pixels, s, BOX, 1e-6) for s in STRIDES},

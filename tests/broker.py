@@ -1,4 +1,4 @@
-"""A real mosquitto on a free loopback port, and what a test does to it. Import the fixture ``broker``."""
+"""A real mosquitto on a free loopback port, and faults to inject. Import the fixture ``broker``."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-# Debian puts it where a plain user's PATH does not look.
+# On Debian it is not on an ordinary user's PATH.
 MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
 
 
-# Below those that the kernel gives to any connection. Each once: two brokers not yet started had the same.
+# Below the ephemeral range. Each port only once, or two brokers not yet started could get the same.
 _PORTS = iter(random.sample(range(20000, 32768), k=12768))
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on, given to nobody else, and free of connections."""
+    """A free loopback port, never handed out twice."""
     for port in _PORTS:
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
     raise OSError("no loopback port is free from 20000 to 32767")
 
 
-PATIENCE_S = 60.0  # what must come about may take long on a busy machine; waiting costs nothing when it does
+PATIENCE_S = 60.0  # generous for a loaded machine; costs nothing when the condition comes true
 
 
 def eventually(condition: Callable[[], object], timeout_s: float = PATIENCE_S) -> bool:
@@ -56,7 +56,7 @@ class Mosquitto:
         assert MOSQUITTO, "mosquitto is not installed: apt-get install mosquitto"
         self.port = port or free_port()
         self._config = folder / f"mosquitto-{self.port}.conf"
-        # A root that starts it keeps its rights: the test's folder is closed to user mosquitto.
+        # Stay root if started by root: user mosquitto cannot read the test's folder.
         self._config.write_text(f"listener {self.port} {self.host}\nuser root\n{extra}\n")
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -82,7 +82,7 @@ class Mosquitto:
         self._signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """SIGKILL; harmless when it does not run."""
+        """SIGKILL; harmless if not running."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -98,7 +98,7 @@ class Mosquitto:
 
 
 class Subscriber:
-    """What an automation sees: every message below *topic*, in order, as (topic, payload, retained)."""
+    """A client that records every message matching *topic*, in order, as (topic, payload, retained)."""
 
     def __init__(self, port: int, topic: str = "#", login: tuple[str, str] | None = None) -> None:
         self.messages: list[tuple[str, str, bool]] = []
@@ -107,14 +107,14 @@ class Subscriber:
         self._client = paho.Client(CallbackAPIVersion.VERSION2)
         if login is not None:
             self._client.username_pw_set(*login)
-        self._client.on_message = self._hear
+        self._client.on_message = self._record
         self._client.on_subscribe = lambda *about: subscribed.set()
         self._client.connect("127.0.0.1", port)
         self._client.loop_start()
         self._client.subscribe(topic, qos=1)
         assert subscribed.wait(5)
 
-    def _hear(self, client: object, userdata: object, message: paho.MQTTMessage) -> None:
+    def _record(self, client: object, userdata: object, message: paho.MQTTMessage) -> None:
         self.times.append(time.time())
         self.messages.append((message.topic, message.payload.decode(errors="replace"), message.retain))
 
@@ -125,17 +125,17 @@ class Subscriber:
         return (self.payloads(topic) or [None])[-1]
 
     def retained(self) -> set[str]:
-        """The retained topics that a broker sends a new subscriber, before anything published now."""
+        """The retained topics the broker sent on subscribing."""
         self.publish("all/retained/came", b"")
         assert eventually(lambda: self.last("all/retained/came") is not None)
         return {topic for topic, _, retained in list(self.messages) if retained}
 
     def publish(self, topic: str, payload: bytes, retain: bool = False) -> paho.MQTTMessageInfo:
-        """Send to the broker, as another program in the house would (QoS 1)."""
+        """Publish at QoS 1."""
         return self._client.publish(topic, payload, qos=1, retain=retain)
 
-    def publish_at_0(self, topic: str, payload: bytes) -> None:
-        """The same for a broker that takes nothing else."""
+    def publish_qos_0(self, topic: str, payload: bytes) -> None:
+        """Publish at QoS 0, for brokers that accept nothing else."""
         self._client.publish(topic, payload)
 
     def close(self) -> None:
@@ -174,7 +174,7 @@ def server(serve: Callable[[socket.socket], None]) -> Iterator[int]:
 
 @contextmanager
 def subscriber(port: int, topic: str = "#", login: tuple[str, str] | None = None) -> Iterator[Subscriber]:
-    """A Subscriber, until it is left; *login* is a name and its password."""
+    """A connected Subscriber; *login* is (user name, password)."""
     listening = Subscriber(port, topic, login)
     try:
         yield listening
@@ -184,7 +184,7 @@ def subscriber(port: int, topic: str = "#", login: tuple[str, str] | None = None
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    """A running broker that takes anyone."""
+    """A running broker with anonymous access."""
     mosquitto = Mosquitto(tmp_path)
     mosquitto.start()
     yield mosquitto

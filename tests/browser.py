@@ -25,7 +25,7 @@ class Browser:
     """One window. *folder* holds its profile."""
 
     def __init__(self, folder: Path) -> None:
-        # Its crash handler and caches stay in the folder, too.
+        # Keeps its crash handler and caches in the folder, too.
         environment = {**os.environ, "HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
         self._process = subprocess.Popen(
             [
@@ -55,11 +55,11 @@ class Browser:
 
 
 class NavigatedError(Exception):
-    """The page went while it was asked something."""
+    """The page navigated away during a command."""
 
 
 class Tab:
-    """A page: where it goes, what its JavaScript says, how it looks."""
+    """A browser tab: navigation, JavaScript, emulated screen."""
 
     def __init__(self, port: int) -> None:
         from websockets.sync.client import connect
@@ -68,12 +68,12 @@ class Tab:
             found = next(it for it in json.load(answer) if it["type"] == "page")
         self._socket = connect(found["webSocketDebuggerUrl"], max_size=None, open_timeout=20)
         self._number = 0
-        self.problems: list[str] = []  # what its console says of errors: a refused script, say
-        self.ask("Page.enable")
-        self.ask("Runtime.enable")
-        self.ask("Log.enable")
+        self.problems: list[str] = []  # console errors, such as a blocked script
+        self.command("Page.enable")
+        self.command("Runtime.enable")
+        self.command("Log.enable")
 
-    def ask(self, method: str, **parameters: Any) -> dict[str, Any]:
+    def command(self, method: str, **parameters: Any) -> dict[str, Any]:
         self._number += 1
         self._socket.send(json.dumps({"id": self._number, "method": method, "params": parameters}))
         while True:
@@ -94,34 +94,34 @@ class Tab:
                 self.problems.append(text)
 
     def go(self, url: str) -> None:
-        self.ask("Page.navigate", url=url)
+        self.command("Page.navigate", url=url)
         assert eventually(lambda: self.run("document.readyState") == "complete")
 
     def run(self, script: str) -> Any:
-        """The value of *script*, a JavaScript expression; a promise is waited for."""
+        """The value of *script*, a JavaScript expression; awaits a promise."""
         try:
-            done = self.ask("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
-        except NavigatedError:  # now there is another page
+            done = self.command("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+        except NavigatedError:  # retry on the new page
             return self.run(script)
         assert "exceptionDetails" not in done, done["exceptionDetails"]
         return done["result"].get("value")
 
     def text(self, selector: str) -> str:
-        """What the first element of *selector* shows; empty where there is none."""
+        """Text of the first element matching *selector*; empty if there is none."""
         return str(self.run(f"document.querySelector({json.dumps(selector)})?.textContent ?? ''"))
 
     def click(self, selector: str) -> None:
         self.run(f"document.querySelector({json.dumps(selector)}).click()")
 
     def press(self, key: str, code: int, text: str = "") -> None:
-        """A key of the keyboard, down and up."""
+        """Press and release a key."""
         for kind in ("keyDown", "keyUp"):
             more = {"text": text} if text and kind == "keyDown" else {}
-            self.ask("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code, **more)
+            self.command("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code, **more)
 
-    def look(self, width: int, height: int, *, dark: bool = False) -> None:
-        """Have a screen of this size, in light or dark."""
-        self.ask(
+    def emulate(self, width: int, height: int, *, dark: bool = False) -> None:
+        """Emulate a screen of this size, in light or dark mode."""
+        self.command(
             "Emulation.setDeviceMetricsOverride",
             width=width,
             height=height,
@@ -129,10 +129,10 @@ class Tab:
             mobile=False,
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.ask("Emulation.setEmulatedMedia", features=[scheme])
+        self.command("Emulation.setEmulatedMedia", features=[scheme])
 
     def png(self) -> bytes:
-        return base64.b64decode(self.ask("Page.captureScreenshot", format="png")["data"])
+        return base64.b64decode(self.command("Page.captureScreenshot", format="png")["data"])
 
     def close(self) -> None:
         self._socket.close()
@@ -142,7 +142,7 @@ class Tab:
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("chromium is not installed: apt-get install chromium-headless-shell")
-    # Not in pytest's folder, whose name is too long for the sockets that Chromium makes there.
+    # Not in pytest's folder, whose path is too long for Chromium's sockets.
     with tempfile.TemporaryDirectory(prefix="browser-", ignore_cleanup_errors=True) as folder:
         running = Browser(Path(folder))
         yield running

@@ -1,4 +1,4 @@
-"""Sources that behave as a test scripts them, and what a capture reports of them."""
+"""Scripted sources, and a log of what a capture reports."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 from edge.types import EdgeError, Image
 
 
-class Script:
-    """A source that gives what *picture* gives, every *period* seconds, until it is interrupted."""
+class ScriptedSource:
+    """A source that returns picture(n) every *period* seconds until interrupted."""
 
     still = False
 
@@ -41,8 +41,8 @@ class Script:
         self.closed_by = threading.current_thread().name
 
 
-class Hanging(Script):
-    """Hangs in its third read until the test is over, as a driver does: interrupt() does not wake it."""
+class Hanging(ScriptedSource):
+    """Hangs in its third read until the test ends, like a driver that interrupt() cannot wake."""
 
     over = threading.Event()
 
@@ -52,8 +52,8 @@ class Hanging(Script):
         return super().read()
 
 
-class FailingAtThree(Script):
-    """Fails in its third read, as a camera that is unplugged."""
+class FailingAtThree(ScriptedSource):
+    """Fails in its third read, like an unplugged camera."""
 
     def read(self) -> Image:
         if self.count == 2:
@@ -62,7 +62,7 @@ class FailingAtThree(Script):
 
 
 class HangingInClose(FailingAtThree):
-    """Fails, and then hangs in close() until the test is over."""
+    """Fails, then hangs in close() until the test ends."""
 
     def close(self) -> None:
         Hanging.over.wait(60)
@@ -86,8 +86,8 @@ def no_reader_outlives_its_test() -> Iterator[None]:
             assert not thread.is_alive()
 
 
-class Story:
-    """What a capture reports, with the times."""
+class StatusLog:
+    """Statuses reported by a capture, with their times."""
 
     def __init__(self) -> None:
         self.began = time.monotonic()
@@ -110,7 +110,7 @@ def moving(n: int) -> Image:
 def until(condition: Callable[[], object], timeout: float = 60.0) -> None:
     deadline = time.monotonic() + timeout
     while not condition():
-        assert time.monotonic() < deadline, "it did not come about"
+        assert time.monotonic() < deadline, "condition did not come true"
         time.sleep(0.005)
 
 

@@ -1,4 +1,4 @@
-"""Real certificates by the openssl command: an authority, and who it has signed."""
+"""Real certificates made by openssl: an authority and the certificates it signs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 
 class Authority:
-    """An authority of its own in *folder*; files are PEM."""
+    """A certificate authority in *folder*; files are PEM."""
 
     def __init__(self, folder: Path, name: str) -> None:
         if shutil.which("openssl") is None:
@@ -41,5 +41,5 @@ def openssl(folder: Path, *arguments: str | Path) -> None:
 
 
 def _new_key(file: Path) -> tuple[str | Path, ...]:
-    """An elliptic one, which takes milliseconds."""
+    """Arguments for a new elliptic curve key, which takes milliseconds."""
     return "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", file

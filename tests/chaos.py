@@ -1,4 +1,4 @@
-"""Faults, and what they cost: each function brings one about and gives what it measured.
+"""Fault injection: each function causes a fault and returns figures measured during it.
 
 Faults are numbered by row. tests/test_chaos.py runs them in short, tests/soak.py with the full counts;
 the figures and their limits are the same. Brokers, sockets, processes and disks are real."""
@@ -34,7 +34,7 @@ class Figure(NamedTuple):
     row: str
     what: str
     value: float
-    limit: float  # the largest value that will do
+    limit: float  # largest acceptable value
 
     @property
     def held(self) -> bool:
@@ -45,17 +45,17 @@ class Figure(NamedTuple):
 
 
 def check(figures: Sequence[Figure]) -> None:
-    """Print them, and fail where one is beyond its limit."""
+    """Print them and fail if one exceeds its limit."""
     for figure in figures:
         print(figure)
     assert [str(figure) for figure in figures if not figure.held] == []
 
 
-# What a recorder heard
+# Received messages
 
 
 def ids(listening: Subscriber, topic: str = LOG) -> list[Id]:
-    """Boot and sequence of everything on *topic* so far, in the order of arrival."""
+    """Boot and sequence of every message on *topic* so far, in order of arrival."""
     return [id_of(payload) for payload in listening.payloads(topic)]
 
 
@@ -64,35 +64,35 @@ def id_of(payload: str | bytes) -> Id:
     return boot, int(number)
 
 
-def lost(heard: Sequence[Id], boot: str, count: int) -> int:
-    """How many of the numbers 1 to *count* of *boot* are not among *heard*."""
-    return len({(boot, number) for number in range(1, count + 1)} - set(heard))
+def lost(received: Sequence[Id], boot: str, count: int) -> int:
+    """Count of the numbers 1 to *count* of *boot* missing from *received*."""
+    return len({(boot, number) for number in range(1, count + 1)} - set(received))
 
 
-def inversions(heard: Sequence[Id]) -> int:
-    """How often a message came for the first time after a later one of its boot."""
+def inversions(received: Sequence[Id]) -> int:
+    """Count of messages that first arrived after a later one of the same boot."""
     seen: dict[str, int] = {}
     found = 0
-    for boot, number in dict.fromkeys(heard):
+    for boot, number in dict.fromkeys(received):
         found += number < seen.get(boot, 0)
         seen[boot] = max(number, seen.get(boot, 0))
     return found
 
 
-def duplicates(heard: Sequence[Id]) -> int:
-    return len(heard) - len(set(heard))
+def duplicates(received: Sequence[Id]) -> int:
+    return len(received) - len(set(received))
 
 
-def common(row: str, heard: Sequence[Id], feeder: Feeder) -> list[Figure]:
+def common(row: str, received: Sequence[Id], feeder: Feeder) -> list[Figure]:
     return [
-        Figure(row, f"lost of {feeder.count} events", lost(heard, feeder.boot, feeder.count), 0),
-        Figure(row, "order inversions", inversions(heard), 0),
+        Figure(row, f"lost of {feeder.count} events", lost(received, feeder.boot, feeder.count), 0),
+        Figure(row, "order inversions", inversions(received), 0),
     ]
 
 
 @contextmanager
 def publishing(port: int, folder: Path, rate: float, **keywords: Any) -> Iterator[tuple[MqttSink, Feeder]]:
-    """A sink with an outbox in *folder*, towards *port*, and a feeder that already publishes."""
+    """A sink with an outbox in *folder*, connected to *port*, and a running feeder."""
     outbox = keywords.pop("outbox", None) or Outbox(folder / FILE)
     sink = idle_sink(port, outbox=outbox, **{"retry_s": None, **keywords})
     sink.start()
@@ -106,7 +106,7 @@ def publishing(port: int, folder: Path, rate: float, **keywords: Any) -> Iterato
 
 @contextmanager
 def running(folder: Path) -> Iterator[Mosquitto]:
-    # No bound on what a slow recorder has not acknowledged: what waits in a broker dies with it.
+    # No queue limits for a slow recorder: messages queued in a killed broker are lost.
     mosquitto = Mosquitto(folder, "allow_anonymous true\nmax_queued_messages 0\nmax_inflight_messages 0")
     mosquitto.start()
     try:
@@ -126,7 +126,7 @@ def broker_killed(folder: Path, outage_s: float, retry_s: tuple[float, float] | 
     """Row 1: the broker is killed for *outage_s* while events come at 10/s."""
     with (
         running(folder) as mosquitto,
-        Proxy(free_port()) as network,  # nowhere, until the recorder is there
+        Proxy(free_port()) as network,  # no target until the recorder is connected
         publishing(network.port, folder, 10, retry_s=retry_s) as (sink, feeder),
     ):
         with subscriber(mosquitto.port, LOG) as listening:
@@ -146,9 +146,9 @@ def broker_killed(folder: Path, outage_s: float, retry_s: tuple[float, float] | 
             feeder.stop()
             drained(sink, 30)
             assert eventually(lambda: lost(before + ids(listening), feeder.boot, feeder.count) == 0)
-            heard = before + ids(listening)
+            received = before + ids(listening)
     return [
-        *common("1", heard, feeder),
+        *common("1", received, feeder),
         Figure("1", "s until it publishes again", back, 35),
         Figure("1", "slowest publish() in ms", feeder.slowest_s * 1000, 100),
     ]
@@ -175,11 +175,11 @@ def broker_frozen(folder: Path, keepalive_s: int) -> list[Figure]:
         feeder.stop()
         drained(sink, 60)
         assert eventually(lambda: lost(ids(listening), feeder.boot, feeder.count) == 0)
-        heard = ids(listening)
+        received = ids(listening)
     return [
-        *common("2", heard, feeder),
+        *common("2", received, feeder),
         Figure("2", f"s until it is noticed (keepalive {keepalive_s})", noticed, 2 * keepalive_s),
-        Figure("2", "sent twice", duplicates(heard), 20),
+        Figure("2", "sent twice", duplicates(received), 20),
     ]
 
 
@@ -187,7 +187,7 @@ def broker_frozen(folder: Path, keepalive_s: int) -> list[Figure]:
 
 
 def bad_network(folder: Path, bad_s: float) -> list[Figure]:
-    """Row 4: each piece resets its connection with a chance of 0.3, at 1 kB/s; then the network heals."""
+    """Row 4: each slice resets its connection with probability 0.3, at 1 kB/s; then the network recovers."""
     with (
         running(folder) as mosquitto,
         Proxy(mosquitto.port) as network,
@@ -218,18 +218,18 @@ def bad_network(folder: Path, bad_s: float) -> list[Figure]:
             publisher.wait()
             publisher.stdout.close()
         replay(mosquitto.port, folder)
-        heard = ids(listening)
-    count = max(number for _, number in heard)
-    print(f"{connections} connections in {bad_s:g} s, {count} events, {duplicates(heard)} sent twice")
+        received = ids(listening)
+    count = max(number for _, number in received)
+    print(f"{connections} connections in {bad_s:g} s, {count} events, {duplicates(received)} sent twice")
     return [
-        Figure("4", f"lost of {count} events", lost(heard, boot, count), 0),
-        Figure("4", "order inversions", inversions(heard), 0),
+        Figure("4", f"lost of {count} events", lost(received, boot, count), 0),
+        Figure("4", "order inversions", inversions(received), 0),
         Figure("4", "RSS grown by MiB", (most - began) / MIB, 20),
     ]
 
 
 def replay(port: int, folder: Path) -> None:
-    """What an earlier run left, sent to its end."""
+    """Send everything an earlier run left."""
     with publishing(port, folder, 0, retry_s=(0.1, 0.3)) as (sink, _):
         drained(sink, 120)
     time.sleep(1.0)  # from the broker to the recorder

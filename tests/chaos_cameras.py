@@ -1,4 +1,4 @@
-"""Cameras that lie, leave and come back, under the whole daemon (rows 10 to 13)."""
+"""Camera faults under the whole daemon (rows 10 to 13)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class JpegCamera:
         self.shown = shown
         self.port = free_port()
         self.address = f"http://127.0.0.1:{self.port}/camera.mjpg"
-        self.frozen = threading.Event()  # takes connections, and sends nothing more, as under SIGSTOP
+        self.frozen = threading.Event()  # accepts connections but sends nothing more, as under SIGSTOP
         self._plugged = threading.Event()
         self._listener: socket.socket | None = None
         self._threads: list[threading.Thread] = []
@@ -80,7 +80,7 @@ class JpegCamera:
 
 @contextmanager
 def served(folder: Path, address: str) -> Iterator[Subscriber]:
-    """The daemon with a camera at *address*; that it ran through without a restart is held at the end."""
+    """The daemon with a camera at *address*; it must run without a restart to the end."""
     folder.mkdir(exist_ok=True)
     with running(folder) as mosquitto, subscriber(mosquitto.port, f"{NODE}/#") as listening:
         text = f'[node]\nid = "pi"\n[mqtt]\nhost = "127.0.0.1"\nport = {mosquitto.port}\nfaces_hz = 10\n'
@@ -89,8 +89,8 @@ def served(folder: Path, address: str) -> Iterator[Subscriber]:
             assert process.stop()[0] == 0
 
 
-def until(listening: Subscriber, status: str) -> float:
-    """For how many seconds the camera did not have *status* yet."""
+def seconds_until(listening: Subscriber, status: str) -> float:
+    """Seconds until the camera has *status*."""
     began = time.monotonic()
     assert eventually(lambda: listening.last(f"{HALL}/status") == status, 60), listening.last(
         f"{HALL}/status"
@@ -98,8 +98,8 @@ def until(listening: Subscriber, status: str) -> float:
     return time.monotonic() - began
 
 
-def flows(listening: Subscriber) -> None:
-    """Return once pictures come, and have come for a while."""
+def wait_for_pictures(listening: Subscriber) -> None:
+    """Wait seconds_until pictures have been arriving for a while."""
     assert eventually(lambda: len(listening.payloads(f"{HALL}/faces")) > 10)
 
 
@@ -110,11 +110,11 @@ def http_frozen(folder: Path) -> list[Figure]:
     camera = JpegCamera(Portraits(faces=2, paced=False).read)
     camera.plug()
     with served(folder, camera.address) as listening:
-        flows(listening)
+        wait_for_pictures(listening)
         camera.frozen.set()
-        gone = until(listening, "offline")
+        gone = seconds_until(listening, "offline")
         camera.frozen.clear()
-        back = until(listening, "online")
+        back = seconds_until(listening, "online")
     camera.unplug()
     return _seconds("10", "HTTP", gone, back)
 
@@ -130,12 +130,12 @@ class FreezingRtspCamera(RtspCamera):
 def rtsp_frozen(folder: Path) -> list[Figure]:
     camera = FreezingRtspCamera()
     with camera, served(folder, camera.address) as listening:
-        until(listening, "online")
-        time.sleep(2)  # it flows; there is no face in its picture to report
+        seconds_until(listening, "online")
+        time.sleep(2)  # let it stream; its picture has no face to report
         camera.freeze()
-        gone = until(listening, "offline")
+        gone = seconds_until(listening, "offline")
         camera.thaw()
-        back = until(listening, "online")
+        back = seconds_until(listening, "online")
     return _seconds("10", "RTSP", gone, back)
 
 
@@ -150,7 +150,7 @@ def _seconds(row: str, what: str, gone: float, back: float) -> list[Figure]:
 
 
 def cut(cuts: int) -> list[Figure]:
-    """*cuts* streams that break off, without the waits between two openings."""
+    """*cuts* interrupted streams, with minimal retry delay."""
     noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3)).astype(np.uint8)
     jpeg = cv2.imencode(".jpg", noise)[1].tobytes()
     this = psutil.Process()
@@ -159,7 +159,7 @@ def cut(cuts: int) -> list[Figure]:
             "hall", lambda: open_source(server.address), Slots(), lambda *_: None, retry_s=(0.001, 0.002)
         )
         capture.start()
-        assert eventually(lambda: server.served >= 10)  # what is loaded once is loaded
+        assert eventually(lambda: server.served >= 10)  # after one-time allocations
         before = this.num_threads(), this.num_fds()
         assert eventually(lambda: server.served >= 10 + cuts, 60 + cuts)
         capture.stop(10.0)
@@ -172,32 +172,32 @@ def cut(cuts: int) -> list[Figure]:
     ]
 
 
-# Row 12: a camera that is not there
+# Row 12: a missing camera
 
 
 def unplugged(folder: Path) -> list[Figure]:
     camera = JpegCamera(Portraits(faces=2, paced=False).read)
     with served(folder, camera.address) as listening:
-        until(listening, "offline")
-        time.sleep(20)  # the waits between two tries are at their longest
+        seconds_until(listening, "offline")
+        time.sleep(20)  # retry delays have reached their maximum
         camera.plug()
-        there = until(listening, "online")
+        there = seconds_until(listening, "online")
         began = time.monotonic()
         camera.unplug()
-        until(listening, "offline")
+        seconds_until(listening, "offline")
         gone = time.monotonic() - began
         camera.plug()
-        back = until(listening, "online")
+        back = seconds_until(listening, "online")
     camera.unplug()
     missing = Figure("12", "missing at the start: s until online after it came", there, 10)
     return [missing, *_seconds("12", "unplugged", gone, back)]
 
 
-# Row 13: pictures that lie
+# Row 13: misleading pictures
 
 
-def lying(folder: Path) -> list[Figure]:
-    """One picture again and again, then black, then another size."""
+def misleading_pictures(folder: Path) -> list[Figure]:
+    """A frozen picture, then black, then another size."""
     portraits = Portraits(faces=2, paced=False)
     still = portraits.read().copy()
     black = np.full_like(still, 16)
@@ -206,12 +206,12 @@ def lying(folder: Path) -> list[Figure]:
     with served(folder, camera.address) as listening:
         assert eventually(lambda: listening.payloads(f"{HALL}/event"))
         camera.shown = lambda: still
-        stale = until(listening, "stale")
+        stale = seconds_until(listening, "stale")
         events = len(listening.payloads(f"{HALL}/event"))
         assert eventually(lambda: shows(listening) == "frozen", 60)
         reported = [json.loads(event)["event_type"] for event in listening.payloads(f"{HALL}/event")[events:]]
         camera.shown = lambda: black
-        light = until(listening, "online")
+        light = seconds_until(listening, "online")
         assert eventually(lambda: shows(listening) == "dark", 60)
         dark = listening.last(f"{HALL}/status") == "online"
         camera.shown = lambda: np.asarray(cv2.resize(portraits.read(), (960, 720)), np.uint8)
@@ -227,7 +227,7 @@ def lying(folder: Path) -> list[Figure]:
 
 
 def shows(listening: Subscriber) -> str | None:
-    """The picture of health."""
+    """The camera's `picture` in health."""
     return health(listening).get("cameras", {}).get("hall", {}).get("picture")  # type: ignore[no-any-return]
 
 

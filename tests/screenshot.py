@@ -32,7 +32,7 @@ def draw(folder: Path) -> bytes:
     try:
         time.sleep(SECONDS)
         tab = browser.tab
-        tab.look(*SIZE)
+        tab.emulate(*SIZE)
         tab.ask("Emulation.setScrollbarsHidden", hidden=True)
         tab.go(house.url)
         tab.run(f"document.querySelector('#token').value = {house.token!r}")

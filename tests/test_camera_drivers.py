@@ -16,7 +16,7 @@ from edge.sources import describe_cameras, open_source
 from edge.sources.capture import Capture, Slots
 from edge.sources.v4l2 import Camera, capture_devices, picture
 from edge.types import EdgeError
-from tests.captures import Story, until
+from tests.captures import StatusLog, until
 from tests.fake_drivers import FakeDriver, FakePicamera2
 
 
@@ -152,7 +152,7 @@ def test_unplugged_usb_camera_is_back_within_10_s_of_its_return(
 
     usb_camera(monkeypatch, Counted)
     device = tmp_path / "video0"
-    story = Story()
+    story = StatusLog()
     capture = Capture("hall", lambda: Camera(str(device)), Slots(), story)
     capture.start()
     until(lambda: story.reported)
@@ -186,7 +186,7 @@ def test_usb_driver_error_on_release_is_only_logged(
     usb_camera(monkeypatch, Raising)
     device = tmp_path / "video0"
     device.touch()
-    capture = Capture("hall", lambda: Camera(str(device)), Slots(), Story(), retry_s=(0.05, 0.1))
+    capture = Capture("hall", lambda: Camera(str(device)), Slots(), StatusLog(), retry_s=(0.05, 0.1))
     capture.start()
     until(lambda: capture.status == "online")
     device.unlink()
@@ -208,7 +208,7 @@ def test_pi_camera_that_hangs_in_close_blocks_nothing(monkeypatch: pytest.Monkey
             over.wait(60)
 
     monkeypatch.setitem(sys.modules, "picamera2", types.SimpleNamespace(Picamera2=Hanging))
-    capture = Capture("hall", lambda: open_source("picamera", fps=15), Slots(), Story())
+    capture = Capture("hall", lambda: open_source("picamera", fps=15), Slots(), StatusLog())
     capture.start()
     until(lambda: capture.status == "online")
     began = time.monotonic()

@@ -12,7 +12,7 @@ import pytest
 
 from edge.sources.capture import Capture, Slots
 from edge.types import EdgeError, EndOfStreamError, Frame, Image
-from tests.captures import Script, Story, moving, no_reader_outlives_its_test, until
+from tests.captures import ScriptedSource, StatusLog, moving, no_reader_outlives_its_test, until
 from tests.fakes import frame
 
 __all__ = ["no_reader_outlives_its_test"]  # a fixture
@@ -59,8 +59,8 @@ def test_dropped_picture_is_not_served() -> None:
 
 
 def test_frames_carry_camera_number_and_time() -> None:
-    slots, story = Slots(), Story()
-    capture = Capture("hall", lambda: Script(moving), slots, story)
+    slots, story = Slots(), StatusLog()
+    capture = Capture("hall", lambda: ScriptedSource(moving), slots, story)
     began = time.monotonic()
     capture.start()
     taken: list[Frame] = []
@@ -78,7 +78,7 @@ def test_frames_carry_camera_number_and_time() -> None:
 
 def test_slow_analysis_gets_newest_frame_and_counts_dropped() -> None:
     slots = Slots()
-    capture = Capture("hall", lambda: Script(moving), slots, Story())
+    capture = Capture("hall", lambda: ScriptedSource(moving), slots, StatusLog())
     capture.start()
     until(lambda: capture.frames >= 20)
     capture.stop()
@@ -94,12 +94,12 @@ def test_missing_camera_is_reported_once_and_retried(
     caplog.set_level(logging.INFO, "edge.sources.capture")
     tries = itertools.count(1)
 
-    def open_fourth() -> Script:
+    def open_fourth() -> ScriptedSource:
         if next(tries) < 4:
             raise EdgeError("/dev/video0: no such device")
-        return Script(moving)
+        return ScriptedSource(moving)
 
-    story = Story()
+    story = StatusLog()
     capture = Capture("hall", open_fourth, Slots(), story, retry_s=(0.02, 0.1))
     capture.start()
     until(lambda: capture.status == "online")
@@ -114,11 +114,11 @@ def test_missing_camera_is_reported_once_and_retried(
 def test_retry_delay_doubles_up_to_a_limit() -> None:
     tries: list[float] = []
 
-    def fail() -> Script:
+    def fail() -> ScriptedSource:
         tries.append(time.monotonic())
         raise EdgeError("gone")
 
-    capture = Capture("hall", fail, Slots(), Story(), retry_s=(0.1, 0.4))
+    capture = Capture("hall", fail, Slots(), StatusLog(), retry_s=(0.1, 0.4))
     capture.start()
     until(lambda: len(tries) >= 7)
     capture.stop()
@@ -137,8 +137,8 @@ def test_driver_error_is_retried_and_its_traceback_logged_once(
             raise ValueError("odd\nbuffer")
         return moving(n)
 
-    story = Story()
-    capture = Capture("hall", lambda: Script(odd_buffer), Slots(), story, retry_s=(0.01, 0.02))
+    story = StatusLog()
+    capture = Capture("hall", lambda: ScriptedSource(odd_buffer), Slots(), story, retry_s=(0.01, 0.02))
     capture.start()
     until(lambda: len(story.reported) >= 7)
     capture.stop()
@@ -158,7 +158,9 @@ def test_reader_killed_by_our_own_bug_is_replaced() -> None:
             raise RuntimeError("a mistake in the callback")
 
     slots = Slots()
-    capture = Capture("hall", lambda: Script(moving), slots, on_status, stall_s=0.2, retry_s=(0.01, 0.02))
+    capture = Capture(
+        "hall", lambda: ScriptedSource(moving), slots, on_status, stall_s=0.2, retry_s=(0.01, 0.02)
+    )
     capture.start()
     until(lambda: len(raised) == 2)
     slots.take(0)
@@ -175,11 +177,11 @@ def test_ended_file_is_offline_and_not_reopened() -> None:
             raise EndOfStreamError("played to its end")
         return moving(n)
 
-    def open_short() -> Script:
+    def open_short() -> ScriptedSource:
         next(opened)
-        return Script(short)
+        return ScriptedSource(short)
 
-    story = Story()
+    story = StatusLog()
     threads = threading.active_count()
     capture = Capture("hall", open_short, Slots(), story, retry_s=(0.01, 0.02), stall_s=0.5)
     capture.start()

@@ -20,8 +20,8 @@ from tests.captures import (
     Hanging,
     HangingInClose,
     RaisingInClose,
-    Script,
-    Story,
+    ScriptedSource,
+    StatusLog,
     descriptors,
     moving,
     no_reader_outlives_its_test,
@@ -33,13 +33,13 @@ __all__ = ["no_reader_outlives_its_test"]  # a fixture
 
 
 def test_hung_read_is_stale_then_replaced() -> None:
-    sources: list[Script] = []
+    sources: list[ScriptedSource] = []
 
-    def open_next() -> Script:
-        sources.append(Hanging(moving) if not sources else Script(moving))
+    def open_next() -> ScriptedSource:
+        sources.append(Hanging(moving) if not sources else ScriptedSource(moving))
         return sources[-1]
 
-    slots, story = Slots(), Story()
+    slots, story = Slots(), StatusLog()
     capture = Capture("hall", open_next, slots, story, stall_s=0.5, give_up_s=3.0)
     capture.start()
     until(lambda: len(story.reported) == 4)
@@ -55,13 +55,13 @@ def test_hung_read_is_stale_then_replaced() -> None:
 
 
 def test_driver_hung_in_close_is_offline_and_camera_is_reopened() -> None:
-    sources: list[Script] = []
+    sources: list[ScriptedSource] = []
 
-    def open_next() -> Script:
-        sources.append(HangingInClose(moving) if not sources else Script(moving))
+    def open_next() -> ScriptedSource:
+        sources.append(HangingInClose(moving) if not sources else ScriptedSource(moving))
         return sources[-1]
 
-    story = Story()
+    story = StatusLog()
     capture = Capture("hall", open_next, Slots(), story, stall_s=0.2, give_up_s=0.5)
     capture.start()
     until(lambda: len(story.reported) == 3)
@@ -73,11 +73,11 @@ def test_driver_hung_in_close_is_offline_and_camera_is_reopened() -> None:
 
 @pytest.mark.quiet_clock
 def test_replaced_reader_hung_in_close_does_not_delay_stop() -> None:
-    class Slow(Script):
+    class Slow(ScriptedSource):
         def close(self) -> None:
             Hanging.over.wait(60)
 
-    capture = Capture("hall", lambda: Slow(moving), Slots(), Story())
+    capture = Capture("hall", lambda: Slow(moving), Slots(), StatusLog())
     capture.start()
     until(lambda: capture.frames >= 2)
     began = time.monotonic()
@@ -89,7 +89,7 @@ def test_driver_error_in_close_is_logged_once_and_camera_runs_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.WARNING, "edge.sources.capture")
-    story = Story()
+    story = StatusLog()
     retry_s = 0.01, 0.02
     capture = Capture("hall", lambda: RaisingInClose(moving), Slots(), story, retry_s=retry_s)
     capture.start()
@@ -106,13 +106,13 @@ def test_watch_survives_reader_that_hangs_then_raises_in_close() -> None:
         def close(self) -> None:
             raise RuntimeError("VIDIOC_STREAMOFF: no such device")
 
-    sources: list[Script] = []
+    sources: list[ScriptedSource] = []
 
-    def open_next() -> Script:
-        sources.append(Both(moving) if len(sources) < 2 else Script(moving))
+    def open_next() -> ScriptedSource:
+        sources.append(Both(moving) if len(sources) < 2 else ScriptedSource(moving))
         return sources[-1]
 
-    story = Story()
+    story = StatusLog()
     capture = Capture("hall", open_next, Slots(), story, stall_s=0.2, give_up_s=0.5)
     capture.start()
     until(lambda: len(sources) == 3 and capture.status == "online")
@@ -123,7 +123,7 @@ def test_watch_survives_reader_that_hangs_then_raises_in_close() -> None:
 @pytest.mark.quiet_clock
 def test_hung_cameras_do_not_pile_up_threads() -> None:
     threads = threading.active_count()
-    capture = Capture("hall", lambda: Hanging(moving), Slots(), Story(), stall_s=0.1, give_up_s=0.2)
+    capture = Capture("hall", lambda: Hanging(moving), Slots(), StatusLog(), stall_s=0.1, give_up_s=0.2)
     capture.start()
     time.sleep(1.5)
     assert threading.active_count() <= threads + 4  # three that hang, and the watch
@@ -141,8 +141,8 @@ def test_frozen_picture_is_stale_and_not_analysed() -> None:
             last[0] = n
         return 100 + moving(last[0] % 100)
 
-    slots, story = Slots(), Story()
-    capture = Capture("hall", lambda: Script(picture), slots, story, freeze_s=0.3)
+    slots, story = Slots(), StatusLog()
+    capture = Capture("hall", lambda: ScriptedSource(picture), slots, story, freeze_s=0.3)
     capture.start()
     until(lambda: capture.frames > 5)
     still.set()
@@ -167,8 +167,8 @@ def test_covered_lens_is_dark_but_online_unlike_a_lamp_at_night() -> None:
     def picture(n: int) -> Image:
         return np.roll(shown[0], n, 1)
 
-    story = Story()
-    capture = Capture("hall", lambda: Script(picture), Slots(), story, dark_s=0.1, freeze_s=0.2)
+    story = StatusLog()
+    capture = Capture("hall", lambda: ScriptedSource(picture), Slots(), story, dark_s=0.1, freeze_s=0.2)
     capture.start()
     until(lambda: capture.picture == "dark")
     shown[0] = lamp
@@ -201,9 +201,9 @@ def test_silent_camera_has_no_picture_rating() -> None:
 
 
 def test_image_folder_is_never_frozen() -> None:
-    source = Script(lambda n: moving(1))
+    source = ScriptedSource(lambda n: moving(1))
     source.still = True
-    story = Story()
+    story = StatusLog()
     capture = Capture("hall", lambda: source, Slots(), story, freeze_s=0.1, stall_s=0.1, give_up_s=0.2)
     source.period = 0.3
     capture.start()
@@ -214,7 +214,9 @@ def test_image_folder_is_never_frozen() -> None:
 
 def test_frame_size_change_is_followed() -> None:
     slots = Slots()
-    capture = Capture("hall", lambda: Script(lambda n: np.full((40 + n, 64), n, np.uint8)), slots, Story())
+    capture = Capture(
+        "hall", lambda: ScriptedSource(lambda n: np.full((40 + n, 64), n, np.uint8)), slots, StatusLog()
+    )
     capture.start()
     until(lambda: capture.frames > 3)
     taken = slots.take(1.0)
@@ -224,10 +226,10 @@ def test_frame_size_change_is_followed() -> None:
     assert capture.status == "online"
 
 
-@pytest.mark.parametrize("source", [Script, Hanging])
+@pytest.mark.parametrize("source", [ScriptedSource, Hanging])
 @pytest.mark.quiet_clock
-def test_stop_keeps_its_time_limit_while_a_read_hangs(source: type[Script]) -> None:
-    capture = Capture("hall", lambda: source(moving, 0.005), Slots(), Story())
+def test_stop_keeps_its_time_limit_while_a_read_hangs(source: type[ScriptedSource]) -> None:
+    capture = Capture("hall", lambda: source(moving, 0.005), Slots(), StatusLog())
     capture.start()
     until(lambda: capture.frames >= 2)
     time.sleep(0.05)
@@ -242,7 +244,7 @@ def test_stop_keeps_its_time_limit_while_a_read_hangs(source: type[Script]) -> N
 def test_hundred_failed_reopens_leak_no_thread_or_descriptor() -> None:
     opened = itertools.count()
 
-    class Holding(Script):
+    class Holding(ScriptedSource):
         """Holds a descriptor while it is open, and fails in the middle of a picture."""
 
         def __init__(self) -> None:
@@ -261,7 +263,7 @@ def test_hundred_failed_reopens_leak_no_thread_or_descriptor() -> None:
             super().close()
 
     before = threading.active_count(), descriptors()
-    capture = Capture("hall", Holding, Slots(), Story(), retry_s=(0.001, 0.002))
+    capture = Capture("hall", Holding, Slots(), StatusLog(), retry_s=(0.001, 0.002))
     capture.start()
     until(lambda: capture.frames >= 200)
     capture.stop()
@@ -273,7 +275,7 @@ def test_hundred_failed_reopens_leak_no_thread_or_descriptor() -> None:
 @pytest.mark.quiet_clock
 def test_stream_with_frozen_sender_is_back_within_10_s() -> None:
     with StreamServer() as server:
-        story = Story()
+        story = StatusLog()
         capture = Capture("door", lambda: open_source(server.address), Slots(), story)
         capture.start()
         until(lambda: story.statuses == ["online"])
@@ -295,7 +297,7 @@ def test_hundred_cut_streams_leak_no_thread_or_descriptor() -> None:
     _, jpeg = cv2.imencode(".jpg", noise)
     with CuttingServer(jpeg.tobytes(), whole=30) as server:
         retry_s = 0.001, 0.002
-        capture = Capture("door", lambda: open_source(server.address), Slots(), Story(), retry_s=retry_s)
+        capture = Capture("door", lambda: open_source(server.address), Slots(), StatusLog(), retry_s=retry_s)
         capture.start()
         until(lambda: server.served >= 10)
         before = threading.active_count(), descriptors()

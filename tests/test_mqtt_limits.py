@@ -253,7 +253,7 @@ def test_qos_0_broker_gets_everything_at_qos_0(
 
 
 def check_commands(client: Subscriber, reported: list[bytes]) -> None:
-    client.publish_at_0("p/n/hall/set", b"ON")
+    client.publish_qos_0("p/n/hall/set", b"ON")
     assert eventually(lambda: reported == [b"ON"])
 
 

@@ -19,7 +19,7 @@ from edge.sources.pace import Silence, Timeline
 from edge.types import EdgeError, Image
 from tests.fakes import RtspCamera
 from tests.films import SECOND, ffmpeg, films, pictures  # noqa: F401
-from tests.test_capture import Story, until
+from tests.test_capture import StatusLog, until
 from tests.web_camera import WebCamera, begin_mjpeg, folder, mjpeg, send_part, whole
 
 
@@ -163,7 +163,7 @@ def test_capture_counts_damaged_frames(tmp_path: Path) -> None:
     parts[3] = parts[6] = b"no picture"
     with WebCamera({"/a": mjpeg(parts, 0.02)}) as camera:
         capture = Capture(
-            "door", lambda: open_source(f"{camera.address}/a"), Slots(), Story(), retry_s=(9.0, 9.0)
+            "door", lambda: open_source(f"{camera.address}/a"), Slots(), StatusLog(), retry_s=(9.0, 9.0)
         )
         capture.start()
         until(lambda: capture.frames == 7)
@@ -248,7 +248,7 @@ def test_hls_is_paced_evenly_across_segments(tmp_path: Path) -> None:
 def test_slow_camera_stays_online_and_logs_its_rate(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     with WebCamera({"/a": mjpeg(jpegs(4), 2.2)}) as camera:
-        story = Story()
+        story = StatusLog()
         limits = {"stall_s": 0.5, "give_up_s": 0.8}
         capture = Capture("door", lambda: open_source(f"{camera.address}/a"), Slots(), story, **limits)
         capture.start()

@@ -1,4 +1,4 @@
-"""A run on made-up pictures: what it leaves behind, and that a kill costs at most one epoch."""
+"""A run on synthetic pictures: the files it writes, and that a kill costs at most one epoch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RECIPE = "epochs = 4\nbatch = 35\nlearning_rate = 0.02\nferplus = 0.0\nseed = 3\
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """420 Training and 70 PublicTest pictures: a bright square's place is the label; 1 is blank, 2 leak."""
+    """420 Training and 70 PublicTest pictures: a bright square's place is the label; 1 blank, 2 leaked."""
     labels = np.arange(490) % 7
     images = np.random.default_rng(0).integers(0, 100, (490, 48, 48), np.uint8)
     for image, label in zip(images, labels, strict=True):
@@ -63,17 +63,17 @@ def arguments(data: Path, out: Path, *more: str, model: str = "plain") -> list[s
 
 @pytest.fixture(scope="module")
 def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nobody disturbed.
+    """An uninterrupted run.
 
     In a process of its own: there --threads 1 counts, and sums come in one order. In this one another
     test may have started TensorFlow with more.
     """
     out = tmp_path_factory.mktemp("runs") / "whole"
-    assert alone(arguments(data, out)).wait() == 0
+    assert start_process(arguments(data, out)).wait() == 0
     return out
 
 
-def alone(given: list[str]) -> subprocess.Popen[bytes]:
+def start_process(given: list[str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-m", "training", *given], stderr=subprocess.DEVNULL)
 
 
@@ -82,7 +82,7 @@ def history(out: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_a_run_leaves_its_network_its_record_and_what_quantize_needs(run: Path) -> None:
+def test_run_writes_network_record_and_calibration_data(run: Path) -> None:
     assert sorted(path.name for path in run.iterdir()) == [
         "calibration.npz", "checkpoint.npz", "epoch-003.keras", "epoch-004.keras", "history.csv",
         "model.keras", "recipe.json", "tensorboard",
@@ -95,32 +95,32 @@ def test_a_run_leaves_its_network_its_record_and_what_quantize_needs(run: Path) 
         assert np.bincount(archive["usage"]).tolist() == [417, 70]
 
 
-def test_the_loss_falls(run: Path) -> None:
+def test_loss_falls(run: Path) -> None:
     losses = [float(row["loss"]) for row in history(run)]
     assert losses[-1] < losses[0]
 
 
-@pytest.mark.timeout(900)  # three processes that import a backend, on a machine that may be busy
-def test_a_killed_run_resumes_on_the_curve_it_would_have_had(data: Path, run: Path, tmp_path: Path) -> None:
+@pytest.mark.timeout(900)  # three processes that each import a backend
+def test_killed_run_resumes_on_the_same_curve(data: Path, run: Path, tmp_path: Path) -> None:
     out = tmp_path / "killed"
-    process = alone(arguments(data, out, "--workers", "2"))
+    process = start_process(arguments(data, out, "--workers", "2"))
     assert eventually((out / "checkpoint.npz").exists, 400)
-    time.sleep(random.uniform(0, 0.2))  # any moment from then on
+    time.sleep(random.uniform(0, 0.2))  # any moment after the first checkpoint
     children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert len(children) >= 2
-    assert psutil.wait_procs(children, timeout=120)[1] == []  # nobody is left working for the dead
+    assert psutil.wait_procs(children, timeout=120)[1] == []  # the workers ended with their parent
     assert len(history(out)) >= 1
-    # Without the processes: who varies the pictures changes nothing.
-    assert alone(arguments(data, out, "--resume")).wait() == 0
+    # Without workers: the result does not depend on their number.
+    assert start_process(arguments(data, out, "--resume")).wait() == 0
     for resumed, whole in zip(history(out), history(run), strict=True):
         assert resumed["epoch"] == whole["epoch"]
         assert float(resumed["loss"]) == pytest.approx(float(whole["loss"]), rel=1e-3)
         assert float(resumed["accuracy_fer2013"]) == pytest.approx(float(whole["accuracy_fer2013"]), abs=0.06)
 
 
-def test_a_run_of_an_older_recipe_can_resume(data: Path, run: Path, tmp_path: Path) -> None:
+def test_run_of_an_older_recipe_can_resume(data: Path, run: Path, tmp_path: Path) -> None:
     old = tmp_path / "old"
     shutil.copytree(run, old)
     record = json.loads((old / "recipe.json").read_text())
@@ -147,7 +147,7 @@ def test_skipped_rows_are_reported_and_counted(
     ]
 
 
-def test_a_run_is_neither_overwritten_nor_resumed_as_another(
+def test_run_is_neither_overwritten_nor_resumed_as_another(
     data: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def last_line(*given: str, model: str = "plain", out: Path = run) -> str:
@@ -163,7 +163,7 @@ def test_a_run_is_neither_overwritten_nor_resumed_as_another(
     )
 
 
-def test_two_cannot_train_in_one_folder(
+def test_one_folder_cannot_be_trained_in_twice_at_once(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
@@ -175,17 +175,17 @@ def test_two_cannot_train_in_one_folder(
             assert reported == f"{out}: in use by another emotion-train; choose another --out"
         assert (out / "recipe.json").read_bytes() == before
     with records.open_run(out, {}, resume=False):
-        pass  # whoever had it has given it back
+        pass  # the lock was released
 
 
-def test_a_recipe_with_votes_needs_votes(
+def test_recipe_with_votes_needs_votes(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["fit", "--model", "plain", "--data", str(data), "--out", str(tmp_path)]) == 1
     assert capsys.readouterr().err.splitlines()[-1].endswith("the data has no votes; add --ferplus FILE")
 
 
-def test_evaluate_measures_a_run_s_network(
+def test_evaluate_measures_the_network_of_a_run(
     run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     report = tmp_path / "report.json"
@@ -205,7 +205,7 @@ def test_evaluate_measures_a_run_s_network(
         ("model.h6", "unknown format .h6"),
     ],
 )
-def test_evaluate_refuses_invalid_models_in_one_line(
+def test_evaluate_rejects_invalid_models_in_one_line(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, line: str
 ) -> None:
     path = tmp_path / name
@@ -216,7 +216,7 @@ def test_evaluate_refuses_invalid_models_in_one_line(
     assert reported.startswith(f"{path}: {line}")
 
 
-def test_a_run_starts_from_another_runs_weights_and_says_so(run: Path, data: Path, tmp_path: Path) -> None:
+def test_run_starts_from_other_weights_and_records_it(run: Path, data: Path, tmp_path: Path) -> None:
     import keras
 
     options = arguments(data, tmp_path / "second", "--start-from", str(run / "model.keras"))
@@ -236,7 +236,7 @@ def test_a_run_starts_from_another_runs_weights_and_says_so(run: Path, data: Pat
 @pytest.mark.parametrize(
     ("content", "message"), [(None, "another architecture than edge-s"), (b"junk", "not a Keras model")]
 )
-def test_weights_of_another_architecture_get_one_line(
+def test_unusable_start_weights_get_one_line(
     content: bytes | None,
     message: str,
     run: Path,
@@ -253,7 +253,7 @@ def test_weights_of_another_architecture_get_one_line(
     assert message in capfd.readouterr().err.splitlines()[-1]
 
 
-def test_the_average_of_runs_is_the_mean_of_their_weights(run: Path, data: Path, tmp_path: Path) -> None:
+def test_average_is_the_mean_of_the_weights(run: Path, data: Path, tmp_path: Path) -> None:
     import keras
 
     one, mean = keras.models.load_model(run / "model.keras", compile=False), tmp_path / "mean"
@@ -268,11 +268,11 @@ def test_the_average_of_runs_is_the_mean_of_their_weights(run: Path, data: Path,
     for tripled, found in zip(one.get_weights(), averaged, strict=True):
         np.testing.assert_allclose(found, tripled * 2 / 3, rtol=1e-6)
     record = json.loads((mean / "recipe.json").read_text())
-    assert (len(record["average_of"]), record["networks"]) == (1, 2)  # one run's record, kept once
+    assert (len(record["average_of"]), record["networks"]) == (1, 2)  # both have the same record, kept once
     assert (mean / "calibration.npz").exists()
 
 
-def test_averaging_one_network_is_refused(
+def test_averaging_one_network_is_rejected(
     run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["average", str(run / "model.keras"), "--out", str(tmp_path / "mean")]) == 1

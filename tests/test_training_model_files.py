@@ -1,4 +1,4 @@
-"""Every form of a network's file gives the same probabilities for the same pictures."""
+"""Every network file format gives the same probabilities for the same pictures."""
 
 from __future__ import annotations
 
@@ -42,19 +42,19 @@ def test_onnx_runs_with_its_own_layout_type_and_batch(
     assert network.opened.cost() == Cost(7 + 7, 7)
 
 
-def test_weights_that_go_through_eight_bits_are_counted_too(tmp_path: Path) -> None:
+def test_weights_behind_quantization_steps_are_counted(tmp_path: Path) -> None:
     network = open_network(write_onnx(tmp_path / "model.onnx", [1, 1, 48, 48], steps=True))
     assert network.opened.cost() == Cost(7 + 7, 7)
     np.testing.assert_allclose(network.probabilities(PICTURES), by_hand(PICTURES[:, 0, 0] / 255), atol=1e-4)
 
 
 @pytest.mark.parametrize("file", ["edge/models/faces.tflite", "training/detect/shipped/model.keras"])
-def test_a_network_with_several_outputs_gets_one_line(file: str) -> None:
+def test_network_with_several_outputs_gets_one_line(file: str) -> None:
     with pytest.raises(EdgeError, match=r"1 inputs, 9 outputs; expected one of each \(for face detectors"):
         open_network(Path(edge.__file__).parents[1] / file)
 
 
-def test_a_toml_describes_range_size_and_order_of_another_file(tmp_path: Path) -> None:
+def test_toml_describes_range_size_and_order_of_another_file(tmp_path: Path) -> None:
     write_onnx(tmp_path / "theirs.onnx", [1, 64, 64, 1], black=-1, white=1)
     described = tmp_path / "theirs.toml"
     described.write_text(
@@ -67,7 +67,7 @@ def test_a_toml_describes_range_size_and_order_of_another_file(tmp_path: Path) -
     np.testing.assert_allclose(network.probabilities(PICTURES), theirs[:, [4, 5, 6, 1, 3, 2, 0]], atol=1e-4)
 
 
-def test_an_eighth_label_is_dropped_and_the_rest_renormalized(tmp_path: Path) -> None:
+def test_eighth_label_is_dropped_and_the_rest_renormalized(tmp_path: Path) -> None:
     write_onnx(tmp_path / "eight.onnx", ["n", 48, 48, 1], outputs=8)
     described = tmp_path / "eight.toml"
     described.write_text(
@@ -89,7 +89,7 @@ def test_an_eighth_label_is_dropped_and_the_rest_renormalized(tmp_path: Path) ->
         ("file =", "Invalid value"),
     ],
 )
-def test_a_toml_s_mistakes_get_one_line(tmp_path: Path, text: str, reported: str) -> None:
+def test_invalid_toml_gets_one_line(tmp_path: Path, text: str, reported: str) -> None:
     path = tmp_path / "x.toml"
     path.write_text(text)
     with pytest.raises(EdgeError) as caught:
@@ -98,7 +98,7 @@ def test_a_toml_s_mistakes_get_one_line(tmp_path: Path, text: str, reported: str
     assert line.startswith(f"{path}: {reported}")
 
 
-def test_outputs_that_are_not_probabilities_are_refused(tmp_path: Path) -> None:
+def test_outputs_that_are_not_probabilities_are_rejected(tmp_path: Path) -> None:
     eight = open_network(write_onnx(tmp_path / "eight.onnx", ["n", 48, 48, 1], outputs=8))
     with pytest.raises(EdgeError, match=r"eight\.onnx: 8 outputs; expected 7"):
         eight.probabilities(PICTURES)
@@ -118,7 +118,9 @@ def test_outputs_that_are_not_probabilities_are_refused(tmp_path: Path) -> None:
         ("a.pt", "unknown format .pt; expected a run's folder, .keras, .tflite, .onnx or .toml"),
     ],
 )
-def test_a_text_with_a_model_s_name_is_refused_in_one_line(tmp_path: Path, name: str, reported: str) -> None:
+def test_text_file_with_a_model_name_is_rejected_in_one_line(
+    tmp_path: Path, name: str, reported: str
+) -> None:
     path = tmp_path / name
     path.write_text("hello")
     with pytest.raises(EdgeError) as caught:
@@ -127,13 +129,13 @@ def test_a_text_with_a_model_s_name_is_refused_in_one_line(tmp_path: Path, name:
     assert line.startswith(f"{path}: {reported}")
 
 
-def test_an_onnx_of_colour_pictures_is_refused_with_its_shape(tmp_path: Path) -> None:
+def test_onnx_for_colour_pictures_is_rejected_with_its_shape(tmp_path: Path) -> None:
     path = write_onnx(tmp_path / "colour.onnx", ["n", 3, 48, 48])
     with pytest.raises(EdgeError, match=r"input \(0, 3, 48, 48\); expected \(n, height, width, 1\) or"):
         open_network(path)
 
 
-def test_a_run_s_folder_means_its_network_and_names_it(tmp_path: Path) -> None:
+def test_run_folder_opens_its_network(tmp_path: Path) -> None:
     import keras
 
     pixels = keras.Input((48, 48, 1))
@@ -152,7 +154,7 @@ def test_a_run_s_folder_means_its_network_and_names_it(tmp_path: Path) -> None:
     np.testing.assert_allclose(network.probabilities(PICTURES), expected, atol=1e-4)
 
 
-def test_the_shipped_file_s_cost_is_read_from_its_graph() -> None:
+def test_cost_of_the_shipped_file_is_read_from_its_graph() -> None:
     network = open_network(SHIPPED)
     cost = network.opened.cost()
     assert 700_000 < (cost.parameters or 0) < network.bytes
@@ -160,7 +162,7 @@ def test_the_shipped_file_s_cost_is_read_from_its_graph() -> None:
     assert network.probabilities(PICTURES).sum(1) == pytest.approx(np.ones(5), abs=0.02)
 
 
-def test_two_with_one_name_are_named_by_their_paths(tmp_path: Path) -> None:
+def test_networks_of_equal_name_are_named_by_path(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         write_onnx(tmp_path / folder / "model.onnx", ["n", 48, 48, 1])
@@ -168,7 +170,7 @@ def test_two_with_one_name_are_named_by_their_paths(tmp_path: Path) -> None:
     assert [network.name for network in open_networks(paths)] == [str(path) for path in paths]
 
 
-def test_one_network_named_twice_is_refused(tmp_path: Path) -> None:
+def test_one_network_given_twice_is_rejected(tmp_path: Path) -> None:
     path = write_onnx(tmp_path / "model.onnx", ["n", 48, 48, 1])
     (tmp_path / "link.onnx").symlink_to(path)
     with pytest.raises(EdgeError, match=r"link\.onnx: same as .*model\.onnx; give each once"):
@@ -182,9 +184,7 @@ def test_one_network_named_twice_is_refused(tmp_path: Path) -> None:
         (b"\x08\x08 model", "an ONNX file"),
     ],
 )
-def test_a_file_for_another_runtime_is_refused_with_what_runs_here(
-    tmp_path: Path, content: bytes, reported: str
-) -> None:
+def test_file_for_another_runtime_is_rejected(tmp_path: Path, content: bytes, reported: str) -> None:
     path = tmp_path / "model.tflite"
     path.write_bytes(content)
     with pytest.raises(EdgeError) as caught:

@@ -1,4 +1,4 @@
-"""The shipped network, as shipped: what it gets right of PublicTest and of the mean faces."""
+"""The shipped network: its accuracy on PublicTest and on the mean faces."""
 
 from collections import Counter
 from pathlib import Path
@@ -26,13 +26,13 @@ def model() -> Model:
 
 @pytest.mark.parametrize(("width", "height"), [(640, 480), (320, 240)])
 @pytest.mark.parametrize("blur", [0.0, 0.01])
-def test_each_mean_face_that_the_portraits_camera_shows_is_read_as_its_label(
+def test_shipped_model_reads_each_mean_face_as_its_label(
     model: Model, width: int, height: int, blur: float
 ) -> None:
     classifier = FaceClassifier(open_runtime("cpu", model.content), model.card, "emotion.tflite")
     camera = Portraits(width=width, height=height, faces=3, paced=False)
     shown, right = Counter[str](), Counter[str]()
-    for number in range(0, 350, 5):  # 35 s: each of the three faces goes through all labels
+    for number in range(0, 350, 5):  # 35 s: each of the three faces shows all labels
         image, truth = camera.render(number)
         if blur:
             image = cv2.GaussianBlur(image, (0, 0), blur * truth[0].box.width)
@@ -42,11 +42,11 @@ def test_each_mean_face_that_the_portraits_camera_shows_is_read_as_its_label(
                 shown[portrait.label] += 1
                 right[portrait.label] += LABELS[int(np.argmax(scores))] == portrait.label
     shares = {label: right[label] / shown[label] for label in LABELS}
-    # Sharp and large: nearly always. Out of focus or of 85 pixels, disgust is at times taken for anger.
+    # Blurred or 85 px faces of disgust are sometimes classified as anger.
     assert min(shares.values()) >= (0.7 if blur or width < 640 else 0.9), shares
 
 
-def test_the_int8_file_has_the_accuracy_in_its_card(model: Model, shared_data: Path) -> None:
+def test_shipped_model_has_the_accuracy_in_its_card(model: Model, shared_data: Path) -> None:
     rows = data.read([shared_data / "fer2013" / "publictest.npz"])
     measured = evaluate.evaluate(open_network(MODELS / "emotion.tflite"), rows, "PublicTest")
     found = {one.data: one for one in measured.figures}

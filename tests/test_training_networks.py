@@ -1,4 +1,4 @@
-"""The networks stay within the limits of devices and accelerators, and have their documented cost."""
+"""The networks respect the limits of devices and accelerators, and have their documented cost."""
 
 from functools import cache
 from pathlib import Path
@@ -37,13 +37,13 @@ COSTS = {
 
 
 @cache
-def built(name: str) -> keras.Model:
+def cached_network(name: str) -> keras.Model:
     return build(name, dropout=0.2)
 
 
 @pytest.mark.parametrize("name", OURS)
 def test_our_networks_contain_only_layers_that_quantize_everywhere(name: str) -> None:
-    network = built(name)
+    network = cached_network(name)
     assert {type(layer).__name__ for layer in network.layers} <= ALLOWED
     assert all(layer.filters % 8 == 0 for layer in network.layers if type(layer).__name__ == "Conv2D")
 
@@ -58,8 +58,8 @@ def test_our_networks_contain_only_layers_that_quantize_everywhere(name: str) ->
         ("edge-m", 2_000_000),
     ],
 )
-def test_each_size_keeps_its_limit(name: str, limit: int) -> None:
-    assert built(name).count_params() <= limit
+def test_each_network_stays_within_its_size_limit(name: str, limit: int) -> None:
+    assert cached_network(name).count_params() <= limit
 
 
 def test_every_network_is_in_the_table_of_costs() -> None:
@@ -67,13 +67,13 @@ def test_every_network_is_in_the_table_of_costs() -> None:
 
 
 @pytest.mark.parametrize("name", COSTS)
-def test_a_network_has_its_documented_cost(name: str) -> None:
-    assert (built(name).count_params(), macs(built(name))) == COSTS[name]
+def test_network_has_its_documented_cost(name: str) -> None:
+    assert (cached_network(name).count_params(), macs(cached_network(name))) == COSTS[name]
 
 
 @pytest.mark.parametrize("name", COSTS)
-def test_every_network_takes_pixels_and_ends_in_a_dense_layer_and_softmax(name: str) -> None:
-    network = built(name)
+def test_every_network_takes_pixels_and_ends_in_dense_and_softmax(name: str) -> None:
+    network = cached_network(name)
     assert (network.input_shape, network.output_shape) == ((None, 48, 48, 1), (None, 7))
     assert [(type(layer), layer.name) for layer in network.layers[-2:]] == [
         (layers.Dense, "logits"),
@@ -81,7 +81,7 @@ def test_every_network_takes_pixels_and_ends_in_a_dense_layer_and_softmax(name: 
     ]
 
 
-def test_multiply_adds_by_hand() -> None:
+def test_macs_match_a_hand_count() -> None:
     given = keras.Input((8, 8, 2))
     x = layers.Conv2D(4, 3, strides=2, padding="same")(given)  # 4*4 places, 3*3*2*4
     x = layers.DepthwiseConv2D(3)(x)  # 2*2 places, 3*3*4
@@ -91,11 +91,13 @@ def test_multiply_adds_by_hand() -> None:
     assert macs(keras.Sequential([given, keras.Model(given, x)])) == 16 * 72 + 4 * 36 + 4 * 24 + 140
 
 
-def test_a_gray_picture_fills_all_three_channels_as_the_weights_expect() -> None:
-    colours = keras.Model(built("vgg16").input, built("vgg16").get_layer("colours").output)
+def test_gray_picture_fills_all_three_channels_as_the_weights_expect() -> None:
+    colours = keras.Model(cached_network("vgg16").input, cached_network("vgg16").get_layer("colours").output)
     found = np.asarray(colours.predict(np.full((1, 48, 48, 1), 200.0), verbose=0))
     np.testing.assert_allclose(found[0, 5, 5], [96.061, 83.221, 76.32], atol=1e-3)
-    both = keras.Model(built("mobilenet-v2").input, built("mobilenet-v2").get_layer("colours").output)
+    both = keras.Model(
+        cached_network("mobilenet-v2").input, cached_network("mobilenet-v2").get_layer("colours").output
+    )
     picture = np.zeros((1, 48, 48, 1), np.float32)
     picture[0, 1, 2] = 255
     found = np.asarray(both.predict(picture, verbose=0))
@@ -104,13 +106,13 @@ def test_a_gray_picture_fills_all_three_channels_as_the_weights_expect() -> None
     assert found.sum() == pytest.approx(-(96 * 96 * 3) + 2 * 12)
 
 
-def test_the_last_dense_layer_of_mini_xception_is_initially_the_identity() -> None:
-    kernel, bias = built("mini-xception").get_layer("logits").get_weights()
+def test_last_dense_layer_of_mini_xception_starts_as_identity() -> None:
+    kernel, bias = cached_network("mini-xception").get_layer("logits").get_weights()
     np.testing.assert_array_equal(kernel, np.eye(7))
     assert not bias.any()
 
 
-def test_a_file_of_weights_is_taken(tmp_path: Path) -> None:
+def test_weights_file_is_loaded(tmp_path: Path) -> None:
     body = keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(96, 96, 3))
     path = tmp_path / "body.weights.h5"
     body.save_weights(path)
@@ -121,23 +123,23 @@ def test_a_file_of_weights_is_taken(tmp_path: Path) -> None:
 
 
 def test_unavailable_weights_get_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def complaint(name: str, weights: str) -> str:
+    def error_line(name: str, weights: str) -> str:
         with pytest.raises(EdgeError) as caught:
             build(name, weights=weights)
         return str(caught.value)
 
     for name in ("https_proxy", "HTTPS_PROXY"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody answers: offline
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # simulates being offline
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.setattr("keras.src.utils.file_utils.config.keras_home", lambda: str(tmp_path))
-    offline = complaint("mobilenet-v2", "imagenet")
+    offline = error_line("mobilenet-v2", "imagenet")
     assert offline.startswith("--weights imagenet: URL fetch failure on https://")
     assert offline.endswith("expected a file of this network's weights without top, or none")
     assert len(offline.splitlines()) == 1
     junk = tmp_path / "junk.weights.h5"
     junk.write_text("junk")
-    assert complaint("mobilenet-v2", str(junk)).startswith(f"--weights {junk}: ")
-    assert complaint("edge-s", "imagenet") == (
+    assert error_line("mobilenet-v2", str(junk)).startswith(f"--weights {junk}: ")
+    assert error_line("edge-s", "imagenet") == (
         "--weights imagenet: edge-s takes none; only mobilenet-v2 and vgg16 do; "
         "use --start-from for those of a run"
     )

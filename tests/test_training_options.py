@@ -1,4 +1,4 @@
-"""What a run can be asked for besides: teachers, stopping early, the best epoch, a seed, a backend."""
+"""Options of a run: teachers, early stopping, best epoch, seed, backend."""
 
 from __future__ import annotations
 
@@ -48,13 +48,11 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_the_command_s_seed_is_in_the_record(run: Path) -> None:
+def test_seed_option_is_in_the_record(run: Path) -> None:
     assert json.loads((run / "recipe.json").read_text())["recipe"]["seed"] == 7
 
 
-def test_a_run_learns_from_the_mean_of_its_teachers_and_says_from_whom(
-    run: Path, data: Path, tmp_path: Path
-) -> None:
+def test_run_distils_its_teachers_and_records_them(run: Path, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "student"
     recipe = PLAIN + 'distill = 0.6\nmixup = 0.2\noptimizer = "adam"\nschedule = "constant"\n'
     teachers = f"{run},{run / 'model.keras'}"
@@ -80,13 +78,13 @@ def test_incompatible_teachers_and_recipe_get_one_line(
     assert not (tmp_path / "none").exists()
 
 
-def test_a_run_stops_when_no_epoch_is_better_and_keeps_the_best(
+def test_early_stopping_ends_the_run_and_keeps_the_best_epoch(
     data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     import keras
 
     out = tmp_path / "stopped"
-    recipe = PLAIN.replace("epochs = 1", "epochs = 12").replace("0.02", "0.3")  # too fast to go up evenly
+    recipe = PLAIN.replace("epochs = 1", "epochs = 12").replace("0.02", "0.3")  # too high for steady progress
     recipe += 'ema = 0.0\nearly_stopping = 2\nkeep = "best"\nschedule = "plateau"\nplateau_patience = 1\n'
     assert main(arguments(data, out, recipe)) == 0
     accuracies = [float(row["accuracy_fer2013"]) for row in history(out)]
@@ -103,12 +101,12 @@ def test_a_run_stops_when_no_epoch_is_better_and_keeps_the_best(
     if best + 3 <= 12:
         assert rates[best + 2] == pytest.approx(rates[best] / 10)
 
-    # What has stopped stays stopped.
+    # A stopped run stays stopped.
     assert main(arguments(data, out, recipe, "--resume")) == 0
     assert [float(row["accuracy_fer2013"]) for row in history(out)] == accuracies
 
 
-def test_a_missing_backend_gets_one_line(
+def test_missing_backend_gets_one_line(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
@@ -118,7 +116,7 @@ def test_a_missing_backend_gets_one_line(
     )
 
 
-def test_a_number_of_workers_is_a_whole_number(
+def test_negative_number_of_workers_is_rejected(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):

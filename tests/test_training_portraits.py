@@ -1,4 +1,4 @@
-"""The mean faces: found by a detector, and made only of faces on which people agree."""
+"""The mean faces: found by a detector, and made only of faces that annotators agree on."""
 
 from pathlib import Path
 
@@ -18,15 +18,15 @@ def faces() -> np.ndarray:
         return np.asarray(archive["faces"])
 
 
-def test_the_shipped_faces_are_one_a_label_in_their_order() -> None:
+def test_shipped_faces_are_one_per_label_in_order() -> None:
     with np.load(SHIPPED) as archive:
         assert archive["labels"].tolist() == list(LABELS)
-        assert archive["counts"].min() >= 20  # and as many mirror images: nobody's face
+        assert archive["counts"].min() >= 20  # plus as many mirror images: no identifiable face
         assert (archive["faces"].shape, archive["faces"].dtype) == ((7, 48, 48), np.uint8)
 
 
 @pytest.mark.parametrize("side", [100, 150, 240])
-def test_haar_finds_each_of_them_once_on_a_plain_wall(side: int) -> None:
+def test_haar_finds_each_mean_face_once_on_a_plain_wall(side: int) -> None:
     haar = cv2.CascadeClassifier(f"{cv2.data.haarcascades}haarcascade_frontalface_default.xml")
     found = []
     for face in faces():
@@ -36,8 +36,8 @@ def test_haar_finds_each_of_them_once_on_a_plain_wall(side: int) -> None:
     assert found == [1] * 7
 
 
-def made_up(agreeing: int) -> Dataset:
-    """*agreeing* noisy faces a label on which all taggers agree, and as many on which nobody does."""
+def noisy_dataset(agreeing: int) -> Dataset:
+    """Per label, *agreeing* noisy faces that all annotators agree on, and as many without agreement."""
     n = 14 * agreeing
     random = np.random.default_rng(0)
     labels = np.arange(n) % 7
@@ -48,12 +48,12 @@ def made_up(agreeing: int) -> Dataset:
     return Dataset(images, labels, np.zeros(n, np.uint8), votes, np.arange(n))
 
 
-def test_only_pictures_with_agreement_of_annotators_count() -> None:
-    means, counts = portraits.mean_faces(made_up(25))
+def test_only_pictures_with_annotator_agreement_count() -> None:
+    means, counts = portraits.mean_faces(noisy_dataset(25))
     assert counts.tolist() == [25] * 7
     np.testing.assert_array_equal(means, means[:, :, ::-1])
 
 
-def test_too_few_pictures_of_a_label_are_refused() -> None:
+def test_too_few_pictures_of_a_label_are_rejected() -> None:
     with pytest.raises(EdgeError, match="agree on 5 pictures of angry; expected 20"):
-        portraits.mean_faces(made_up(5))
+        portraits.mean_faces(noisy_dataset(5))

@@ -1,4 +1,4 @@
-"""Training on bfloat16: it learns what float32 learns, and leaves the same kinds of files."""
+"""Training in bfloat16: learns like float32 and writes the same files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STEPS = 40
 
 
 class Training:
-    """`edge-xs` on bright squares in one precision, from the same first weights."""
+    """`edge-xs` on bright squares in one precision, from the same initial weights."""
 
     def __init__(self, precision: str, network: str = "edge-xs") -> None:
         keras.utils.set_random_seed(7)
@@ -65,7 +65,7 @@ def test_both_precisions_train_alike(trained: dict[str, tuple[Training, list[flo
         assert (probabilities.argmax(1) == labels).mean() > 0.9
 
 
-def test_the_evaluated_and_saved_network_is_float32_with_keras_layers(
+def test_evaluated_and_saved_network_is_float32_with_keras_layers(
     trained: dict[str, tuple[Training, list[float]]], tmp_path: Path
 ) -> None:
     rough = trained["bfloat16"][0]
@@ -90,7 +90,7 @@ def test_training_resumes_exactly_from_a_checkpoint(network: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("size", [1, 6, 24])
-def test_the_fused_normalization_is_keras_own(size: int) -> None:
+def test_fused_normalization_matches_keras(size: int) -> None:
     given = np.random.default_rng(size).normal(3, 2, (16, size, size, 8)).astype(np.float32)
     answers = []
     for precision in ("float32", "bfloat16"):
@@ -119,7 +119,7 @@ ARM = "processor\t: 0\nFeatures\t: fp asimd {}\n"
         ("", False),
     ],
 )
-def test_a_cpu_says_whether_it_has_bfloat16(text: str, wanted: bool, tmp_path: Path) -> None:
+def test_bfloat16_support_is_read_from_cpuinfo(text: str, wanted: bool, tmp_path: Path) -> None:
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text(text)
     assert has_bfloat16(cpuinfo) is wanted

@@ -1,4 +1,4 @@
-"""What is seen in any pictures, as lines and as a grid; and curves of runs."""
+"""`predict` on any pictures, as lines and as a grid; and `curves` of runs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def write_picture(path: Path, label: str, size: int = 48) -> Path:
     return path
 
 
-def test_each_picture_of_a_folder_gets_a_line_and_a_place_in_the_grid(
+def test_each_picture_of_a_folder_gets_a_line_and_a_grid_cell(
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, grid = tmp_path / "pictures", tmp_path / "grid.png"
@@ -56,7 +56,7 @@ def test_unreadable_files_get_one_line_after_the_rest(
     ]
 
 
-def test_a_grid_that_leaves_some_out_says_so(
+def test_truncated_grid_is_reported(
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(predict, "SHOWN", 2)
@@ -66,7 +66,7 @@ def test_a_grid_that_leaves_some_out_says_so(
     assert cv2.imread(str(grid)).shape[1] == 350
 
 
-def test_a_folder_without_pictures_is_named(
+def test_folder_without_pictures_is_named(
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["predict", str(tmp_path), "--model", model]) == 1
@@ -74,7 +74,7 @@ def test_a_folder_without_pictures_is_named(
     assert line.startswith(f"{tmp_path}: no images here; ")
 
 
-def test_faces_are_detected_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_predict_faces_option_detects_faces(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The shipped network on the portraits camera, with known truth, and on a wall."""
     image, truth = Portraits(width=640, height=480, faces=2, paced=False).render(0)
     cv2.imwrite(str(tmp_path / "two.png"), image)
@@ -91,7 +91,7 @@ def test_faces_are_detected_on_request(tmp_path: Path, capsys: pytest.CaptureFix
 HEADER = "epoch,loss,learning_rate,accuracy_fer2013,accuracy_plus7,seconds\n"
 
 
-def test_curves_are_drawn_of_each_run(tmp_path: Path) -> None:
+def test_curves_are_drawn_for_each_run(tmp_path: Path) -> None:
     for name, accuracy in (("a", 0.4), ("b", 0.5)):
         (tmp_path / name).mkdir()
         lines = f"1,{2 * accuracy},.1,{accuracy},nan,9\n2,1.2,.1,.6,nan,9\n"
@@ -105,7 +105,7 @@ def test_curves_are_drawn_of_each_run(tmp_path: Path) -> None:
         assert near.sum() > 100
 
 
-def test_twelve_runs_are_distinguishable_next_to_the_curves(tmp_path: Path) -> None:
+def test_legend_for_twelve_runs_widens_the_plot(tmp_path: Path) -> None:
     runs = []
     for number in range(12):
         runs.append(tmp_path / f"run-{number}")
@@ -126,7 +126,7 @@ def test_twelve_runs_are_distinguishable_next_to_the_curves(tmp_path: Path) -> N
         ("epoch,loss\n1\n", "not the history of a run: list index out of range"),
     ],
 )
-def test_an_invalid_history_is_reported_in_one_line(
+def test_invalid_history_is_reported_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str | None, reported: str
 ) -> None:
     if text is not None:
@@ -136,9 +136,7 @@ def test_an_invalid_history_is_reported_in_one_line(
     assert line.startswith(f"{tmp_path}/history.csv: {reported}")
 
 
-def test_a_run_that_is_not_there_is_named_by_its_own_folder(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_missing_run_is_named_by_its_own_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["curves", str(tmp_path / "none")]) == 1
     assert capsys.readouterr().err == (
         f"{tmp_path}/none/history.csv: No such file or directory; expected a run's folder\n"
@@ -146,7 +144,7 @@ def test_a_run_that_is_not_there_is_named_by_its_own_folder(
 
 
 @pytest.mark.parametrize("name", ["g.pdf", "g.jpg", "g"])
-def test_an_output_name_other_than_png_is_refused_before_the_work(
+def test_output_name_other_than_png_is_rejected_before_the_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     reported = f"--out {tmp_path / name}: expected a name that ends in .png\n"
@@ -156,9 +154,11 @@ def test_an_output_name_other_than_png_is_refused_before_the_work(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.skipif(shutil.which("capsh") is None, reason="capsh takes root's way around permissions")
-def test_an_unreadable_file_is_reported_in_one_line(tmp_path: Path) -> None:
-    """As a process without root's rights: a locked folder of pictures and runs, and a locked model."""
+@pytest.mark.skipif(
+    shutil.which("capsh") is None, reason="needs capsh to drop root's override of permissions"
+)
+def test_unreadable_file_is_reported_in_one_line(tmp_path: Path) -> None:
+    """Without root's privileges: an unreadable folder of pictures and runs, and an unreadable model."""
     locked, model = tmp_path / "locked", tmp_path / "locked.tflite"
     (locked / "run").mkdir(parents=True)
     model.write_bytes(b"hello")

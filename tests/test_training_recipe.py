@@ -1,4 +1,4 @@
-"""A recipe is read strictly: what is misspelt does not train."""
+"""Recipes are parsed strictly: a misspelt key is an error."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ def read(tmp_path: Path, text: str) -> Recipe:
     return read_recipe(path)
 
 
-def test_what_a_recipe_leaves_out_keeps_its_default(tmp_path: Path) -> None:
+def test_omitted_recipe_keys_keep_their_defaults(tmp_path: Path) -> None:
     recipe = read(tmp_path, "epochs = 3\nlearning_rate = 1\n[augment]\nblur = 0.5\n")
     assert (recipe.epochs, recipe.learning_rate, recipe.augment.blur) == (3, 1, 0.5)
     assert (recipe.batch, recipe.augment.flip) == (128, 0.5)
@@ -40,7 +40,7 @@ def test_what_a_recipe_leaves_out_keeps_its_default(tmp_path: Path) -> None:
         ("[[data]]\nname = 'x'", "data: expected [[data]] tables with licence, name, used_for"),
     ],
 )
-def test_a_mistake_in_a_recipe_gets_one_line(tmp_path: Path, text: str, line: str) -> None:
+def test_invalid_recipe_gets_one_line(tmp_path: Path, text: str, line: str) -> None:
     with pytest.raises(EdgeError) as caught:
         read(tmp_path, text)
     assert str(caught.value) == f"{tmp_path}/r.toml: {line}"
@@ -49,12 +49,12 @@ def test_a_mistake_in_a_recipe_gets_one_line(tmp_path: Path, text: str, line: st
 @pytest.mark.parametrize(
     ("ferplus", "judge"), [(0.0, "fer2013"), (0.4, "fer2013"), (0.5, "plus7"), (1.0, "plus7")]
 )
-def test_the_accuracy_that_decides_is_that_of_most_of_the_target(ferplus: float, judge: str) -> None:
+def test_deciding_accuracy_follows_the_larger_part_of_the_target(ferplus: float, judge: str) -> None:
     assert Recipe(ferplus=ferplus).judged_by == judge
 
 
 @pytest.mark.parametrize(
     "path", sorted(Path(__file__).parents[1].glob("training/recipes/**/*.toml")), ids=lambda p: p.stem
 )
-def test_every_recipe_of_ours_is_valid_and_names_its_data(path: Path) -> None:
+def test_every_shipped_recipe_is_valid_and_names_its_data(path: Path) -> None:
     assert "FER2013" in read_recipe(path).data[0]["name"]

@@ -1,4 +1,4 @@
-"""What cameras do to a face: each corruption does what its name says, stronger step by step."""
+"""Corruptions as by poor cameras: each does what its name says, increasingly."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def smooth(count: int = 6) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
-def test_each_strength_changes_more_than_the_one_before(name: str) -> None:
+def test_stronger_corruptions_change_more(name: str) -> None:
     images = smooth()
     changed = [
         float(np.abs(some.astype(int) - images).mean()) for what, _, some in corrupted(images) if what == name
@@ -37,22 +37,22 @@ def test_each_strength_changes_more_than_the_one_before(name: str) -> None:
     assert 0 < changed[0] < changed[1] < changed[2]
 
 
-def test_every_corruption_keeps_shape_and_type_and_is_the_same_at_each_call() -> None:
+def test_corruptions_keep_shape_and_type_and_are_deterministic() -> None:
     images = smooth(2)
     for (*_, one), (*_, other) in zip(corrupted(images), corrupted(images), strict=True):
         assert (one.shape, one.dtype) == (images.shape, np.uint8)
         np.testing.assert_array_equal(one, other)
 
 
-def test_corruptions_by_hand() -> None:
+def test_corruptions_match_hand_computed_values() -> None:
     flat = np.full((48, 48), 128, np.uint8)
     assert robustness.noisy(flat, 12, RANDOM).std() == pytest.approx(12, rel=0.1)
     assert robustness.dark(flat, 2.0, RANDOM).mean() == pytest.approx(255 * (128 / 255) ** 2, abs=1)
     assert (robustness.blurred(flat, 2.0, RANDOM) == 128).all()
-    # Fewer places than pixels: each block of a face of 16 pixels held one gray.
+    # Each 3x3 block is uniform, so shrinking to 16 pixels loses nothing.
     board = np.kron(np.indices((16, 16)).sum(0) % 2 * 200, np.ones((3, 3))).astype(np.uint8)
     assert np.abs(robustness.small(board, 16, RANDOM)[1::3, 1::3].astype(int) - board[1::3, 1::3]).max() <= 1
-    # A box that is right all around gives the picture back; a moved one shows the same in another place.
+    # An exact box returns the picture unchanged.
     assert (robustness.jittered(board, 0.0, RANDOM) == board).all()
 
 
@@ -69,7 +69,9 @@ def write_network(path: Path) -> Path:
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-def test_the_table_follows_the_clean_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_robustness_table_follows_the_clean_figures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     images, labels = pictures(70)
     data = tmp_path / "rows.npz"
     np.savez(data, images=images, labels=labels, usage=np.ones(70, np.uint8))

@@ -1,4 +1,4 @@
-"""What a run's folder may look like when somebody comes back to it, and what else is taken for a network."""
+"""Resuming damaged or different runs, and files that are not our networks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RECIPE = "epochs = 1\nbatch = 21\nlearning_rate = 0.02\nferplus = 0.0\nseed = 3\
 
 
 def write_data(path: Path, shift: int = 0) -> Path:
-    """42 Training and 14 PublicTest pictures; with *shift*, other labels to the Training ones."""
+    """42 Training and 14 PublicTest pictures; *shift* changes the Training labels."""
     labels = np.arange(56) % 7
     labels[:42] = (labels[:42] + shift) % 7
     images = np.random.default_rng(0).integers(0, 256, (56, 48, 48), np.uint8)
@@ -69,11 +69,11 @@ def refusal(capfd: pytest.CaptureFixture[str]) -> Refusal:
     return last_line
 
 
-def halved(content: bytes) -> bytes:
+def halve(content: bytes) -> bytes:
     return content[: len(content) // 2]
 
 
-def flipped(content: bytes) -> bytes:
+def flip_a_bit(content: bytes) -> bytes:
     middle = len(content) // 2
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
@@ -81,9 +81,9 @@ def flipped(content: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("name", "damage", "message"),
     [
-        ("checkpoint.npz", halved, "not a valid checkpoint of this network"),
+        ("checkpoint.npz", halve, "not a valid checkpoint of this network"),
         ("checkpoint.npz", lambda _: b"", "not a valid checkpoint of this network"),
-        ("checkpoint.npz", flipped, "not a valid checkpoint of this network"),
+        ("checkpoint.npz", flip_a_bit, "not a valid checkpoint of this network"),
         ("checkpoint.npz", lambda _: b"hello", "not a valid checkpoint of this network"),
         ("history.csv", lambda _: b"\xff\x00,,\n3\n", "not the history of a run: "),
         ("history.csv", lambda whole: whole[:-20], "not the history of a run: line 2: expected the columns"),
@@ -99,7 +99,7 @@ def flipped(content: bytes) -> bytes:
         ),
     ],
 )
-def test_a_damaged_run_is_not_resumed_and_its_damaged_file_is_named(
+def test_damaged_run_is_not_resumed_and_the_damaged_file_named(
     run: Path,
     data: Path,
     tmp_path: Path,
@@ -114,7 +114,7 @@ def test_a_damaged_run_is_not_resumed_and_its_damaged_file_is_named(
     assert refusal(*fit(data, out, "--resume")).startswith(f"{out}/{name}: {message}")
 
 
-def test_a_run_is_resumed_on_its_own_rows_only_and_what_differs_is_named(
+def test_run_resumes_only_with_the_same_rows_and_settings(
     run: Path, data: Path, tmp_path: Path, refusal: Refusal
 ) -> None:
     other = write_data(tmp_path / "shifted.npz", shift=1)
@@ -128,7 +128,7 @@ def test_a_run_is_resumed_on_its_own_rows_only_and_what_differs_is_named(
     assert main(fit(data, run, "--resume")) == 0
 
 
-def test_a_run_without_a_data_hash_can_resume(run: Path, data: Path, tmp_path: Path) -> None:
+def test_run_without_a_data_hash_can_resume(run: Path, data: Path, tmp_path: Path) -> None:
     old = tmp_path / "old"
     shutil.copytree(run, old)
     record = json.loads((old / "recipe.json").read_text())
@@ -137,7 +137,7 @@ def test_a_run_without_a_data_hash_can_resume(run: Path, data: Path, tmp_path: P
     assert main(fit(data, old, "--resume")) == 0
 
 
-def test_rows_have_the_same_hash_whatever_type_their_numbers_have(data: Path) -> None:
+def test_data_hash_is_independent_of_integer_type(data: Path) -> None:
     rows = data_sets.read([data])
     narrow = data_sets.Dataset(rows.images, rows.labels.astype(np.int8), rows.usage, rows.votes, rows.rows)
     assert records.data_hash(rows) == records.data_hash(narrow)
@@ -146,7 +146,7 @@ def test_rows_have_the_same_hash_whatever_type_their_numbers_have(data: Path) ->
 
 
 @pytest.mark.parametrize("room", [0, 60_000, 300_000, 1_500_000])
-def test_a_full_disk_is_reported_and_leaves_no_partial_file(
+def test_full_disk_is_reported_and_leaves_no_partial_file(
     run: Path, data: Path, tmp_path: Path, refusal: Refusal, room: int
 ) -> None:
     with small_disk(tmp_path / "small", "4m"):
@@ -154,7 +154,7 @@ def test_a_full_disk_is_reported_and_leaves_no_partial_file(
         os.truncate(foreign, foreign.stat().st_size - room)
         out = tmp_path / "small" / "run"
         commands = [fit(data, out), ["average", run, run, "--out", out]]
-        for given in commands[: 2 if room < 1_000_000 else 1]:  # an average is small
+        for given in commands[: 2 if room < 1_000_000 else 1]:  # an average fits into more room
             message = refusal(*given)
             assert "No space left on device; expected a writable folder for --out" in message
             assert message.startswith(str(out))
@@ -162,7 +162,7 @@ def test_a_full_disk_is_reported_and_leaves_no_partial_file(
             shutil.rmtree(out, ignore_errors=True)
 
 
-def test_an_average_needs_a_folder_and_whole_records(run: Path, tmp_path: Path, refusal: Refusal) -> None:
+def test_average_needs_a_folder_and_intact_records(run: Path, tmp_path: Path, refusal: Refusal) -> None:
     (tmp_path / "file").touch()
     message = refusal("average", run, run, "--out", tmp_path / "file")
     assert message == f"{tmp_path}/file: File exists; expected a writable folder for --out"
@@ -173,7 +173,7 @@ def test_an_average_needs_a_folder_and_whole_records(run: Path, tmp_path: Path, 
     assert message.startswith(f"{torn}/recipe.json: not the record of a run: ")
 
 
-def test_average_and_start_from_accept_a_run_s_folder(run: Path, data: Path, tmp_path: Path) -> None:
+def test_average_and_start_from_accept_a_run_folder(run: Path, data: Path, tmp_path: Path) -> None:
     mean, second = tmp_path / "mean", tmp_path / "second"
     assert main(["average", str(run), str(run / "model.keras"), "--out", str(mean)]) == 0
     assert main(fit(data, second, "--start-from", str(mean), recipe=RECIPE + "ema = 0.0\n")) == 0
@@ -182,7 +182,7 @@ def test_average_and_start_from_accept_a_run_s_folder(run: Path, data: Path, tmp
 
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Keras files that are no network of this project's."""
+    """Keras files that are not networks of this project."""
     import keras
 
     folder, layers = tmp_path_factory.mktemp("networks"), keras.layers
@@ -197,7 +197,7 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.warns(UserWarning, match="not yet been built"):
         keras.Sequential([layers.Flatten(), layers.Dense(7)]).save(folder / "unbuilt.keras")
     whole = (folder / "eight.keras").read_bytes()
-    (folder / "cut.keras").write_bytes(halved(whole))
+    (folder / "cut.keras").write_bytes(halve(whole))
     (folder / "empty.keras").touch()
     (folder / "other.zip").write_bytes(whole)
     return folder
@@ -216,7 +216,7 @@ DAMAGED = "not a Keras model, or a damaged one; expected a whole .keras file"
         ("unbuilt.keras", "the input shape is undefined; save the network after building it"),
     ],
 )
-def test_an_invalid_network_is_reported_in_one_line(networks: Path, name: str, message: str) -> None:
+def test_invalid_network_is_reported_in_one_line(networks: Path, name: str, message: str) -> None:
     with pytest.raises(EdgeError) as caught:
         load(networks / name)
     assert str(caught.value) == f"{networks / name}: {message}"
@@ -242,18 +242,18 @@ def test_wrong_outputs_of_a_network_are_named(
         assert refusal("evaluate", file, "--data", data) == f"{file}: {measured}"
 
 
-def test_the_network_s_name_is_checked_before_the_data_is_read(tmp_path: Path, refusal: Refusal) -> None:
+def test_network_name_is_checked_before_reading_data(tmp_path: Path, refusal: Refusal) -> None:
     given = fit(tmp_path / "none.npz", tmp_path / "out", model="nosuch")
     assert refusal(*given).startswith("--model nosuch: unknown network; expected cnn-64-128-256, ")
 
 
-def test_a_seed_is_one_that_a_recipe_could_have(data: Path, tmp_path: Path, capsys) -> None:
+def test_out_of_range_seed_is_rejected(data: Path, tmp_path: Path, capsys) -> None:
     with pytest.raises(SystemExit):
         main(fit(data, tmp_path / "out", "--seed", "99999999999"))
     assert "'99999999999'; expected a whole number from 0 to 2147483647" in capsys.readouterr().err
 
 
-def test_an_unknown_backend_gets_one_line(data: Path, tmp_path: Path) -> None:
+def test_unknown_backend_gets_one_line(data: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "training", *fit(data, tmp_path / "out")]
     environment = {**os.environ, "KERAS_BACKEND": "foo"}
     process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

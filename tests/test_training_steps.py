@@ -1,4 +1,4 @@
-"""One step on the device: its loss by hand, what it changes, and what the average of weights takes."""
+"""One training step: its loss against hand-computed values, its effect, and the average of weights."""
 
 from dataclasses import replace
 
@@ -35,7 +35,7 @@ def test_without_teachers_the_loss_is_the_cross_entropy() -> None:
     assert value(loss_of(logits, targets, None, STILL)) == pytest.approx(by_hand, rel=1e-5)
 
 
-def test_the_teachers_loss_is_weighted_and_softened_by_the_temperature() -> None:
+def test_teacher_loss_is_weighted_and_softened_by_the_temperature() -> None:
     logits, targets = np.array([[0.0, 0.0]], np.float32), np.array([[1, 0]], np.float32)
     taught = np.array([[0.9, 0.1]], np.float32)  # softened by 2: 3 to 1
     hard, soft = np.log(2), 4 * np.log(2)  # times the temperature squared
@@ -65,7 +65,7 @@ def test_steps_learn_the_targets_or_the_teachers(taught: bool) -> None:
     assert np.abs(found - wanted).max() < 0.05
 
 
-def test_the_average_keeps_its_share_of_itself() -> None:
+def test_average_is_exponential_with_the_given_decay() -> None:
     model, averaged = tiny(0), tiny(1)
     before, live = averaged.get_weights(), model.get_weights()
     do = steps(model, averaged, schedule.optimizer(STILL, 1), [], STILL)

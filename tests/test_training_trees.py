@@ -1,4 +1,4 @@
-"""Folder trees with links, unreadable and foreign files: what is read, reported and counted."""
+"""Folder trees with links, unreadable and unrelated files: read, reported and counted."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ def picture(path: Path) -> Path:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A happy face to train on and a sad one to choose by."""
+    """A happy face in train and a sad one in validation."""
     picture(tmp_path / "tree/train/happy/a.png")
     picture(tmp_path / "tree/validation/sad/a.png")
     return tmp_path / "tree"
 
 
-def complaint(path: Path) -> list[str]:
+def error_lines(path: Path) -> list[str]:
     with pytest.raises(EdgeError) as caught:
         data.read([path])
     return str(caught.value).splitlines()
 
 
 @contextlib.contextmanager
-def ordinary_user(folder: Path) -> Iterator[None]:
-    """No rights beyond those of the files, also where root runs the tests; paths begin at *folder*."""
+def unprivileged(folder: Path) -> Iterator[None]:
+    """Drop root's privileges, if any; the working directory is *folder*."""
     before, user = Path.cwd(), os.geteuid()
     folder.chmod(0o755)
     os.chdir(folder)  # its parent is readable by root only
@@ -52,13 +52,13 @@ def ordinary_user(folder: Path) -> Iterator[None]:
         os.chdir(before)
 
 
-def test_an_unreadable_picture_is_named_and_can_be_skipped(
+def test_unreadable_picture_is_named_and_can_be_skipped(
     tree: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     picture(tree / "train/fear/shut.png").chmod(0)
     (tree / "train/angry").mkdir(mode=0)
-    with ordinary_user(tree.parent):
-        assert complaint(Path("tree")) == [
+    with unprivileged(tree.parent):
+        assert error_lines(Path("tree")) == [
             "tree/train/angry: Permission denied",
             "tree/train/fear/shut.png: Permission denied",
             "1 folder, 1 file; fix them, or skip them with --skip-bad",
@@ -67,16 +67,16 @@ def test_an_unreadable_picture_is_named_and_can_be_skipped(
     assert capsys.readouterr().err.endswith("\nskipped: 1 folder, 1 file (--skip-bad)\n")
 
 
-def test_a_folder_that_may_not_be_looked_into_is_not_called_empty(tree: Path) -> None:
+def test_unreadable_folder_is_not_reported_as_empty(tree: Path) -> None:
     (tree / "a.csv").touch()
     tree.chmod(0)
-    with ordinary_user(tree.parent):
-        assert complaint(Path("tree")) == ["tree: Permission denied"]
-        assert complaint(Path("tree/a.csv")) == ["tree/a.csv: Permission denied"]
+    with unprivileged(tree.parent):
+        assert error_lines(Path("tree")) == ["tree: Permission denied"]
+        assert error_lines(Path("tree/a.csv")) == ["tree/a.csv: Permission denied"]
     tree.chmod(0o755)
 
 
-def test_links_to_folders_are_followed_but_never_in_circles(tree: Path) -> None:
+def test_links_to_folders_are_followed_without_cycles(tree: Path) -> None:
     linked = tree.parent / "linked"
     linked.mkdir()
     for split in ("train", "validation"):
@@ -85,7 +85,7 @@ def test_links_to_folders_are_followed_but_never_in_circles(tree: Path) -> None:
     (linked / "itself").symlink_to(".")
     assert data.read([tree]).labels.tolist() == [3, 4]
     dataset = data.read([linked])
-    # By way of train/up, the tree's other split is found once more.
+    # Through train/up the tree's other split is found a second time.
     assert sorted(set(zip(dataset.usage.tolist(), dataset.labels.tolist(), strict=True))) == [(0, 3), (1, 4)]
 
 
@@ -93,7 +93,7 @@ def test_broken_links_and_special_files_are_named(tree: Path) -> None:
     (tree / "train/happy/b.png").symlink_to(tree / "gone.png")
     (tree / "train/happy/c.png").symlink_to("c.png")
     os.mkfifo(tree / "train/happy/d.png")
-    assert complaint(tree) == [
+    assert error_lines(tree) == [
         f"{tree}/train/happy/b.png: a broken link",
         f"{tree}/train/happy/c.png: Too many levels of symbolic links",
         f"{tree}/train/happy/d.png: neither a file nor a folder",
@@ -101,9 +101,7 @@ def test_broken_links_and_special_files_are_named(tree: Path) -> None:
     ]
 
 
-def test_every_picture_of_an_unknown_folder_is_counted_and_an_empty_folder_is_none(
-    tree: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_pictures_of_an_unknown_folder_are_counted(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(5):
         picture(tree / f"train/contempt/{number}.png")
     (tree / "train/sad").mkdir()
@@ -121,13 +119,13 @@ def test_hidden_files_and_folders_are_ignored(tree: Path) -> None:
     assert len(data.read([tree])) == 2
 
 
-def test_opencv_s_own_words_about_a_damaged_picture_are_not_shown(
+def test_opencv_messages_about_damaged_pictures_are_suppressed(
     tree: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     whole = picture(tree / "train/happy/b.png").read_bytes()
     (tree / "train/happy/b.png").write_bytes(whole[: len(whole) // 2])
     cv2.imwrite(str(tree / "train/happy/c.tiff"), np.zeros((9, 9), np.float32))
-    assert complaint(tree) == [
+    assert error_lines(tree) == [
         f"{tree}/train/happy/b.png: not a readable image",
         f"{tree}/train/happy/c.tiff: not a readable image",
         "2 files; fix them, or skip them with --skip-bad",
@@ -135,7 +133,7 @@ def test_opencv_s_own_words_about_a_damaged_picture_are_not_shown(
     assert capfd.readouterr() == ("", "")
 
 
-def test_rows_that_are_given_twice_are_refused(tree: Path) -> None:
+def test_rows_given_twice_are_rejected(tree: Path) -> None:
     train = tree / "train"
     for paths in ([tree, tree], [tree, train], [train, tree], [tree, tree.parent / "x/../tree"]):
         (tree.parent / "x").mkdir(exist_ok=True)
@@ -152,7 +150,7 @@ def test_rows_that_are_given_twice_are_refused(tree: Path) -> None:
     assert len(data.read([tree, packed])) == 3
 
 
-def test_a_row_s_labels_are_named_by_their_source(tree: Path) -> None:
+def test_row_labels_are_named_by_their_source(tree: Path) -> None:
     np.savez(tree.parent / "rows.npz", images=IMAGE[None], labels=[1])
     pixels = " ".join(map(str, IMAGE.ravel()))
     for name in ("fer2013.csv", "icml_face_data.csv", "others.CSV"):

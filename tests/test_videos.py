@@ -1,4 +1,4 @@
-"""Real videos through the whole daemon, paced as cameras, all at once as a house with five cameras."""
+"""Real videos through the whole daemon, in real time, as five cameras at once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WHEN_APPEARED = 3.95 + 0.3  # appear_s later
 
 @dataclass
 class Reported:
-    """What a subscriber heard of one camera; times are seconds since the camera was online."""
+    """Messages about one camera; times are seconds since it came online."""
 
     events: list[dict[str, Any]]
     faces: list[dict[str, Any]]
@@ -57,7 +57,7 @@ def reported(
     cameras = "".join(
         f'[[camera]]\nname = "{name}"\nsource = "{videos / clip}"\n' for name, clip in CLIPS.items()
     )
-    with subscriber(mosquitto.port) as heard:
+    with subscriber(mosquitto.port) as client:
         daemon = Process(
             folder,
             f'[node]\nid = "pi"\n[mqtt]\nhost = "127.0.0.1"\nport = {mosquitto.port}\nfaces_hz = 10\n'
@@ -66,13 +66,13 @@ def reported(
         try:
             # The longest ends last; its face is forgotten a second later.
             ended = "emotion-edge/pi/one/status"
-            assert eventually(lambda: heard.payloads(ended)[-2:] == ["online", "offline"])
-            assert eventually(lambda: _last_state(heard.payloads("emotion-edge/pi/one/state")) == "OFF")
+            assert eventually(lambda: client.payloads(ended)[-2:] == ["online", "offline"])
+            assert eventually(lambda: _last_state(client.payloads("emotion-edge/pi/one/state")) == "OFF")
             assert daemon.stop()[0] == 0
         finally:
             daemon.close()
             mosquitto.kill()
-        yield {name: _reported(heard.messages, heard.times, f"emotion-edge/pi/{name}/") for name in CLIPS}
+        yield {name: _reported(client.messages, client.times, f"emotion-edge/pi/{name}/") for name in CLIPS}
 
 
 def _last_state(payloads: list[str]) -> str:
@@ -94,7 +94,7 @@ def _reported(messages: list[tuple[str, str, bool]], times: list[float], place: 
     return Reported(bodies("event"), bodies("faces"), bodies("state"), offline - online, start)
 
 
-def test_one_face_has_at_most_two_numbers_and_is_there_most_of_the_time(
+def test_one_face_has_at_most_two_numbers_and_is_mostly_present(
     reported: dict[str, Reported],
 ) -> None:
     one = reported["one"]
@@ -106,18 +106,18 @@ def test_one_face_has_at_most_two_numbers_and_is_there_most_of_the_time(
     assert covered / one.online_s >= 0.85
 
 
-def test_an_empty_scene_gives_no_event(reported: dict[str, Reported]) -> None:
+def test_empty_scene_gives_no_event(reported: dict[str, Reported]) -> None:
     assert reported["nobody"].events == []
     assert [state["emotion"] for state in reported["nobody"].states] == ["none"]
 
 
-def test_a_face_that_leaves_is_reported_once_at_the_right_time(reported: dict[str, Reported]) -> None:
+def test_departure_is_reported_once_at_the_right_time(reported: dict[str, Reported]) -> None:
     (left,) = reported["leaves"].of_type("face_left")
     assert reported["leaves"].when(left) == pytest.approx(WHEN_LEFT, abs=1.5)
     assert len(reported["leaves"].of_type("face_appeared")) == 1
 
 
-def test_a_face_that_comes_is_reported_once_at_the_right_time(reported: dict[str, Reported]) -> None:
+def test_arrival_is_reported_once_at_the_right_time(reported: dict[str, Reported]) -> None:
     (appeared,) = reported["comes"].of_type("face_appeared")
     assert reported["comes"].when(appeared) == pytest.approx(WHEN_APPEARED, abs=1.5)
 

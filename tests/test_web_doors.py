@@ -1,4 +1,4 @@
-"""Who is let in to the page, with real sockets in front of the daemon."""
+"""Access control of the page, over real sockets."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def status_of(answer: bytes) -> int:
 
 
 def send(house: House, text: str) -> bytes:
-    """The beginning of the answer to *text*, with all its headers; nothing where there is none."""
+    """The start of the response to *text*, up to its headers; empty if there is none."""
     with house.connect() as connection:
         connection.sendall(text.encode("latin-1"))
         found = b""
@@ -35,7 +35,7 @@ def send(house: House, text: str) -> bytes:
         return found
 
 
-def test_without_the_token_there_is_nothing_but_the_form(lasting: House) -> None:
+def test_without_the_token_only_the_form_is_served(lasting: House) -> None:
     status, text, headers = lasting.ask("GET", "/", authorization="")
     assert (status, "Token" in text, headers["Cache-Control"]) == (401, True, "no-store")
     for path in ("/events", "/timelines", "/settings", "/metrics", "/preview/hall", "/page.js", "/nothing"):
@@ -47,7 +47,7 @@ def test_without_the_token_there_is_nothing_but_the_form(lasting: House) -> None
     assert lasting.own("POST", "/switch", {"camera": "hall"}, authorization="")[0] == 401
 
 
-def test_the_form_gives_a_cookie_that_scripts_and_other_sites_do_not_get(lasting: House) -> None:
+def test_form_sets_a_cookie_hidden_from_scripts_and_other_sites(lasting: House) -> None:
     origin = lasting.url.rstrip("/")
     form = f"token={lasting.token}".encode()
     status, _, headers = lasting.ask("POST", "/login", form, authorization="", origin=origin)
@@ -70,17 +70,17 @@ def test_wrong_tokens_are_rate_limited(house: House) -> None:
     ]
     assert answers[0] == 403
     assert 429 in answers
-    assert house.ask("GET", "/metrics")[0] == 200  # who has the token stays in
+    assert house.ask("GET", "/metrics")[0] == 200  # a valid token still works
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8321", "", "localhost.evil.example", "a b"])
-def test_a_foreign_host_is_refused(lasting: House, host: str) -> None:
+def test_foreign_host_is_refused(lasting: House, host: str) -> None:
     answer = send(lasting, f"GET / HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {lasting.token}\r\n\r\n")
     assert status_of(answer) in (400, 421)
     assert lasting.token.encode() not in answer
 
 
-def test_own_names_are_let_in(tmp_path: Path, broker: Mosquitto) -> None:
+def test_own_names_are_accepted_as_host(tmp_path: Path, broker: Mosquitto) -> None:
     house = House(tmp_path, broker, 'hosts = ["kitchen-pi.local"]\nurl = "https://emotion.example.org"')
     try:
         for host in (
@@ -96,7 +96,7 @@ def test_own_names_are_let_in(tmp_path: Path, broker: Mosquitto) -> None:
         house.close()
 
 
-def test_another_page_can_neither_read_nor_change(lasting: House) -> None:
+def test_foreign_page_can_neither_read_nor_change(lasting: House) -> None:
     switch = {"camera": "hall", "switch": "enabled", "value": "OFF"}
     refused: tuple[dict[str, str], ...] = (
         {"origin": "http://evil.example"},
@@ -148,7 +148,7 @@ def test_oversized_requests_are_refused(lasting: House) -> None:
     assert lasting.ask("GET", "/metrics")[0] == 200
 
 
-def test_changes_that_make_no_sense_are_refused_in_one_line(lasting: House) -> None:
+def test_invalid_changes_are_refused_in_one_line(lasting: House) -> None:
     for body, why in (
         (b"{", "not JSON"),
         ([], "not a JSON object"),
@@ -159,13 +159,13 @@ def test_changes_that_make_no_sense_are_refused_in_one_line(lasting: House) -> N
         ({"camera": ["hall"], "switch": "hold", "value": "1"}, "expected the texts"),
         ({"camera": "hall", "switch": "hold", "value": "\ud800"}, "expected a plain number"),
     ):
-        time.sleep(0.25)  # within the rate
+        time.sleep(0.25)  # stay below the rate limit
         status, text = lasting.own("POST", "/switch", body)
         assert (status, text.count("\n"), why in text) == (400, 1, True), text
 
 
-def test_a_slow_request_is_hung_up_on_whatever_it_dribbles(lasting: House) -> None:
-    """Headers, a second request's headers, and a body: each a byte every now and then."""
+def test_slow_requests_are_disconnected(lasting: House) -> None:
+    """Headers, a second request's headers and a body, each sent byte by byte."""
     bearer = f"Authorization: Bearer {lasting.token}\r\nOrigin: http://localhost\r\n"
     begun = {
         "headers": GET,
@@ -180,7 +180,7 @@ def test_a_slow_request_is_hung_up_on_whatever_it_dribbles(lasting: House) -> No
         connection.setblocking(False)
     open_ones = dict(connections)
 
-    def dribble() -> bool:
+    def send_and_check() -> bool:
         time.sleep(0.2)
         for name, connection in list(open_ones.items()):
             try:
@@ -194,7 +194,7 @@ def test_a_slow_request_is_hung_up_on_whatever_it_dribbles(lasting: House) -> No
                 del open_ones[name]
         return not open_ones
 
-    assert eventually(dribble, 40), open_ones.keys()
+    assert eventually(send_and_check, 40), open_ones.keys()
     for connection in connections.values():
         connection.close()
 
@@ -202,18 +202,18 @@ def test_a_slow_request_is_hung_up_on_whatever_it_dribbles(lasting: House) -> No
 def test_two_hundred_connections_do_not_block_others_for_long(house: House, broker: Mosquitto) -> None:
     descriptors = Path(f"/proc/{house.daemon.process.pid}/fd")
     before = len(list(descriptors.iterdir()))
-    with subscriber(broker.port) as heard:
+    with subscriber(broker.port) as client:
         crowd = [house.connect() for _ in range(200)]
         assert eventually(lambda: len(list(descriptors.iterdir())) - before <= 70)
-        seen = len(heard.payloads("emotion-edge/pi/hall/faces"))
-        assert eventually(lambda: len(heard.payloads("emotion-edge/pi/hall/faces")) > seen + 2)
-        assert eventually(lambda: served(house), 40)  # though nobody of the crowd hung up
+        seen = len(client.payloads("emotion-edge/pi/hall/faces"))
+        assert eventually(lambda: len(client.payloads("emotion-edge/pi/hall/faces")) > seen + 2)
+        assert eventually(lambda: responds(house), 40)  # although none of the connections was closed
         for connection in crowd:
             connection.close()
     assert "more than 64 connections" in house.daemon.log_so_far()
 
 
-def served(house: House) -> bool:
+def responds(house: House) -> bool:
     try:
         return house.ask("GET", "/metrics")[0] == 200
     except OSError:
@@ -245,7 +245,7 @@ def test_ten_viewers_that_read_nothing_do_not_slow_the_analysis(lasting: House) 
         connection.close()
 
 
-def test_every_answer_has_the_headers_that_confine_it(lasting: House) -> None:
+def test_every_response_has_the_security_headers(lasting: House) -> None:
     for path, authorization in (
         ("/", ""),
         ("/", None),
@@ -264,7 +264,7 @@ def test_every_answer_has_the_headers_that_confine_it(lasting: House) -> None:
         assert "Server" not in headers
 
 
-def test_the_settings_are_shown_without_their_secrets(lasting: House) -> None:
+def test_settings_are_shown_without_secrets(lasting: House) -> None:
     text = lasting.ask("GET", "/settings")[1]
     assert 'password = "********"' in text
     for path in ("/settings", "/metrics", "/timelines", "/"):
@@ -274,7 +274,7 @@ def test_the_settings_are_shown_without_their_secrets(lasting: House) -> None:
     assert lasting.token not in lasting.daemon.log_so_far()
 
 
-def test_the_token_is_its_owner_s_alone_and_rotates(house: House, tmp_path: Path) -> None:
+def test_token_is_private_to_its_owner_and_can_be_rotated(house: House, tmp_path: Path) -> None:
     path = house.state / "web_token-pi"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
@@ -297,9 +297,9 @@ def test_the_token_is_its_owner_s_alone_and_rotates(house: House, tmp_path: Path
     assert house.ask("GET", "/metrics", authorization=f"Bearer {before}")[0] == 401
 
 
-def test_a_unix_socket_needs_no_token_and_is_closed_to_others(tmp_path: Path, broker: Mosquitto) -> None:
+def test_unix_socket_needs_no_token_and_is_closed_to_others(tmp_path: Path, broker: Mosquitto) -> None:
     path = tmp_path / "web.sock"
-    with socket.socket(socket.AF_UNIX) as left_behind:  # by a daemon that was killed
+    with socket.socket(socket.AF_UNIX) as left_behind:  # by a killed daemon
         left_behind.bind(str(path))
     house = House(tmp_path, broker, listen=f"unix:{path}")
 
@@ -320,7 +320,7 @@ def test_a_unix_socket_needs_no_token_and_is_closed_to_others(tmp_path: Path, br
         house.close()
 
 
-def test_tls_serves_and_a_handshake_that_hangs_is_hung_up_on(tmp_path: Path, broker: Mosquitto) -> None:
+def test_tls_is_served_and_a_hung_handshake_disconnected(tmp_path: Path, broker: Mosquitto) -> None:
     authority = Authority(tmp_path, "house")
     certificate, key = authority.sign("page")
     house = House(tmp_path, broker, f'cert_file = "{certificate}"\nkey_file = "{key}"')
@@ -344,18 +344,18 @@ def test_plaintext_off_loopback_is_warned_of(tmp_path: Path, broker: Mosquitto) 
         assert f"web 0.0.0.0:{port}: the token crosses the network unencrypted" in house.daemon.log_so_far()
         with socket.create_connection(
             ("127.0.0.2", port)
-        ) as connection:  # the address itself is a name enough
+        ) as connection:  # the address itself is accepted as host
             connection.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.2\r\nConnection: close\r\n\r\n")
             assert status_of(read_all(connection)) == 401
     finally:
         house.close()
 
 
-def test_a_port_in_use_disables_only_the_page(tmp_path: Path, broker: Mosquitto) -> None:
-    with socket.create_server(("127.0.0.1", free_port())) as taken, subscriber(broker.port) as heard:
+def test_port_in_use_disables_only_the_page(tmp_path: Path, broker: Mosquitto) -> None:
+    with socket.create_server(("127.0.0.1", free_port())) as taken, subscriber(broker.port) as client:
         port = taken.getsockname()[1]
         web = f'[web]\nenabled = true\nlisten = "127.0.0.1:{port}"\n'
         daemon = Process(tmp_path, configuration(broker.port, 'name = "hall"\nsource = "portraits"\n') + web)
-        assert eventually(lambda: heard.payloads("emotion-edge/pi/hall/event"))
+        assert eventually(lambda: client.payloads("emotion-edge/pi/hall/event"))
         assert daemon.stop()[0] == 0
         assert f"web 127.0.0.1:{port}: address already in use; change web.listen" in daemon.log

@@ -28,11 +28,11 @@ def snapshot(temperature: float | None = 51.5) -> Snapshot:
 
 
 def values(text: str) -> dict[str, dict[tuple[str, ...], float]]:
-    """Sample -> its labels' values -> value."""
+    """Sample -> label values -> value."""
     found: dict[str, dict[tuple[str, ...], float]] = {}
     for family in text_string_to_metric_families(text):
         assert family.documentation
-        # What `promtool check metrics` asks.
+        # As `promtool check metrics` requires.
         quantiles = any("quantile" in sample.labels for sample in family.samples)
         assert quantiles == (family.type == "summary")
         for sample in family.samples:
@@ -40,7 +40,7 @@ def values(text: str) -> dict[str, dict[tuple[str, ...], float]]:
     return found
 
 
-def test_every_figure_is_there_with_its_labels_and_full_precision() -> None:
+def test_every_metric_has_its_labels_and_full_precision() -> None:
     reported = values(
         metrics(snapshot(), {("hall", "emotion_changed", "happy"): 3, ("hall", "face_left", "none"): 1})
     )
@@ -69,7 +69,7 @@ def test_every_figure_is_there_with_its_labels_and_full_precision() -> None:
     assert all(math.isfinite(value) for samples in reported.values() for value in samples.values())
 
 
-def test_missing_values_are_left_out() -> None:
+def test_missing_values_are_omitted() -> None:
     text = metrics(snapshot(None), {})
     assert "temperature" not in text
     assert "events_total" not in text

@@ -1,4 +1,4 @@
-"""What the page costs where it is off, and that it comes and goes with its setting."""
+"""A disabled page costs nothing, and the page follows its setting."""
 
 from __future__ import annotations
 
@@ -13,68 +13,72 @@ from tests.page import House
 from tests.process import REPOSITORY, Start, environment, start  # noqa: F401
 from tests.test_end_to_end import PORTRAITS, configuration
 
-LACKS = (
+MISSING_PACKAGE = (
     "web.enabled: No module named uvicorn; there is no page; "
     "install the extra: pip install 'emotion-edge[web]'"
 )
 PREVIEW = "emotion-edge/pi/preview"
 
-LOADED = """
+PRINT_WEB_MODULES = """
 import signal, sys, threading
 from edge.__main__ import main
 
-def look():
+def report():
     web = ("starlette", "uvicorn", "h11", "anyio", "edge.web")
     print(*sorted(name for name in sys.modules if name.startswith(web)))
     signal.raise_signal(signal.SIGTERM)
 
-threading.Timer(3, look).start()
+threading.Timer(3, report).start()
 main(["run", "--config", sys.argv[1]])
 """
 
 
 def listening(pid: int) -> set[str]:
-    """Addresses of the TCP sockets on which the process *pid* listens, as the kernel has them."""
+    """Addresses of the TCP sockets on which process *pid* listens, in the kernel's notation."""
     sockets = {link.readlink().name for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink()}
     rows = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
     return {row[1] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets}
 
 
-def test_without_it_no_port_is_open_and_nothing_of_it_is_loaded(
+def test_disabled_page_opens_no_port_and_imports_nothing(
     broker: Mosquitto, start: Start, tmp_path: Path
 ) -> None:
-    with subscriber(broker.port) as heard:
+    with subscriber(broker.port) as client:
         daemon = start(configuration(broker.port, PORTRAITS))
-        assert eventually(lambda: heard.payloads("emotion-edge/pi/hall/event"))
+        assert eventually(lambda: client.payloads("emotion-edge/pi/hall/event"))
         assert listening(daemon.process.pid) == set()
         assert daemon.stop()[0] == 0
-        assert heard.payloads(PREVIEW) == []
+        assert client.payloads(PREVIEW) == []
         done = subprocess.run(
-            [sys.executable, "-c", LOADED, str(daemon.config)],
+            [sys.executable, "-c", PRINT_WEB_MODULES, str(daemon.config)],
             capture_output=True, text=True, timeout=60, cwd=REPOSITORY,
             env={**environment(), "STATE_DIRECTORY": str(tmp_path / "state")},
         )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "\n"), done.stderr
 
 
-def test_the_topic_goes_with_the_page(broker: Mosquitto, start: Start, tmp_path: Path) -> None:
-    with subscriber(broker.port) as heard:
+def test_preview_topic_is_cleared_when_the_page_is_disabled(
+    broker: Mosquitto, start: Start, tmp_path: Path
+) -> None:
+    with subscriber(broker.port) as client:
         house = House(tmp_path, broker)
         assert len(listening(house.daemon.process.pid)) == 1
-        assert eventually(lambda: heard.last(PREVIEW) == "OFF")
-        assert '"name":"Preview"' in str(heard.last("homeassistant/device/pi/config"))
-        # Its keeper remembers what the broker has once that has acknowledged it.
+        assert eventually(lambda: client.last(PREVIEW) == "OFF")
+        assert '"name":"Preview"' in str(client.last("homeassistant/device/pi/config"))
+        # The keeper saves a topic once the broker has acknowledged it.
         assert eventually(lambda: PREVIEW in (house.state / "discovery-pi.json").read_text())
         assert house.daemon.stop()[0] == 0
         daemon = start(configuration(broker.port, PORTRAITS))
-        assert eventually(lambda: heard.last(PREVIEW) == "")
-        assert eventually(lambda: '"name":"Preview"' not in str(heard.last("homeassistant/device/pi/config")))
+        assert eventually(lambda: client.last(PREVIEW) == "")
+        assert eventually(
+            lambda: '"name":"Preview"' not in str(client.last("homeassistant/device/pi/config"))
+        )
         assert daemon.stop()[0] == 0
 
 
-def test_a_missing_package_disables_only_the_page(broker: Mosquitto, tmp_path: Path) -> None:
+def test_missing_package_disables_only_the_page(broker: Mosquitto, tmp_path: Path) -> None:
     (tmp_path / "uvicorn.py").write_text("raise ImportError('No module named uvicorn')\n")
-    with subscriber(broker.port) as heard:
+    with subscriber(broker.port) as client:
         text = configuration(broker.port, PORTRAITS) + "[web]\nenabled = true\n"
         (tmp_path / "config.toml").write_text(text)
         process = subprocess.Popen(
@@ -86,15 +90,15 @@ def test_a_missing_package_disables_only_the_page(broker: Mosquitto, tmp_path: P
             },
         )  # fmt: skip
         try:
-            assert eventually(lambda: heard.payloads("emotion-edge/pi/hall/event"))
+            assert eventually(lambda: client.payloads("emotion-edge/pi/hall/event"))
         finally:
             process.terminate()
             _, log = process.communicate(timeout=30)
-    assert log.count(LACKS) == 1
+    assert log.count(MISSING_PACKAGE) == 1
 
 
-@pytest.mark.parametrize(("enabled", "lines"), [("true", [f"# {LACKS}"]), ("false", [])])
-def test_check_says_that_a_package_is_missing(tmp_path: Path, enabled: str, lines: list[str]) -> None:
+@pytest.mark.parametrize(("enabled", "lines"), [("true", [f"# {MISSING_PACKAGE}"]), ("false", [])])
+def test_check_reports_a_missing_package(tmp_path: Path, enabled: str, lines: list[str]) -> None:
     (tmp_path / "uvicorn.py").write_text("raise ImportError('No module named uvicorn')\n")
     (tmp_path / "config.toml").write_text(f"[web]\nenabled = {enabled}\n")
     done = subprocess.run(

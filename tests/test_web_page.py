@@ -14,8 +14,8 @@ from tests.page import House, house, lasting  # noqa: F401
 from tests.process import REPOSITORY
 
 
-def enter(tab: Tab, house: House) -> None:
-    """Come in with the token, and wait for the first face."""
+def log_in(tab: Tab, house: House) -> None:
+    """Log in with the token and wait for two faces."""
     tab.go(house.url)
     tab.run(f"document.querySelector('#token').value = {house.token!r}")
     tab.click("button")
@@ -23,26 +23,26 @@ def enter(tab: Tab, house: House) -> None:
     assert eventually(lambda: tab.run("document.querySelectorAll('.face').length") == 2)
 
 
-def test_a_camera_s_state_is_on_its_tile_within_a_second(lasting: House, browser: Browser) -> None:
+def test_camera_state_reaches_its_tile_within_a_second(lasting: House, browser: Browser) -> None:
     tab = browser.tab
-    with subscriber(lasting.broker.port) as heard:
-        enter(tab, lasting)
+    with subscriber(lasting.broker.port) as client:
+        log_in(tab, lasting)
         assert tab.text("article h2") == "hall"
         assert tab.text("article .status") == "online"
         assert tab.run("document.querySelectorAll('.face progress').length") == 14
-        # By the page's own clock: from a transition's message to its text on the tile.
+        # Timed by the page's clock: from a transition's message to its text on the tile.
         tab.run(
             "window.seen = []; new MutationObserver(() => seen.push([Date.now() / 1000, "
             "document.querySelector('.faces').textContent])).observe(document.querySelector('.faces'), "
             "{subtree: true, childList: true, characterData: true})"
         )
         topic = "emotion-edge/pi/hall/event"
-        before = len(heard.payloads(topic))
-        assert eventually(lambda: len(heard.payloads(topic)) >= before + 4)
+        before = len(client.payloads(topic))
+        assert eventually(lambda: len(client.payloads(topic)) >= before + 4)
         time.sleep(1.5)
         changes = [
             (when, payload)
-            for when, (name, payload, _) in zip(heard.times, heard.messages, strict=True)
+            for when, (name, payload, _) in zip(client.times, client.messages, strict=True)
             if name == topic
         ][before : before + 4]
         seen = tab.run("seen")
@@ -60,9 +60,9 @@ def test_a_camera_s_state_is_on_its_tile_within_a_second(lasting: House, browser
     assert [problem for problem in tab.problems if "401" not in problem] == []
 
 
-def test_the_timeline_grows_and_the_day_has_its_own(lasting: House, browser: Browser) -> None:
+def test_timeline_grows_and_the_day_view_has_its_own(lasting: House, browser: Browser) -> None:
     tab = browser.tab
-    enter(tab, lasting)
+    log_in(tab, lasting)
     seconds = "Number(document.querySelector('.timeline svg').dataset.seconds ?? 0)"
     assert eventually(lambda: tab.run(seconds) > 1)
     before = tab.run(seconds)
@@ -73,36 +73,36 @@ def test_the_timeline_grows_and_the_day_has_its_own(lasting: House, browser: Bro
     assert tab.run(seconds) > before
 
 
-def test_a_switch_set_on_the_page_acts_and_comes_back_over_mqtt(
+def test_switch_set_on_the_page_acts_and_follows_mqtt(
     house: House, broker: Mosquitto, browser: Browser
 ) -> None:
     tab = browser.tab
-    with subscriber(broker.port) as heard:
-        enter(tab, house)
+    with subscriber(broker.port) as client:
+        log_in(tab, house)
         hold = "document.querySelector('[name=hold]')"
         tab.run(f"{hold}.value = '1.5'; {hold}.dispatchEvent(new Event('change', {{bubbles: true}}))")
-        assert eventually(lambda: heard.last("emotion-edge/pi/hall/hold/state") == "1.5")
+        assert eventually(lambda: client.last("emotion-edge/pi/hall/hold/state") == "1.5")
         tab.click("[name=enabled]")
-        assert eventually(lambda: heard.last("emotion-edge/pi/hall/status") == "disabled")
-        assert eventually(lambda: heard.last("emotion-edge/pi/hall/enabled/state") == "OFF")
+        assert eventually(lambda: client.last("emotion-edge/pi/hall/status") == "disabled")
+        assert eventually(lambda: client.last("emotion-edge/pi/hall/enabled/state") == "OFF")
         assert eventually(lambda: tab.text(".summary") == "Nobody in view")
-        # And what another sets comes to the page.
-        heard.publish("emotion-edge/pi/hall/enabled/set", b"ON")
+        # Switches set elsewhere reach the page.
+        client.publish("emotion-edge/pi/hall/enabled/set", b"ON")
         assert eventually(lambda: tab.run("document.querySelector('[name=enabled]').checked"))
         tab.run(f"{hold}.value = '600'; {hold}.dispatchEvent(new Event('change', {{bubbles: true}}))")
         assert eventually(lambda: "expected a number" in tab.text("output"))
 
 
-def test_the_preview_starts_says_so_and_shows_moving_pictures_in_boxes(
+def test_preview_is_announced_and_shows_moving_pictures_with_boxes(
     house: House, broker: Mosquitto, browser: Browser
 ) -> None:
     tab = browser.tab
-    with subscriber(broker.port) as heard:
-        enter(tab, house)
-        assert eventually(lambda: heard.last("emotion-edge/pi/preview") == "OFF")
+    with subscriber(broker.port) as client:
+        log_in(tab, house)
+        assert eventually(lambda: client.last("emotion-edge/pi/preview") == "OFF")
         assert tab.run("document.querySelector('.picture').checkVisibility()") is False
         tab.click("#preview")
-        assert eventually(lambda: heard.last("emotion-edge/pi/preview") == "ON")
+        assert eventually(lambda: client.last("emotion-edge/pi/preview") == "ON")
         assert eventually(lambda: "Preview is on" in tab.text("#notice"))
         image = "document.querySelector('.picture img')"
         assert eventually(lambda: tab.run(f"{image}.naturalWidth") == 640)
@@ -118,47 +118,45 @@ def test_the_preview_starts_says_so_and_shows_moving_pictures_in_boxes(
         )
         assert tab.run(inside)
         tab.click("#preview")
-        assert eventually(lambda: heard.last("emotion-edge/pi/preview") == "OFF")
+        assert eventually(lambda: client.last("emotion-edge/pi/preview") == "OFF")
         assert eventually(lambda: tab.run("document.querySelector('.picture').checkVisibility()") is False)
-        assert heard.payloads("emotion-edge/pi/preview") == ["OFF", "ON", "OFF"]
+        assert client.payloads("emotion-edge/pi/preview") == ["OFF", "ON", "OFF"]
     assert "web: preview begins" in house.daemon.log_so_far()
     assert [problem for problem in tab.problems if "401" not in problem] == []
 
 
-def test_the_preview_ends_by_itself_after_the_last_viewer_left(
-    broker: Mosquitto, browser: Browser, tmp_path: Path
-) -> None:
-    # The daemon itself, but for how long it waits: Python runs this before anything else.
+def test_preview_ends_after_the_last_viewer_left(broker: Mosquitto, browser: Browser, tmp_path: Path) -> None:
+    # Shorten the timeout: Python runs sitecustomize first.
     (tmp_path / "sitecustomize.py").write_text("from edge.web import preview\npreview.UNSEEN_S = 4.0\n")
     path = {"PYTHONPATH": f"{tmp_path}:{REPOSITORY}"}
     house = House(tmp_path, broker, "preview = true", environment=path)
     try:
-        with subscriber(broker.port) as heard:
-            enter(browser.tab, house)
+        with subscriber(broker.port) as client:
+            log_in(browser.tab, house)
             browser.tab.click("#preview")
-            assert eventually(lambda: heard.last("emotion-edge/pi/preview") == "ON")
+            assert eventually(lambda: client.last("emotion-edge/pi/preview") == "ON")
             shown = "document.querySelector('.picture img').naturalWidth"
             assert eventually(lambda: browser.tab.run(shown) == 640)
-            time.sleep(6)  # longer than it waits: who looks keeps it on
-            assert heard.last("emotion-edge/pi/preview") == "ON"
+            time.sleep(6)  # longer than the timeout: a viewer keeps it on
+            assert client.last("emotion-edge/pi/preview") == "ON"
             browser.tab.go("about:blank")
-            assert eventually(lambda: heard.last("emotion-edge/pi/preview") == "OFF")
+            assert eventually(lambda: client.last("emotion-edge/pi/preview") == "OFF")
         ended = "web: preview ends: no viewer for 4 s"
         assert eventually(lambda: ended in house.daemon.log_so_far())
     finally:
         house.close()
 
 
-def test_it_can_be_used_by_keyboard_and_everything_has_a_name(lasting: House, browser: Browser) -> None:
+def test_page_works_by_keyboard_and_every_control_is_labelled(lasting: House, browser: Browser) -> None:
     tab = browser.tab
-    enter(tab, lasting)
+    log_in(tab, lasting)
     tab.run("document.activeElement.blur()")
     reached = []
     for _ in range(8):
         tab.press("Tab", 9)
         reached.append(tab.run("document.activeElement.name || document.activeElement.textContent.trim()"))
     assert [*reached[:6]] == ["Show pictures", "10 min", "24 h", "enabled", "min_confidence", "hold"]
-    nodes = tab.ask("Accessibility.getFullAXTree")["nodes"]
+    nodes = tab.command("Accessibility.getFullAXTree")["nodes"]
     roles = {"button", "checkbox", "spinbutton", "image", "textbox"}
     shown = [it for it in nodes if not it.get("ignored") and it.get("role", {}).get("value") in roles]
     assert len(shown) >= 6
@@ -167,24 +165,24 @@ def test_it_can_be_used_by_keyboard_and_everything_has_a_name(lasting: House, br
     assert tiles == ["Camera hall"]
 
 
-def test_a_refused_preview_says_why_until_it_is_read(house: House, browser: Browser) -> None:
+def test_refused_preview_shows_the_reason_until_read(house: House, browser: Browser) -> None:
     tab = browser.tab
-    enter(tab, house)
-    # As many changes at once as use up the page's allowance.
+    log_in(tab, house)
+    # Enough changes at once to exhaust the allowance.
     tab.run(
         "for (let i = 0; i < 60; i++) post('preview', {on: false});document.querySelector('#preview').click()"
     )
     assert eventually(lambda: "Preview: too many changes" in tab.text("#notice"))
-    time.sleep(1)  # four states later
+    time.sleep(1)  # four state updates later
     assert tab.run("document.querySelector('#notice').checkVisibility()")
     assert "too many changes" in tab.text("#notice")
 
 
 @pytest.mark.parametrize(("width", "dark"), [(360, False), (360, True), (1200, True)])
-def test_it_fits_a_phone_and_the_dark(lasting: House, browser: Browser, width: int, dark: bool) -> None:
+def test_page_fits_a_phone_and_dark_mode(lasting: House, browser: Browser, width: int, dark: bool) -> None:
     tab = browser.tab
-    tab.look(width, 800, dark=dark)
-    enter(tab, lasting)
+    tab.emulate(width, 800, dark=dark)
+    log_in(tab, lasting)
     assert tab.run("document.documentElement.scrollWidth") <= width
     colours = tab.run(
         "[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"
@@ -194,15 +192,13 @@ def test_it_fits_a_phone_and_the_dark(lasting: House, browser: Browser, width: i
     assert abs(colours[0] - colours[1]) > 400
 
 
-def test_a_wrong_token_gets_the_form_again_and_a_rotation_asks_everybody(
-    house: House, browser: Browser
-) -> None:
+def test_wrong_token_returns_the_form_and_rotation_logs_everyone_out(house: House, browser: Browser) -> None:
     tab = browser.tab
     tab.go(house.url)
     tab.run("document.querySelector('#token').value = 'guessed'")
     tab.click("button")
     assert eventually(lambda: tab.run("location.pathname") == "/login" and tab.text("label") == "Token")
-    enter(tab, house)
+    log_in(tab, house)
     path = house.state / "web_token-pi"
     path.write_text("x" * 32 + "\n")
     assert eventually(lambda: tab.text("label") == "Token")

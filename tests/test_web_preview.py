@@ -1,4 +1,4 @@
-"""When pictures may be seen, and what they show."""
+"""When the preview shows pictures, and their content."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def picture(taken: float = 100.0) -> Picture:
     return Picture(np.zeros((4, 4, 3), np.uint8), 1, taken)
 
 
-def begun() -> tuple[Preview, Clock]:
+def started_preview() -> tuple[Preview, Clock]:
     clock = Clock()
     preview = Preview(clock)
     preview.ask()
@@ -29,12 +29,12 @@ def begun() -> tuple[Preview, Clock]:
     return preview, clock
 
 
-def test_nothing_is_kept_or_shown_before_somebody_asked() -> None:
+def test_no_picture_is_kept_or_shown_before_a_request() -> None:
     preview = Preview(Clock())
     preview.show("hall", picture())
     assert (preview.on, preview.look("hall"), preview.tick()) == (False, None, "")
     preview.ask()
-    assert not preview.on  # only tick() begins, which says so
+    assert not preview.on  # only tick() starts it, and reports that
     assert preview.tick() == "begins"
     assert (preview.on, preview.look("hall")) == (True, None)
     shown = picture()
@@ -43,21 +43,21 @@ def test_nothing_is_kept_or_shown_before_somebody_asked() -> None:
     assert preview.look("porch") is None
 
 
-def test_it_ends_a_minute_after_the_last_look() -> None:
-    preview, clock = begun()
+def test_preview_ends_a_minute_after_the_last_view() -> None:
+    preview, clock = started_preview()
     for _ in range(5):
         clock.now += 59
         assert preview.tick() == ""
         preview.look("hall")
     clock.now += UNSEEN_S
-    assert not preview.on  # at once, though nobody ticked
+    assert not preview.on  # at once, without a tick
     assert preview.look("hall") is None
     assert preview.tick() == "no viewer for 60 s"
     assert preview.tick() == ""
 
 
-def test_it_ends_after_ten_minutes_however_many_look() -> None:
-    preview, clock = begun()
+def test_preview_ends_after_ten_minutes_with_viewers() -> None:
+    preview, clock = started_preview()
     while clock.now < 100 + LONGEST_S - 1:
         clock.now += 1
         preview.look("hall")
@@ -69,8 +69,8 @@ def test_it_ends_after_ten_minutes_however_many_look() -> None:
     assert preview.left_s == 0
 
 
-def test_a_picture_is_gone_with_the_preview_and_does_not_come_back_with_the_next() -> None:
-    preview, _ = begun()
+def test_picture_is_dropped_at_the_end_and_not_shown_by_the_next_preview() -> None:
+    preview, _ = started_preview()
     preview.show("hall", picture())
     preview.end("ended on the page")
     assert preview.look("hall") is None
@@ -80,15 +80,15 @@ def test_a_picture_is_gone_with_the_preview_and_does_not_come_back_with_the_next
     assert preview.look("hall") is None
 
 
-def test_a_cancelled_request_starts_nothing() -> None:
+def test_cancelled_request_starts_nothing() -> None:
     preview = Preview(Clock())
     preview.ask()
     preview.end("the analysis did not answer")
     assert preview.tick() == ""
 
 
-def test_the_last_picture_of_a_camera_that_was_switched_off_is_not_shown_for_long() -> None:
-    preview, clock = begun()
+def test_last_picture_of_a_disabled_camera_expires() -> None:
+    preview, clock = started_preview()
     preview.show("hall", picture(clock.now))
     clock.now += 4
     assert preview.look("hall") is not None
@@ -96,7 +96,7 @@ def test_the_last_picture_of_a_camera_that_was_switched_off_is_not_shown_for_lon
     assert preview.look("hall") is None
 
 
-def test_a_picture_is_at_most_640_wide_luma_and_colour() -> None:
+def test_picture_is_at_most_640_wide_in_luma_and_colour() -> None:
     for image in (np.full((1080, 1920, 3), 90, np.uint8), np.full((1080, 1920), 90, np.uint8)):
         decoded = cv2.imdecode(
             np.frombuffer(jpeg(Picture(image, 1, 0.0), blur=False), np.uint8), cv2.IMREAD_COLOR
@@ -105,12 +105,12 @@ def test_a_picture_is_at_most_640_wide_luma_and_colour() -> None:
         assert abs(int(decoded.mean()) - 90) <= 1
 
 
-def test_blurred_faces_keep_nothing_of_their_detail_and_the_rest_keeps_all() -> None:
+def test_blur_removes_face_detail_and_leaves_the_rest() -> None:
     image = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
     boxes = (Box(100.0, 120.0, 90.0, 90.0), Box(400.0, 200.0, 60.0, 60.0))
     before = image.copy()
     plain, blurred = (decoded(jpeg(Picture(image, 1, 0.0, boxes), blur=blur)) for blur in (False, True))
-    assert (image == before).all()  # the analysis still has it
+    assert (image == before).all()  # the analysis' picture is unchanged
     for box in boxes:
         inside = np.s_[int(box.y) : int(box.y + box.height), int(box.x) : int(box.x + box.width)]
         assert detail(blurred[inside]) < 0.25 * detail(plain[inside])
@@ -123,7 +123,7 @@ def test_blurred_faces_keep_nothing_of_their_detail_and_the_rest_keeps_all() -> 
     assert np.abs(plain.astype(int) - blurred)[outside].mean() < 1
 
 
-def test_a_face_beyond_the_edge_is_blurred_as_far_as_there_is_a_picture() -> None:
+def test_face_beyond_the_edge_is_blurred_up_to_the_edge() -> None:
     image = np.random.default_rng(0).integers(0, 256, (100, 100, 3), dtype=np.uint8)
     boxes = (Box(-40, -40, 80, 80), Box(90, 90, 80, 80), Box(300, 300, 10, 10), Box(20, -50, 10, 20))
     blurred = decoded(jpeg(Picture(image, 1, 0.0, boxes), blur=True))
@@ -135,5 +135,5 @@ def decoded(encoded: bytes) -> np.ndarray:
 
 
 def detail(part: np.ndarray) -> float:
-    """How much neighbours differ."""
+    """Mean difference of adjacent pixels."""
     return float(np.abs(np.diff(part.astype(int), axis=1)).mean())

@@ -1,4 +1,4 @@
-"""[web]: what it takes, what it refuses, and where others in the house find the page."""
+"""[web]: accepted and rejected values, and the address of the page."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def loaded(tmp_path: Path, text: str) -> Settings:
         ("prevew = true", "unknown key; did you mean 'preview'?"),
     ],
 )
-def test_a_mistake_is_one_line_with_its_place(tmp_path: Path, line: str, message: str) -> None:
+def test_error_is_one_line_with_its_place(tmp_path: Path, line: str, message: str) -> None:
     with pytest.raises(ConfigError) as error:
         loaded(tmp_path, f"[web]\n{line}\n")
     assert str(error.value).startswith(f"{tmp_path}/config.toml:2: web.")
@@ -46,7 +46,7 @@ def test_a_mistake_is_one_line_with_its_place(tmp_path: Path, line: str, message
     assert "\n" not in str(error.value)
 
 
-def test_a_camera_cannot_be_called_as_the_preview_s_topic(tmp_path: Path) -> None:
+def test_camera_cannot_have_the_name_of_the_preview_topic(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match='found "preview", which is a topic of the node'):
         loaded(tmp_path, '[[camera]]\nname = "preview"\n')
 
@@ -55,7 +55,7 @@ def test_a_camera_cannot_be_called_as_the_preview_s_topic(tmp_path: Path) -> Non
     ("web", "url"),
     [
         (Web(), None),
-        (Web(enabled=True), None),  # nobody else reaches loopback
+        (Web(enabled=True), None),  # loopback is not reachable from elsewhere
         (Web(enabled=True, listen="localhost:80"), None),
         (Web(enabled=True, listen="192.168.1.5:8321"), "http://192.168.1.5:8321/"),
         (Web(enabled=True, listen="[fd00::5]:8321"), "http://[fd00::5]:8321/"),
@@ -66,24 +66,24 @@ def test_a_camera_cannot_be_called_as_the_preview_s_topic(tmp_path: Path) -> Non
         (Web(enabled=True, listen="unix:/run/web.sock"), None),
     ],
 )
-def test_home_assistant_links_to_the_page_where_it_can_be_reached(web: Web, url: str | None) -> None:
+def test_home_assistant_links_to_the_page_if_it_is_reachable(web: Web, url: str | None) -> None:
     assert page_url(Settings(web=web)) == url
     devices = discovery.devices(
         Topics("emotion-edge", "pi"), ["hall"], "0.1.0", temperature=False, page=web.enabled, url=url
     )
     node, _ = discovery.messages(devices, "homeassistant", "device", {})
-    entities(node.topic, node.payload)  # as its documentation has it
+    entities(node.topic, node.payload)  # valid by Home Assistant's rules
     message = json.loads(node.payload)
     assert message["dev"].get("cu") == url
     assert ("preview" in message["cmps"]) == web.enabled
 
 
-def test_names_by_which_browsers_come() -> None:
+def test_hosts_are_those_in_listen_hosts_and_url() -> None:
     web = Web(enabled=True, listen="[::]:1", hosts=("Pi.local",), url="https://Emotion.example.org:444/x")
     assert hosts_of(web) == {"pi.local", "emotion.example.org", "::"}
 
 
-def test_an_allowance_fills_up_again_to_its_burst_and_no_further() -> None:
+def test_allowance_refills_up_to_its_burst() -> None:
     now = [0.0]
     allowance = Allowance(2, 3, lambda: now[0])
     assert [allowance.take() for _ in range(4)] == [True, True, True, False]

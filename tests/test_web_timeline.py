@@ -1,4 +1,4 @@
-"""How long which label was shown, over the last minutes and the last day."""
+"""Seconds per label over the last ten minutes and the last day."""
 
 import itertools
 import sys
@@ -10,7 +10,7 @@ def event(track: int, shown: str) -> dict[str, object]:
     return {"track": track, "to": shown}
 
 
-def test_seconds_are_summed_over_the_faces_until_they_leave() -> None:
+def test_seconds_are_summed_over_faces_until_they_leave() -> None:
     timeline = Timeline(1000.0)
     timeline.record(event(1, "happy"), 1001.0)
     timeline.record(event(2, "sad"), 1002.0)
@@ -25,7 +25,7 @@ def test_seconds_are_summed_over_the_faces_until_they_leave() -> None:
     assert timeline.shown("24h") == [{"happy": 2.0, "sad": 11.5}]
 
 
-def test_a_bucket_without_faces_is_empty_and_keeps_its_place() -> None:
+def test_bucket_without_faces_is_empty_and_kept() -> None:
     timeline = Timeline(0.0)
     timeline.record(event(1, "fear"), 1.0)
     timeline.record(event(1, "none"), 2.0)
@@ -39,12 +39,12 @@ def test_entries_older_than_the_span_are_dropped() -> None:
     timeline.record(event(1, "happy"), 0.0)
     timeline.record(event(1, "angry"), 4.0)
     timeline.advance(600.0)
-    assert timeline.shown("10min")[0] == {"angry": 5.0}  # the first bucket, with happy in it, has gone
+    assert timeline.shown("10min")[0] == {"angry": 5.0}  # the first bucket, with happy, was dropped
     assert len(timeline.shown("10min")) == 120
     assert timeline.shown("24h")[0] == {"happy": 4.0, "angry": 296.0}
 
 
-def test_a_day_of_sleep_is_skipped_at_once() -> None:
+def test_long_gap_is_skipped_at_once() -> None:
     timeline = Timeline(0.0)
     timeline.record(event(1, "happy"), 0.0)
     timeline.advance(1e9)  # 200 million buckets later
@@ -52,7 +52,7 @@ def test_a_day_of_sleep_is_skipped_at_once() -> None:
     assert timeline.shown("24h")[0] == {"happy": 300.0}
 
 
-def test_a_clock_that_stops_or_steps_back_adds_nothing() -> None:
+def test_stopped_or_backward_clock_adds_nothing() -> None:
     timeline = Timeline(50.0)
     timeline.record(event(1, "happy"), 52.0)
     timeline.advance(53.0)
@@ -62,7 +62,7 @@ def test_a_clock_that_stops_or_steps_back_adds_nothing() -> None:
     assert timeline.shown("10min") == [{"happy": 2.0}]
 
 
-def test_a_year_of_events_takes_no_more_memory_than_a_day() -> None:
+def test_year_of_events_takes_no_more_memory_than_a_day() -> None:
     timeline = Timeline(0.0)
     labels = itertools.cycle(("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "uncertain"))
     for number in range(20_000):

@@ -1,4 +1,4 @@
-"""A Debian with systemd as PID 1, booted in a container over a tree that stays as it is."""
+"""A Debian with systemd as PID 1, booted in a container on a tree that is not modified."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COMMAND_S = 120.0
 
 
 def missing() -> str:
-    """What this machine lacks to boot one, in words; empty where it can."""
+    """Why this machine cannot boot one; empty if it can."""
     for program, package in (("systemd-nspawn", "systemd-container"), ("nsenter", "util-linux")):
         if shutil.which(program) is None:
             return f"{program} is not installed (apt install {package})"
@@ -26,7 +26,7 @@ def missing() -> str:
 class Machine:
     """Boots *tree*; ``root`` is its writable file system, which close() discards.
 
-    It has no network but its own loopback, and no journal of before.
+    It has only a loopback network and an empty journal.
     """
 
     def __init__(self, tree: Path) -> None:
@@ -54,7 +54,7 @@ class Machine:
         assert eventually(running, BOOT_S), f"it did not boot:\n{console.read_text()[-3000:]}"
 
     def __call__(self, command: str, *, check: bool = True, timeout_s: float = COMMAND_S) -> str:
-        """What *command*, run by its root's shell, prints on either output."""
+        """Run *command* in its root shell; stdout and stderr together."""
         done = subprocess.run(
             ["nsenter", "-t", str(self._init), "-m", "-p", "-u", "-i", "-n", "env", "-i",
              "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive",
@@ -70,11 +70,11 @@ class Machine:
         return self(f"systemctl show --value -p {name} {unit}")
 
     def journal(self, unit: str, since: float = 0.0) -> str:
-        """The unit's lines without their heads; *since* is wall-clock time, in whole s."""
+        """The unit's messages; *since* is wall-clock time in whole s."""
         return self(f"journalctl -q -o cat -u {unit} --since=@{int(since)}")
 
     def close(self) -> None:
-        """Power it off, and remove what it wrote."""
+        """Power off and discard its writes."""
         if self._find_init():
             self("systemctl poweroff", check=False)
         try:
@@ -88,9 +88,9 @@ class Machine:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _find_init(self) -> int:
-        """The container's PID 1 as this machine numbers it; 0 while there is none."""
+        """PID of the container's PID 1 on this machine; 0 while there is none."""
         parent = self._nspawn.pid
-        for generation in range(2):  # nspawn itself or, before it has forked once more, its child
+        for generation in range(2):  # nspawn itself or its child, depending on how far it has forked
             children = Path(f"/proc/{parent}/task/{parent}/children")
             pids = [int(pid) for pid in children.read_text().split()] if children.exists() else []
             for pid in pids:
