@@ -14,7 +14,7 @@ BOX = (0.25, -0.25, 0.0, 0.5)  # box of every cell
 EYES = (-0.25, -0.25, 0.25, -0.25)  # eyes of every cell
 
 
-def leave_model(folder: Path) -> Path:
+def write_model(folder: Path) -> Path:
     """faces.tflite (full int8, 256x320, nine outputs) and its card in *folder*; the model's path."""
     import tensorflow as tf
 
@@ -43,11 +43,11 @@ def leave_model(folder: Path) -> Path:
     converter.inference_input_type = converter.inference_output_type = tf.int8
     path = folder / "faces.tflite"
     path.write_bytes(converter.convert())
-    leave_card(path)
+    write_card(path)
     return path
 
 
-def leave_card(path: Path, **changes: Any) -> None:
+def write_card(path: Path, **changes: Any) -> None:
     """A card next to the model file *path*; *changes* replace its parts."""
     content = path.read_bytes()
     card = {

@@ -99,7 +99,7 @@ def seconds_until(listening: Subscriber, status: str) -> float:
 
 
 def wait_for_pictures(listening: Subscriber) -> None:
-    """Wait seconds_until pictures have been arriving for a while."""
+    """Wait until pictures have been arriving for a while."""
     assert eventually(lambda: len(listening.payloads(f"{HALL}/faces")) > 10)
 
 

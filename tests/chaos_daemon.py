@@ -1,4 +1,4 @@
-"""Faults as in tests/chaos.py, brought about to the whole daemon on its built-in camera."""
+"""Faults as in tests/chaos.py, injected into the whole daemon with its built-in camera."""
 
 from __future__ import annotations
 
@@ -57,19 +57,19 @@ def outbox_health(listening: Subscriber) -> dict[str, Any]:
     return dict(health(listening).get("mqtt", {}).get("outbox", {}))
 
 
-# Row 3: brokers that never answer
+# Row 3: unresponsive brokers
 
 
 def silent_broker(seconds: float, limit: float = 5.0) -> list[Figure]:
-    """Row 3: who answers the telephone and says nothing must not cost a frame; 15 pictures a second.
+    """Row 3: a broker that accepts connections but never answers must not cost a frame, at 15 fps.
 
-    *limit* is in % of the frames: in a few seconds the machine's own moods cost some.
+    *limit* is in % of the frames: in a short run other load costs some.
     """
-    with socket.create_server(("127.0.0.1", 0)) as hole:  # the kernel accepts, nobody ever reads
+    with socket.create_server(("127.0.0.1", 0)) as hole:  # the kernel accepts, nothing ever reads
         port = int(hole.getsockname()[1])
         frames: dict[str, list[int]] = {"none": [], "silent": [], "silent TLS": []}
         slowest = 0.0
-        # Each twice, in turn: what else runs on this machine costs frames as well.
+        # Each twice, alternating: other load costs frames, too.
         for name, tls in (("none", None), ("silent", False), ("silent TLS", True)) * 2:
             sink = idle_sink(port, tls=bool(tls), connect_timeout_s=1.0)
             if tls is not None:
@@ -91,7 +91,7 @@ def silent_broker(seconds: float, limit: float = 5.0) -> list[Figure]:
 
 
 def analysed(sink: MqttSink, seconds: float) -> tuple[int, float]:
-    """(frames analysed and reported, slowest publish() in s) within *seconds*."""
+    """(frames analysed and published, slowest publish() in s) within *seconds*."""
     settings = Settings.model_validate({"detector": {"kind": "haar"}})
     engine = open_engine(settings)
     pipeline = build_pipeline("hall", settings, open_configured_detector(settings), engine.classifier)
@@ -115,7 +115,7 @@ def analysed(sink: MqttSink, seconds: float) -> tuple[int, float]:
 
 
 def disk_full(folder: Path) -> list[Figure]:
-    """Row 8: a foreign file fills the disk of the state directory, under the whole daemon."""
+    """Row 8: another file fills the disk of the state directory."""
     disk = folder / "state"
     with (
         small_disk(disk),
@@ -144,7 +144,7 @@ def disk_full(folder: Path) -> list[Figure]:
 
 
 def disk_silent(folder: Path) -> list[Figure]:
-    """Row 8: the disk of the state directory answers no more, without an error, under the whole daemon."""
+    """Row 8: the disk of the state directory hangs without an error."""
     disk = folder / "state"
     with (
         disk_that_freezes(disk),
@@ -155,14 +155,14 @@ def disk_silent(folder: Path) -> list[Figure]:
         assert eventually(lambda: listening.payloads(f"{NODE}/hall/log"))
         before = faces_a_second(listening, 2)
         with frozen(disk):
-            # Before there is anything to write a hang harms nobody, and nobody sees it.
+            # A hang is only noticed when there is something to write.
             listening.publish(f"{NODE}/hall/hold/set", b"0.5")
             began = time.monotonic()
             assert eventually(lambda: health(listening).get("storage", "ok") != "ok")
             reported = time.monotonic() - began
             assert eventually(lambda: listening.last(f"{NODE}/hall/hold/state") == "0.5")
             missing = 100 * (1 - faces_a_second(listening, 2) / before)
-            # What is acknowledged at once the outbox never writes: tests/test_store.py makes it hang.
+            # The outbox never writes messages acknowledged at once; tests/test_store.py makes it hang.
             seen = len(listening.payloads(f"{NODE}/hall/log"))
             assert eventually(lambda: len(listening.payloads(f"{NODE}/hall/log")) > seen)
             print(f"health says: {health(listening)['storage']}")
@@ -198,22 +198,22 @@ def corrupt_file(folder: Path) -> list[Figure]:
         reported = outbox_health(listening)
     aside = list((folder / "state").glob("*.corrupt"))
     return [
-        Figure("9", "s from the start to online", started, 60),  # .4 alone; the machine may be busy
+        Figure("9", "s from the start to online", started, 60),  # .4 on an idle machine
         Figure("9", "files set aside besides the one", abs(len(aside) - 1), 0),
         Figure("9", "counted besides the one", abs(reported["corrupt"] - 1), 0),
         Figure("9", "storage is not ok", reported["storage"] != "ok", 0),
     ]
 
 
-# Row 22: for a long time
+# Row 22: long runs
 
 
 def soak(
     folder: Path, frames: int, broker_cycles: int, camera_cycles: int, daemons: int = 1, fps: int = 120
 ) -> list[Figure]:
-    """Row 22: *daemons* side by side, each over *frames* pictures, with so many broker and camera restarts.
+    """Row 22: *daemons* in parallel, each over *frames* pictures, with broker and camera restarts.
 
-    Each has a broker of its own. The slope of the resident memory is that of a line through the samples after
+    Each has its own broker. The slope of resident memory is fitted through the samples after
     the first 10,000 pictures; fewer than 40,000 do not show one. A broker that restarts again at once is
     waited for up to 30 s, so that cycles take their time.
     """
@@ -221,11 +221,11 @@ def soak(
     for each in folders:
         each.mkdir()
     with ThreadPoolExecutor(daemons) as pool:
-        soaks = [pool.submit(_soaked, each, frames, broker_cycles, camera_cycles, fps) for each in folders]
+        soaks = [pool.submit(_soak_one, each, frames, broker_cycles, camera_cycles, fps) for each in folders]
         return [figure for soak in soaks for figure in soak.result()]
 
 
-def _soaked(folder: Path, frames: int, broker_cycles: int, camera_cycles: int, fps: int) -> list[Figure]:
+def _soak_one(folder: Path, frames: int, broker_cycles: int, camera_cycles: int, fps: int) -> list[Figure]:
     camera = f'name = "hall"\nsource = "portraits"\nfaces = 1\nfps = {fps}\nwidth = 320\nheight = 240\n'
     mosquitto = Mosquitto(folder)
     mosquitto.start()
@@ -239,7 +239,7 @@ def _soaked(folder: Path, frames: int, broker_cycles: int, camera_cycles: int, f
             with subscriber(mosquitto.port, f"{NODE}/hall/#") as listening:
                 while True:
                     newest = next_picture(listening)
-                    done += newest - seen if newest >= seen else newest  # a new camera counts from 0
+                    done += newest - seen if newest >= seen else newest  # a restarted camera counts from 0
                     seen = newest
                     samples.append(Sample(done, process.memory_info().rss / 1024, process.num_fds(),
                                           process.num_threads()))  # fmt: skip
@@ -258,7 +258,7 @@ def _soaked(folder: Path, frames: int, broker_cycles: int, camera_cycles: int, f
         code, _ = running_daemon.stop()
     mosquitto.kill()
     late = [it for it in samples if it.frames > min(10_000, done // 2)]
-    if len(late) < 2:  # a quick machine is through before it was looked at twice
+    if len(late) < 2:  # a fast machine finishes before the second sample
         late = [samples[0], samples[-1]]
     print(f"{done} frames in {time.monotonic() - began:.0f} s, {brokers} broker and {cameras} camera cycles, "
           f"RSS {late[0].rss_kib / 1024:.1f} to {late[-1].rss_kib / 1024:.1f} MiB")  # fmt: skip
@@ -283,21 +283,21 @@ class Sample(NamedTuple):
 
 
 def next_picture(listening: Subscriber) -> int:
-    """The number of the newest picture reported, once there is a new one."""
+    """Wait for a new picture; its number."""
     faces, count = f"{NODE}/hall/faces", len(listening.payloads(f"{NODE}/hall/faces"))
     assert eventually(lambda: len(listening.payloads(faces)) > count)
     return int(json.loads(listening.last(faces) or "")["seq"])
 
 
 def restart_camera(listening: Subscriber) -> None:
-    """Have the camera closed and opened again; returns once it gives pictures."""
+    """Restart the camera; returns once it is online."""
     reported = len(listening.payloads(f"{NODE}/hall/status"))
     listening.publish(f"{NODE}/request/restart_camera", b'{"camera": "hall"}')
     assert eventually(lambda: "online" in listening.payloads(f"{NODE}/hall/status")[reported:])
 
 
 def slope(points: Sequence[tuple[float, float]]) -> float:
-    """Of the line through *points* that has the least squares of error."""
+    """Slope of the least-squares line through *points*."""
     x = sum(point[0] for point in points) / len(points)
     y = sum(point[1] for point in points) / len(points)
     spread = sum((point[0] - x) ** 2 for point in points)

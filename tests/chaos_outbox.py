@@ -38,7 +38,7 @@ from tests.publisher import FILE, start_publisher
 
 
 def killed(folder: Path, kills: int, seed: int = 1) -> list[Figure]:
-    """Row 5: SIGKILL at random moments, over a network that is cut or swallows everything half the time."""
+    """Row 5: SIGKILL at random moments, on a network that is cut or black-holed half the time."""
     chance = random.Random(seed)
     missing = total = committed = most_again = 0
     with (
@@ -46,8 +46,8 @@ def killed(folder: Path, kills: int, seed: int = 1) -> list[Figure]:
         Proxy(mosquitto.port) as network,
         subscriber(mosquitto.port, LOG) as listening,
     ):
-        heard_before: set[Id] = set()
-        boots: dict[str, int] = {}  # boot -> the last number that was committed when it was killed
+        received_before: set[Id] = set()
+        boots: dict[str, int] = {}  # boot -> last number committed when killed
         for _ in range(kills):
             mark = len(listening.messages)
             publisher = start_publisher(network.port, folder)
@@ -71,28 +71,28 @@ def killed(folder: Path, kills: int, seed: int = 1) -> list[Figure]:
             boots[boot] = max((number for it, number in kept if it == boot), default=0)
             network.flow()
             time.sleep(0.05)
-            heard = ids(listening)
-            most_again = max(most_again, sum(it in heard_before for it in heard[mark:]))
-            heard_before |= set(heard)
+            received = ids(listening)
+            most_again = max(most_again, sum(it in received_before for it in received[mark:]))
+            received_before |= set(received)
         mark = len(listening.messages)
         replay(mosquitto.port, folder)
-        heard = ids(listening)
-        most_again = max(most_again, sum(it in heard_before for it in heard[mark:]))
+        received = ids(listening)
+        most_again = max(most_again, sum(it in received_before for it in received[mark:]))
         for boot, last in boots.items():
-            reported = {number for it, number in heard if it == boot}
+            reported = {number for it, number in received if it == boot}
             last = max(last, *reported, 0)
             missing += last - len(reported)
             total += last
-    print(f"{kills} kills, {total} events, up to {committed} of them waiting, {duplicates(heard)} sent twice")
+    print(f"{kills} kills, {total} events, up to {committed} waiting, {duplicates(received)} sent twice")
     return [
         Figure("5", f"lost of {total} events up to the last committed", missing, 0),
         Figure("5", "most sent again after a kill", most_again, 20),
-        Figure("5", "order inversions", inversions(heard), 0),
+        Figure("5", "order inversions", inversions(received), 0),
     ]
 
 
 def committed_in(folder: Path) -> list[Id]:
-    """What the files of a dead daemon hold."""
+    """The committed messages of a killed daemon."""
     return [id_of(payload) for payload in payloads_in(folder)]
 
 
@@ -100,13 +100,13 @@ def committed_in(folder: Path) -> list[Id]:
 
 
 def backlog(folder: Path, rows: int, extra: int = 500) -> list[Figure]:
-    """Rows 6 and 7: *extra* events over the limit happen offline; then all are sent along with live ones."""
+    """Rows 6 and 7: *extra* events over the limit offline; then the backlog drains alongside live ones."""
     port = free_port()
     outbox = Outbox(folder / FILE, max_rows=rows)
     with publishing(port, folder, 0, outbox=outbox, retry_s=(0.2, 0.5)) as (_, earlier):
         for _ in range(rows + extra):
             earlier.publish_one()
-    after_restart = Outbox(folder / FILE, max_rows=rows + 1000)  # so that no live event costs another one
+    after_restart = Outbox(folder / FILE, max_rows=rows + 1000)  # so that live events drop nothing
     dropped = after_restart.health().dropped
     with (
         running(folder) as mosquitto,
@@ -118,10 +118,10 @@ def backlog(folder: Path, rows: int, extra: int = 500) -> list[Figure]:
         live.stop()
         drained(sink, 30)
         assert eventually(lambda: lost(ids(listening), live.boot, live.count) == 0)
-        heard, events = ids(listening), ids(listening, EVENT)
+        received, events = ids(listening), ids(listening, EVENT)
         reported = list(zip(listening.messages, listening.times, strict=False))
         counted = sink.health().outbox.dropped
-    oldest = [number for boot, number in heard if boot == earlier.boot]
+    oldest = [number for boot, number in received if boot == earlier.boot]
     log_times = [when for (topic, _, _), when in reported if topic == LOG]
     ages = sorted(
         when - datetime.fromisoformat(json.loads(payload)["ts"]).timestamp()
@@ -138,13 +138,13 @@ def backlog(folder: Path, rows: int, extra: int = 500) -> list[Figure]:
         Figure("7", "p95 of a live event's age in s", ages[int(0.95 * len(ages))], 2),
         Figure("7", "of the backlog on event", sum(boot == earlier.boot for boot, _ in events), 0),
         Figure("7", "of the backlog not marked as replayed", replayed.count(False), 0),
-        Figure("7", "order inversions", inversions(heard), 0),
-        Figure("7", "sent twice", duplicates(heard), 0),
+        Figure("7", "order inversions", inversions(received), 0),
+        Figure("7", "sent twice", duplicates(received), 0),
     ]
 
 
 def busiest(times: Sequence[float], seconds: float) -> float:
-    """Most of *times* (sorted) a second, over any *seconds*: one that is too short counts what lagged."""
+    """Highest rate of *times* (sorted) per second over any window of *seconds*."""
     start = most = 0
     for end, when in enumerate(times):
         while when - times[start] > seconds:
@@ -157,7 +157,7 @@ def busiest(times: Sequence[float], seconds: float) -> float:
 
 
 def clock_jumps(folder: Path, events_s: float) -> list[Figure]:
-    """Row 16: the wall clock is 0, +10 and -10 years off in turn, offline, over a restart and online."""
+    """Row 16: the wall clock alternates 0, +10 and -10 years off: offline, across a restart and online."""
     rate = 50
     with running(folder) as mosquitto, subscriber(mosquitto.port, LOG) as listening:
         busy = 0.0
@@ -181,16 +181,16 @@ def clock_jumps(folder: Path, events_s: float) -> list[Figure]:
                 publisher.stdout.close()
             count[boot] = max((number for it, number in committed_in(folder) if it == boot), default=0)
         replay(mosquitto.port, folder)
-        heard = ids(listening)
+        received = ids(listening)
         with closing(sqlite3.connect(folder / FILE)) as file:
             ((dropped,),) = file.execute("SELECT value FROM facts WHERE name = 'dropped'").fetchall()
-    for boot, number in heard:
+    for boot, number in received:
         count[boot] = max(count[boot], number)
     return [
         Figure("16", "expired", dropped, 0),
         Figure("16", f"lost of {sum(count.values())} events",
-               sum(lost(heard, boot, last) for boot, last in count.items()), 0),
-        Figure("16", "order inversions", inversions(heard), 0),
-        Figure("16", "boots out of order", [*dict.fromkeys(boot for boot, _ in heard)] != [*count], 0),
+               sum(lost(received, boot, last) for boot, last in count.items()), 0),
+        Figure("16", "order inversions", inversions(received), 0),
+        Figure("16", "boots out of order", [*dict.fromkeys(boot for boot, _ in received)] != [*count], 0),
         Figure("16", "share of a core", busy, 0.6),
     ]  # fmt: skip

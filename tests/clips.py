@@ -13,7 +13,7 @@ import pytest
 from edge.types import Source
 
 
-def drawn(n: int) -> np.ndarray:
+def numbered_picture(n: int) -> np.ndarray:
     """A picture that encodes its number: n bright columns of 8 pixels."""
     image = np.zeros((48, 64, 3), np.uint8)
     image[:, : 8 * n] = 255
@@ -33,16 +33,16 @@ def exhaust(source: Source) -> None:
 @pytest.fixture
 def video(tmp_path: Path) -> Path:
     """Eight pictures, 20 a second."""
-    path = tmp_path / "clip:1.avi"  # a colon, which FFmpeg would take for a protocol
+    path = tmp_path / "clip:1.avi"  # FFmpeg would parse the colon as a protocol
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 20, (64, 48))
     for n in range(1, 9):
-        writer.write(drawn(n))
+        writer.write(numbered_picture(n))
     writer.release()
     return path
 
 
 def keeps_pace(play: Callable[[], None], seconds: float) -> None:
-    """*play* never takes much less than *seconds*, and at the best of five times not much more."""
+    """*play* never takes much less than *seconds*, and the fastest of five runs not much more."""
     for _ in range(5):
         began = time.monotonic()
         play()

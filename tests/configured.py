@@ -1,4 +1,4 @@
-"""A folder of its own with a configuration in it, and the mistakes found there."""
+"""A temporary folder with a configuration, and the errors found in it."""
 
 import os
 from pathlib import Path
@@ -13,8 +13,8 @@ REFERENCE = Path(__file__).resolve().parents[1] / "config.toml"
 
 
 @pytest.fixture(autouse=True)
-def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither this machine's configuration nor its environment speaks into a test."""
+def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Isolate a test from this machine's configuration and environment."""
     for name in os.environ:
         if name.upper().startswith("EMOTION_EDGE_") or name == "CREDENTIALS_DIRECTORY":
             monkeypatch.delenv(name)

@@ -7,8 +7,8 @@ from pathlib import Path
 import cv2
 import pytest
 
-# A shell starts a background job with SIGINT ignored, which its children inherit: those that a test
-# interrupts would never hear of it.
+# Shells start background jobs with SIGINT ignored, and children inherit that: processes that a test
+# interrupts would ignore it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -18,15 +18,15 @@ cv2.setNumThreads(1)
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The team's folder of videos, photos and data sets (not part of the repository)."""
+    """Folder of videos, photos and data sets outside the repository."""
     if not SHARED_DATA.is_dir():
-        pytest.skip("../shared/data is not here: this test needs its videos and data sets")
+        pytest.skip("needs the videos and data sets in ../shared/data")
     return SHARED_DATA
 
 
 @pytest.fixture(scope="session")
 def squares_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as emotion-train leaves it, of a small network (tests/squares.py)."""
+    """The run of a small network, as written by emotion-train (tests/squares.py)."""
     pytest.importorskip("tensorflow", reason="only a training environment makes this network")
     from tests import squares
 
@@ -34,13 +34,13 @@ def squares_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with warnings.catch_warnings():
         # Keras 3.15 on TensorFlow copies variables in a way that numpy 2 warns of.
         warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
-        squares.leave_run(folder)
+        squares.write_run(folder)
     return folder
 
 
 @pytest.fixture(scope="session")
 def squares_files(squares_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with every file that quantize makes of that network for a Jetson."""
+    """Every file that quantize makes from that network for a Jetson."""
     from tests import squares
 
     out = tmp_path_factory.mktemp("devices") / "out"

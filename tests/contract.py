@@ -1,4 +1,4 @@
-"""What docs/mqtt.md promises, held against messages: each by its topic."""
+"""Checks messages against the contract in docs/mqtt.md, by topic."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _validator(name: str, labels: tuple[str, ...]) -> Draft202012Validator:
 
 
 def breach(name: str, payload: str, labels: tuple[str, ...] = LABELS) -> str | None:
-    """How *payload* differs from what schema *name* asks for; None where it does not."""
+    """How *payload* violates schema *name*; None if it does not."""
     validator = _validator(name, labels)
     body: Any = payload
     if validator.schema.get("type") != "string":
@@ -51,12 +51,12 @@ def breach(name: str, payload: str, labels: tuple[str, ...] = LABELS) -> str | N
 def breaches(
     reported: Iterable[tuple[str, str]], prefix: str = "emotion-edge", labels: tuple[str, ...] = LABELS
 ) -> list[str]:
-    """What in *reported*, (topic, payload) each, the contract does not know; empty payloads take back."""
+    """Violations of the contract in *reported*, (topic, payload) each; an empty payload clears a topic."""
     found = []
     for topic, payload in reported:
         if topic.startswith("homeassistant/") and topic.endswith("/config"):
             if payload:
-                entities(topic, payload.encode())  # its own rules
+                entities(topic, payload.encode())  # checked by Home Assistant's rules
             continue
         name = schemas.name_for(topic, prefix)
         if name is None:
@@ -78,7 +78,7 @@ def tracks(count: int, emotion: str = "surprise") -> list[Track]:
 
 
 def extremes() -> Iterator[Message]:
-    """Every kind of message, as long as eight faces and three cameras make it."""
+    """Every kind of message, at its largest for eight faces and three cameras."""
     ids = EventIds()
     eight = tracks(8)
     announcer = Announcer(CAMERA, TOPICS, 10.0, ids, started=0.0)

@@ -1,4 +1,4 @@
-"""Model files that a card or a download damaged, and what the daemon makes of them (row 17)."""
+"""Damaged model files and the daemon's reaction to them (row 17)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.chaos import Figure
 
 
 def damaged(folder: Path, mutants: int, seed: int = 1) -> list[Figure]:
-    """Row 17: so many damaged classifiers and detectors, and one of 1 GB, to the code that loads them."""
+    """Row 17: load *mutants* damaged classifiers and detectors, and one of 1 GB."""
     slowest, lines, reached, count = 0.0, 0, 0, 0
     for shipped, load in ((MODEL_FILE, open_chain), (FACES, lambda path: open_detector("ssd", file=path))):
         path = folder / shipped.name
@@ -31,7 +31,7 @@ def damaged(folder: Path, mutants: int, seed: int = 1) -> list[Figure]:
             slowest = max(slowest, time.monotonic() - began)
             count += 1
             lines = max(lines, reason.count("\n") + 1)
-            # What an interpreter says of a file begins with its package's name.
+            # An interpreter's error starts with its package name instead.
             reached += not reason.startswith(f"{path}: ")
     return [
         Figure("17", f"of {count} mutants not refused before an interpreter saw them", reached, 0),
@@ -41,7 +41,7 @@ def damaged(folder: Path, mutants: int, seed: int = 1) -> list[Figure]:
 
 
 def mutations(path: Path, content: bytes, count: int, chance: random.Random) -> Iterator[None]:
-    """Has *path* hold *content* cut short, with flipped bits, replaced by noise, then 1 GB of it."""
+    """Write *content* to *path* truncated, with flipped bits, replaced by noise, then grown to 1 GB."""
     for number in range(count):
         match number % 3:
             case 0:

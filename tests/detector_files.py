@@ -1,4 +1,4 @@
-"""Detectors' cards that list several files, with the golden vectors that an accelerator needs."""
+"""Detector files with a card for several runtimes and the golden vectors an accelerator needs."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from edge.analysis.detectors import FACES
 from edge.analysis.golden import Outputs
 from edge.analysis.runtimes import open_runtime
 from edge.types import Image
-from tests.bright_cells import leave_card
+from tests.bright_cells import write_card
 from tests.edgetpu_stub import compiled
 from tests.tiny_onnx import write_cells
 
 
-def leave_compiled_detector(folder: Path, *, right: bool = True) -> Path:
+def write_compiled_detector(folder: Path, *, right: bool = True) -> Path:
     """The shipped detector with a compiled file in its card; its golden vectors are *right* or wrong."""
     for suffix in (".tflite", ".json"):
         shutil.copy(FACES.with_suffix(suffix), folder)
     file = folder / "faces.edgetpu.tflite"
     file.write_bytes(compiled(FACES.read_bytes()))
-    _leave_golden(folder / FACES.name, [FACES.name, file.name], right=right)
+    _write_golden(folder / FACES.name, [FACES.name, file.name], right=right)
     return file
 
 
-def leave_onnx_detector(folder: Path) -> Path:
+def write_onnx_detector(folder: Path) -> Path:
     """faces.onnx (tests/bright_cells.py), as quantize leaves it."""
     file = write_cells(folder / "faces.onnx")
-    leave_card(file)
-    _leave_golden(file, [file.name])
+    write_card(file)
+    _write_golden(file, [file.name])
     return file
 
 
-def room(*cells: tuple[int, int]) -> Image:
+def dark_picture(*cells: tuple[int, int]) -> Image:
     """A dark picture, 320x240, in which these (row, column) cells of 32 pixels are white."""
     image = np.full((240, 320), 20, np.uint8)
     for row, column in cells:
@@ -46,7 +46,7 @@ def room(*cells: tuple[int, int]) -> Image:
     return image
 
 
-def _leave_golden(computed: Path, names: list[str], *, right: bool = True) -> None:
+def _write_golden(computed: Path, names: list[str], *, right: bool = True) -> None:
     """Golden vectors next to *computed*, the same for all *names*, and both in its card."""
     model = read_detector(computed) if computed.name == "faces.onnx" else read_detector(FACES)
     answers = Outputs(open_runtime("auto", computed.read_bytes()), model.card.input.range)

@@ -1,4 +1,4 @@
-"""A small disk and how to fill it, and one that hangs."""
+"""A small disk to fill, and one that hangs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 @contextmanager
 def small_disk(at: Path, size: str = "1m") -> Iterator[None]:
-    """A disk of *size* mounted at *at*; skips the test where that is not allowed."""
+    """Mount a disk of *size* at *at*; skips the test without the privilege."""
     at.mkdir(parents=True)
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(at)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
@@ -26,7 +26,7 @@ def small_disk(at: Path, size: str = "1m") -> Iterator[None]:
 
 
 def fill(disk: Path) -> Path:
-    """A foreign file that leaves no byte."""
+    """Fill the disk with another file; its path."""
     foreign = disk / "foreign"
     with foreign.open("wb", buffering=0) as file:
         for size in (65_536, 4096, 512, 1):
@@ -40,7 +40,7 @@ def fill(disk: Path) -> Path:
 
 @contextmanager
 def disk_that_freezes(at: Path) -> Iterator[None]:
-    """An ext4 of its own at *at*, for frozen(); skips the test where that is not allowed."""
+    """Mount a new ext4 at *at*, for frozen(); skips the test without the privilege."""
     at.mkdir(parents=True)
     image = at.with_name(f"{at.name}.img")
     with image.open("wb") as file:
@@ -58,8 +58,8 @@ def disk_that_freezes(at: Path) -> Iterator[None]:
 
 @contextmanager
 def frozen(at: Path) -> Iterator[None]:
-    """The disk at *at* answers no write meanwhile, nor does it give an error."""
-    # Should the test be killed, the machine must not keep a disk on which sync(1) waits for ever.
+    """Writes to the disk at *at* hang meanwhile, without an error."""
+    # Thaw even if the test is killed, or sync(1) hangs on this machine forever.
     script = ["sh", "-c", 'sleep 60; fsfreeze -u "$0"', at]
     thaw = subprocess.Popen(script, start_new_session=True)
     try:

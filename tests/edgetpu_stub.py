@@ -1,4 +1,4 @@
-"""A libedgetpu that is built on the spot and fails on demand (edgetpu_stub.c), and a file for it."""
+"""A stub libedgetpu that fails on demand (edgetpu_stub.c), and model files for it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Stub:
         subprocess.run(command, check=True)
 
     def set(self, mode: str) -> None:
-        """ "load", "fail", "hang" or "abort"; whole at any moment."""
+        """Set "load", "fail", "hang" or "abort" atomically."""
         new_path = self._mode.with_name("mode.new")
         new_path.write_text(mode)
         new_path.replace(self._mode)
@@ -45,11 +45,11 @@ def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stub:
 
 
 def compiled(content: bytes) -> bytes:
-    """*content* with the compiler's mark behind it, where a TFLite parser does not look."""
+    """*content* with the compiler's marker appended, where a TFLite parser ignores it."""
     return content + b"edgetpu-custom-op"
 
 
-def leave_compiled(folder: Path, *, right: bool = True) -> Path:
+def write_compiled_model(folder: Path, *, right: bool = True) -> Path:
     """The shipped model with a compiled file in its card; its golden vectors are *right* or wrong."""
     for path in MODEL_FILE.parent.glob("emotion.*"):
         shutil.copy(path, folder)

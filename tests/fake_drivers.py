@@ -1,4 +1,4 @@
-"""Doubles of the modules that cameras are driven by: what is used of them, without a camera."""
+"""Fakes of the camera driver modules, limited to the parts in use."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ import numpy as np
 
 
 class FakeDriver:
-    """A USB 2 camera as cv2.VideoCapture shows one: YUYV is slow beyond 640x480, MJPEG is not."""
+    """A fake cv2.VideoCapture of a USB 2 camera: YUYV is slow beyond 640x480, MJPEG is not."""
 
     period = 0.0  # s between two pictures
 
     def __init__(self, path: str, *_: object) -> None:
         self.path = Path(path)
-        self.asked: dict[int, float] = {}
+        self.settings: dict[int, float] = {}
         self.released = False
 
     def isOpened(self) -> bool:  # noqa: N802
         return True
 
     def set(self, key: int, value: float) -> bool:
-        self.asked[key] = value
+        self.settings[key] = value
         return True
 
     def get(self, key: int) -> float:
-        slow = self.asked[cv2.CAP_PROP_FOURCC] == cv2.VideoWriter.fourcc(*"YUYV")
-        if key == cv2.CAP_PROP_FPS and slow and self.asked[cv2.CAP_PROP_FRAME_WIDTH] > 640:
+        slow = self.settings[cv2.CAP_PROP_FOURCC] == cv2.VideoWriter.fourcc(*"YUYV")
+        if key == cv2.CAP_PROP_FPS and slow and self.settings[cv2.CAP_PROP_FRAME_WIDTH] > 640:
             return 10.0
-        return self.asked[key]
+        return self.settings[key]
 
     def grab(self) -> bool:
         time.sleep(self.period)
@@ -38,8 +38,8 @@ class FakeDriver:
 
     def retrieve(self) -> tuple[bool, np.ndarray]:
         width, height = int(self.get(cv2.CAP_PROP_FRAME_WIDTH)), int(self.get(cv2.CAP_PROP_FRAME_HEIGHT))
-        assert self.asked[cv2.CAP_PROP_CONVERT_RGB] == 0
-        if self.asked[cv2.CAP_PROP_FOURCC] == cv2.VideoWriter.fourcc(*"YUYV"):
+        assert self.settings[cv2.CAP_PROP_CONVERT_RGB] == 0
+        if self.settings[cv2.CAP_PROP_FOURCC] == cv2.VideoWriter.fourcc(*"YUYV"):
             return True, np.full((height, width, 2), (90, 128), np.uint8)
         _, jpeg = cv2.imencode(".jpg", np.full((height, width), 60, np.uint8))
         return True, jpeg.reshape(1, -1)
@@ -49,7 +49,7 @@ class FakeDriver:
 
 
 class FakePicamera2:
-    """The part of picamera2's API that is used, with rows padded to 64 bytes."""
+    """A fake of the picamera2 API in use, with rows padded to 64 bytes."""
 
     period = 0.0  # s between two pictures
 

@@ -31,7 +31,7 @@ def face(x: float = 0.0, side: float = 20.0) -> Face:
 
 
 class ScriptedDetector:
-    """Gives the next list of faces of its script at each call, and the last one for ever after."""
+    """Returns the next list of faces in its script per call, and repeats the last one."""
 
     def __init__(self, *script: list[Face]) -> None:
         self.script = list(script)
@@ -41,7 +41,7 @@ class ScriptedDetector:
 
 
 class ClassifierByPlace:
-    """Gives the label named for the left edge of each face, at a fixed probability."""
+    """Returns the label assigned to the left edge of each face, at a fixed probability."""
 
     labels = LABELS
 
@@ -58,7 +58,7 @@ class ClassifierByPlace:
 
 
 class EchoRuntime:
-    """Gives back a fixed output and remembers the tensor it was given."""
+    """Returns a fixed output and records its input."""
 
     name = "echo"
     resizable = False
@@ -76,7 +76,7 @@ class EchoRuntime:
 
 
 class ListSink:
-    """Keeps what was published."""
+    """Records published messages."""
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
@@ -86,7 +86,7 @@ class ListSink:
 
 
 class TwoWaySink(ListSink):
-    """Also keeps who listens and what was forgotten; send() is what a broker would bring."""
+    """Also records handlers and forgotten topics; send() delivers a message as a broker does."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -115,7 +115,7 @@ class TwoWaySink(ListSink):
 
 
 class StreamServer:
-    """A network camera on the loopback: ffmpeg that serves one client at a time, until it is left."""
+    """A network camera on the loopback: ffmpeg serving one client at a time; a context manager."""
 
     def __init__(self) -> None:
         self._port = free_port()
@@ -129,13 +129,13 @@ class StreamServer:
         self.kill()
 
     def start(self) -> None:
-        """320x240, 20 moving pictures a second; returns once it listens."""
+        """Serve 320x240 at 20 fps; returns once it listens."""
         self._process = subprocess.Popen(
             ["ffmpeg", "-v", "error", "-re", "-f", "lavfi", "-i", "testsrc=size=320x240:rate=20", "-c:v",
              "mpeg2video", "-g", "5", "-f", "mpegts", "-listen", "1", self.address],
             stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        # Not by connecting: it would be taken for the client.
+        # Connecting would use up its only client slot.
         listening = f":{self._port:04X} 00000000:0000 0A"
         deadline = time.monotonic() + 10
         while listening not in Path("/proc/net/tcp").read_text():
@@ -154,7 +154,7 @@ class StreamServer:
 
 
 class CuttingServer:
-    """An MJPEG camera on the loopback that breaks off in the middle of a picture, each time."""
+    """An MJPEG camera on the loopback that cuts every connection in the middle of a picture."""
 
     def __init__(self, jpeg: bytes, whole: int) -> None:
         self._jpeg = jpeg
@@ -191,9 +191,9 @@ class CuttingServer:
 
 
 class RtspCamera:
-    """An IP camera on the loopback: H.264 from ffmpeg, RTSP with RTP inside its TCP connection only.
+    """An IP camera on the loopback: H.264 from ffmpeg, RTSP with RTP interleaved in TCP only.
 
-    With *udp* it sends RTP by UDP only. With *login* ("user:password") it wants that, by Basic
+    With *udp* it sends RTP over UDP only. *login* ("user:password") is required by Basic
     authentication.
     """
 
@@ -227,7 +227,7 @@ class RtspCamera:
     def __exit__(self, *error: object) -> None:
         self._encoder.kill()
         self._encoder.wait()
-        self._packets.sendto(b"", self._packets.getsockname())  # the last one
+        self._packets.sendto(b"", self._packets.getsockname())  # ends the packet loop
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self._thread.join()
@@ -248,7 +248,7 @@ class RtspCamera:
                     client.sendall(b"$\0" + len(packet).to_bytes(2, "big") + packet)
 
     def _answer(self, client: socket.socket) -> None:
-        """Answer requests until one is to play."""
+        """Answer requests up to PLAY."""
         with client.makefile("rb") as lines:
             while True:
                 request = []

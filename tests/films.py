@@ -19,7 +19,7 @@ def ffmpeg(path: Path, *options: str, source: str = SECOND) -> Path:
 
 
 def pictures(source: Source) -> list[Image]:
-    """All that *source* gives until its regular end."""
+    """Every picture of *source* until its regular end."""
     found: list[Image] = []
     try:
         while True:

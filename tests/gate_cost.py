@@ -1,4 +1,4 @@
-"""What the motion gate costs and saves, detector by detector, in processor time of one run in turn."""
+"""CPU cost and savings of the motion gate, per detector."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def costs(kind: Kind, frames: int) -> list[Figure]:
 def compared(kind: Kind, shown: list[Image], frames: int) -> tuple[float, float]:
     """(share of the frames that were analysed, ratio of thread CPU time) with a gate.
 
-    Frame by frame in turn, by one detector and one classifier: two of the same kind differ by up to 3 %,
-    by where their memory lies.
+    Alternates per frame on one detector and one classifier: two of the same kind differ by up to 3 %,
+    depending on their memory layout.
     """
     detector, classifier = open_detector(kind), open_engine(Settings()).classifier
     plain, gated = (

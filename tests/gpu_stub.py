@@ -1,4 +1,4 @@
-"""An onnxruntime with CUDA and TensorRT that compute on the CPU and fail on demand, and a model for it."""
+"""A stub onnxruntime whose CUDA and TensorRT run on the CPU and fail on demand, and a model for it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from edge.analysis.runtimes.chip import Chip
 from edge.types import LABELS
 from tests.tiny_onnx import level, write_onnx
 
-# Found before the real one, which it loads and dresses up.
+# Imported before the real one, which it loads and wraps.
 _PACKAGE = """
 import importlib, os, sys, time
 from pathlib import Path
@@ -81,7 +81,7 @@ class Gpu:
         self.set("load")
 
     def set(self, mode: str) -> None:
-        """ "load", "slow", "missing", "fail", "abort", "hang" or "bug"; whole at any moment."""
+        """Set "load", "slow", "missing", "fail", "abort", "hang" or "bug" atomically."""
         new_path = self._mode.with_name("mode.new")
         new_path.write_text(mode)
         new_path.replace(self._mode)
@@ -89,7 +89,7 @@ class Gpu:
 
 @pytest.fixture
 def chips(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Chip]]:
-    """Chips that come back soon, by kind, as they are asked for."""
+    """Chips with short retry delays, by kind, created on first use."""
     made: dict[str, Chip] = {}
 
     def the_chip(kind: str) -> Chip:
@@ -103,7 +103,7 @@ def chips(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Chip]]:
 
 @pytest.fixture
 def gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gpu:
-    """For child processes; this process has the real one."""
+    """The stub for child processes; this process has the real package."""
     pytest.importorskip("onnxruntime")
     folder = tmp_path / "gpu"
     folder.mkdir()
@@ -112,7 +112,7 @@ def gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gpu:
     return Gpu(folder)
 
 
-def leave_onnx(folder: Path, labels: tuple[str, ...] = LABELS) -> Path:
+def write_onnx_classifier(folder: Path, labels: tuple[str, ...] = LABELS) -> Path:
     """A classifier's emotion.onnx (tests/tiny_onnx.py) with golden vectors and a card in *folder*.
 
     *labels*: LABELS, or more before them, which no picture shows.

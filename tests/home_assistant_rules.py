@@ -1,4 +1,4 @@
-"""What Home Assistant takes as a discovery payload, as its documentation states it.
+"""Home Assistant's documented rules for discovery payloads.
 
 From https://www.home-assistant.io/integrations/mqtt/ (discovery, abbreviations), the pages of the six
 platforms below (``sensor.mqtt`` ...), the device classes of ``sensor``, ``number``, ``binary_sensor`` and
@@ -103,13 +103,13 @@ DEVICE_CLASSES: Mapping[str, Mapping[str, set[str]]] = {
     "event": dict.fromkeys(("button", "doorbell", "motion"), NO_UNIT),
     "switch": dict.fromkeys(("outlet", "switch"), NO_UNIT),
 }  # fmt: skip
-# Device class -> the state classes that go with it.
+# Device class -> allowed state classes.
 STATE_CLASSES = {
     None: {"measurement", "total", "total_increasing"},
     "duration": {"measurement", "total", "total_increasing"},
     "temperature": {"measurement"},
 }
-# What only shows something cannot be a setting.
+# Read-only entities cannot be in category config.
 CATEGORIES = {
     "binary_sensor": {"diagnostic"}, "event": {"diagnostic"}, "sensor": {"diagnostic"},
     "button": {"config", "diagnostic"}, "number": {"config", "diagnostic"},
@@ -122,13 +122,13 @@ CONFIG_TOPIC = re.compile(
 
 
 def entities(topic: str, payload: bytes) -> dict[str, Config]:
-    """Name -> configuration, spelt out, of every entity that *payload* on *topic* brings.
+    """Name -> expanded configuration of every entity in *payload* on *topic*.
 
-    AssertionError, with the reason, where Home Assistant would refuse the payload or a part of it.
+    AssertionError, with the reason, if Home Assistant rejects any of it.
     """
     match = CONFIG_TOPIC.fullmatch(topic)
     assert match, topic
-    root = _spelt_out(json.loads(payload))
+    root = _expanded(json.loads(payload))
     if match["platform"] != "device":
         assert match["platform"] in PLATFORMS, topic
         _check(root, match["platform"])
@@ -148,7 +148,7 @@ def entities(topic: str, payload: bytes) -> dict[str, Config]:
     return found
 
 
-def _spelt_out(config: Config) -> Config:
+def _expanded(config: Config) -> Config:
     config = {ABBREVIATIONS.get(key, key): value for key, value in config.items()}
     if "device" in config:
         config["device"] = {DEVICE_ABBREVIATIONS.get(k, k): v for k, v in config["device"].items()}
@@ -159,7 +159,7 @@ def _spelt_out(config: Config) -> Config:
             {ABBREVIATIONS.get(k, k): v for k, v in place.items()} for place in config["availability"]
         ]
     if "components" in config:
-        config["components"] = {name: _spelt_out(part) for name, part in config["components"].items()}
+        config["components"] = {name: _expanded(part) for name, part in config["components"].items()}
     return config
 
 
@@ -167,7 +167,7 @@ def _check(config: Config, platform: str) -> None:
     required, allowed = PLATFORMS[platform]
     assert required <= config.keys(), (platform, required - config.keys())
     assert config.keys() <= required | allowed | COMMON, (platform, config.keys() - allowed - COMMON)
-    # An entity of a device is only that with an id of its own; without a name it is called after its class.
+    # A device's entities need unique ids; unnamed ones are named after their class.
     assert isinstance(config["unique_id"], str)
     assert config["name"]
     assert config["device"].keys() <= DEVICE_KEYS

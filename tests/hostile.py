@@ -1,4 +1,4 @@
-"""Commands as nobody should send them, and what a flood of them does to the daemon."""
+"""Malformed commands, and a flood of them at the daemon."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.process import Process
 NODE = "emotion-edge/pi"
 HALL = f"{NODE}/hall"
 
-LARGEST = 65_400  # of larger ones the broker drops the packet, as our CONNECT asked it to (64 KiB)
+LARGEST = 65_400  # the broker drops larger packets, as our CONNECT requested (64 KiB)
 
 _GOOD = (
     b"ON", b"OFF", b"0.5", b"2", b"{}", b'{"transaction":"t1"}', b'{"transaction":17}',
@@ -38,7 +38,7 @@ _SPECIAL = (
 
 
 def payloads(random_: random.Random, count: int) -> Iterator[bytes]:
-    """*count* of them: good ones, known traps, noise, JSON of any shape and mutants, up to 64 KiB."""
+    """*count* payloads: valid ones, known traps, noise, random JSON and mutants, up to 64 KiB."""
     for _ in range(count):
         kind = random_.randrange(20)
         if kind < 2:
@@ -55,28 +55,28 @@ def payloads(random_: random.Random, count: int) -> Iterator[bytes]:
             yield _mutant(random_)
 
 
-def flooded(folder: Path, count: int) -> list[Figure]:
-    """Row 19: *count* hostile payloads, as fast as a broker takes them, at the daemon as a process."""
+def flood(folder: Path, count: int) -> list[Figure]:
+    """Row 19: *count* hostile payloads at a running daemon, as fast as the broker accepts them."""
     switches = [f"{HALL}/{switch}/set" for switch in ("enabled", "min_confidence", "hold")]
     topics = [*switches, *(f"{NODE}/request/{command}" for command in COMMANDS)]
-    mosquitto = Mosquitto(folder, "allow_anonymous true\nmax_queued_messages 0")  # it loses none itself
+    mosquitto = Mosquitto(folder, "allow_anonymous true\nmax_queued_messages 0")  # drops none itself
     mosquitto.start()
     text = (
         f'[node]\nid = "pi"\n[mqtt]\nhost = "127.0.0.1"\nport = {mosquitto.port}\n'
         '[[camera]]\nname = "hall"\nsource = "portraits"\nwidth = 320\nheight = 240\n'
     )
     try:
-        with subscriber(mosquitto.port, f"{NODE}/#") as heard, closing(Process(folder, text)) as daemon:
-            assert eventually(lambda: heard.last(f"{HALL}/status") == "online")
-            _flood(mosquitto.port, topics, 200)  # what is made once is made now
-            before, lines = _calm(heard, "before"), len(daemon.log_so_far().splitlines())
+        with subscriber(mosquitto.port, f"{NODE}/#") as observer, closing(Process(folder, text)) as daemon:
+            assert eventually(lambda: observer.last(f"{HALL}/status") == "online")
+            _send_payloads(mosquitto.port, topics, 200)  # warm-up for one-time allocations
+            before, lines = _settled_counts(observer, "before"), len(daemon.log_so_far().splitlines())
             process = psutil.Process(daemon.process.pid)
             threads, memory = process.num_threads(), process.memory_info().rss
             began = time.monotonic()
-            _flood(mosquitto.port, topics, count)
-            after = _calm(heard, "after")
+            _send_payloads(mosquitto.port, topics, count)
+            after = _settled_counts(observer, "after")
             seconds = time.monotonic() - began
-            # Besides the commands' own lines, the camera logs its return.
+            # Ignore the camera's own lines about coming online.
             message = [line for line in daemon.log_so_far().splitlines()[lines:] if "online" not in line]
             grown = process.memory_info().rss - memory
             died = abs(process.num_threads() - threads)
@@ -94,8 +94,8 @@ def flooded(folder: Path, count: int) -> list[Figure]:
         mosquitto.kill()
 
 
-def _flood(port: int, topics: list[str], count: int) -> None:
-    """Send *count* hostile payloads to *topics*, as fast as the broker takes them."""
+def _send_payloads(port: int, topics: list[str], count: int) -> None:
+    """Send *count* hostile payloads to *topics*, as fast as the broker accepts them."""
     random_ = random.Random(19)
     client = paho.Client(CallbackAPIVersion.VERSION2)
     client.connect("127.0.0.1", port)
@@ -109,26 +109,26 @@ def _flood(port: int, topics: list[str], count: int) -> None:
     client.loop_stop()
 
 
-def _calm(heard: Subscriber, name: str) -> Any:
-    """What health says of commands once the node has worked off what it was sent, its camera being on."""
+def _settled_counts(observer: Subscriber, name: str) -> Any:
+    """Command counts in health once the node has processed everything and its camera is on."""
 
     def answered(transaction: str) -> bool:
-        heard.publish(f"{NODE}/request/reload", b'{"transaction":"%s"}' % transaction.encode())
+        observer.publish(f"{NODE}/request/reload", b'{"transaction":"%s"}' % transaction.encode())
         responses = f"{NODE}/response/reload"
-        return eventually(lambda: any(f'"{transaction}"' in text for text in heard.payloads(responses)), 1)
+        return eventually(lambda: any(f'"{transaction}"' in text for text in observer.payloads(responses)), 1)
 
-    # While too much waits, a command is refused without an answer; they are answered in their order.
+    # With a full inbox a command is refused without a response; otherwise responses keep their order.
     assert any(answered(f"{name} {number}") for number in range(30))
-    heard.publish(f"{HALL}/enabled/set", b"ON")
-    assert eventually(lambda: heard.last(f"{HALL}/status") == "online")
-    reported = len(heard.payloads(f"{NODE}/health"))
+    observer.publish(f"{HALL}/enabled/set", b"ON")
+    assert eventually(lambda: observer.last(f"{HALL}/status") == "online")
+    reported = len(observer.payloads(f"{NODE}/health"))
     assert any(answered(f"{name} end {number}") for number in range(30))
-    assert eventually(lambda: len(heard.payloads(f"{NODE}/health")) > reported)
-    return json.loads(heard.last(f"{NODE}/health") or "")["commands"]
+    assert eventually(lambda: len(observer.payloads(f"{NODE}/health")) > reported)
+    return json.loads(observer.last(f"{NODE}/health") or "")["commands"]
 
 
 def _mutant(random_: random.Random) -> bytes:
-    """A good one with one to four bytes changed, lost or doubled."""
+    """A valid payload with one to four bytes changed, removed or inserted."""
     payload = bytearray(random_.choice(_GOOD))
     for _ in range(random_.randint(1, 4)):
         place = random_.randrange(len(payload) + 1)

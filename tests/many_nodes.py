@@ -1,6 +1,6 @@
-"""A house full of nodes on one broker: what gets lost, and how long a face takes to whoever listens.
+"""Many nodes on one broker: messages lost, and latency from face to subscriber.
 
-Each node publishes with the daemon's own code, from frames that were made up: its sink, outbox, and an
+Each node uses the daemon's own sink, outbox and announcers on synthetic frames, with an
 announcer for each camera. tests/test_fleet.py runs a few of them, tests/soak.py all.
 """
 
@@ -29,13 +29,13 @@ from tests.chaos import Figure, running
 
 CAMERAS, FACES = 3, 4
 FPS = 5.0
-CHANGE_S = 4.0  # from one emotion of a face to the next, in the mean
+CHANGE_S = 4.0  # mean time between emotion changes of a face
 PREFIX = "house"
 PICTURE = np.zeros((480, 640), np.uint8)
 
 
 class Camera:
-    """Faces that change their emotion now and then, and what is published of them."""
+    """Publishes faces that change emotion at random."""
 
     def __init__(self, name: str, topics: Topics, ids: EventIds, chance: random.Random) -> None:
         now = time.monotonic()
@@ -50,7 +50,7 @@ class Camera:
         ]  # fmt: skip
 
     def look(self, sink: MqttSink) -> int:
-        """Take a picture and publish what it shows; how many events that were."""
+        """Publish one frame; the number of events."""
         self._seq += 1
         frame = Frame(PICTURE, time.monotonic(), time.time(), self._seq, self._name)
         events = []
@@ -93,8 +93,8 @@ class Node:
             due += 1 / FPS
 
 
-def crowd(folder: Path, nodes: int, seconds: float, limit_ms: float = 200) -> list[Figure]:
-    """*nodes* times CAMERAS cameras with FACES faces each, for *seconds*, and one who listens to it all."""
+def many_nodes_figures(folder: Path, nodes: int, seconds: float, limit_ms: float = 200) -> list[Figure]:
+    """*nodes* times CAMERAS cameras with FACES faces each, for *seconds*, and one subscriber."""
     with ExitStack() as stack:
         broker = stack.enter_context(running(folder))
         recorder = stack.enter_context(subscriber(broker.port, f"{PREFIX}/#"))
@@ -115,15 +115,15 @@ def crowd(folder: Path, nodes: int, seconds: float, limit_ms: float = 200) -> li
         wanted = {f"{node.boot}:{number}" for node in served for number in range(1, node.reported + 1)}
         eventually(lambda: len(_ids(recorder, "log")) >= reported, 10)
         logged = _ids(recorder, "log")
-        heard = list(zip(list(recorder.messages), recorder.times, strict=False))
+        received = list(zip(list(recorder.messages), recorder.times, strict=False))
     latencies = sorted(
         (when - datetime.fromisoformat(json.loads(payload)["ts"]).timestamp()) * 1000
-        for (topic, payload, _), when in heard
+        for (topic, payload, _), when in received
         if topic.endswith("/event")
     )
-    rate = len(heard) / seconds
+    rate = len(received) / seconds
     what = f"{nodes} x {CAMERAS} x {FACES}"
-    print(f"{what}: {len(heard)} messages, {rate:.0f}/s; event in ms: "
+    print(f"{what}: {len(received)} messages, {rate:.0f}/s; event in ms: "
           f"p50 {latencies[len(latencies) // 2]:.1f}, most {latencies[-1]:.1f}")  # fmt: skip
     return [
         Figure("fleet", f"{what}: lost of {reported} on log", len(wanted - set(logged)), 0),
@@ -133,6 +133,6 @@ def crowd(folder: Path, nodes: int, seconds: float, limit_ms: float = 200) -> li
     ]  # fmt: skip
 
 
-def _ids(heard: Subscriber, topic: str) -> list[str]:
-    reported = list(heard.messages)
+def _ids(received: Subscriber, topic: str) -> list[str]:
+    reported = list(received.messages)
     return [json.loads(payload)["id"] for name, payload, _ in reported if name.endswith(f"/{topic}")]

@@ -1,4 +1,4 @@
-"""An outbox in a folder, and what a test does with it."""
+"""An outbox in a folder, and helpers to fill, drain and inspect it."""
 
 from __future__ import annotations
 
@@ -29,45 +29,45 @@ class Clock:
 
 @contextmanager
 def outbox(folder: Path, wake: Callable[[], None] = lambda: None, **keywords: object) -> Iterator[Outbox]:
-    keeping = Outbox(folder / FILE, **keywords)  # type: ignore[arg-type]
-    keeping.start(wake)
+    box = Outbox(folder / FILE, **keywords)  # type: ignore[arg-type]
+    box.start(wake)
     try:
-        yield keeping
+        yield box
     finally:
-        keeping.close()
+        box.close()
 
 
 def message(number: int, padding: int = 0) -> Message:
     return Message("p/n/hall/log", BODY % number + b" " * padding, qos=1, durable=True)
 
 
-def append(keeping: Outbox, *numbers: int) -> None:
+def append(box: Outbox, *numbers: int) -> None:
     for number in numbers:
-        keeping.append(message(number))
+        box.append(message(number))
 
 
-def send(keeping: Outbox, limit: int = 100_000) -> list[tuple[int, bool]]:
-    """Take everything, acknowledging at once: (number, replayed) in the order of sending."""
+def send(box: Outbox, limit: int = 100_000) -> list[tuple[int, bool]]:
+    """Send and acknowledge everything: (number, replayed) in order of sending."""
     reported: list[tuple[int, bool]] = []
-    while len(reported) < limit and (keeping.health().depth or keeping.in_flight):
-        if (found := keeping.next(10)) is None:
+    while len(reported) < limit and (box.health().depth or box.in_flight):
+        if (found := box.next(10)) is None:
             time.sleep(0.002)
             continue
         entry, sending = found
         body = json.loads(sending.payload)
         reported.append((int(body["id"]), body["replayed"]))
-        keeping.sent(len(reported), entry)
-        keeping.acknowledged(len(reported))
+        box.sent(len(reported), entry)
+        box.acknowledged(len(reported))
     return reported
 
 
 def stored(folder: Path) -> list[int]:
-    """The numbers that are committed right now, as after a SIGKILL."""
+    """The numbers committed so far, as a SIGKILL would leave them."""
     return [int(json.loads(payload)["id"]) for payload in payloads_in(folder)]
 
 
 def payloads_in(folder: Path) -> list[bytes]:
-    """What the outbox in *folder* holds, read from a copy of its files: theirs stay as they are."""
+    """The payloads in the outbox in *folder*, read from a copy of its files."""
     copy = folder / "copy"
     shutil.rmtree(copy, ignore_errors=True)
     copy.mkdir()

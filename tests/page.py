@@ -1,4 +1,4 @@
-"""A daemon with its page on: fixtures and what tests ask it. Import the fixtures ``house`` and ``broker``."""
+"""A daemon with its page enabled. Import the fixtures ``web`` and ``broker``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.process import Process
 CAMERA = '[[camera]]\nname = "hall"\nsource = "portraits"\nfaces = 2\n'
 
 
-class House:
+class WebDaemon:
     """The daemon, its page's port, and its token."""
 
     def __init__(
@@ -45,7 +45,7 @@ class House:
         try:
             assert eventually(lambda: "web: page at" in self.daemon.log_so_far()), self.daemon.log_so_far()
             plain = not listen and "cert_file" not in web
-            assert not plain or eventually(lambda: self.ask("GET", "/metrics")[0] == 200)
+            assert not plain or eventually(lambda: self.request("GET", "/metrics")[0] == 200)
         except BaseException:
             self.close()
             raise
@@ -58,7 +58,7 @@ class House:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/"
 
-    def ask(
+    def request(
         self, method: str, path: str, body: object = None, **headers: str
     ) -> tuple[int, str, http.client.HTTPMessage]:
         """(status, body, headers) of one request; with the token unless ``authorization`` is given."""
@@ -73,9 +73,9 @@ class House:
         connection.close()
         return reported
 
-    def own(self, method: str, path: str, body: object = None, **headers: str) -> tuple[int, str]:
-        """As ask(), as the page itself does."""
-        status, text, _ = self.ask(method, path, body, **{"origin": self.url.rstrip("/"), **headers})
+    def request_as_page(self, method: str, path: str, body: object = None, **headers: str) -> tuple[int, str]:
+        """request() from the page's origin: (status, body)."""
+        status, text, _ = self.request(method, path, body, **{"origin": self.url.rstrip("/"), **headers})
         return status, text
 
     def connect(self) -> socket.socket:
@@ -86,27 +86,27 @@ class House:
 
 
 @pytest.fixture(scope="module")
-def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    """One for all tests of a file that leave it as it was; its broker is ``broker``."""
-    folder = tmp_path_factory.mktemp("house")
+def shared_web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDaemon]:
+    """One per file, for tests that do not change it; its broker is ``broker``."""
+    folder = tmp_path_factory.mktemp("web")
     mosquitto = Mosquitto(folder)
     mosquitto.start()
-    running = House(folder, mosquitto, "preview = true")
+    running = WebDaemon(folder, mosquitto, "preview = true")
     yield running
     running.close()
     mosquitto.kill()
 
 
 @pytest.fixture
-def house(tmp_path: Path, broker: Mosquitto) -> Iterator[House]:
-    """One with the preview allowed."""
-    running = House(tmp_path, broker, "preview = true")
+def web(tmp_path: Path, broker: Mosquitto) -> Iterator[WebDaemon]:
+    """A daemon with the preview allowed."""
+    running = WebDaemon(tmp_path, broker, "preview = true")
     yield running
     running.close()
 
 
 def read_all(connection: socket.socket) -> bytes:
-    """What comes until the other side hangs up."""
+    """Everything received until the peer closes."""
     found = b""
     try:
         while piece := connection.recv(65536):

@@ -1,6 +1,6 @@
-"""What the page costs: `python -m tests.page_cost`; a daemon with two viewers against one without a page.
+"""CPU and memory cost of the page: `python -m tests.page_cost`; two viewers against no page.
 
-Both run at the same time, so that whatever else the machine does is the same for both.
+Both daemons run at the same time, so that other load affects both.
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ from contextlib import suppress
 from pathlib import Path
 
 from tests.broker import Mosquitto, eventually
-from tests.page import CAMERA, House
+from tests.page import CAMERA, WebDaemon
 from tests.process import Process
 
 SECONDS = 60.0
 
 
-def view(house: House, stopping: threading.Event) -> None:
-    """What a browser asks for while its page is open."""
-    bearer = {"Authorization": f"Bearer {house.token}"}
+def view(web: WebDaemon, stopping: threading.Event) -> None:
+    """Send the requests of a browser with the page open."""
+    bearer = {"Authorization": f"Bearer {web.token}"}
     with (
         suppress(OSError),
-        urllib.request.urlopen(urllib.request.Request(f"{house.url}events", headers=bearer)) as states,
+        urllib.request.urlopen(urllib.request.Request(f"{web.url}events", headers=bearer)) as states,
     ):
         due = 0.0
         while not stopping.is_set():
             states.readline()
             if time.monotonic() >= due:
                 due = time.monotonic() + 2
-                asked = urllib.request.Request(f"{house.url}timelines?span=10min", headers=bearer)
+                asked = urllib.request.Request(f"{web.url}timelines?span=10min", headers=bearer)
                 with urllib.request.urlopen(asked) as answer:
                     answer.read()
 
 
 def cpu_s(daemon: Process) -> float:
-    """Processor time that it took so far."""
+    """CPU time used so far, in s."""
     fields = Path(f"/proc/{daemon.process.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -55,16 +55,16 @@ def main() -> None:
             place.mkdir()
         mosquitto = Mosquitto(Path(folder))
         mosquitto.start()
-        house = House(places[0], mosquitto)
+        web = WebDaemon(places[0], mosquitto)
         text = f'[node]\nid = "off"\n[mqtt]\nhost = "127.0.0.1"\nport = {mosquitto.port}\n{CAMERA}'
         plain = Process(places[1], text)
         try:
             assert eventually(lambda: "camera hall: online" in plain.log_so_far())
             stopping = threading.Event()
             for _ in range(2):
-                threading.Thread(target=view, args=(house, stopping), daemon=True).start()
+                threading.Thread(target=view, args=(web, stopping), daemon=True).start()
             time.sleep(10)
-            both = house.daemon, plain
+            both = web.daemon, plain
             before, began = [cpu_s(one) for one in both], time.monotonic()
             time.sleep(SECONDS)
             took = time.monotonic() - began
@@ -72,7 +72,7 @@ def main() -> None:
             memory = [rss_mib(one) for one in both]
             stopping.set()
         finally:
-            house.close()
+            web.close()
             plain.close()
             mosquitto.kill()
     print(f"CPU, % of a core: {shares[0]:.1f} with two viewers, {shares[1]:.1f} without a page")

@@ -1,4 +1,4 @@
-"""The names and passwords that a broker under test lets in."""
+"""User names and passwords for a broker under test."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-# It comes with mosquitto.
+# Part of mosquitto.
 TOOL = shutil.which("mosquitto_passwd", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/bin")
 
 

@@ -1,4 +1,4 @@
-"""The daemon as a user runs it: a process, a configuration file, signals. Import the fixture ``start``."""
+"""The daemon as a process with a configuration file and signals. Import the fixture ``start``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def environment() -> dict[str, str]:
-    """This environment without what would configure the daemon."""
+    """This environment without the daemon's variables."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("EMOTION_EDGE_")}
     return {**kept, "PYTHONPATH": str(REPOSITORY), "PYTHONWARNINGS": "error"}
 
@@ -35,7 +35,7 @@ Start = Callable[[str], "Process"]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts daemons with a given configuration and leaves none behind."""
+    """Starts daemons with a given configuration and stops them after the test."""
     running: list[Process] = []
 
     def begin(configuration: str) -> Process:
@@ -48,7 +48,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 class Process:
-    """`emotion-edge run` in its own process, all it keeps in *folder*; *more* is put in its environment.
+    """`emotion-edge run` in its own process with its state in *folder*; *more* extends its environment.
 
     *under*: a command that runs it by exec, in *folder*. ``log`` holds its stderr once it has ended.
     """
@@ -71,7 +71,7 @@ class Process:
         )  # fmt: skip
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, float]:
-        """(exit code, seconds it took) of a polite stop."""
+        """Stop by signal: (exit code, seconds it took)."""
         start = time.monotonic()
         self.process.send_signal(number)
         try:

@@ -1,4 +1,4 @@
-"""A network on a bad day: a TCP proxy on the loopback that delays, slices, throttles, cuts and swallows."""
+"""A bad network: a TCP proxy on the loopback that delays, slices, throttles, cuts and black-holes."""
 
 from __future__ import annotations
 
@@ -53,15 +53,15 @@ class Proxy:
             thread.join(5)
 
     def swallow(self) -> None:
-        """From now on nothing passes and nothing ends: connections are accepted, packets vanish."""
+        """Black-hole everything: connections are accepted and kept, nothing passes."""
         self._flowing.clear()
 
     def flow(self) -> None:
-        """What was held back passes again."""
+        """Let held-back data pass again."""
         self._flowing.set()
 
     def cut(self, reset: bool = False) -> None:
-        """End all connections, politely or with a reset."""
+        """End all connections, gracefully or with a reset."""
         with self._lock:
             for end in self._open:
                 _end(end, reset)

@@ -1,4 +1,4 @@
-"""A daemon that only makes events: the real sink and outbox in a process that a test may kill.
+"""Publishes events with the real sink and outbox, in a process that a test may kill.
 
 `python -m tests.publisher PORT FOLDER` publishes events until it is killed or stopped by SIGTERM.
 """
@@ -52,7 +52,7 @@ class Feeder:
             self._thread.join()
 
     def publish_one(self) -> None:
-        """One event now."""
+        """Publish one event now."""
         self.count += 1
         change = Event("emotion_changed", "hall", 1, "neutral", "happy", 0.81, time.time())
         began = time.perf_counter()
@@ -68,7 +68,7 @@ class Feeder:
 
 
 def start_publisher(port: int, folder: Path, *options: str) -> subprocess.Popen[bytes]:
-    """The process, which writes its boot and then nothing to its stdout."""
+    """Start the process, which writes only its boot id to stdout."""
     return subprocess.Popen(
         [sys.executable, "-m", "tests.publisher", str(port), str(folder), *options],
         cwd=Path(__file__).resolve().parents[1], stdout=subprocess.PIPE,
@@ -85,7 +85,7 @@ def main() -> None:
     if options.jump:
         real, turns = time.time, itertools.cycle((0.0, TEN_YEARS, -TEN_YEARS))
         time.time = lambda: real() + next(turns)
-    logging.basicConfig(level="ERROR")  # outages are what it is here for
+    logging.basicConfig(level="ERROR")  # outages are intended
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     outbox = Outbox(options.folder / FILE)

@@ -1,4 +1,4 @@
-"""A share of the processor for the daemon, and how old its frames become with it (row 23)."""
+"""A CPU quota for the daemon, and the age of its frames under it (row 23)."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ SIZE, FPS = (1280, 720), 25
 
 @contextmanager
 def cpu_quota(share: float) -> Iterator[Path]:
-    """A cgroup limited to *share* of one processor, however busy the machine is.
+    """A cgroup limited to *share* of one processor, independent of other load.
 
-    Skips where none may be made.
+    Skips without the privilege to create one.
     """
     name = f"emotion-edge-test-{time.time_ns()}"
     quota = round(share * PERIOD_US)
@@ -58,14 +58,14 @@ def cpu_quota(share: float) -> Iterator[Path]:
 
 
 def throttled(group: Path) -> tuple[int, int]:
-    """(periods in which it wanted more than its quota, all periods in which it ran), so far."""
+    """(throttled periods, all periods in which it ran) so far."""
     lines = (line.split() for line in (group / "cpu.stat").read_text().splitlines())
     output = {key: int(value) for key, value in lines}
     return output["nr_throttled"], output["nr_periods"]
 
 
 def film(path: Path) -> Path:
-    """Two seconds of H.264, 1280x720, with two faces that move and a sensor's noise."""
+    """Two seconds of H.264, 1280x720, with two moving faces and sensor noise."""
     portraits = Portraits(width=SIZE[0], height=SIZE[1], faces=2, paced=False)
     noise = np.random.default_rng(0).integers(0, 12, (SIZE[1], SIZE[0], 3)).astype(np.uint8)
     with av.open(str(path), "w") as container:
@@ -78,10 +78,10 @@ def film(path: Path) -> Path:
     return path
 
 
-def little_processor(folder: Path, seconds: float, share: float = 0.25) -> list[Figure]:
+def cpu_limited(folder: Path, seconds: float, share: float = 0.25) -> list[Figure]:
     """Row 23: three cameras of 720p, 25 pictures a second, the shipped detector and no gate, for *seconds*.
 
-    They want more than *share* of a processor; that they came up against it is held as well.
+    They need more than *share* of a processor; a figure checks that the quota was reached.
     """
     shown = film(folder / "film.mp4")
     cameras = "".join(
@@ -98,7 +98,7 @@ def little_processor(folder: Path, seconds: float, share: float = 0.25) -> list[
         ) as process:
             assert eventually(lambda: all(listening.payloads(f"{NODE}/{name}/faces") for name in CAMERAS))
             (group / "cgroup.procs").write_text(str(process.process.pid))
-            time.sleep(5)  # the rate takes some looks to fall
+            time.sleep(5)  # the rate takes a while to fall
             measured = psutil.Process(process.process.pid)
             began, took, before = time.time(), sum(measured.cpu_times()[:2]), throttled(group)
             time.sleep(seconds)
@@ -110,23 +110,23 @@ def little_processor(folder: Path, seconds: float, share: float = 0.25) -> list[
     return [
         Figure("23", "frame age p95 in s, from its reading to the subscriber",
                reported[round(0.95 * len(reported)) - 1], 1.0),
-        Figure("23", "cameras without a message meanwhile", len(CAMERAS) - heard_of(listening, began), 0),
+        Figure("23", "cameras without a message meanwhile", len(CAMERAS) - active_cameras(listening, began), 0),
         Figure("23", "the quota was never reached", not short, 0),
         Figure("23", "share of a processor that it took", took / seconds, 1.2 * share),
     ]  # fmt: skip
 
 
-def heard_of(listening: Subscriber, since: float) -> int:
-    """Of how many cameras faces were published."""
-    heard = zip(list(listening.messages), list(listening.times), strict=False)
-    return len({message[0] for message, at in heard if at >= since and message[0].endswith("/faces")})
+def active_cameras(listening: Subscriber, since: float) -> int:
+    """Number of cameras that published faces."""
+    received = zip(list(listening.messages), list(listening.times), strict=False)
+    return len({message[0] for message, at in received if at >= since and message[0].endswith("/faces")})
 
 
 def ages(listening: Subscriber, since: float) -> list[float]:
-    """How old the frames behind the messages with faces were when those arrived, in s, sorted."""
-    heard = zip(list(listening.messages), list(listening.times), strict=False)
+    """Ages of the frames in messages with faces on arrival, in s, sorted."""
+    received = zip(list(listening.messages), list(listening.times), strict=False)
     return sorted(
         at - datetime.fromisoformat(json.loads(payload)["ts"]).timestamp()
-        for (topic, payload, _), at in heard
+        for (topic, payload, _), at in received
         if at >= since and topic.endswith("/faces")
     )

@@ -1,4 +1,4 @@
-"""docs/page.png, as `make screenshot` draws it: the page in front of a daemon on the built-in camera."""
+"""Draws docs/page.png (`make screenshot`): the page of a daemon with the built-in camera."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.broker import Mosquitto, eventually
 from tests.browser import Browser
-from tests.page import House
+from tests.page import WebDaemon
 
 CAMERAS = "".join(
     f'[[camera]]\nname = "{name}"\nsource = "portraits"\nfaces = {faces}\n'
@@ -23,10 +23,10 @@ MOST = 150 * 1024  # bytes
 
 
 def draw(folder: Path) -> bytes:
-    """The page after SECONDS, with the preview on: the faces are means of many, and nobody's."""
+    """The page after SECONDS, with the preview on: the faces are averages, no real person's."""
     mosquitto = Mosquitto(folder)
     mosquitto.start()
-    house = House(folder, mosquitto, "preview = true", CAMERAS, node="kitchen-pi")
+    web = WebDaemon(folder, mosquitto, "preview = true", CAMERAS, node="kitchen-pi")
     (folder / "browser").mkdir()
     browser = Browser(folder / "browser")
     try:
@@ -34,8 +34,8 @@ def draw(folder: Path) -> bytes:
         tab = browser.tab
         tab.emulate(*SIZE)
         tab.ask("Emulation.setScrollbarsHidden", hidden=True)
-        tab.go(house.url)
-        tab.run(f"document.querySelector('#token').value = {house.token!r}")
+        tab.go(web.url)
+        tab.run(f"document.querySelector('#token').value = {web.token!r}")
         tab.click("button")
         assert eventually(lambda: tab.text("#link") == "live")
         tab.click("#preview")
@@ -47,7 +47,7 @@ def draw(folder: Path) -> bytes:
         return tab.png()
     finally:
         browser.close()
-        house.close()
+        web.close()
         mosquitto.kill()
 
 
@@ -62,7 +62,7 @@ def main() -> int:
 
 
 def smaller(png: bytes) -> bytes:
-    """The same in 256 colours, of which the picture's gradients need most."""
+    """*png* reduced to 256 colours."""
     from PIL import Image
 
     out = io.BytesIO()

@@ -1,4 +1,4 @@
-"""The sink as the tests want it: impatient, towards a broker on this machine; and what it is given."""
+"""A sink with short timeouts for a local broker, and sample messages."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from edge.mqtt.client import MqttSink
 from edge.types import Message
 
 STATUS = "p/n/status"
-ONCE = (0.1, 0.2)  # retry_s: tests do not wait for seconds
+ONCE = (0.1, 0.2)  # retry_s, short for tests
 CALM = (4.0, 4.0)  # retry_s with time to start a broker and a subscriber between two attempts
 
 
 def idle_sink(port: int, host: str = "127.0.0.1", **keywords: object) -> MqttSink:
-    """One that was not started; *keywords* are a Broker's or a MqttSink's."""
+    """A sink not yet started; *keywords* are those of Broker or MqttSink."""
     theirs = {field.name for field in fields(Broker)} & keywords.keys()
     broker = Broker(host, port=port, **{"client_id": "n", **{key: keywords.pop(key) for key in theirs}})  # type: ignore[arg-type]
     return MqttSink(broker, **{"status_topic": STATUS, "retry_s": ONCE, **keywords})  # type: ignore[arg-type]
@@ -34,7 +34,7 @@ def sink(port: int, **keywords: object) -> Iterator[MqttSink]:
 
 
 def node_status(topics: Topics, online: bool) -> Message:
-    """As a sink publishes it of itself."""
+    """The status message a sink publishes itself."""
     return Message(topics.of("status"), b"online" if online else b"offline", qos=1, retain=True)
 
 

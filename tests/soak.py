@@ -1,7 +1,7 @@
 """`make soak`: the faults of tests/test_chaos.py for longer; with SOAK=full, the full counts.
 
-Prints a table of what was measured and ends with 1 where a limit was passed. `python -m tests.soak ROW…`
-brings about these rows only. Row 8 needs the right to mount a small disk, row 23 to make a cgroup (root).
+Prints a table of figures and exits with 1 if one missed its limit. `python -m tests.soak ROW…`
+runs only these rows. Row 8 needs the privilege to mount a disk, row 23 to make a cgroup (root).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tests.chaos import Figure
 
 Fault = Callable[[Path], list[Figure]]
 
-# Row, or "fleet" for a house full of nodes, "gate" for what the motion gate costs -> the fault; some minutes.
+# Row, "fleet" (many nodes) or "gate" (cost of the motion gate) -> the fault; takes some minutes.
 SHORT: Mapping[str, Fault] = {
     "1": lambda folder: chaos.broker_killed(folder, outage_s=10),
     "2": lambda folder: chaos.broker_frozen(folder, keepalive_s=5),
@@ -46,16 +46,16 @@ SHORT: Mapping[str, Fault] = {
     ),
     "11": lambda folder: chaos_cameras.cut(100),
     "12": chaos_cameras.unplugged,
-    "13": chaos_cameras.lying,
+    "13": chaos_cameras.misleading_pictures,
     "16": lambda folder: chaos_outbox.clock_jumps(folder, events_s=5),
     "17": lambda folder: damaged_models.damaged(folder, mutants=200),
-    "19": lambda folder: hostile.flooded(folder, 2_000),
+    "19": lambda folder: hostile.flood(folder, 2_000),
     "22": lambda folder: chaos_daemon.soak(folder, 6000, broker_cycles=10, camera_cycles=10),
-    "23": lambda folder: quota.little_processor(folder, seconds=20),
-    "fleet": lambda folder: many_nodes.crowd(folder, nodes=20, seconds=15),
+    "23": lambda folder: quota.cpu_limited(folder, seconds=20),
+    "fleet": lambda folder: many_nodes.many_nodes_figures(folder, nodes=20, seconds=15),
     "gate": lambda folder: gate_cost.costs("ssd", 2000) + gate_cost.costs("haar", 600),
 }
-# The full counts; some hours, nearly all of them row 22's.
+# The full counts; takes some hours, mostly row 22.
 FULL: Mapping[str, Fault] = {
     **SHORT,
     "1": lambda folder: chaos.broker_killed(folder, outage_s=60),
@@ -66,19 +66,19 @@ FULL: Mapping[str, Fault] = {
     "6+7": lambda folder: chaos_outbox.backlog(folder, rows=10_000),
     "16": lambda folder: chaos_outbox.clock_jumps(folder, events_s=30),
     "17": lambda folder: damaged_models.damaged(folder, mutants=2_000),
-    "19": lambda folder: hostile.flooded(folder, 10_000),
+    "19": lambda folder: hostile.flood(folder, 10_000),
     "22": lambda folder: chaos_daemon.soak(
         folder, 100_000, broker_cycles=250, camera_cycles=250, daemons=2, fps=30
     ),
-    "23": lambda folder: quota.little_processor(folder, seconds=300),
-    "fleet": lambda folder: many_nodes.crowd(folder, nodes=20, seconds=300),
+    "23": lambda folder: quota.cpu_limited(folder, seconds=300),
+    "fleet": lambda folder: many_nodes.many_nodes_figures(folder, nodes=20, seconds=300),
     "gate": lambda folder: gate_cost.costs("ssd", 10_000) + gate_cost.costs("haar", 2000),
 }
 
 
 def main(wanted: list[str]) -> int:
     """Run the *wanted* rows (default: all) and print the figures; return 1 if one missed its limit."""
-    logging.basicConfig(level="ERROR")  # outages are what it is here for
+    logging.basicConfig(level="ERROR")  # outages are intended
     faults = FULL if os.environ.get("SOAK") == "full" else SHORT
     if unknown := set(wanted) - set(faults):
         print(f"soak: no row {', '.join(sorted(unknown))}; expected {', '.join(faults)}", file=sys.stderr)
@@ -93,7 +93,7 @@ def main(wanted: list[str]) -> int:
                 figures += faults[row](Path(folder))
             except pytest.skip.Exception as reason:
                 print(f"row {row}: skipped: {reason}")
-            except AssertionError as error:  # it did not even come to figures
+            except AssertionError as error:  # failed before giving figures
                 broken.append(f"row {row}: {error}")
         print(f"row {row}: {time.monotonic() - began:.0f} s", flush=True)
     print(f"\n{'row':<5} {'measured':>10} {'limit':>8}")

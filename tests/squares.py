@@ -19,8 +19,8 @@ def pictures(n: int) -> tuple[np.ndarray, np.ndarray]:
     return images, labels
 
 
-def leave_run(folder: Path) -> None:
-    """model.keras (nearly always right, and too sure of it), recipe.json and calibration.npz."""
+def write_run(folder: Path) -> None:
+    """Write model.keras (accurate but overconfident), recipe.json and calibration.npz."""
     import keras
 
     keras.utils.set_random_seed(1)
@@ -39,7 +39,7 @@ def leave_run(folder: Path) -> None:
     model.save(folder / "model.keras")
     public, truth = pictures(210)
     truth = truth.copy()
-    truth[::10] = (truth[::10] + 1) % 7  # labels are never all right: 10 % of them are not
+    truth[::10] = (truth[::10] + 1) % 7  # 10 % wrong labels, as in real data
     np.savez(
         folder / "calibration.npz",
         images=np.concatenate([images[:140], public]),
@@ -51,7 +51,7 @@ def leave_run(folder: Path) -> None:
 
 
 def quantize(folder: Path, out: Path, *more: str, data: Path | None = None, model: Path | None = None) -> int:
-    """The command's exit code for the run in *folder*; a report only where *more* asks for one."""
+    """Quantize the run in *folder*; the exit code. Writes a report only if *more* requests one."""
     from quantize.__main__ import main
 
     return main([

@@ -1,4 +1,4 @@
-"""How steady the reported emotion is: `python -m tests.steady [--minutes M] [--model FILE]`.
+"""Stability of the reported emotion: `python -m tests.steady [--minutes M] [--model FILE]`.
 
 A face of each label, held still before a noisy camera whose gain hunts a little: changes an hour, of which
 none is true. Then faces that do change: seconds from half-way of a change to the event that reports it.
@@ -40,14 +40,14 @@ def false_changes(detector: str, model: str, minutes: float) -> dict[str, float]
         changes = 0
         for n in range(round(minutes * 60 * FPS)):
             events = pipeline.step(Frame(_seen(still, n), n / FPS, 0.0, n, "hall")).events
-            # The first two seconds decide what it is.
+            # Ignore the first two seconds, which establish the emotion.
             changes += sum(event.kind == "emotion_changed" for event in events) if n > 2 * FPS else 0
         found[shown.label] = changes * 60 / minutes
     return found
 
 
 def delays(detector: str, model: str) -> tuple[list[float], int]:
-    """Seconds from half-way of each true change to its report, and how many were never reported."""
+    """Seconds from halfway through each true change to its report, and the number never reported."""
     camera = Portraits(faces=3, fps=FPS, paced=False)
     pipeline = _pipeline(detector, model)
     cv2.setRNGSeed(0)

@@ -56,7 +56,7 @@ def test_broker_and_camera_restarts_leak_no_thread_or_file(tmp_path: Path) -> No
 
 
 def test_quarter_of_a_cpu_gives_few_but_fresh_frames(tmp_path: Path) -> None:
-    chaos.check(quota.little_processor(tmp_path, seconds=5))
+    chaos.check(quota.cpu_limited(tmp_path, seconds=5))
 
 
 def test_camera_that_stops_sending_is_back_within_10_s(tmp_path: Path) -> None:

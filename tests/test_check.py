@@ -16,7 +16,7 @@ from edge.analysis.detectors import FACES
 from edge.settings.shown import toml
 from edge.settings.tables import MODEL_FILE
 from edge.settings.toml_lines import tomllib
-from tests.gpu_stub import leave_onnx
+from tests.gpu_stub import write_onnx_classifier
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -67,7 +67,7 @@ def test_websocket_path_token_is_not_printed(tmp_path: Path, path: str) -> None:
 
 
 def test_missing_accelerator_is_reported_but_is_no_error(tmp_path: Path) -> None:
-    leave_onnx(tmp_path)
+    write_onnx_classifier(tmp_path)
     model = f'[model]\nfile = "{tmp_path}/emotion.onnx"\nruntime = "onnx"\nprovider = "tensorrt"\n'
     (tmp_path / "c.toml").write_text(model)
     done = check(tmp_path, "--config", "c.toml")

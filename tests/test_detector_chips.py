@@ -21,7 +21,7 @@ from edge.analysis.runtimes.chip import Chip
 from edge.sources.portraits import Portraits
 from edge.types import ConfigError, EdgeError, Face
 from tests.broker import Mosquitto, broker, eventually, subscriber  # noqa: F401
-from tests.detector_files import leave_compiled_detector, leave_onnx_detector, room
+from tests.detector_files import dark_picture, write_compiled_detector, write_onnx_detector
 from tests.edgetpu_stub import Stub, stub  # noqa: F401
 from tests.gpu_stub import Gpu, chips, gpu  # noqa: F401
 from tests.test_end_to_end import PORTRAITS, configuration
@@ -39,8 +39,8 @@ def same(ones: list[Face], others: list[Face]) -> bool:
 
 @pytest.mark.parametrize("runtime", ["auto", "onnx"])
 def test_onnx_file_finds_faces_at_the_expected_place(tmp_path: Path, runtime: chain.Where) -> None:
-    detector = open_detector("auto", file=leave_onnx_detector(tmp_path), runtime=runtime)
-    (face,) = detector.find(room((1, 3)))
+    detector = open_detector("auto", file=write_onnx_detector(tmp_path), runtime=runtime)
+    (face,) = detector.find(dark_picture((1, 3)))
     assert face.box == pytest.approx((120 - 32, 40 - 32 * math.exp(0.5), 64, 64 * math.exp(0.5)), abs=0.1)
     assert face.score == pytest.approx(1 / (1 + math.exp(-4)), abs=0.01)
     assert "onnxruntime " in detector.description
@@ -53,7 +53,7 @@ def test_onnx_file_finds_faces_at_the_expected_place(tmp_path: Path, runtime: ch
 
 
 def test_onnx_twin_is_found_through_the_tflite_card(tmp_path: Path) -> None:
-    file = leave_onnx_detector(tmp_path)
+    file = write_onnx_detector(tmp_path)
     detector = open_detector("ssd", file=file, runtime="onnx", provider="cpu")
     assert detector.finder.chosen is not None
     assert detector.finder.chosen.model.path == file
@@ -63,7 +63,7 @@ def test_onnx_twin_is_found_through_the_tflite_card(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["ssd", "auto"])
 def test_long_side_that_does_not_fit_a_fixed_shape_is_rejected(tmp_path: Path, kind: str) -> None:
-    file = leave_onnx_detector(tmp_path)
+    file = write_onnx_detector(tmp_path)
     with pytest.raises(ConfigError) as caught:
         open_detector(kind, file=file, long_side=240)  # type: ignore[arg-type]
     assert str(caught.value) == (
@@ -73,7 +73,7 @@ def test_long_side_that_does_not_fit_a_fixed_shape_is_rejected(tmp_path: Path, k
 
 @pytest.mark.usefixtures("stub", "chips")
 def test_auto_with_edge_tpu_keeps_the_ssd_detector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    leave_compiled_detector(tmp_path)
+    write_compiled_detector(tmp_path)
     monkeypatch.setattr("edge.analysis.detectors.FACES", tmp_path / "faces.tflite")
     with pytest.raises(ConfigError, match=r"faces\.edgetpu\.tflite: takes 448x352 pixels only, found"):
         open_detector("auto", long_side=480)
@@ -83,7 +83,7 @@ def test_auto_with_edge_tpu_keeps_the_ssd_detector(tmp_path: Path, monkeypatch: 
 @pytest.mark.usefixtures("stub", "chips")
 @pytest.mark.parametrize("file", ["faces.tflite", "faces.edgetpu.tflite"])
 def test_edge_tpu_finds_the_faces_of_the_cpu(tmp_path: Path, file: str) -> None:
-    leave_compiled_detector(tmp_path)
+    write_compiled_detector(tmp_path)
     detector = open_detector("ssd", file=tmp_path / file, runtime="edgetpu")
     assert ", edgetpu, " in detector.description
     assert detector.state == "ok"
@@ -110,7 +110,7 @@ def test_cpu_takes_over_within_2_s_of_a_fault_and_chip_returns(
     tmp_path: Path, stub: Stub, chips: dict[str, Chip], fault: str
 ) -> None:
     chips["edgetpu"] = Chip("edgetpu", retry_s=(0.2, 0.4))
-    detector = open_detector("ssd", file=leave_compiled_detector(tmp_path))
+    detector = open_detector("ssd", file=write_compiled_detector(tmp_path))
     expected = detector.find(IMAGE)
     break_chip(fault, chips["edgetpu"], stub)
     began = time.monotonic()
@@ -127,7 +127,7 @@ def test_cpu_takes_over_within_2_s_of_a_fault_and_chip_returns(
 
 @pytest.mark.usefixtures("stub", "chips")
 def test_wrong_outputs_disqualify_the_chip(tmp_path: Path) -> None:
-    detector = open_detector("ssd", file=leave_compiled_detector(tmp_path, right=False))
+    detector = open_detector("ssd", file=write_compiled_detector(tmp_path, right=False))
     assert detector.state.startswith(
         "edgetpu: wrong answers: 2 golden pictures, outputs, as parts of their ranges, differ by up to "
     )
@@ -138,7 +138,7 @@ def test_wrong_outputs_disqualify_the_chip(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("stub", "chips")
 def test_compiled_file_without_its_twin_is_rejected(tmp_path: Path) -> None:
-    file = leave_compiled_detector(tmp_path)
+    file = write_compiled_detector(tmp_path)
     (tmp_path / "faces.tflite").unlink()
     with pytest.raises(EdgeError, match="for the Edge TPU, and its uncompiled twin is not in its card, for"):
         open_detector("ssd", file=file)
@@ -147,11 +147,11 @@ def test_compiled_file_without_its_twin_is_rejected(tmp_path: Path) -> None:
 def test_gpu_finds_faces_and_cpu_takes_over_after_a_fault(
     tmp_path: Path, gpu: Gpu, chips: dict[str, Chip]
 ) -> None:
-    detector = open_detector("ssd", file=leave_onnx_detector(tmp_path), runtime="onnx", provider="cuda")
-    (face,) = detector.find(room((1, 3)))
+    detector = open_detector("ssd", file=write_onnx_detector(tmp_path), runtime="onnx", provider="cuda")
+    (face,) = detector.find(dark_picture((1, 3)))
     assert ", cuda, " in detector.description
     gpu.set("fail")
-    assert detector.find(room((1, 3))) == [face]
+    assert detector.find(dark_picture((1, 3))) == [face]
     assert detector.state == "cuda: fails: CUDA failure 700: an illegal memory access was encountered"
     gpu.set("load")
     assert eventually(lambda: detector.state == "ok", 30)
@@ -162,7 +162,7 @@ def test_gpu_finds_faces_and_cpu_takes_over_after_a_fault(
 def test_cameras_share_one_detector_and_reload_keeps_it(
     tmp_path: Path, chips: dict[str, Chip], start: Start
 ) -> None:
-    leave_compiled_detector(tmp_path)
+    write_compiled_detector(tmp_path)
     detector = {"kind": "ssd", "file": tmp_path / "faces.tflite"}
     home = start(settings("hall", "porch", detector=detector))
     pid = chips["edgetpu"].pid
@@ -186,7 +186,7 @@ def test_cameras_share_one_detector_and_reload_keeps_it(
 def test_health_reports_gpu_loss_and_return_at_once(
     tmp_path: Path, gpu: Gpu, manager: Manager, run: Run, broker: Mosquitto
 ) -> None:
-    file = leave_onnx_detector(tmp_path)
+    file = write_onnx_detector(tmp_path)
     with subscriber(broker.port) as client:
 
         def states() -> list[str]:

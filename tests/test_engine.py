@@ -19,7 +19,7 @@ from edge.analysis.runtimes.chip import Chip
 from edge.settings.tables import MODEL_FILE
 from edge.types import EdgeError
 from tests.broker import eventually
-from tests.edgetpu_stub import Stub, leave_compiled, stub  # noqa: F401
+from tests.edgetpu_stub import Stub, stub, write_compiled_model  # noqa: F401
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_shipped_model_runs_on_the_cpu_without_other_attempts() -> None:
 @pytest.mark.parametrize("runtime", ["auto", "edgetpu"])
 @pytest.mark.parametrize("file", ["emotion.tflite", "emotion.edgetpu.tflite"])
 def test_compiled_file_in_the_card_runs_on_the_edge_tpu(tmp_path: Path, runtime: str, file: str) -> None:
-    leave_compiled(tmp_path)
+    write_compiled_model(tmp_path)
     engine = open_chain(tmp_path / file, runtime=runtime)
     assert ", edgetpu, " in engine.runtime.name
     assert (engine.reason, engine.model.path.name) == (runtime, "emotion.edgetpu.tflite")
@@ -48,7 +48,7 @@ def test_compiled_file_in_the_card_runs_on_the_edge_tpu(tmp_path: Path, runtime:
 
 @pytest.mark.usefixtures("stub", "chip")
 def test_chip_with_wrong_outputs_is_disqualified_with_reason(tmp_path: Path) -> None:
-    engine = open_chain(leave_compiled(tmp_path, right=False))
+    engine = open_chain(write_compiled_model(tmp_path, right=False))
     assert ", cpu, " in engine.runtime.name
     assert engine.reason.startswith(
         "auto; edgetpu: wrong answers: 8 golden pictures, probabilities differ by up to "
@@ -61,7 +61,7 @@ def test_chip_loss_and_return_show_in_the_reason(
     chip: Chip,
 ) -> None:
     stub.set("fail")
-    engine = open_chain(leave_compiled(tmp_path), runtime="edgetpu")
+    engine = open_chain(write_compiled_model(tmp_path), runtime="edgetpu")
     assert not engine.classifier.mirror  # nor on the CPU while the chip is away: its answers must not change
     assert engine.reason.startswith("edgetpu; edgetpu: libedgetpu.so.1 gives no delegate: ")
     stub.set("load")
@@ -80,7 +80,7 @@ def test_edge_tpu_without_compiled_file_gets_one_line_with_advice() -> None:
 
 
 def test_compiled_file_without_its_twin_is_rejected(tmp_path: Path) -> None:
-    file = leave_compiled(tmp_path)
+    file = write_compiled_model(tmp_path)
     (tmp_path / "emotion.tflite").unlink()
     with pytest.raises(EdgeError, match="its uncompiled twin is not in its card"):
         open_chain(file)
@@ -110,7 +110,7 @@ def test_missing_provider_leaves_the_cpu_and_the_reason(squares_files: Path) -> 
 
 
 def test_cpu_with_wrong_outputs_is_an_error(tmp_path: Path) -> None:
-    leave_compiled(tmp_path, right=False)
+    write_compiled_model(tmp_path, right=False)
     card = json.loads((tmp_path / "emotion.json").read_text())
     # The compiled file's wrong vectors, as if they were the uncompiled one's.
     shutil.copy(tmp_path / "emotion.tflite", tmp_path / "emotion.edgetpu.tflite")
@@ -123,7 +123,7 @@ def test_cpu_with_wrong_outputs_is_an_error(tmp_path: Path) -> None:
 def test_model_without_golden_vectors_runs_on_the_cpu_only(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    leave_compiled(tmp_path)
+    write_compiled_model(tmp_path)
     card = json.loads((tmp_path / "emotion.json").read_text())
     del card["files"]["emotion.golden.npz"]
     (tmp_path / "emotion.json").write_text(json.dumps(card))

@@ -171,7 +171,7 @@ def test_late_subscribers_and_an_emptied_broker_get_all_state_in_5_s(
 
 def test_many_nodes_on_one_broker_lose_nothing(tmp_path: Path) -> None:
     # The real limit, 200 ms, needs an idle machine: `python -m tests.soak fleet`.
-    chaos.check(many_nodes.crowd(tmp_path, nodes=5, seconds=4, limit_ms=5000))
+    chaos.check(many_nodes.many_nodes_figures(tmp_path, nodes=5, seconds=4, limit_ms=5000))
 
 
 # The list

@@ -19,7 +19,7 @@ from edge.analysis.runtimes.chip import Chip
 from edge.host.heartbeats import FRESH_S
 from edge.types import LABELS
 from tests.broker import Mosquitto, broker, eventually  # noqa: F401
-from tests.gpu_stub import Gpu, chips, gpu, leave_onnx  # noqa: F401
+from tests.gpu_stub import Gpu, chips, gpu, write_onnx_classifier  # noqa: F401
 from tests.test_end_to_end import PORTRAITS, configuration
 from tests.test_service import Manager, Run, manager, run  # noqa: F401
 from tests.tiny_onnx import level
@@ -35,7 +35,7 @@ def top_label(engine: Engine) -> str:
 @pytest.mark.usefixtures("chips", "gpu")
 @pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
 def test_gpu_runs_in_a_child_and_is_verified(tmp_path: Path, provider: chain.Provider) -> None:
-    engine = open_chain(leave_onnx(tmp_path), runtime="onnx", provider=provider)
+    engine = open_chain(write_onnx_classifier(tmp_path), runtime="onnx", provider=provider)
     assert (engine.reason, engine.chosen.state) == ("onnx", "ok")
     assert engine.runtime.name.startswith("onnxruntime ")
     assert f", {provider}, " in engine.runtime.name
@@ -60,7 +60,7 @@ def test_cpu_takes_over_after_a_fault_and_gpu_returns(
     fault: str,
     reason: str,
 ) -> None:
-    engine = open_chain(leave_onnx(tmp_path), runtime="onnx", provider="cuda")
+    engine = open_chain(write_onnx_classifier(tmp_path), runtime="onnx", provider="cuda")
     pid = chips["cuda"].pid
     expected = engine.classifier.scores(HAPPY)
     gpu.set(fault)
@@ -86,7 +86,7 @@ def test_cpu_takes_over_after_a_fault_and_gpu_returns(
 @pytest.mark.usefixtures("chips")
 def test_missing_gpu_is_reported_and_cpu_used(tmp_path: Path, gpu: Gpu) -> None:
     gpu.set("missing")
-    engine = open_chain(leave_onnx(tmp_path), runtime="onnx", provider="tensorrt")
+    engine = open_chain(write_onnx_classifier(tmp_path), runtime="onnx", provider="tensorrt")
     assert ", cpu, 1 thread" in engine.runtime.name
     assert top_label(engine) == "happy"
     state = engine.chosen.state
@@ -100,7 +100,7 @@ def test_unexpected_error_in_the_child_logs_its_traceback(
     tmp_path: Path, gpu: Gpu, caplog: pytest.LogCaptureFixture
 ) -> None:
     gpu.set("bug")
-    engine = open_chain(leave_onnx(tmp_path), runtime="onnx", provider="cuda")
+    engine = open_chain(write_onnx_classifier(tmp_path), runtime="onnx", provider="cuda")
     assert top_label(engine) == "happy"
     assert engine.chosen.state == "cuda: KeyError: 'a mistake of ours'"
     assert "Traceback (most recent call last)" in caplog.text
@@ -112,7 +112,7 @@ def test_long_engine_build_is_a_declared_wait_and_feeds_the_watchdog(
     tmp_path: Path, gpu: Gpu, manager: Manager, run: Run, broker: Mosquitto
 ) -> None:
     gpu.set("slow")
-    model = f'[model]\nfile = "{leave_onnx(tmp_path)}"\nruntime = "onnx"\nprovider = "tensorrt"\n'
+    model = f'[model]\nfile = "{write_onnx_classifier(tmp_path)}"\nruntime = "onnx"\nprovider = "tensorrt"\n'
     began = time.monotonic()
     run(configuration(broker.port, PORTRAITS) + model, before=tmp_path / "gpu")
     assert eventually(lambda: "READY=1" in manager.lines(), 60)

@@ -8,4 +8,4 @@ from tests import chaos, hostile
 
 
 def test_hostile_commands_cost_no_threads_memory_or_log(tmp_path: Path) -> None:
-    chaos.check(hostile.flooded(tmp_path, 2_000))
+    chaos.check(hostile.flood(tmp_path, 2_000))

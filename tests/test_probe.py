@@ -8,7 +8,7 @@ import pytest
 
 from edge.commands import probe
 from edge.commands.probe import Finding
-from tests.edgetpu_stub import Stub, leave_compiled, stub  # noqa: F401
+from tests.edgetpu_stub import Stub, stub, write_compiled_model  # noqa: F401
 
 
 def usb_device(root: Path, name: str, vendor: str, product: str) -> None:
@@ -96,7 +96,7 @@ def test_gpu_is_found_by_its_device_node(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("stub")
 def test_missing_configured_accelerators_are_named(tmp_path: Path) -> None:
-    leave_compiled(tmp_path)
+    write_compiled_model(tmp_path)
     config = tmp_path / "config.toml"
     config.write_text(f'[model]\nfile = "{tmp_path}/emotion.tflite"\nruntime = "edgetpu"\n')
     (found,) = probe.configured(config)

@@ -20,7 +20,7 @@ from quantize.__main__ import main
 from quantize.detector.make import agreement, golden_pictures, load
 from quantize.figures import tflite
 from quantize.inside import edgetpu
-from tests.made_photos import leave_photos
+from tests.synthetic_photos import write_photos
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 SHIPPED = Path(__file__).resolve().parents[1] / "training" / "detect" / "shipped"
@@ -31,14 +31,14 @@ OUTPUTS = sorted(f"{part}_{stride}" for part in ("score", "box", "eyes") for str
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return leave_photos(tmp_path_factory.mktemp("photos"), 96, (320, 240), (40, 140), empty_every=8)
+    return write_photos(tmp_path_factory.mktemp("photos"), 96, (320, 240), (40, 140), empty_every=8)
 
 
 @pytest.fixture(scope="module")
 def quantized_detector(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped network quantized for a Jetson, with a report."""
     out, few = tmp_path_factory.mktemp("detector"), tmp_path_factory.mktemp("few")
-    leave_photos(few, 16, (320, 240), (40, 140))
+    write_photos(few, 16, (320, 240), (40, 140))
     argv = [str(SHIPPED / "model.keras"), "--data", str(photos), "--measure", str(few), "--max-drop", "3"]
     argv += ["--calibrate", "16", "--min-score", "0.55"]
     assert main([*argv, "--target", "jetson", "--out", str(out)]) == 0

@@ -13,7 +13,7 @@ import pytest
 from edge.types import LABELS
 from tests.broker import Mosquitto, Subscriber, broker, eventually, subscriber  # noqa: F401
 from tests.contract import breach
-from tests.gpu_stub import leave_onnx
+from tests.gpu_stub import write_onnx_classifier
 from tests.home_assistant_rules import entities
 from tests.process import Start, start  # noqa: F401
 from tests.test_commands import NODE, configuration, health, ready, request
@@ -115,7 +115,7 @@ def test_network_with_other_labels_announces_them_both_ways(
 ) -> None:
     pytest.importorskip("onnxruntime")
     eight = ("contempt", *LABELS)
-    file = leave_onnx(tmp_path, eight)
+    file = write_onnx_classifier(tmp_path, eight)
     seven = configuration(broker.port, "hall")
 
     def options(client: Subscriber) -> list[str]:

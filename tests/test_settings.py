@@ -6,9 +6,9 @@ import pytest
 
 from edge import settings
 from edge.settings import load, resolve
-from tests.configured import alone, mistakes, write
+from tests.configured import isolated, mistakes, write
 
-__all__ = ["alone"]  # a fixture
+__all__ = ["isolated"]  # a fixture
 
 
 def test_defaults_are_a_valid_configuration() -> None:

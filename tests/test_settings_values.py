@@ -10,12 +10,12 @@ import pytest
 from edge.settings import load, resolve, tables
 from edge.sources import SCHEMES
 from edge.types import ConfigError
-from tests.configured import REFERENCE, alone, mistakes, write
+from tests.configured import REFERENCE, isolated, mistakes, write
 
 # Row 18 in full: FUZZ_CASES=5000 pytest tests/test_settings.py
 FUZZ_CASES = int(os.environ.get("FUZZ_CASES", "400"))
 
-__all__ = ["alone"]  # a fixture
+__all__ = ["isolated"]  # a fixture
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_broker_host_may_be_a_name_or_an_address_in_brackets(host: str, taken: s
     ],
 )  # fmt: skip
 def test_host_with_extra_parts_is_rejected_with_the_right_settings(host: str, instead: str) -> None:
-    message = f"config.toml:2: mqtt.host: expected the host alone; write {instead}"
+    message = f"config.toml:2: mqtt.host: expected the host isolated; write {instead}"
     assert mistakes(f"[mqtt]\nhost = '{host}'") == [message]
 
 

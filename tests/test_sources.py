@@ -18,7 +18,7 @@ from edge.sources.images import Images
 from edge.sources.portraits import Portraits
 from edge.sources.video import open_file
 from edge.types import EdgeError, EndOfStreamError, Source
-from tests.clips import drawn, exhaust, keeps_pace, number, video
+from tests.clips import exhaust, keeps_pace, number, numbered_picture, video
 from tests.fake_drivers import FakeDriver, FakePicamera2
 from tests.fakes import RtspCamera, StreamServer
 
@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
     path = tmp_path / "pictures"
     path.mkdir()
     for n in range(1, 4):
-        cv2.imwrite(str(path / f"{n}.png"), drawn(n))
+        cv2.imwrite(str(path / f"{n}.png"), numbered_picture(n))
     (path / "notes.txt").write_text("no picture")
     return path
 

@@ -27,7 +27,7 @@ FLOAT = np.dtype(np.float32)
 def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return bright_cells.leave_model(tmp_path_factory.mktemp("cells"))
+        return bright_cells.write_model(tmp_path_factory.mktemp("cells"))
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def network_copy(network: Path, tmp_path: Path) -> Path:
     return tmp_path / network.name
 
 
-def room(rows: int, columns: int, *cells: tuple[int, int], scale: int = 1) -> Image:
+def dark_picture(rows: int, columns: int, *cells: tuple[int, int], scale: int = 1) -> Image:
     """A dark picture in which these (row, column) cells of 32 x *scale* pixels are white."""
     image, side = np.full((rows, columns), 20, np.uint8), 32 * scale
     for row, column in cells:
@@ -49,7 +49,7 @@ def room(rows: int, columns: int, *cells: tuple[int, int], scale: int = 1) -> Im
 def test_cell_becomes_the_expected_box_in_any_shape(network: Path, size: tuple[int, int]) -> None:
     finder = Ssd(network)
     # The cell's centre is 112, 48; its box is offset by a quarter of a stride to the right and up.
-    (face,) = finder.find(room(*size, (1, 3)))
+    (face,) = finder.find(dark_picture(*size, (1, 3)))
     assert face.box == pytest.approx((120 - 32, 40 - 32 * math.exp(0.5), 64, 64 * math.exp(0.5)), abs=1.5)
     assert face.score == pytest.approx(1 / (1 + math.exp(-4)), abs=0.02)
     assert face.eyes is not None
@@ -58,17 +58,17 @@ def test_cell_becomes_the_expected_box_in_any_shape(network: Path, size: tuple[i
 
 def test_one_network_serves_several_shapes_in_turn(network: Path) -> None:
     finder = Ssd(network)
-    first = finder.find(room(240, 320, (2, 2)))
-    assert len(finder.find(room(320, 180, (7, 1), (2, 3)))) == 2
-    assert finder.find(room(240, 320)) == []  # no state remains from the previous picture
-    assert finder.find(room(240, 320, (2, 2))) == first
+    first = finder.find(dark_picture(240, 320, (2, 2)))
+    assert len(finder.find(dark_picture(320, 180, (7, 1), (2, 3)))) == 2
+    assert finder.find(dark_picture(240, 320)) == []  # no state remains from the previous picture
+    assert finder.find(dark_picture(240, 320, (2, 2))) == first
 
 
 def test_detector_gives_framed_boxes_in_full_resolution(network: Path) -> None:
     detector = open_detector("ssd", file=network)
     assert detector.description.startswith(f"ssd ({network}, bright cells 1, ")
     assert (detector.long_side, detector.min_face) == (320, 0.05)
-    image = room(720, 1280, (1, 3), scale=4)
+    image = dark_picture(720, 1280, (1, 3), scale=4)
     (own,) = detector.find(image)
     assert own.box.width == pytest.approx(256, rel=0.02)
     (framed,) = detector.detect(image)
@@ -78,39 +78,39 @@ def test_detector_gives_framed_boxes_in_full_resolution(network: Path) -> None:
 
 def test_picture_is_zoomed_as_the_card_says(network_copy: Path) -> None:
     shape = read_detector(network_copy).card.input.model_dump()
-    bright_cells.leave_card(network_copy, input={**shape, "zoom": 2.0})
+    bright_cells.write_card(network_copy, input={**shape, "zoom": 2.0})
     detector = open_detector("ssd", file=network_copy, long_side=160)
     small = np.full((120, 160), 20, np.uint8)
     small[16:32, 48:64] = 255  # one network cell after enlarging
     (face,) = detector.find(small)
     assert face.box == pytest.approx((60 - 16, 20 - 16 * math.exp(0.5), 32, 32 * math.exp(0.5)), abs=1.5)
     # A larger picture is not shrunk to long_side first, which would turn this cell gray.
-    (face,) = detector.find(room(240, 320, (1, 3)))
+    (face,) = detector.find(dark_picture(240, 320, (1, 3)))
     assert face.box == pytest.approx((120 - 32, 40 - 32 * math.exp(0.5), 64, 64 * math.exp(0.5)), abs=1.5)
     assert face.eyes is not None
     assert np.ravel(face.eyes).tolist() == pytest.approx([96, 32, 128, 32], abs=1.5)
 
 
 def test_min_score_is_the_cards_unless_overridden(network_copy: Path) -> None:
-    grey = room(256, 320, (1, 3))
+    grey = dark_picture(256, 320, (1, 3))
     grey[grey == 255] = 140  # a logit of -.5
     assert Ssd(network_copy).find(grey) == []
     (face,) = Ssd(network_copy, min_score=0.3).find(grey)
     decode = json.loads(network_copy.with_suffix(".json").read_text())["decode"]
-    bright_cells.leave_card(network_copy, decode={**decode, "min_score": 0.3})
+    bright_cells.write_card(network_copy, decode={**decode, "min_score": 0.3})
     assert Ssd(network_copy).find(grey) == [face]
-    assert Ssd(network_copy, min_score=0.99).find(room(256, 320, (1, 3))) == []
+    assert Ssd(network_copy, min_score=0.99).find(dark_picture(256, 320, (1, 3))) == []
 
 
 def test_configured_ssd_runs_and_auto_detects_the_file_kind(network: Path) -> None:
     chosen = Detector(kind="auto", file=network, min_score=0.6, min_face=0.3)
     detector = open_configured_detector(Settings(detector=chosen))
     assert (detector.finder.name, detector.min_face) == ("ssd", 0.3)
-    assert detector.detect(room(480, 640)) == []
+    assert detector.detect(dark_picture(480, 640)) == []
 
 
 def test_card_framing_takes_precedence(network_copy: Path) -> None:
-    bright_cells.leave_card(network_copy, framing={"down": 0.1, "size": 1.5})
+    bright_cells.write_card(network_copy, framing={"down": 0.1, "size": 1.5})
     assert Ssd(network_copy).framing == (0.1, 1.5)
 
 
@@ -129,7 +129,7 @@ def test_card_framing_takes_precedence(network_copy: Path) -> None:
     ],
 )  # fmt: skip
 def test_mismatched_card_is_reported(network_copy: Path, changes: dict[str, object], message: str) -> None:
-    bright_cells.leave_card(network_copy, **changes)
+    bright_cells.write_card(network_copy, **changes)
     with pytest.raises(EdgeError, match=message):
         Ssd(network_copy)
 
@@ -142,7 +142,7 @@ def test_detector_card_is_rejected_for_a_classifier(network: Path) -> None:
 
 def test_edge_tpu_file_is_rejected_without_its_twin(network_copy: Path) -> None:
     network_copy.write_bytes(network_copy.read_bytes() + b"edgetpu-custom-op")
-    bright_cells.leave_card(network_copy)
+    bright_cells.write_card(network_copy)
     with pytest.raises(EdgeError) as caught:
         open_detector("ssd", file=network_copy)
     assert str(caught.value).startswith(

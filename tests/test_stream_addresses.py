@@ -65,7 +65,7 @@ def test_local_file_never_reads_from_the_network(films: Path, tmp_path: Path, na
         (tmp_path / name).write_text(text)
         with pytest.raises(EdgeError, match=rf"{name}: [^\n]+$"):
             open_source(str(tmp_path / name)).read()
-        assert camera.asked == []
+        assert camera.requested == []
 
 
 # Failures

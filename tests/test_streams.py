@@ -294,7 +294,7 @@ def test_camera_with_one_frame_in_many_seconds_is_never_given_up(
 
     def answer(request: http.server.BaseHTTPRequestHandler) -> None:
         """Send the current picture at once (some servers send it twice), then one per second."""
-        now = len(camera.asked) - 1
+        now = len(camera.requested) - 1
         begin_mjpeg(request)
         for _ in range(1 + doubled):
             send_part(request, shots[now])
@@ -307,7 +307,7 @@ def test_camera_with_one_frame_in_many_seconds_is_never_given_up(
         for _ in range(5):
             source.read()
         source.close()
-    assert len(camera.asked) in (2, 3)
+    assert len(camera.requested) in (2, 3)
 
 
 def test_silence_is_judged_by_the_streams_own_interval() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from edge.types import EdgeError
 from quantize.figures.photos import Photo, read_photos
-from tests.made_photos import leave_photos
+from tests.synthetic_photos import write_photos
 from training.__main__ import main as training_main
 from training.detect.crops import Crops
 from training.detect.recipe import DetectorRecipe, read_detector_recipe
@@ -26,7 +26,7 @@ RECIPES = Path(__file__).resolve().parents[1] / "training" / "detect" / "recipes
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Thirty photos, ten without a face."""
     folder = tmp_path_factory.mktemp("photos")
-    return leave_photos(folder, 30, (200, 160), (40, 100), empty_every=3)
+    return write_photos(folder, 30, (200, 160), (40, 100), empty_every=3)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from edge.analysis.detectors import FACES
 from edge.types import Box, EdgeError, Face
 from quantize.figures.detection import Found, scored
 from quantize.figures.photos import Photo, read_photos
-from tests.made_photos import leave_photos
+from tests.synthetic_photos import write_photos
 from training.__main__ import main
 from training.detect.contenders import ALL, FILES, open_contender
 from training.detect.evaluate import grid
@@ -24,7 +24,7 @@ NONE = np.zeros((0, 4), np.float32)
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Nine photos with a face and nine without, of which one or two are held out of training."""
     folder = tmp_path_factory.mktemp("photos")
-    return leave_photos(folder, 18, (320, 240), (60, 140), empty_every=2)
+    return write_photos(folder, 18, (320, 240), (60, 140), empty_every=2)
 
 
 def test_detector_evaluate_writes_a_table_and_a_report(

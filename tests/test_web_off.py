@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.broker import Mosquitto, broker, eventually, subscriber  # noqa: F401
-from tests.page import House
+from tests.page import WebDaemon
 from tests.process import REPOSITORY, Start, environment, start  # noqa: F401
 from tests.test_end_to_end import PORTRAITS, configuration
 
@@ -61,13 +61,13 @@ def test_preview_topic_is_cleared_when_the_page_is_disabled(
     broker: Mosquitto, start: Start, tmp_path: Path
 ) -> None:
     with subscriber(broker.port) as client:
-        house = House(tmp_path, broker)
-        assert len(listening(house.daemon.process.pid)) == 1
+        web = WebDaemon(tmp_path, broker)
+        assert len(listening(web.daemon.process.pid)) == 1
         assert eventually(lambda: client.last(PREVIEW) == "OFF")
         assert '"name":"Preview"' in str(client.last("homeassistant/device/pi/config"))
         # The keeper saves a topic once the broker has acknowledged it.
-        assert eventually(lambda: PREVIEW in (house.state / "discovery-pi.json").read_text())
-        assert house.daemon.stop()[0] == 0
+        assert eventually(lambda: PREVIEW in (web.state / "discovery-pi.json").read_text())
+        assert web.daemon.stop()[0] == 0
         daemon = start(configuration(broker.port, PORTRAITS))
         assert eventually(lambda: client.last(PREVIEW) == "")
         assert eventually(

@@ -10,23 +10,23 @@ import pytest
 
 from tests.broker import Mosquitto, broker, eventually, subscriber  # noqa: F401
 from tests.browser import Browser, Tab, browser  # noqa: F401
-from tests.page import House, house, lasting  # noqa: F401
+from tests.page import WebDaemon, shared_web, web  # noqa: F401
 from tests.process import REPOSITORY
 
 
-def log_in(tab: Tab, house: House) -> None:
+def log_in(tab: Tab, web: WebDaemon) -> None:
     """Log in with the token and wait for two faces."""
-    tab.go(house.url)
-    tab.run(f"document.querySelector('#token').value = {house.token!r}")
+    tab.go(web.url)
+    tab.run(f"document.querySelector('#token').value = {web.token!r}")
     tab.click("button")
     assert eventually(lambda: tab.text("#link") == "live")
     assert eventually(lambda: tab.run("document.querySelectorAll('.face').length") == 2)
 
 
-def test_camera_state_reaches_its_tile_within_a_second(lasting: House, browser: Browser) -> None:
+def test_camera_state_reaches_its_tile_within_a_second(shared_web: WebDaemon, browser: Browser) -> None:
     tab = browser.tab
-    with subscriber(lasting.broker.port) as client:
-        log_in(tab, lasting)
+    with subscriber(shared_web.broker.port) as client:
+        log_in(tab, shared_web)
         assert tab.text("article h2") == "hall"
         assert tab.text("article .status") == "online"
         assert tab.run("document.querySelectorAll('.face progress').length") == 14
@@ -60,9 +60,9 @@ def test_camera_state_reaches_its_tile_within_a_second(lasting: House, browser: 
     assert [problem for problem in tab.problems if "401" not in problem] == []
 
 
-def test_timeline_grows_and_the_day_view_has_its_own(lasting: House, browser: Browser) -> None:
+def test_timeline_grows_and_the_day_view_has_its_own(shared_web: WebDaemon, browser: Browser) -> None:
     tab = browser.tab
-    log_in(tab, lasting)
+    log_in(tab, shared_web)
     seconds = "Number(document.querySelector('.timeline svg').dataset.seconds ?? 0)"
     assert eventually(lambda: tab.run(seconds) > 1)
     before = tab.run(seconds)
@@ -74,11 +74,11 @@ def test_timeline_grows_and_the_day_view_has_its_own(lasting: House, browser: Br
 
 
 def test_switch_set_on_the_page_acts_and_follows_mqtt(
-    house: House, broker: Mosquitto, browser: Browser
+    web: WebDaemon, broker: Mosquitto, browser: Browser
 ) -> None:
     tab = browser.tab
     with subscriber(broker.port) as client:
-        log_in(tab, house)
+        log_in(tab, web)
         hold = "document.querySelector('[name=hold]')"
         tab.run(f"{hold}.value = '1.5'; {hold}.dispatchEvent(new Event('change', {{bubbles: true}}))")
         assert eventually(lambda: client.last("emotion-edge/pi/hall/hold/state") == "1.5")
@@ -94,11 +94,11 @@ def test_switch_set_on_the_page_acts_and_follows_mqtt(
 
 
 def test_preview_is_announced_and_shows_moving_pictures_with_boxes(
-    house: House, broker: Mosquitto, browser: Browser
+    web: WebDaemon, broker: Mosquitto, browser: Browser
 ) -> None:
     tab = browser.tab
     with subscriber(broker.port) as client:
-        log_in(tab, house)
+        log_in(tab, web)
         assert eventually(lambda: client.last("emotion-edge/pi/preview") == "OFF")
         assert tab.run("document.querySelector('.picture').checkVisibility()") is False
         tab.click("#preview")
@@ -121,7 +121,7 @@ def test_preview_is_announced_and_shows_moving_pictures_with_boxes(
         assert eventually(lambda: client.last("emotion-edge/pi/preview") == "OFF")
         assert eventually(lambda: tab.run("document.querySelector('.picture').checkVisibility()") is False)
         assert client.payloads("emotion-edge/pi/preview") == ["OFF", "ON", "OFF"]
-    assert "web: preview begins" in house.daemon.log_so_far()
+    assert "web: preview begins" in web.daemon.log_so_far()
     assert [problem for problem in tab.problems if "401" not in problem] == []
 
 
@@ -129,10 +129,10 @@ def test_preview_ends_after_the_last_viewer_left(broker: Mosquitto, browser: Bro
     # Shorten the timeout: Python runs sitecustomize first.
     (tmp_path / "sitecustomize.py").write_text("from edge.web import preview\npreview.UNSEEN_S = 4.0\n")
     path = {"PYTHONPATH": f"{tmp_path}:{REPOSITORY}"}
-    house = House(tmp_path, broker, "preview = true", environment=path)
+    web = WebDaemon(tmp_path, broker, "preview = true", environment=path)
     try:
         with subscriber(broker.port) as client:
-            log_in(browser.tab, house)
+            log_in(browser.tab, web)
             browser.tab.click("#preview")
             assert eventually(lambda: client.last("emotion-edge/pi/preview") == "ON")
             shown = "document.querySelector('.picture img').naturalWidth"
@@ -142,14 +142,14 @@ def test_preview_ends_after_the_last_viewer_left(broker: Mosquitto, browser: Bro
             browser.tab.go("about:blank")
             assert eventually(lambda: client.last("emotion-edge/pi/preview") == "OFF")
         ended = "web: preview ends: no viewer for 4 s"
-        assert eventually(lambda: ended in house.daemon.log_so_far())
+        assert eventually(lambda: ended in web.daemon.log_so_far())
     finally:
-        house.close()
+        web.close()
 
 
-def test_page_works_by_keyboard_and_every_control_is_labelled(lasting: House, browser: Browser) -> None:
+def test_page_works_by_keyboard_and_controls_have_labels(shared_web: WebDaemon, browser: Browser) -> None:
     tab = browser.tab
-    log_in(tab, lasting)
+    log_in(tab, shared_web)
     tab.run("document.activeElement.blur()")
     reached = []
     for _ in range(8):
@@ -165,9 +165,9 @@ def test_page_works_by_keyboard_and_every_control_is_labelled(lasting: House, br
     assert tiles == ["Camera hall"]
 
 
-def test_refused_preview_shows_the_reason_until_read(house: House, browser: Browser) -> None:
+def test_refused_preview_shows_the_reason_until_read(web: WebDaemon, browser: Browser) -> None:
     tab = browser.tab
-    log_in(tab, house)
+    log_in(tab, web)
     # Enough changes at once to exhaust the allowance.
     tab.run(
         "for (let i = 0; i < 60; i++) post('preview', {on: false});document.querySelector('#preview').click()"
@@ -179,10 +179,12 @@ def test_refused_preview_shows_the_reason_until_read(house: House, browser: Brow
 
 
 @pytest.mark.parametrize(("width", "dark"), [(360, False), (360, True), (1200, True)])
-def test_page_fits_a_phone_and_dark_mode(lasting: House, browser: Browser, width: int, dark: bool) -> None:
+def test_page_fits_a_phone_and_dark_mode(
+    shared_web: WebDaemon, browser: Browser, width: int, dark: bool
+) -> None:
     tab = browser.tab
     tab.emulate(width, 800, dark=dark)
-    log_in(tab, lasting)
+    log_in(tab, shared_web)
     assert tab.run("document.documentElement.scrollWidth") <= width
     colours = tab.run(
         "[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"
@@ -192,13 +194,13 @@ def test_page_fits_a_phone_and_dark_mode(lasting: House, browser: Browser, width
     assert abs(colours[0] - colours[1]) > 400
 
 
-def test_wrong_token_returns_the_form_and_rotation_logs_everyone_out(house: House, browser: Browser) -> None:
+def test_wrong_token_returns_the_form_and_rotation_logs_out(web: WebDaemon, browser: Browser) -> None:
     tab = browser.tab
-    tab.go(house.url)
+    tab.go(web.url)
     tab.run("document.querySelector('#token').value = 'guessed'")
     tab.click("button")
     assert eventually(lambda: tab.run("location.pathname") == "/login" and tab.text("label") == "Token")
-    log_in(tab, house)
-    path = house.state / "web_token-pi"
+    log_in(tab, web)
+    path = web.state / "web_token-pi"
     path.write_text("x" * 32 + "\n")
     assert eventually(lambda: tab.text("label") == "Token")

@@ -10,18 +10,18 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edge.types import LABELS
 
-# Logits 4 (6 m j - j² / 2) of label j for a mean m from 0 to 1: highest where j is nearest to 6 m.
+# Logit 4 (6 m j - j² / 2) for label j and mean m from 0 to 1: highest for the j nearest to 6 m.
 SLOPES = 24 * np.arange(7, dtype=np.float32)[None]
 OFFSETS = -2 * np.arange(7, dtype=np.float32)[None] ** 2
 
 
 def level(label: str) -> int:
-    """The gray level of a picture that the network gives that label."""
+    """The gray level of a picture that the network classifies as *label*."""
     return round(LABELS.index(label) * 255 / 6)
 
 
 def by_hand(means: np.ndarray) -> np.ndarray:
-    """The probabilities (n, 7) that the network gives pictures of these *means* (n,), 0..1."""
+    """The network's probabilities (n, 7) for pictures with these *means* (n,), 0..1."""
     powers = np.exp(means[:, None] * SLOPES + OFFSETS)
     return np.asarray(powers / powers.sum(1, keepdims=True))
 
@@ -39,7 +39,7 @@ def write_onnx(
 ) -> Path:
     """A network for *shape* and *kind*, pixels from *black* to *white*; LABELS are its last outputs.
 
-    With *steps* its weights go through eight bits on their way, as TensorRT wants it.
+    With *steps* its weights pass through a quantize-dequantize pair, as TensorRT expects.
     """
     values = {
         "black": np.float32(black),
@@ -74,7 +74,7 @@ def write_onnx(
 
 
 def write_cells(path: Path) -> Path:
-    """A face detector as quantize writes it, of tests/bright_cells: bright cells of 32 pixels are faces.
+    """The detector of tests/bright_cells as quantize writes it: bright cells of 32 pixels are faces.
 
     Pixels (1, 256, 320, 1) float32, 0 to 255; nine outputs, by their names.
     """

@@ -1,4 +1,4 @@
-"""A network camera on the loopback that answers each path as a test wants it."""
+"""A network camera on the loopback with a scripted response per path."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ BOUNDARY = b"--part"
 
 
 class WebCamera:
-    """Serves the *answers*, by path; each writes what it has to the request's handler."""
+    """Serves *answers* by path; each writes its response to the request handler."""
 
     def __init__(self, answers: dict[str, Callable[[http.server.BaseHTTPRequestHandler], None]]) -> None:
-        self.asked: list[str] = []  # paths, in order
+        self.requested: list[str] = []  # paths, in order
         camera = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -27,7 +27,7 @@ class WebCamera:
 
             def do_GET(self) -> None:
                 path = self.path.split("?")[0]
-                camera.asked.append(path)
+                camera.requested.append(path)
                 answer = answers.get(path)
                 if answer is None:
                     self.send_error(404)
@@ -51,7 +51,7 @@ class WebCamera:
 
 
 def whole(content: bytes | Callable[[], bytes], kind: str) -> Callable[..., None]:
-    """Answers with *content* and its length."""
+    """Respond with *content* and its length."""
 
     def answer(request: http.server.BaseHTTPRequestHandler) -> None:
         body = content if isinstance(content, bytes) else content()
@@ -65,7 +65,7 @@ def whole(content: bytes | Callable[[], bytes], kind: str) -> Callable[..., None
 
 
 def status(code: int, **headers: str) -> Callable[..., None]:
-    """Answers with *code* and nothing else; _ in a header's name means -."""
+    """Respond with *code* and no body; _ in a header name means -."""
 
     def answer(request: http.server.BaseHTTPRequestHandler) -> None:
         request.send_response(code)
@@ -78,7 +78,7 @@ def status(code: int, **headers: str) -> Callable[..., None]:
 
 
 def mjpeg(parts: Iterable[bytes], interval_s: float = 0.0, kind: str = "image/jpeg") -> Callable[..., None]:
-    """Answers with *parts*, named *kind*, one each *interval_s*, until they end or the client leaves."""
+    """Respond with *parts* of type *kind*, one per *interval_s*, until they end or the client disconnects."""
     kept = list(parts)
 
     def answer(request: http.server.BaseHTTPRequestHandler) -> None:
@@ -103,7 +103,7 @@ def send_part(request: http.server.BaseHTTPRequestHandler, part: bytes, kind: st
 
 
 def folder(path: Path, prefix: str = "/") -> dict[str, Callable[..., None]]:
-    """Answers for each file of *path*, read when it is asked for."""
+    """Responses for each file in *path*, read on request."""
     kinds = {".m3u8": "application/vnd.apple.mpegurl", ".ts": "video/mp2t", ".mp4": "video/mp4"}
     return {
         prefix + file.name: whole(file.read_bytes, kinds.get(file.suffix, "application/octet-stream"))

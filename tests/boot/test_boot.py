@@ -17,7 +17,7 @@ import pytest
 
 from tests.boot.machine import Machine, missing
 from tests.broker import eventually
-from tests.edgetpu_stub import Stub, leave_compiled
+from tests.edgetpu_stub import Stub, write_compiled_model
 
 TREE, PACKAGE = os.environ.get("BOOT_TREE", ""), os.environ.get("BOOT_PACKAGE", "")
 
@@ -247,7 +247,7 @@ def test_edge_tpu_child_runs_in_the_unit_sandbox(machine: Machine) -> None:
     chip = machine.root / "srv/chip"
     chip.mkdir()
     stub = Stub(chip)
-    leave_compiled(chip)
+    write_compiled_model(chip)
     at, drop_in = "/srv/chip", "/etc/systemd/system/emotion-edge.service.d"
     machine(f"echo {at} >/etc/ld.so.conf.d/chip.conf; ldconfig; touch /dev/apex_0; mkdir {drop_in}")
     machine(f"ln -s /usr/share/emotion-edge/drop-ins/coral-*.conf {drop_in}; systemctl daemon-reload")

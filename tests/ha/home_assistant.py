@@ -1,4 +1,4 @@
-"""A real Home Assistant with a broker to listen to, driven through its REST API."""
+"""A real Home Assistant connected to a broker, driven through its REST API."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from typing import Any
 from tests.broker import eventually, free_port
 
 HERE = Path(__file__).parent
-START_S = 400.0  # at the first start it installs what its integrations need; later 10 to 45 s
+START_S = 400.0  # the first start installs its integrations' packages; later starts take 10 to 45 s
 VERSION = "2026.2.3"  # as in build.sh
 _KEY = "k" * 128
 
@@ -27,7 +27,7 @@ _KEY = "k" * 128
 class HomeAssistant:
     """A Home Assistant with an MQTT entry for *mqtt_port*, the API, a logger, and *configuration* (YAML).
 
-    *home* is what build.sh made. Everything it keeps is gone when another one is made in the same *home*.
+    *home* was built by build.sh. Creating another instance in the same *home* discards its state.
     """
 
     def __init__(self, home: Path, mqtt_port: int, configuration: str) -> None:
@@ -49,7 +49,7 @@ class HomeAssistant:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> float:
-        """Returns once it has started and its API answers; the seconds that took."""
+        """Start and wait until the API answers; seconds it took."""
         began = time.monotonic()
         command = ["sh", str(HERE / "enter.sh"), str(self._home), "hass", "-c", str(self._inside)]
         self._process = subprocess.Popen(command, stdout=self._log, stderr=self._log, start_new_session=True)
@@ -57,7 +57,7 @@ class HomeAssistant:
         return time.monotonic() - began
 
     def stop(self) -> None:
-        """As its user would: it keeps what it remembers. Harmless when it does not run."""
+        """Stop gracefully, keeping its state. Harmless if not running."""
         if self._process is None:
             return
         self._process.send_signal(signal.SIGTERM)
@@ -78,7 +78,7 @@ class HomeAssistant:
         return {state["entity_id"]: state for state in self._ask("/api/states")}
 
     def state(self, entity: str) -> str | None:
-        """What *entity* shows; None where there is none of that name."""
+        """State of *entity*; None if it does not exist."""
         found = self.states().get(entity)
         return None if found is None else str(found["state"])
 
@@ -90,7 +90,7 @@ class HomeAssistant:
         self._ask(f"/api/services/{service.replace('.', '/')}", {"entity_id": entity, **data})
 
     def template(self, text: str) -> str:
-        """What its template engine makes of *text*."""
+        """*text* rendered by its template engine."""
         return str(self._ask("/api/template", {"template": text}, plain=True))
 
     def log(self) -> str:
@@ -98,7 +98,7 @@ class HomeAssistant:
         return Path(self._log.name).read_text()
 
     def registered(self) -> dict[str, str | None]:
-        """Unique id -> who disabled the entity, of all that it remembers (written when it stops)."""
+        """Unique id -> who disabled the entity, for the whole registry (written on stop)."""
         registry = json.loads((self._config / ".storage" / "core.entity_registry").read_text())
         return {entry["unique_id"]: entry["disabled_by"] for entry in registry["data"]["entities"]}
 
@@ -121,7 +121,7 @@ class HomeAssistant:
         return text if plain else json.loads(text)
 
     def _store_entries(self, mqtt_port: int) -> None:
-        """What its user would have clicked: an account, and the MQTT integration."""
+        """Create an account and the MQTT integration, as onboarding does."""
         now = datetime.now(timezone.utc).isoformat()
         user = {
             "id": "u1", "group_ids": ["system-admin"], "is_owner": True, "is_active": True, "name": "test",

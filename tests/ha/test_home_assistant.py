@@ -92,7 +92,7 @@ class House:
         self.folder = folder
         self.broker = Mosquitto(folder)  # without persistence: after a restart it knows nothing
         self.broker.start()
-        self.heard = Subscriber(self.broker.port, "emotion-edge/#")
+        self.observer = Subscriber(self.broker.port, "emotion-edge/#")
         self.assistant = HomeAssistant(Path(HOME), self.broker.port, AUTOMATIONS)
         self.daemon: Process | None = None
         self.events: list[dict[str, Any]] = []  # every event received from the hall
@@ -114,14 +114,14 @@ class House:
         )
 
     def restart_broker(self) -> None:
-        self.heard.close()
+        self.observer.close()
         self.events = self.hall_events()
         self.broker.restart()
-        self.heard = Subscriber(self.broker.port, "emotion-edge/#")
+        self.observer = Subscriber(self.broker.port, "emotion-edge/#")
 
     def hall_events(self) -> list[dict[str, Any]]:
-        heard = self.heard.payloads("emotion-edge/ha-test/hall/event")
-        return self.events + [json.loads(payload) for payload in heard]
+        observer = self.observer.payloads("emotion-edge/ha-test/hall/event")
+        return self.events + [json.loads(payload) for payload in observer]
 
     def counters(self) -> dict[str, int]:
         return {name: int(self.assistant.state(f"counter.{name}") or -1) for name in ("any", "fresh", "mqtt")}
@@ -138,7 +138,7 @@ class House:
         if self.daemon is not None:
             self.daemon.close()
             print(self.daemon.log)
-        self.heard.close()
+        self.observer.close()
         self.assistant.close()
         self.broker.kill()
 
@@ -216,7 +216,7 @@ def test_switch_disables_and_enables_detection(house: House) -> None:
     house.shows("switch.ha_test_hall_detection", "off")
     for entity in spelt("hall", dict.fromkeys(SHOWN, "")):
         house.shows(entity, "unavailable")
-    assert eventually(lambda: house.heard.last("emotion-edge/ha-test/hall/status") == "disabled")
+    assert eventually(lambda: house.observer.last("emotion-edge/ha-test/hall/status") == "disabled")
     house.shows("binary_sensor.ha_test_hall_connection", "off")
     house.shows("binary_sensor.ha_test_porch_face_present", "on")
     house.assistant.call("switch.turn_on", "switch.ha_test_hall_detection")
@@ -244,8 +244,8 @@ def test_number_entities_change_daemon_settings(house: House) -> None:
 def test_button_restarts_camera(house: House) -> None:
     house.assistant.call("button.press", "button.ha_test_hall_restart_camera")
     topic = "emotion-edge/ha-test/response/restart_camera"
-    assert eventually(lambda: house.heard.payloads(topic))
-    assert json.loads(house.heard.last(topic) or "") == {"status": "ok", "transaction": "ha"}
+    assert eventually(lambda: house.observer.payloads(topic))
+    assert json.loads(house.observer.last(topic) or "") == {"status": "ok", "transaction": "ha"}
     house.shows("binary_sensor.ha_test_hall_face_present", "on")
 
 
@@ -302,8 +302,8 @@ def test_entities_migrate_from_old_topics(house: House, tmp_path: Path) -> None:
     _, hall = devices = discovery.devices(topics, ["hall"], "0.1.0", temperature=False)
     about_node, about_hall = discovery.messages(devices, "homeassistant", "device", {})
     before = "homeassistant/device/old-pi_hall/config"
-    house.heard.publish(about_node.topic, about_node.payload, retain=True)
-    house.heard.publish(before, about_hall.payload, retain=True)
+    house.observer.publish(about_node.topic, about_node.payload, retain=True)
+    house.observer.publish(before, about_hall.payload, retain=True)
     house.shows("sensor.old_pi_hall_emotion", "unavailable|unknown")
     path = tmp_path / "discovery.json"
     path.write_text(

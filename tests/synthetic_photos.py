@@ -1,4 +1,4 @@
-"""Made-up photos, a portrait each on noise, as `detector fit` and quantize take them."""
+"""Synthetic photos, one portrait each on noise, in the layout that `detector fit` and quantize read."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 from edge.sources.portraits import FILE
 
 
-def leave_photos(
+def write_photos(
     folder: Path, count: int, size: tuple[int, int], sides: tuple[int, int], *, empty_every: int = 0
 ) -> Path:
     """*count* photos of *size* (width, height) with faces of *sides* pixels in *folder*, and labels.json.
 
-    One in *empty_every* shows nobody.
+    One in *empty_every* has no face.
     """
     (folder / "images").mkdir()
     random = np.random.default_rng(0)
