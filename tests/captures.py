@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from edge.types import EdgeError, Image
+from tests.broker import PATIENCE_S, eventually
 
 
 class ScriptedSource:
@@ -107,11 +108,9 @@ def moving(n: int) -> Image:
     return np.full((48, 64), n % 256, np.uint8)
 
 
-def until(condition: Callable[[], object], timeout: float = 60.0) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "condition did not come true"
-        time.sleep(0.005)
+def until(condition: Callable[[], object], timeout_s: float = PATIENCE_S) -> None:
+    """Wait until *condition* is true; fail after *timeout_s*."""
+    assert eventually(condition, timeout_s), "condition did not come true"
 
 
 def descriptors() -> int:

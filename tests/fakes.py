@@ -30,6 +30,16 @@ def face(x: float = 0.0, side: float = 20.0) -> Face:
     return Face(Box(x, 0.0, side, side), 0.9)
 
 
+class Clock:
+    """A monotonic clock in s, moved by the test."""
+
+    def __init__(self, now: float = 1000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
 class ScriptedDetector:
     """Returns the next list of faces in its script per call, and repeats the last one."""
 

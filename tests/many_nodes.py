@@ -49,7 +49,7 @@ class Camera:
             for number in range(1, FACES + 1)
         ]  # fmt: skip
 
-    def look(self, sink: MqttSink) -> int:
+    def publish_frame(self, sink: MqttSink) -> int:
         """Publish one frame; the number of events."""
         self._seq += 1
         frame = Frame(PICTURE, time.monotonic(), time.time(), self._seq, self._name)
@@ -84,12 +84,12 @@ class Node:
         for camera in range(CAMERAS):
             self.sink.publish(messages.camera_status(topics, f"camera-{camera}", "online"))
 
-    def look(self, until: float) -> None:
+    def serve(self, until: float) -> None:
         """Serve the cameras until *until*, monotonic s."""
         due = time.monotonic() + self._chance.uniform(0, 1 / FPS)
         while due < until:
             time.sleep(max(0.0, due - time.monotonic()))
-            self.reported += sum(camera.look(self.sink) for camera in self._cameras)
+            self.reported += sum(camera.publish_frame(self.sink) for camera in self._cameras)
             due += 1 / FPS
 
 
@@ -104,7 +104,7 @@ def many_nodes_figures(folder: Path, nodes: int, seconds: float, limit_ms: float
             stack.callback(node.sink.stop)
         assert eventually(lambda: all(node.sink.connected for node in served))
         until = time.monotonic() + seconds
-        threads = [threading.Thread(target=node.look, args=(until,)) for node in served]
+        threads = [threading.Thread(target=node.serve, args=(until,)) for node in served]
         for thread in threads:
             thread.start()
         for thread in threads:

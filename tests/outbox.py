@@ -17,16 +17,6 @@ FILE = "outbox.sqlite3"
 BODY = b'{"id":"%d","replayed":false}'
 
 
-class Clock:
-    """s since boot, as a test wants them."""
-
-    def __init__(self, now: float = 1000.0) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @contextmanager
 def outbox(folder: Path, wake: Callable[[], None] = lambda: None, **keywords: object) -> Iterator[Outbox]:
     box = Outbox(folder / FILE, **keywords)  # type: ignore[arg-type]

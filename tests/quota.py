@@ -110,7 +110,8 @@ def cpu_limited(folder: Path, seconds: float, share: float = 0.25) -> list[Figur
     return [
         Figure("23", "frame age p95 in s, from its reading to the subscriber",
                reported[round(0.95 * len(reported)) - 1], 1.0),
-        Figure("23", "cameras without a message meanwhile", len(CAMERAS) - active_cameras(listening, began), 0),
+        Figure("23", "cameras without a message meanwhile",
+               len(CAMERAS) - active_cameras(listening, began), 0),
         Figure("23", "the quota was never reached", not short, 0),
         Figure("23", "share of a processor that it took", took / seconds, 1.2 * share),
     ]  # fmt: skip

@@ -33,7 +33,7 @@ def draw(folder: Path) -> bytes:
         time.sleep(SECONDS)
         tab = browser.tab
         tab.emulate(*SIZE)
-        tab.ask("Emulation.setScrollbarsHidden", hidden=True)
+        tab.command("Emulation.setScrollbarsHidden", hidden=True)
         tab.go(web.url)
         tab.run(f"document.querySelector('#token').value = {web.token!r}")
         tab.click("button")

@@ -41,7 +41,7 @@ def false_changes(detector: str, model: str, minutes: float) -> dict[str, float]
         for n in range(round(minutes * 60 * FPS)):
             events = pipeline.step(Frame(_seen(still, n), n / FPS, 0.0, n, "hall")).events
             # Ignore the first two seconds, which establish the emotion.
-            changes += sum(event.kind == "emotion_changed" for event in events) if n > 2 * FPS else 0
+            changes += sum(event.event_type == "emotion_changed" for event in events) if n > 2 * FPS else 0
         found[shown.label] = changes * 60 / minutes
     return found
 

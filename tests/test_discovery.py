@@ -16,6 +16,7 @@ from edge.contract.messages import CameraHealth, Health, Info, Topics
 from edge.contract.requests import Request, parse_request
 from edge.contract.switches import parse
 from edge.homeassistant import discovery
+from edge.homeassistant.entities import Device
 from edge.mqtt.limits import packet_bytes
 from edge.types import LABELS, Box, Event, Face, Frame, Message, Track
 from tests.home_assistant_rules import Config, entities
@@ -28,7 +29,7 @@ FORMATS: tuple[discovery.Format, ...] = ("device", "component")
 SHOWN = {"face_present", "emotion", "faces", "confidence"}
 
 
-def devices(*cameras: str, temperature: bool = True) -> list[discovery.Device]:
+def devices(*cameras: str, temperature: bool = True) -> list[Device]:
     return discovery.devices(TOPICS, cameras or CAMERAS, "0.1.0", temperature=temperature)
 
 

@@ -116,9 +116,9 @@ def test_long_engine_build_is_a_declared_wait_and_feeds_the_watchdog(
     began = time.monotonic()
     run(configuration(broker.port, PORTRAITS) + model, before=tmp_path / "gpu")
     assert eventually(lambda: "READY=1" in manager.lines(), 60)
-    ready = next(when for when, text in manager.heard if "READY=1" in text)
+    ready = next(when for when, text in manager.received if "READY=1" in text)
     assert ready - began > FRESH_S + 3  # longer than a heartbeat is valid
-    fed = [when for when, text in manager.heard if "WATCHDOG=1" in text and when <= ready]
+    fed = [when for when, text in manager.received if "WATCHDOG=1" in text and when <= ready]
     longest = max(later - earlier for earlier, later in pairwise([*fed, ready]))
     print(f"built for {ready - began:.1f} s, the watchdog went hungry for {longest:.2f} s at most")
     assert longest < 5

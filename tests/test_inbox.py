@@ -6,15 +6,9 @@ import pytest
 
 from edge.mqtt.inbox import CommandHealth, Inbox
 from edge.types import Incoming
+from tests.fakes import Clock
 
 RELOAD = "emotion-edge/pi/request/reload"
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def command(number: int = 0, *, topic: str = RELOAD, retained: bool = False) -> Incoming:

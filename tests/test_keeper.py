@@ -13,6 +13,7 @@ import pytest
 from edge.contract import messages
 from edge.contract.messages import Topics
 from edge.homeassistant import discovery
+from edge.homeassistant.entities import Device
 from edge.homeassistant.keeper import Keeper, announced_file
 from edge.host.disk import StateFiles
 from edge.mqtt.client import MqttSink
@@ -23,7 +24,7 @@ from tests.sink import idle_sink
 TOPICS = Topics("emotion-edge", "kitchen-pi")
 
 
-def devices(*cameras: str) -> list[discovery.Device]:
+def devices(*cameras: str) -> list[Device]:
     return discovery.devices(TOPICS, cameras, "0.1.0", temperature=False)
 
 

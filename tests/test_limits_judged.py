@@ -8,16 +8,10 @@ import pytest
 
 from edge.mqtt.guess import Guess
 from edge.mqtt.limits import Limits, Terms
+from tests.fakes import Clock
 from tests.sink import STATUS
 
 BIG = "homeassistant/device/n/hall/config"
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.mark.parametrize("ends", [2, 4])

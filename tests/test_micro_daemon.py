@@ -7,7 +7,7 @@ import logging
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -22,6 +22,7 @@ from edge.settings import Settings
 from edge.settings.tables import Camera as CameraSettings
 from edge.sources.capture import Capture, Slots
 from edge.types import Box, Face, Frame, Image, Movement, Track
+from tests.captures import until
 from tests.contract import breach
 from training.micro.faces import built_in
 from training.micro.render import Renderer
@@ -43,13 +44,6 @@ def verdicts(times: Iterator[float] | np.ndarray, until: float) -> Regularity:
         regularity.judge(look)
         look = next(looks, None)
     return regularity
-
-
-def eventually(check: Callable[[], bool], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.01)
 
 
 def track(number: int = 1, eyes_apart: float = 100.0, seen: float = 0.0, side: float = 300.0) -> Track:
@@ -127,7 +121,7 @@ def test_movement_of_a_watched_face_is_spotted() -> None:
     try:
         for at, image in renderer.frames(60.0):
             # Feed as fast as they are consumed: timestamps come from the frames, not the clock.
-            eventually(lambda: len(watch._ring) < RING // 2)
+            until(lambda: len(watch._ring) < RING // 2)
             if watch.state == "measuring":
                 time.sleep(0.005)  # its thread needs to run to judge the frame rate
             eyes = renderer.eyes(at)
@@ -141,7 +135,7 @@ def test_movement_of_a_watched_face_is_spotted() -> None:
             found.extend(watch.take())
             return bool(found)
 
-        eventually(found_some)
+        until(found_some)
     finally:
         watch.stop()
     (moved,) = found
@@ -186,12 +180,12 @@ def test_slowed_source_is_rejected_within_5_s_and_logged(
                 now += 1 / fps
                 offer(watch, np.zeros((8, 8), np.uint8), now)
             if now - 100 > WINDOW_S + LOOK_S:
-                eventually(lambda now=now: watch._regularity._judged > now - LOOK_S)
+                until(lambda now=now: watch._regularity._judged > now - LOOK_S)
 
     try:
         with caplog.at_level(logging.INFO):
             pass_time(60, 4)
-            eventually(lambda: watch.state == "spotting")
+            until(lambda: watch.state == "spotting")
             slowed = now
             while watch.state == "spotting" and now - slowed < 10:
                 pass_time(40, 0.25)
@@ -226,7 +220,7 @@ def test_spotting_pauses_under_cpu_pressure(caplog: pytest.LogCaptureFixture) ->
         for number in range(240):
             now = number * PERIOD
             offer(watch, np.zeros((8, 8), np.uint8), now)
-        eventually(lambda: watch.state == "paused")
+        until(lambda: watch.state == "paused")
     watch.stop()
     assert watch.story == "movements paused: short of processor time"
     assert len(watch._ring) == 0
@@ -293,7 +287,7 @@ def test_reload_enables_and_disables_micro(tmp_path_factory: pytest.TempPathFact
             home.live.tick()
             return watch.health().fps is not None
 
-        eventually(measured)
+        until(measured)
         home.reload(off)
         assert home.live.watching == ()
         assert home.live.cameras["hall"].watch is None

@@ -14,6 +14,7 @@ from edge.mqtt.broker import Broker, BrokerError, HungUpError, TakenOverError
 from edge.mqtt.duplicate import Namesake
 from edge.types import Incoming, Message
 from tests.broker import Mosquitto, broker, eventually, server, subscriber
+from tests.fakes import Clock
 from tests.process import Process
 from tests.sink import STATUS, sink
 
@@ -36,13 +37,6 @@ def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 # Unit tests
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from edge.mqtt import store
 from edge.mqtt.health import OutboxHealth
 from edge.mqtt.outbox import Outbox
 from tests.broker import Mosquitto, broker, eventually, subscriber  # noqa: F401
-from tests.outbox import FILE, Clock, append, message, outbox, send, stored
+from tests.fakes import Clock
+from tests.outbox import FILE, append, message, outbox, send, stored
 from tests.sink import sink
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -24,11 +24,11 @@ MISSING = 'name = "porch"\nsource = "/dev/video99"\n'
 
 
 class Manager:
-    """Listens on a NOTIFY_SOCKET; ``heard`` holds (monotonic s, datagram as text)."""
+    """Listens on a NOTIFY_SOCKET; ``received`` holds (monotonic s, datagram as text)."""
 
     def __init__(self, address: str) -> None:
         self.address = address
-        self.heard: list[tuple[float, str]] = []
+        self.received: list[tuple[float, str]] = []
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(f"\0{address[1:]}" if address.startswith("@") else address)
         self._thread = threading.Thread(target=self._listen)
@@ -36,10 +36,10 @@ class Manager:
 
     def _listen(self) -> None:
         while (datagram := self._socket.recv(65536)) != b"END":
-            self.heard.append((time.monotonic(), datagram.decode()))
+            self.received.append((time.monotonic(), datagram.decode()))
 
     def lines(self) -> list[str]:
-        return [line for _, text in self.heard for line in text.split("\n")]
+        return [line for _, text in self.received for line in text.split("\n")]
 
     def status(self) -> str:
         return next((line[7:] for line in reversed(self.lines()) if line.startswith("STATUS=")), "")
@@ -106,12 +106,12 @@ def test_ready_follows_the_first_frame_and_names_a_missing_camera(
     assert eventually(lambda: manager.lines().count("WATCHDOG=1") >= 5)
     daemon.process.send_signal(signal.SIGHUP)
     assert eventually(lambda: manager.lines().count("READY=1") == 2)
-    reloading = next(text for _, text in manager.heard if text.startswith("RELOADING=1"))
+    reloading = next(text for _, text in manager.received if text.startswith("RELOADING=1"))
     stated = int(re.fullmatch(r"RELOADING=1\nMONOTONIC_USEC=(\d+)", reloading)[1])  # type: ignore[index]
     assert 0 < time.monotonic_ns() // 1000 - stated < 60_000_000
     assert "STOPPING=1" not in manager.lines()
     assert daemon.stop()[0] == 0
-    assert "STOPPING=1\nSTATUS=stopping" in [text for _, text in manager.heard]
+    assert "STOPPING=1\nSTATUS=stopping" in [text for _, text in manager.received]
 
 
 def test_unreachable_broker_is_a_declared_wait(manager: Manager, run: Run) -> None:
@@ -119,7 +119,7 @@ def test_unreachable_broker_is_a_declared_wait(manager: Manager, run: Run) -> No
     assert eventually(lambda: "READY=1" in manager.lines())
     assert manager.status() == "camera hall online; waiting for the broker"
     fed_until = time.monotonic() + FRESH_S + 3
-    assert eventually(lambda: manager.heard[-1][0] > fed_until)  # longer than a heartbeat is valid
+    assert eventually(lambda: manager.received[-1][0] > fed_until)  # longer than a heartbeat is valid
 
 
 HANGING_STAGES = {
@@ -159,7 +159,7 @@ def test_hung_stage_stops_the_watchdog_and_sigabrt_logs_its_stack(
     hung = time.monotonic()
     assert eventually(lambda: f"stuck: {stage}: no progress for" in manager.status())
     time.sleep(2.0)
-    last_fed = max(when for when, text in manager.heard if text == "WATCHDOG=1")
+    last_fed = max(when for when, text in manager.received if text == "WATCHDOG=1")
     assert last_fed - hung < FRESH_S + 2.0  # so systemd's watchdog fires 30 s later
     assert time.monotonic() - last_fed > 2.0
     daemon.process.send_signal(signal.SIGABRT)
@@ -223,9 +223,9 @@ def test_abstract_socket_is_used_and_removed_from_the_environment() -> None:
     assert environment == {"PATH": "/bin"}
     assert notifier.watchdog_s == 30.0
     notifier.send(READY=1, STATUS="two\nlines")
-    assert eventually(lambda: manager.heard)
+    assert eventually(lambda: manager.received)
     manager.close()
-    assert manager.heard[0][1] == "READY=1\nSTATUS=two lines"
+    assert manager.received[0][1] == "READY=1\nSTATUS=two lines"
 
 
 def test_foreign_watchdog_and_missing_socket_are_ignored(

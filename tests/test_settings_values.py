@@ -154,7 +154,7 @@ def test_broker_host_may_be_a_name_or_an_address_in_brackets(host: str, taken: s
     ],
 )  # fmt: skip
 def test_host_with_extra_parts_is_rejected_with_the_right_settings(host: str, instead: str) -> None:
-    message = f"config.toml:2: mqtt.host: expected the host isolated; write {instead}"
+    message = f"config.toml:2: mqtt.host: expected the host alone; write {instead}"
     assert mistakes(f"[mqtt]\nhost = '{host}'") == [message]
 
 

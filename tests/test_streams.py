@@ -17,9 +17,9 @@ from edge.sources import open_source
 from edge.sources.capture import Capture, Slots
 from edge.sources.pace import Silence, Timeline
 from edge.types import EdgeError, Image
+from tests.captures import StatusLog, until
 from tests.fakes import RtspCamera
 from tests.films import SECOND, ffmpeg, films, pictures  # noqa: F401
-from tests.test_capture import StatusLog, until
 from tests.web_camera import WebCamera, begin_mjpeg, folder, mjpeg, send_part, whole
 
 

@@ -7,14 +7,7 @@ import numpy as np
 
 from edge.types import Box
 from edge.web.preview import LONGEST_S, UNSEEN_S, Picture, Preview, jpeg
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.fakes import Clock
 
 
 def picture(taken: float = 100.0) -> Picture:
@@ -22,7 +15,7 @@ def picture(taken: float = 100.0) -> Picture:
 
 
 def started_preview() -> tuple[Preview, Clock]:
-    clock = Clock()
+    clock = Clock(100.0)
     preview = Preview(clock)
     preview.ask()
     assert preview.tick() == "begins"
@@ -30,7 +23,7 @@ def started_preview() -> tuple[Preview, Clock]:
 
 
 def test_no_picture_is_kept_or_shown_before_a_request() -> None:
-    preview = Preview(Clock())
+    preview = Preview(Clock(100.0))
     preview.show("hall", picture())
     assert (preview.on, preview.look("hall"), preview.tick()) == (False, None, "")
     preview.ask()
@@ -81,7 +74,7 @@ def test_picture_is_dropped_at_the_end_and_not_shown_by_the_next_preview() -> No
 
 
 def test_cancelled_request_starts_nothing() -> None:
-    preview = Preview(Clock())
+    preview = Preview(Clock(100.0))
     preview.ask()
     preview.end("the analysis did not answer")
     assert preview.tick() == ""
