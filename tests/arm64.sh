@@ -1,10 +1,10 @@
 #!/bin/sh
-# What the arm64 package does on a Cortex-A72, the Raspberry Pi 4's: run by `make arm64-test`.
+# Tests the arm64 package on an emulated Cortex-A72 (Raspberry Pi 4): run by `make arm64-test`.
 #   sh tests/arm64.sh DIR PYTHON
-# Into DIR, once: Debian trixie's arm64 Python with all its libraries and qemu-user 10 (Bookworm's 7.2 crashes in
-# LiteRT), both from the mirror this machine uses and checked against Debian's keys; and the wheels for the tests.
-# Each time: the arm64 package from dist/, unpacked. Neither root nor binfmt: python3 is a script that calls qemu, and
-# Python takes it for itself when it starts another. Where that cannot be had it says so and skips.
+# The first run fills DIR: Debian trixie's arm64 Python with all its libraries and qemu-user 10 (Bookworm's 7.2 crashes
+# in LiteRT), from this machine's mirror and verified with Debian's keys, and the tests' wheels. Every run unpacks the
+# arm64 package from dist/. Needs neither root nor binfmt: python3 is a script that calls qemu, and sys.executable is
+# that script. Skips with a message if a requirement is missing.
 set -eu
 tree=$1 python=$2
 skip() { echo "arm64-test: skipped: $*"; exit 0; }
@@ -21,7 +21,7 @@ if [ ! -e "$tree/.complete" ]; then
   mirror=$(sed -n 's/^URIs: //p' /etc/apt/sources.list.d/debian.sources 2>/dev/null | head -n 1)
   mirror=${mirror:-http://deb.debian.org/debian}
   echo "deb [arch=amd64,arm64 signed-by=$keys] $mirror trixie main" >"$tree/apt/list"
-  : >"$tree/apt/status" # nothing is installed, so every library comes along
+  : >"$tree/apt/status" # nothing is installed, so apt fetches every library
   apt() {
     apt-get -qq -o Dir::Etc::sourcelist="$tree/apt/list" -o Dir::Etc::sourceparts=/dev/null \
       -o Dir::State="$tree/apt" -o Dir::State::status="$tree/apt/status" -o Dir::Cache="$tree/apt/cache" \
@@ -32,9 +32,9 @@ if [ ! -e "$tree/.complete" ]; then
   apt -y --no-install-recommends --download-only install python3:arm64 libstdc++6:arm64
   (cd "$tree/host" && apt download qemu-user:amd64)
   for deb in "$tree"/apt/cache/archives/*.deb; do dpkg-deb -x "$deb" "$tree/root"; done
-  ln -s usr/lib "$tree/root/lib" # base-files' part
+  ln -s usr/lib "$tree/root/lib" # normally made by base-files
   for deb in "$tree"/host/*.deb; do dpkg-deb -x "$deb" "$tree/host"; done
-  # What the package lacks: pytest, of the version in requirements/. The demo's broker is this machine's mosquitto.
+  # Missing from the package: pytest, pinned in requirements/. The demo's broker is this machine's mosquitto.
   sed -n '/^[a-z0-9-]*==/s/ *\\$//p' requirements/test.txt >"$tree/pins"
   "$python" -m pip install -qq --disable-pip-version-check --target "$tree/tests" --only-binary=:all: \
     --platform manylinux_2_28_aarch64 --platform manylinux_2_17_aarch64 --platform manylinux2014_aarch64 \
@@ -66,11 +66,11 @@ echo "golden vectors:"
 edge check --model
 
 echo "unit tests that need neither a network nor other processes:"
-# The repository's tests over the package's code: a folder with the tests alone, so that `edge` is the package's.
+# A folder with the tests only, so that `edge` is imported from the package.
 mkdir "$state/repository" && cp -r tests config.toml pyproject.toml docs README.md "$state/repository/"
-# Not what measures the machine: an emulated one takes 15 times as long.
+# Without a timed and a slow test: emulation is 15 times slower.
 (cd "$state/repository" && PYTHONPATH="$library:$state/repository:$tree/tests" "$tree/python3" -m pytest \
-  -q -p no:cacheprovider -o timeout=1200 -k "not milliseconds and not five_of_six_seconds" \
+  -q -p no:cacheprovider -o timeout=1200 -k "not few_ms and not 5_of_6_seconds" \
   tests/test_card.py tests/test_classify.py tests/test_golden.py tests/test_preprocess.py tests/test_track.py \
   tests/test_report.py tests/test_announce.py tests/test_disk.py tests/test_inbox.py tests/test_switches.py \
   tests/test_requests.py tests/test_messages.py tests/test_portraits.py tests/test_secrecy.py \

@@ -1,6 +1,6 @@
-/* Stands in for libedgetpu: a delegate that takes no operator, so that the CPU computes, and that fails on
-   demand. The word in the file "mode" next to the library says how: load, fail, hang or abort when it is opened;
-   once it is open, the same words are obeyed within 10 ms, as libedgetpu's own USB thread dies of a fault. */
+/* Stands in for libedgetpu: a delegate that accepts no operator, so that the CPU computes, and that fails on
+   demand. The file "mode" next to the library contains load, fail, hang or abort, read when the device is opened;
+   afterwards it is polled every 10 ms, to fail the way libedgetpu's own USB thread does. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <pthread.h>
@@ -45,7 +45,7 @@ static void *usb_thread(void *unused) {
     (void)unused;
     for (;;) {
         usleep(10000);
-        if (is("hang")) { /* with Python's lock: whoever wants it waits for ever */
+        if (is("hang")) { /* holding Python's lock: every other thread blocks forever */
             int (*ensure)(void) = (int (*)(void))dlsym(RTLD_DEFAULT, "PyGILState_Ensure");
             if (ensure) ensure();
         }

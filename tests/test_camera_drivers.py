@@ -160,7 +160,7 @@ def test_unplugged_usb_camera_is_back_within_10_s_of_its_return(
     until(lambda: capture.status == "online")
     device.unlink()
     until(lambda: capture.status == "offline")
-    time.sleep(2.0)  # it is tried meanwhile
+    time.sleep(2.0)  # retries happen meanwhile
     device.touch()
     back = time.monotonic()
     until(lambda: capture.status == "online")

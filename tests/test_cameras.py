@@ -148,7 +148,7 @@ def test_switch_states_are_published_once_and_on_each_set(rig: Rig) -> None:
         "enabled": ["ON"], "min_confidence": ["0.5"], "hold": ["2"],
     }  # fmt: skip
     rig.turn("hold", 2.0)
-    assert rig.sink.payloads(states["hold"]) == ["2", "2"]  # whoever asked gets an answer
+    assert rig.sink.payloads(states["hold"]) == ["2", "2"]  # set again, reported again
     assert rig.sink.payloads(states["enabled"]) == ["ON"]
 
 

@@ -125,7 +125,7 @@ def test_retry_delay_doubles_up_to_a_limit() -> None:
     waits = np.diff(tries[:7])
     for wait, longest in zip(waits, [0.1, 0.2, 0.4, 0.4, 0.4, 0.4], strict=True):
         assert wait >= longest / 2
-    # 1.9 s at the most, and what a busy machine adds. Without the bound they were 3.15 s at the least.
+    # At most 1.9 s, plus load. Without the bound it would be at least 3.15 s.
     assert sum(waits) < 3.1
 
 

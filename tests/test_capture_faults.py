@@ -48,7 +48,7 @@ def test_hung_read_is_stale_then_replaced() -> None:
     assert story.reported[1][1].startswith("no picture for ")
     assert 0.5 <= story.at[1] - story.at[0] < 3.0
     assert sources[0].interrupted.is_set()
-    assert not sources[0].closed.is_set()  # its reader has it still
+    assert not sources[0].closed.is_set()  # its reader still holds it
     Hanging.over.set()
     assert sources[0].closed.wait(5.0)
     assert sources[0].closed_by == "capture hall"
@@ -126,7 +126,7 @@ def test_hung_cameras_do_not_pile_up_threads() -> None:
     capture = Capture("hall", lambda: Hanging(moving), Slots(), StatusLog(), stall_s=0.1, give_up_s=0.2)
     capture.start()
     time.sleep(1.5)
-    assert threading.active_count() <= threads + 4  # three that hang, and the watch
+    assert threading.active_count() <= threads + 4  # three hung readers and the watch
     began = time.monotonic()
     capture.stop(0.2)
     assert time.monotonic() - began < 1.0
@@ -149,7 +149,7 @@ def test_frozen_picture_is_stale_and_not_analysed() -> None:
     until(lambda: capture.status == "stale")
     assert slots.take(0.1) is None
     frames = capture.frames
-    until(lambda: capture.frames > frames + 3)  # it is read on
+    until(lambda: capture.frames > frames + 3)  # reading continues
     still.clear()
     until(lambda: capture.status == "online")
     assert slots.take(1.0) is not None
@@ -175,7 +175,7 @@ def test_covered_lens_is_dark_but_online_unlike_a_lamp_at_night() -> None:
     until(lambda: capture.picture == "ok")
     shown[0] = np.repeat(black[..., None], 3, 2)  # in colour
     until(lambda: capture.picture == "dark")
-    shown[0] = np.zeros_like(black)  # rolled, it is the same picture again and again
+    shown[0] = np.zeros_like(black)  # black rolled is still black: a frozen picture
     frames = capture.frames
     until(lambda: capture.frames > frames + 30)
     assert (capture.status, capture.picture) == ("online", "dark")
@@ -283,7 +283,7 @@ def test_stream_with_frozen_sender_is_back_within_10_s() -> None:
         frozen = time.monotonic()
         until(lambda: capture.status == "offline")
         assert time.monotonic() - frozen < 10
-        server.thaw()  # it finds its client gone, and ends
+        server.thaw()  # finds its client gone, and exits
         server.kill()
         server.start()
         back = time.monotonic()

@@ -196,7 +196,7 @@ def test_silent_broker_is_reported_after_falling_back_to_3_1_1(
 
     def serve(connection: socket.socket) -> None:
         levels.append(connection.recv(1024)[8])
-        if levels[-1] == 4:  # else it hangs up
+        if levels[-1] == 4:  # otherwise refuse by closing
             connection.sendall(b"\x20\x02\x00\x00")
             while connection.recv(1024):
                 pass

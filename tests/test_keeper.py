@@ -233,7 +233,7 @@ def test_old_topics_are_cleared_after_the_new_ones_are_published(
     if kept:
         assert [story[0], story[-1]] == [letting_go, (old, "")]
         assert story[1][0] == new
-    else:  # its unique ids changed: the old entities leave their names to the new ones
+    else:  # its unique ids changed: the old entities are removed first
         assert story[0] == (old, "")
         assert letting_go not in story
     assert retained(broker.port) == device_topics(camera, node=node)

@@ -100,7 +100,7 @@ def test_remaining_entities_are_republished_after_a_removal(tmp_path: Path) -> N
     keeper = keeper_of(sink, tmp_path)
     keeper.announce(devices("hall"), "homeassistant", "component")
     for now, reported in ((1000, 0), (1001, 0), (1001.1, 0), (1006.0, 0), (1006.2, 1), (1100, 1)):
-        sink.idle = now > 1000  # the broker took it all
+        sink.idle = now > 1000  # the broker acknowledged everything
         keeper.tick(now)
         assert sink.republished == reported
     keeper.announce(devices("hall"), "homeassistant", "component")  # nothing removed: no republication

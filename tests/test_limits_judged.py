@@ -23,7 +23,7 @@ def test_hangups_while_the_broker_starts_blame_no_message(ends: int) -> None:
     assert not guess.sure
     assert guess.came_through()  # with restricted terms: still unproven
     assert guess.terms == Terms()
-    assert not guess.came_through()  # with everything
+    assert not guess.came_through()  # with all features already
     clock.now += 1e6
     guess.ended()
     assert (guess.terms, guess.sure) == (Terms(), True)
@@ -41,7 +41,7 @@ def test_assumed_limits_are_retried_after_an_hour() -> None:
     assert guess.terms == Terms(retain=False)
     clock.now += 2
     assert guess.terms == Terms()
-    guess.ended()  # once more is enough
+    guess.ended()  # one more is enough
     assert (guess.terms, guess.sure) == (Terms(retain=False), True)
 
 

@@ -216,7 +216,7 @@ def test_keys_that_need_a_restart_are_listed_and_the_rest_applied(start: Start) 
     assert done == Reloaded(changed=("mqtt.faces_hz", "report"), restart=needing)
     assert done.story == "changed mqtt.faces_hz, report; mqtt.host, mqtt.password after a restart"
     assert home.live.health == ConfigHealth(restart=needing)
-    assert home.reload(home.wanted) == Reloaded(restart=needing)  # it is still true
+    assert home.reload(home.wanted) == Reloaded(restart=needing)  # still needed
     back = settings(mqtt={"host": "here", "username": "me", "password": "old"})
     assert home.reload(back) == Reloaded(changed=("mqtt.faces_hz", "report"))
     assert home.live.health == ConfigHealth()

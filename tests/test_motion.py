@@ -231,7 +231,7 @@ def test_no_face_on_real_video_is_missed_for_over_a_second(
     kind: Kind, first: int, count: int, shared_data: Path
 ) -> None:
     file = shared_data / "models/detectors/face_detection_yunet_2023mar.onnx" if kind == "yunet" else None
-    # People are far away: at their default size Haar and YuNet find nobody.
+    # People are far away: at their default size Haar and YuNet find no face.
     size: dict[str, Any] = {} if kind == "ssd" else {"long_side": 768, "min_face": 0.02}
     detector = open_detector(kind, file=file, **size)
     (full, _, _), (gated, counted, _) = pipeline(detector, gated=False), pipeline(detector)
@@ -253,4 +253,4 @@ def test_no_face_on_real_video_is_missed_for_over_a_second(
             assert taken - missed_since.setdefault(track.number, taken) <= 1.0
     video.release()
     assert found
-    assert kind != "ssd" or counted.calls < 0.97 * count  # 1,327 of 1,394: somebody moves most of the time
+    assert kind != "ssd" or counted.calls < 0.97 * count  # 1,327 of 1,394: there is motion most of the time

@@ -170,7 +170,7 @@ def test_frozen_broker_queues_only_the_newest_faces(
     with subscriber(broker.port) as listening, sink(broker.port) as publishing:
         assert eventually(lambda: publishing.connected)
         broker.freeze()
-        for number in range(30_000):  # 60 MB: more than the sockets take
+        for number in range(30_000):  # 60 MB: more than the socket buffers hold
             publishing.publish(faces(b"%d " % number + bytes(2000).replace(b"\0", b" ")))
         broker.thaw()
         assert eventually(lambda: (listening.last("p/n/hall/faces") or "").split() == ["29999"])

@@ -203,7 +203,7 @@ def test_wrong_password_is_reported_once_and_recovery_once(
     strict.start()
     with sink(strict.port, username="cam", password="wrong") as publishing:
         assert eventually(lambda: "refused" in caplog.text)
-        time.sleep(0.7)  # several attempts more
+        time.sleep(0.7)  # several more attempts
         assert not publishing.connected
         strict.kill()
         passwords.unlink()
@@ -267,7 +267,7 @@ def test_disconnect_reason_is_quoted(caplog: pytest.LogCaptureFixture) -> None:
         connection.recv(1024)
         connection.sendall(b"\x20\x03\x00\x00\x00")  # CONNACK: success
         connection.recv(1024)
-        time.sleep(0.2)  # whatever else it says
+        time.sleep(0.2)  # ignore what else it sends
         connection.sendall(b"\xe0\x01\x8b")  # DISCONNECT: going down
         while connection.recv(1024):
             pass

@@ -53,7 +53,7 @@ def test_own_and_retained_messages_are_not_a_sign_of_a_duplicate(namesake: Names
     namesake.said(health(b"mine"))
     namesake.heard(Incoming("p/n/health", b"mine", retained=False))
     namesake.heard(Incoming("p/n/info", b"of an earlier run", retained=True))
-    namesake.heard(Incoming("p/n/info", b"", retained=False))  # somebody cleared it
+    namesake.heard(Incoming("p/n/info", b"", retained=False))  # cleared by another client
     assert not namesake.alarmed
 
 
@@ -175,7 +175,7 @@ def test_mqtt_5_session_taken_over_is_believed_at_once(caplog: pytest.LogCapture
         connection.recv(1024)
         connection.sendall(b"\x20\x03\x00\x00\x00")  # CONNACK: success
         connection.recv(1024)
-        time.sleep(0.2)  # whatever else it says
+        time.sleep(0.2)  # ignore what else it sends
         connection.sendall(b"\xe0\x01\x8e")  # DISCONNECT: session taken over
         while connection.recv(1024):
             pass

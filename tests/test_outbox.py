@@ -40,7 +40,7 @@ def test_messages_acknowledged_before_the_group_commit_are_never_written(tmp_pat
         box.begin()
         wal = tmp_path / f"{FILE}-wal"
         before = (wal.stat().st_size, wal.stat().st_mtime_ns)
-        for number in range(10):  # a burst: none waits for its turn
+        for number in range(10):  # a burst: nothing is held back
             append(box, number)
             send(box)
         time.sleep(0.4)  # longer than a group
@@ -64,7 +64,7 @@ def test_at_most_20_messages_go_out_during_a_slow_write(
         append(box, *range(40))
         assert writing.wait(60)
         assert len(send(box, 20)) == 20
-        time.sleep(0.1)  # the rate would let more go
+        time.sleep(0.1)  # the rate would allow more
         assert box.next(10) is None
         go_on.set()
         assert len(send(box)) == 20
@@ -142,7 +142,7 @@ def test_backlog_is_sent_at_no_more_than_200_per_second(tmp_path: Path) -> None:
         box.begin()
         began = time.monotonic()
         assert len(send(box, 300)) == 300
-        assert 300 / (time.monotonic() - began) <= 210  # the first ten come at once
+        assert 300 / (time.monotonic() - began) <= 210  # the first ten are a burst
 
 
 def test_at_most_20_messages_could_be_repeated_after_a_kill(tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_too_many_bytes_drop_the_oldest(tmp_path: Path) -> None:
         assert box.health().depth == 9
         assert box.health().bytes <= 100_000
         assert box.health().dropped == 21
-        box.append(message(30, padding=200_000))  # larger than all that may wait
+        box.append(message(30, padding=200_000))  # larger than the whole outbox
         assert box.health() == OutboxHealth(0, 0, 31, 0, "ok")
 
 

@@ -73,7 +73,7 @@ def test_background_moves(means: Path) -> None:
     portraits = camera(means, faces=0)
     pictures = [portraits.read() for _ in range(50)]
     moved = [not np.array_equal(a, b) for a, b in pairwise(pictures)]
-    assert sum(moved) > 40  # it turns now and then
+    assert sum(moved) > 40  # the head turns now and then
     assert portraits.truth == ()
 
 

@@ -120,7 +120,7 @@ def test_raspberry_pi_codecs_are_listed_and_never_opened(tmp_path: Path) -> None
     (tmp_path / "dev").mkdir()
     for node in ("video0", "video10", "video31", "video9"):
         (tmp_path / "dev" / node).touch()
-    assert list(probe.codecs(tmp_path)) == []  # another board may have its camera there
+    assert list(probe.codecs(tmp_path)) == []  # on other boards these may be cameras
     model = tmp_path / "proc/device-tree/model"
     model.parent.mkdir(parents=True)
     model.write_bytes(b"Raspberry Pi 4 Model B Rev 1.4\0")

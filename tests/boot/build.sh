@@ -10,7 +10,7 @@ echo "building Debian $suite in $dir (some minutes) ..."
 rm -rf "$dir"
 mkdir -p "$dir"
 mirror=$(sed -n 's/^URIs: //p' /etc/apt/sources.list.d/debian.sources 2>/dev/null | head -n 1)
-# Of Depends only what a Debian always has; apt installs the package without a network.
+# Leaves out packages that the .deb depends on, except those every Debian has; apt installs it offline.
 debootstrap --variant=minbase \
   --include=systemd,systemd-sysv,dbus,udev,kmod,python3,libstdc++6,zlib1g,ca-certificates,mosquitto,mosquitto-clients \
   "$suite" "$dir" ${mirror:+"$mirror"} >"$dir.log" 2>&1 || { tail -n 5 "$dir.log" >&2; exit 1; }

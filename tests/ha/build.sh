@@ -1,6 +1,6 @@
 #!/bin/sh
-# Home Assistant, pinned, in DIR, unless it is there: sh build.sh DIR
-# It wants Python 3.13.2. Where there is one, DIR becomes a virtual environment; elsewhere (Debian or Ubuntu,
+# Install pinned Home Assistant in DIR unless it is there: sh build.sh DIR
+# Needs Python 3.13.2. If there is one, DIR becomes a virtual environment; otherwise (Debian or Ubuntu,
 # as root) a small Debian with one. 4 minutes, 1.5 GB.
 set -eu
 dir=$1 here=$(cd "$(dirname "$0")" && pwd)
@@ -19,7 +19,7 @@ else
     --include=python3,python3-venv,python3-dev,ca-certificates,gcc,g++,libffi-dev,libturbojpeg0 \
     trixie "$dir" ${mirror:+"$mirror"} >"$dir/debootstrap.log" 2>&1 || { tail -n 5 "$dir/debootstrap.log" >&2; exit 1; }
   cp /etc/resolv.conf /etc/hosts "$dir/etc/"
-  # With it the tree also trusts what this machine trusts.
+  # The certificates that this machine trusts, too.
   cp "${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}" "$dir/etc/ssl/certs/ca-certificates.crt"
   sh "$here/enter.sh" "$dir" python3 -m venv /opt/ha
 fi

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Run a command with DIR's Home Assistant and Python: sh enter.sh DIR COMMAND...
-# DIR is a virtual environment or a whole Debian (build.sh); of the latter nothing stays mounted.
+# DIR is a virtual environment or a whole Debian (build.sh); mounts in the latter are removed again.
 set -eu
 dir=$1
 shift
