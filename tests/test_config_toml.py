@@ -89,6 +89,6 @@ def test_every_commented_line_can_be_enabled(tmp_path: Path) -> None:
     assert (read.camera[0].width, read.camera[0].height) == (640, 480)
 
 
-def test_four_lines_are_marked_for_usb_camera_and_broker() -> None:
+def test_the_four_lines_for_usb_camera_and_broker_are_marked() -> None:
     marked = [key for key, (_, comment) in entries().items() if re.search(r"\[[1-4]\]", comment)]
     assert marked == [("mqtt", "host"), ("mqtt", "username"), ("mqtt", "password_file"), ("camera", "source")]

@@ -37,7 +37,7 @@ def test_mcnemar_is_the_exact_mid_p_binomial(only_first: int, only_second: int, 
     assert scores.mcnemar(only_first, only_second) == pytest.approx(p, rel=0.01, abs=1e-12)
 
 
-def test_split_counts_rows_only_one_model_has_right() -> None:
+def test_split_counts_rows_correct_in_only_one_model() -> None:
     first, second = np.array([True, True, True, False]), np.array([True, False, False, True])
     assert scores.split(first, second) == (2, 1)
 

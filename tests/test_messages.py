@@ -41,13 +41,13 @@ def test_timestamp_is_utc_with_milliseconds_and_offset() -> None:
     assert messages.timestamp(1772366400.0) == "2026-03-01T12:00:00.000+00:00"
 
 
-def test_camera_status() -> None:
+def test_camera_status_is_retained_at_qos_1() -> None:
     assert messages.camera_status(TOPICS, "hall", "stale") == Message(
         "emotion-edge/kitchen-pi/hall/status", b"stale", qos=1, retain=True
     )
 
 
-def test_info() -> None:
+def test_info_has_every_field_in_order() -> None:
     about = Info(
         version="0.1.0",
         model="plain 1",
@@ -162,7 +162,7 @@ def test_state_without_a_face_has_since() -> None:
     )
 
 
-def test_faces() -> None:
+def test_faces_have_track_box_emotion_scores_and_age() -> None:
     assert messages.faces(TOPICS, frame(), [track()]) == Message(
         "emotion-edge/kitchen-pi/hall/faces",
         b'{"v":1,"ts":"2026-03-01T12:00:00.123+00:00","seq":77,"size":[640,480],"faces":['

@@ -160,7 +160,7 @@ def test_refused_subscription_is_reported(caplog: pytest.LogCaptureFixture) -> N
     ]
 
 
-def test_status_then_discovery_then_state_then_subscriptions_then_events() -> None:
+def test_wire_order_is_status_discovery_state_subscriptions_events() -> None:
     packets = bytearray()
 
     def serve(connection: socket.socket) -> None:

@@ -89,7 +89,7 @@ def test_fp16_file_has_no_float32_weights(squares_files: Path) -> None:
     assert np.dtype(np.float32) not in weights
 
 
-def test_all_files_agree(squares_files: Path) -> None:
+def test_tflite_and_onnx_variants_agree(squares_files: Path) -> None:
     eight = probabilities(squares_files, "emotion.tflite")
     full = probabilities(squares_files, "emotion.onnx")
     assert np.abs(probabilities(squares_files, "emotion.fp16.onnx") - full).max() < 0.01

@@ -54,7 +54,7 @@ def test_pixel_range_is_found_and_folded_in(network: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize("low_high", [(-2.0, 2.5), (-9.0, 4.0), (-127.5, 127.5)])
-def test_mean_and_deviation_pixels_are_folded_in_and_still_read_right(
+def test_mean_and_deviation_are_folded_in_without_changing_outputs(
     network: Any, low_high: tuple[float, float]
 ) -> None:
     low, high = low_high

@@ -254,7 +254,7 @@ def test_unwritten_messages_of_a_hung_disk_do_not_pile_up(
     assert stored(tmp_path) == []
 
 
-def test_startup_does_not_wait_for_a_silent_disk_and_sends_its_backlog_later(
+def test_startup_ignores_a_silent_disk_and_sends_its_backlog_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with outbox(tmp_path) as box:

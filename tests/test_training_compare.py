@@ -33,7 +33,7 @@ def write_run(folder: Path, seed: int, *, white: float, network: str = "made-up"
     return write_onnx(folder / "model.onnx", ["n", 48, 48, 1], white=white)
 
 
-def test_rows_only_one_network_has_right_are_counted_and_tested(tmp_path: Path) -> None:
+def test_rows_correct_in_only_one_network_are_counted_and_tested(tmp_path: Path) -> None:
     right = write_onnx(tmp_path / "right.onnx", ["n", 48, 48, 1])
     dark = write_onnx(tmp_path / "dark.onnx", ["n", 48, 48, 1], white=510)
     found = compare(open_networks([right, dark]), rows(), "PublicTest")

@@ -97,7 +97,7 @@ def test_each_malformed_row_gets_one_line_with_its_place(tmp_path: Path) -> None
         (f"9,{PIXELS},Training", "emotion '9'; expected a number 0 to 6"),
     ],
 )
-def test_single_bad_row_is_reported_in_a_single_line(tmp_path: Path, row: str, reported: str) -> None:
+def test_bad_row_is_reported_in_one_line(tmp_path: Path, row: str, reported: str) -> None:
     path = write_csv(tmp_path / "f.csv", f"3,{PIXELS},Training", row)
     assert error_lines(path) == [f"{path}:3: {reported}; fix it, or skip it with --skip-bad"]
 

@@ -23,7 +23,7 @@ def test_f1_is_the_harmonic_mean_of_recall_and_precision() -> None:
     assert (f1["disgust"], f1["happy"], f1["sad"]) == (0, 1, None)
 
 
-def test_pair_counts_rows_only_one_has_right() -> None:
+def test_pair_counts_rows_correct_in_only_one() -> None:
     truth = np.array([0, 1, 2, 3, 4])
     found = figures.pair(("a", np.array([0, 1, 2, 0, 0])), ("b", np.array([0, 0, 0, 3, 0])), truth, "made up")
     assert (found.first, found.second, found.only_first, found.only_second) == ("a", "b", 2, 1)

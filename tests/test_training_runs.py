@@ -162,7 +162,9 @@ def test_full_disk_is_reported_and_leaves_no_partial_file(
             shutil.rmtree(out, ignore_errors=True)
 
 
-def test_average_needs_a_folder_and_intact_records(run: Path, tmp_path: Path, refusal: Refusal) -> None:
+def test_average_rejects_unusable_out_and_damaged_records(
+    run: Path, tmp_path: Path, refusal: Refusal
+) -> None:
     (tmp_path / "file").touch()
     message = refusal("average", run, run, "--out", tmp_path / "file")
     assert message == f"{tmp_path}/file: File exists; expected a writable folder for --out"
