@@ -9,6 +9,7 @@ import socket
 import ssl
 from dataclasses import KW_ONLY, dataclass, field, fields
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from edge.host.redaction import masked_path
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from edge.settings.tables import Mqtt
 
 MQTT_3_1_1, MQTT_5 = 4, 5  # protocol levels, as in CONNECT
+
+File = Path | str | None
 
 
 class BrokerError(EdgeError):
@@ -65,9 +68,9 @@ class Broker:
     keepalive_s: int = 15  # a frozen broker is noticed within twice this
     connect_timeout_s: float = 10.0  # for TCP and TLS each, and again for the broker's CONNACK
     tls: bool = False
-    ca_file: str | None = None  # None: the system's certificates
-    cert_file: str | None = None  # ours, for a broker that asks for one
-    key_file: str | None = None  # None: the key is in cert_file
+    ca_file: File = None  # None: the system's certificates
+    cert_file: File = None  # ours, for a broker that asks for one
+    key_file: File = None  # None: the key is in cert_file
     insecure: bool = False  # with TLS: accept any certificate
     transport: Literal["tcp", "websockets"] = "tcp"
     path: str = "/mqtt"  # of a websocket
@@ -77,8 +80,6 @@ class Broker:
     def of(cls, part: Mqtt, client_id: str) -> Broker:
         """The broker of the [mqtt] table, for the client *client_id*."""
         given: dict[str, Any] = {one.name: getattr(part, one.name, one.default) for one in fields(cls)}
-        for key in ("ca_file", "cert_file", "key_file"):
-            given[key] = given[key] and str(given[key])
         secret = part.password and part.password.get_secret_value()
         return cls(**given | {"client_id": client_id, "password": secret})
 
@@ -99,10 +100,7 @@ class Broker:
             return self.host.lower().rstrip(".") in ("localhost", "ip6-localhost")
 
     def context(self) -> ssl.SSLContext:
-        """TLS 1.2 or newer as configured, with files that are read again once they changed.
-
-        BrokerError where a file cannot be used.
-        """
+        """TLS 1.2 or newer as configured; files that changed are read again. BrokerError for a bad one."""
         files = (self.ca_file, self.cert_file, self.key_file)
         return _context(files, self.insecure, tuple(_changed(file) for file in files))
 
@@ -155,9 +153,7 @@ class Broker:
 
 # Cached: with the system's certificates each context leaks 60 KiB (measured).
 @lru_cache(maxsize=1)
-def _context(
-    files: tuple[str | None, str | None, str | None], insecure: bool, changed: tuple[object, ...]
-) -> ssl.SSLContext:
+def _context(files: tuple[File, File, File], insecure: bool, changed: tuple[object, ...]) -> ssl.SSLContext:
     ca_file, cert_file, key_file = files
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -170,13 +166,13 @@ def _context(
         try:
             context.load_verify_locations(ca_file)
         except OSError as error:
-            raise _unfit(error, ca_file, "no certificate", "mqtt.ca_file") from error
+            raise _unfit(error, f"{ca_file}", "no certificate", "mqtt.ca_file") from error
     if cert_file is not None:
         try:
             # OpenSSL would ask for a passphrase on the terminal.
             context.load_cert_chain(cert_file, key_file, password=lambda: "")
         except (OSError, ValueError) as error:
-            places, what = cert_file, "no certificate with its key (without a passphrase)"
+            places, what = f"{cert_file}", "no certificate with its key (without a passphrase)"
             if key_file is not None:
                 places = f"{cert_file} or {key_file}"
                 what = "no certificate, or not its key (without a passphrase)"
@@ -184,7 +180,7 @@ def _context(
     return context
 
 
-def _changed(file: str | None) -> tuple[int, int] | None:
+def _changed(file: File) -> tuple[int, int] | None:
     """Changes when *file* does; None where there is none."""
     try:
         status = os.stat(file) if file else None

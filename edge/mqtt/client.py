@@ -41,17 +41,15 @@ CONNECT_S = 180.0
 class MqttSink:
     """Publishes to one broker from one thread of its own; publish() costs the caller microseconds.
 
-    Kept while there is no connection: the last payload of every retained topic, all published again on
-    every connect after the node's ``online`` (first what is not among the node's own topics: discovery),
-    then the subscriptions, and up to *queue* QoS 1 messages, sent (again, if they were
-    not acknowledged) in the order of publish() as long as they are younger than their ``max_age_s``.
+    Published on every connect, after the node's ``online``: the last payload of every retained topic
+    (discovery, which is not among the node's own topics, first), the subscriptions, and up to *queue* QoS 1
+    messages that are not acknowledged and younger than their ``max_age_s``, in the order of publish().
     QoS 0 without retain is dropped while offline; over a slow network only the newest of a topic goes out.
-    What is durable goes through *outbox* (default: one in memory), which start() and stop() begin and end.
+    What is durable goes through *outbox* (default: in memory), which start() and stop() begin and end.
     *stage* gets the thread's heartbeat.
 
-    The next of the broker's protocols is tried where it refuses one, hangs up on it or stays silent.
-    *retry_s*: first and longest wait between attempts, doubling in between; drawn from 1-3 s and
-    20-30 s where not given, so that many nodes do not reconnect at once.
+    *retry_s*: first and longest wait between attempts, doubling in between; by default drawn from 1-3 s and
+    20-30 s, so that many nodes do not reconnect at once.
     """
 
     def __init__(
@@ -105,7 +103,7 @@ class MqttSink:
         self._thread.start()
 
     def publish(self, message: Message) -> None:
-        """Take *message*; never blocks, never raises, and forgets it after stop()."""
+        """Take *message*, unless stop() was called; never blocks, never raises."""
         self._namesake.said(message)
         if message.durable:
             self._outbox.append(message)
@@ -152,8 +150,8 @@ class MqttSink:
     def stop(self, timeout_s: float = 1.0) -> None:
         """Send what is queued and the node's ``offline``, then hang up.
 
-        Waits at most *timeout_s* for the broker's acknowledgement and a little for the thread; without an
-        acknowledgement the connection is cut, and the broker publishes the last will.
+        Without the broker's acknowledgement within *timeout_s* the connection is cut, so that the broker
+        publishes the last will.
         """
         if not self._queue.close():
             return
@@ -283,9 +281,8 @@ class MqttSink:
 
     def _connect(self, broker: Broker, protocol: int) -> Connection:
         """A connection with as much of the will as the broker takes."""
-        first = self._will if protocol == MQTT_5 else self._guess.fit(self._offline)
-        wills = (first, replace(first, retain=False), replace(first, qos=0, retain=False))
-        for will in wills:
+        first = self._will if protocol == MQTT_5 else self._guess.terms.fit(self._offline)
+        for will in (first, replace(first, retain=False), replace(first, qos=0, retain=False)):
             try:
                 return Connection(broker, protocol, will, self._wake_reader, self._stopping)
             except WillError as error:
@@ -317,36 +314,30 @@ class MqttSink:
                 self._queue.sent(asked, due)
             return
         number, sent = self._limits.transmit(connection, due.item, due.seconds_left)
-        if not sent:
-            if isinstance(due.key, int):
-                self._queue.discard(due.key)
-        elif number is not None:
+        if sent:
             self._queue.sent(number, due)
-        else:
-            self._queue.finish(due)
+        elif isinstance(due.key, int):
+            self._queue.discard(due.key)
 
     def _send_durable(self, connection: Connection) -> bool:
         """Send the next message of the outbox, if one may go now; no backlog while stopping."""
-        found = self._outbox.next(self._outbox_window(connection), live=self._stopping.is_set())
+        # At most half of what may be in flight, so that a backlog leaves room for live messages.
+        half = max(1, connection.in_flight // 2)
+        window = min(half, connection.in_flight - self._queue.in_flight)
+        found = self._outbox.next(window, live=self._stopping.is_set())
         if found is None:
             return False
         entry, message = found
         try:
             number, sent = self._limits.transmit(connection, message, None)
-            if not sent:
-                self._outbox.discard(entry)
+            if sent:
+                self._outbox.sent(number, entry)
             else:
-                self._outbox.sent(number or 0, entry)
-                if number is None:
-                    self._outbox.acknowledged(0)
+                self._outbox.discard(entry)
         except ValueError as error:
             log.error("mqtt %s: %s not sent: %s", self._broker, message.topic, error)
             self._outbox.discard(entry)
         return True
-
-    def _outbox_window(self, connection: Connection) -> int:
-        """At most half of what may be in flight, so that a backlog leaves room for live messages."""
-        return min(max(1, connection.in_flight // 2), connection.in_flight - self._queue.in_flight)
 
     def _receive(self, came: list[Ack | Incoming]) -> None:
         for it in came:

@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 import select
 import socket
-import threading
 import time
+from threading import Event
 from typing import Any, NamedTuple
 
 import paho.mqtt.client as paho
@@ -95,12 +95,7 @@ class Connection:
     """
 
     def __init__(
-        self,
-        broker: Broker,
-        protocol: int,
-        will: Message | None,
-        wake: socket.socket,
-        stopping: threading.Event,
+        self, broker: Broker, protocol: int, will: Message | None, wake: socket.socket, stopping: Event
     ) -> None:
         self.in_flight = IN_FLIGHT  # messages that the broker takes at a time
         self.terms = Terms()  # what else it takes
@@ -125,13 +120,13 @@ class Connection:
         return self._client.want_write()
 
     def size(self, message: Message, max_age_s: float | None) -> int:
-        """Bytes of the packet that send() makes of these."""
+        """Bytes of send()'s packet."""
         return packet_bytes(message, five=self._five, expires=max_age_s is not None)
 
     def send(self, message: Message, max_age_s: float | None) -> int:
-        """Hand *message* to the network and give its number, which an Ack repeats (QoS 1).
+        """Hand *message* to the network; its number, which an Ack repeats (QoS 1).
 
-        *max_age_s* is how long an MQTT 5 broker may keep the message for a subscriber that is away.
+        *max_age_s*: how long an MQTT 5 broker may keep it for a subscriber that is away.
         """
         properties = None
         if self._five and max_age_s is not None:
@@ -206,7 +201,7 @@ class Connection:
             client.ws_set_options(path=self._broker.path)
         return client
 
-    def _connect(self, stopping: threading.Event) -> None:
+    def _connect(self, stopping: Event) -> None:
         broker = self._broker
         properties = None
         if self._five:
@@ -217,12 +212,8 @@ class Connection:
         try:
             # One second less: paho checks its timers in ticks, and twice the keepalive must hold.
             keepalive_s = max(1, broker.keepalive_s - 1)
-            if self._five:
-                self._client.connect(
-                    broker.host, broker.port, keepalive_s, clean_start=True, properties=properties
-                )
-            else:
-                self._client.connect(broker.host, broker.port, keepalive_s)
+            # paho's default is a clean start for a client's first connection, here its only one.
+            self._client.connect(broker.host, broker.port, keepalive_s, properties=properties)
         except (OSError, ValueError) as error:
             raise BrokerError(broker.explain(error)) from error
         deadline = time.monotonic() + broker.connect_timeout_s
@@ -249,7 +240,8 @@ class Connection:
         if alert is not None:  # TLS 1.3 checks a client's certificate after the handshake
             raise BrokerError(alert)
         if self._connack is None:
-            raise UnheardError(f"hung up without an MQTT answer; is this an MQTT broker{self._maybe_tls}?")
+            tls = "" if self._broker.tls else ", and does it want TLS"
+            raise UnheardError(f"hung up without an MQTT answer; is this an MQTT broker{tls}?")
         reason = "hung up" if self._end is None else str(self._end)
         if reason in ("hung up", "Normal disconnection", "Unspecified error"):  # paho's words for no reason
             raise HungUpError("connection lost (hung up)")
@@ -259,10 +251,6 @@ class Connection:
             kind = TooLargeError if reason == "Packet too large" else OverMessageError
             raise kind(f"connection lost ({reason})")
         raise BrokerError(_advise(f"connection lost ({reason})", reason))
-
-    @property
-    def _maybe_tls(self) -> str:
-        return "" if self._broker.tls else ", and does it want TLS"
 
     def _refusal(self) -> BrokerError:
         reason = str(self._connack)

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 
 from edge.mqtt.limits import Terms
-from edge.types import Message
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +23,7 @@ _GUESSES = (Terms(), Terms(retain=False), Terms(qos=0), Terms(retain=False, qos=
 
 
 class Guess:
-    """Used by the thread that has the connection. *broker* is its name in the log; *clock*: monotonic s."""
+    """For the thread that has the connection. *broker* is its name in the log; *clock* gives monotonic s."""
 
     def __init__(self, broker: object, clock: Callable[[], float] = time.monotonic) -> None:
         self._broker = broker
@@ -37,21 +36,18 @@ class Guess:
 
     @property
     def sure(self) -> bool:
-        """It is no trial: what terms says is known, or nothing speaks against MQTT's own."""
+        """The terms are known to hold, or nothing speaks against MQTT's own."""
         return not self._step or bool(self._believed)
 
     @property
     def terms(self) -> Terms:
-        """What the next connection is to be content with."""
+        """For the next connection."""
         if self._believed and self._clock() - self._believed > RETRY_S:
             self._prove()
         return _GUESSES[self._step]
 
-    def fit(self, message: Message) -> Message:
-        return self.terms.fit(message)
-
     def came_through(self) -> bool:
-        """A message did; whether the connection is to be ended now, to put the guess to the proof."""
+        """A message did; whether to end the connection now, to put the guess to the proof."""
         self._ends, self.exhausted = 0, False
         if self._step and not self._believed:
             self._prove()
@@ -63,7 +59,8 @@ class Guess:
         """The broker hung up before anything came through."""
         if self._held is not None:
             self._step, self._held, self._believed = self._held, None, self._clock()
-            log.info("mqtt %s: broker hangs up over %s", self._broker, _words(self.terms))
+            lost = ["retained messages"] * (not self.terms.retain) + ["QoS 1"] * (not self.terms.qos)
+            log.info("mqtt %s: broker hangs up over %s", self._broker, " and ".join(lost))
             return
         self._ends += 1
         if self._ends >= ENDS and not self._believed:
@@ -73,8 +70,3 @@ class Guess:
 
     def _prove(self) -> None:
         self._held, self._step, self._believed = self._step, 0, 0.0
-
-
-def _words(terms: Terms) -> str:
-    lost = ["retained messages"] * (not terms.retain) + ["QoS 1"] * (not terms.qos)
-    return " and ".join(lost)

@@ -9,8 +9,6 @@ from edge.mqtt.limits import LimitsHealth
 
 @dataclass(frozen=True, slots=True)
 class OutboxHealth:
-    """The outbox, as published in health."""
-
     depth: int = 0  # messages that wait to be sent or acknowledged
     bytes: int = 0  # of their topics and payloads
     dropped: int = 0  # given up: too many, too old or refused; counted across restarts

@@ -48,9 +48,9 @@ class Allowance:
 class Inbox:
     """Takes what came to the subscribed topics; gives it out at RATE_HZ, after a pause RATE_HZ at once.
 
-    Up to ROOM commands of a burst wait for their turn; what comes on top, is too large or was retained is
-    refused here, counted and not answered. At most one line is logged each LOG_S: the latest,
-    with the number of lines it replaces. *clock* gives monotonic s.
+    Up to ROOM commands wait; what comes on top, is too large or was retained is refused here, counted and not
+    answered. At most one line is logged each LOG_S: the latest, with the number of lines it replaces.
+    *clock* gives monotonic s.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -65,7 +65,7 @@ class Inbox:
         self._logged_at = clock() - LOG_S
 
     def put(self, message: Incoming) -> None:
-        """Take *message*; for the sink's thread: never blocks for long, never raises."""
+        """For the sink's thread: never blocks for long, never raises."""
         with self._lock:
             if message.retained:
                 self._refuse_retained(message.topic)
@@ -108,7 +108,7 @@ class Inbox:
             return self._counts
 
     def _refuse_retained(self, topic: str) -> None:
-        """It would be executed again on every connect, long after it was meant."""
+        """A retained command would be executed again on every connect, long after it was meant."""
         self._counts = replace(self._counts, refused=self._counts.refused + 1)
         if topic not in self._retained:
             self._retained.add(topic)

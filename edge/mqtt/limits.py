@@ -15,9 +15,12 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from edge.types import Message
+
+if TYPE_CHECKING:
+    from edge.mqtt.connection import Connection
 
 log = logging.getLogger(__name__)
 
@@ -64,14 +67,6 @@ class _Flight(NamedTuple):
     at: float  # when it was sent, monotonic s
 
 
-class _Sends(Protocol):
-    """The part of a connection that sending needs."""
-
-    def size(self, message: Message, max_age_s: float | None) -> int: ...
-
-    def send(self, message: Message, max_age_s: float | None) -> int: ...
-
-
 class Limits:
     """fits() and health() are fit for any thread, the rest for the one that has the connection.
 
@@ -90,7 +85,7 @@ class Limits:
         self._passed: dict[str, int] = {}  # topic -> the largest size that came through
         self._flying: dict[int, _Flight] = {}  # in the order of sending; by number, unnumbered below 0
         self._unnumbered = 0  # so far
-        self._said = Terms()  # those that the log tells of
+        self._said = Terms()  # as last logged
         self.heard = False  # something came through on this connection
         self.careful = False  # one message at a time, each acknowledged
         self._counts: dict[str, int] = {}  # ends over this topic alone, since it came through
@@ -119,7 +114,7 @@ class Limits:
 
     @property
     def waiting(self) -> bool:
-        """Nothing more may be sent until the broker has acknowledged what is in flight."""
+        """Nothing more may be sent until what is in flight is acknowledged."""
         return self.careful and bool(self._suspects())
 
     def fits(self, topic: str, size: int) -> bool:
@@ -129,12 +124,9 @@ class Limits:
             return (packet is None or size <= packet) and size < self._banned.get(topic, (size + 1, 0.0))[0]
 
     def transmit(
-        self, connection: _Sends, wanted: Message, seconds_left: float | None
+        self, connection: Connection, wanted: Message, seconds_left: float | None
     ) -> tuple[int | None, bool]:
-        """Send *wanted*, fitted to this broker: (number, whether it was sent).
-
-        The number is None where nobody acknowledges it.
-        """
+        """Send *wanted*, fitted to this broker: (number or, if never acknowledged, None; whether sent)."""
         message = self.terms.fit(wanted)
         size = connection.size(message, seconds_left)
         if not self.admits(message.topic, size):
@@ -162,7 +154,7 @@ class Limits:
         return False
 
     def forget(self, topic: str) -> None:
-        """Forget *topic*."""
+        """Nothing is wanted on *topic* any more."""
         with self._lock:
             self._left_out.pop(topic, None)
 

@@ -1,13 +1,12 @@
 """At-least-once delivery of the log's messages, across outages and restarts.
 
-Memory holds every message that waits (the bounds are small), in the order of append(); its file
-(edge/mqtt/store.py) is brought up to date by a thread of its own, in group commits. So append()
-and next() never wait for a disk, a full, lost or silent one costs nothing while the daemon runs, and what the
-broker acknowledged within GROUP_S is never written. The constructor waits up to OPEN_S, close() longer.
+Memory holds every message that waits (the bounds are small), in the order of append(); a thread keeps the
+file (edge/mqtt/store.py) up to date in group commits. So append() and next() never wait for a disk, a full,
+lost or silent one costs nothing while the daemon runs, and what the broker acknowledged within GROUP_S is
+never written. The constructor waits up to OPEN_S, close() longer.
 
-``replayed`` in a payload is false for the first sending over the connection that was up when the message
-was appended, at most EVENT_MAX_AGE_S afterwards: for exactly what a subscriber got on ``event`` at once.
-It is true for what waited for a connection or a restart, came late or is sent once more.
+``replayed`` in a payload is false for exactly what a subscriber got on ``event`` at once: the first sending
+over the connection that was up when the message was appended, at most EVENT_MAX_AGE_S afterwards.
 """
 
 from __future__ import annotations
@@ -63,12 +62,12 @@ class Entry:
 class Outbox:
     """Keeps durable messages until the broker has them; bounded, the oldest dropped first and counted.
 
-    At most *max_rows* messages, *max_bytes* of topics and payloads, *max_age_s* old: the time that the
-    machine runs or sleeps, whatever its clock says. *path* None keeps them in memory alone. A damaged file
-    is set aside, and one that cannot be used is tried again for ever; health() says so meanwhile.
+    At most *max_rows* messages, *max_bytes* of topics and payloads, *max_age_s* old by CLOCK_BOOTTIME.
+    *path* None keeps them in memory alone. A damaged file is set aside, one that cannot be used is tried
+    again for ever; health() says so meanwhile.
 
-    append(), clear() and health() are fit for any thread, start() and close() for the owner's; the rest is
-    for the thread that has the connection.
+    append(), clear() and health() are for any thread, start() and close() for the owner's; the rest is for
+    the thread that has the connection.
     """
 
     def __init__(
@@ -141,7 +140,7 @@ class Outbox:
             self._bound()
 
     def clear(self) -> int:
-        """Drop everything that is not in flight; how many they were."""
+        """Drop everything that is not in flight; the number of messages."""
         with self._work:
             count = len(self._waiting)
             for entry in self._waiting:
@@ -176,9 +175,9 @@ class Outbox:
         return len(self._in_flight)
 
     def next(self, window: int, live: bool = False) -> tuple[Entry, Message] | None:
-        """What to send next, if it may go now: with less than *window* unacknowledged, replays at their rate.
+        """What to send now, with less than *window* unacknowledged, replays at their rate; none if *live*.
 
-        It stays the next until sent() or discard(). *live*: not if it would be a replay.
+        It stays the next until sent() or discard().
         """
         with self._lock:
             self._expire()
@@ -196,12 +195,16 @@ class Outbox:
         """Nothing waits to be sent."""
         return not self._waiting
 
-    def sent(self, number: int, entry: Entry) -> None:
-        """*entry* went out as the connection's *number* and will be acknowledged."""
+    def sent(self, number: int | None, entry: Entry) -> None:
+        """*entry* went out; the broker acknowledges it as *number*, or not at all."""
         with self._lock:
             self._turns += 1
-            if not entry.gone:  # dropped meanwhile
-                self._waiting.remove(entry)  # the first, unless the file was opened meanwhile
+            if entry.gone:  # dropped meanwhile
+                return
+            self._waiting.remove(entry)  # the first, unless the file was opened meanwhile
+            if number is None:
+                self._forget(entry)
+            else:
                 self._in_flight[number] = entry
 
     def acknowledged(self, number: int, refused: bool = False) -> str | None:
@@ -340,7 +343,7 @@ class Outbox:
             self._wake()
 
     def _open(self) -> None:
-        """Open the file. The first time, its rows go before what came since; later, memory replaces them."""
+        """The first time the file's rows go before what came since; later memory replaces them."""
         assert self._path is not None
         store = Store(self._path, self._clock())
         try:

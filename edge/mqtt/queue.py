@@ -41,13 +41,11 @@ class _Event(NamedTuple):
 class Queue:
     """Retained state, events and subscriptions, and what of them still waits for the present connection.
 
-    Kept across connections: the last payload of every retained topic (an empty one until it was
-    acknowledged once: then the topic is forgotten), the subscriptions, and up to *size* QoS 1
-    messages without retain. Everything else is dropped while there is no connection.
+    Kept across connections: the last payload of every retained topic (an empty one until it is acknowledged),
+    the subscriptions, and up to *size* QoS 1 messages without retain. The rest is dropped while offline.
 
     *online* and *offline* are the node's status: the first and, after close(), the last word of every
-    connection. Fit for any thread; put(), subscribe() and republish() return whether a connection waits for
-    more.
+    connection. For any thread; put(), subscribe() and republish() return whether a connection waits for more.
     """
 
     def __init__(self, online: Message, offline: Message, size: int) -> None:
@@ -71,7 +69,7 @@ class Queue:
 
     @property
     def in_flight(self) -> int:
-        """How many wait for their acknowledgement."""
+        """How many are not acknowledged yet."""
         return len(self._in_flight)
 
     @property
@@ -156,10 +154,13 @@ class Queue:
                 self._drop(key)
             return None
 
-    def sent(self, number: int, due: Due) -> None:
-        """*due* went out as the connection's *number* and will be acknowledged."""
+    def sent(self, number: int | None, due: Due) -> None:
+        """*due* went out; the broker acknowledges it as *number*, or not at all."""
         with self._lock:
-            self._in_flight[number] = due
+            if number is None:
+                self._finish(due, refused=False)
+            else:
+                self._in_flight[number] = due
 
     def acknowledged(self, number: int, refused: bool) -> Due | None:
         """What *number* was; None where it is not from here."""
@@ -168,11 +169,6 @@ class Queue:
             if due is not None:
                 self._finish(due, refused)
             return due
-
-    def finish(self, due: Due) -> None:
-        """*due* went out to a broker that acknowledges nothing."""
-        with self._lock:
-            self._finish(due, refused=False)
 
     def discard(self, key: Key) -> None:
         """Give up what cannot be sent at all."""

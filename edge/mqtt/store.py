@@ -1,8 +1,7 @@
 """The outbox's file: an sqlite database (WAL) that belongs to one process at a time.
 
-A commit survives the process's death at any moment. It is not flushed to the medium at once
-(synchronous = NORMAL): a power cut may cost what the kernel had not written yet, some 30 s, and an SD card
-lives longer for it.
+A commit survives the process's death at any moment. It is not flushed at once (synchronous = NORMAL), for the
+SD card's sake: a power cut may cost what the kernel had not written yet, some 30 s.
 """
 
 from __future__ import annotations
@@ -40,11 +39,10 @@ class Row(NamedTuple):
 
 
 class Store:
-    """The open file at *path*, made where there is none, readable for its owner alone.
+    """The open file at *path*, made where there is none, for its owner alone; *now* is CLOCK_BOOTTIME in s.
 
-    *now* is CLOCK_BOOTTIME in s. Raises DamagedError, from every method, where the file must be set
-    aside, and sqlite3.OperationalError or OSError where it may be tried again (disk full, no permission,
-    another process has it).
+    Every method raises DamagedError where the file must be set aside, sqlite3.OperationalError or OSError
+    where it may be tried again (disk full, no permission, another process has it).
     """
 
     def __init__(self, path: Path, now: float) -> None:
@@ -58,7 +56,9 @@ class Store:
             with _damage():
                 self._prepare()
                 self._count_age_from(now)
-                self._next, self.dropped = self._facts()
+                ((last,),) = self._connection.execute("SELECT max(number) FROM messages")
+                ((dropped,),) = self._connection.execute("SELECT value FROM facts WHERE name = 'dropped'")
+                self._next, self.dropped = (last or 0) + 1, int(dropped)
         except BaseException:
             self.close()
             raise
@@ -108,8 +108,8 @@ class Store:
     def _count_age_from(self, now: float) -> None:
         """Keep the rows' ages over a reboot of the machine, when CLOCK_BOOTTIME begins again.
 
-        Only the wall clock knows how long the machine was off, and it may be years wrong: the time between
-        the last row and now does not count, so that nothing expires early.
+        Only the wall clock knows how long the machine was off, and it may be years wrong: that time does not
+        count, so that nothing expires early.
         """
         boot = content_of(BOOT_ID).encode()
         execute = self._connection.execute
@@ -121,13 +121,6 @@ class Store:
             execute("UPDATE facts SET value = ? WHERE name = 'boot'", (boot.decode(),))
             if last is not None:
                 execute("UPDATE messages SET taken = taken + ?", (now - last,))
-
-    def _facts(self) -> tuple[int, int]:
-        """(the next number, the count of dropped messages)."""
-        execute = self._connection.execute
-        (last,) = execute("SELECT max(number) FROM messages").fetchone()
-        (dropped,) = execute("SELECT value FROM facts WHERE name = 'dropped'").fetchone()
-        return (last or 0) + 1, int(dropped)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -172,7 +165,7 @@ def refusal(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _damage() -> Iterator[None]:
-    """Turn what sqlite, or a foreign value, says of the content into DamagedError."""
+    """Turn what sqlite or a foreign value says of the content into DamagedError."""
     try:
         yield
     except sqlite3.OperationalError as error:
