@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.commands.demo_amqtt import amqtt_broker
-from edge.commands.demo_broker import demo_broker, mosquitto
+from edge.commands.demo_broker import amqtt_broker, demo_broker, mosquitto
 from edge.types import EdgeError, Message
 from tests.broker import eventually, subscriber
 from tests.sink import idle_sink

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from edge.commands.demo_amqtt import amqtt_broker
-from edge.commands.demo_broker import subscribed
+from edge.commands.demo_broker import amqtt_broker, subscribed
 from edge.commands.demo_view import ASCII, DemoView, Style, line, style_of
 from edge.types import EdgeError
 from tests.broker import Mosquitto, Subscriber, broker, eventually, free_port

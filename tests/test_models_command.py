@@ -1,5 +1,6 @@
 import hashlib
 import os
+import re
 import socket
 import stat
 import threading
@@ -19,9 +20,9 @@ CONTENT = bytes(range(256)) * 300
 Serve = Callable[..., str]
 
 
-def entry(url: str, content: bytes = CONTENT) -> dict[str, DetectorFile]:
+def entry(url: str, content: bytes = CONTENT) -> DetectorFile:
     sha256 = hashlib.sha256(content).hexdigest()
-    return {"toy": DetectorFile("toy.onnx", sha256, len(content), url, "https://mirror.example/toy", "MIT")}
+    return DetectorFile("toy.onnx", sha256, len(content), url, "https://mirror.example/toy", "MIT")
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def serve() -> Iterator[Serve]:
 def fetch_error(url: str, directory: Path, content: bytes = CONTENT) -> str:
     """The error line of a fetch that must fail and leave no file."""
     with pytest.raises(EdgeError) as error:
-        fetch("toy", directory, catalogue=entry(url, content))
+        fetch(entry(url, content), directory)
     assert not directory.exists() or not list(directory.iterdir())
     assert "\n" not in str(error.value)
     return str(error.value)
@@ -62,7 +63,7 @@ def fetch_error(url: str, directory: Path, content: bytes = CONTENT) -> str:
 
 def test_fetched_file_is_stored_world_readable(serve: Serve, tmp_path: Path) -> None:
     directory = tmp_path / "state" / "models"
-    line = fetch("toy", directory, catalogue=entry(serve()))
+    line = fetch(entry(serve()), directory)
     assert line == f"{directory}/toy.onnx: 76800 bytes, sha256 ok"
     assert (directory / "toy.onnx").read_bytes() == CONTENT
     assert stat.S_IMODE((directory / "toy.onnx").stat().st_mode) == 0o644
@@ -71,13 +72,13 @@ def test_fetched_file_is_stored_world_readable(serve: Serve, tmp_path: Path) -> 
 
 def test_intact_file_is_not_fetched_again(tmp_path: Path) -> None:
     (tmp_path / "toy.onnx").write_bytes(CONTENT)
-    line = fetch("toy", tmp_path, catalogue=entry("http://127.0.0.1:1/"))
+    line = fetch(entry("http://127.0.0.1:1/"), tmp_path)
     assert line == f"{tmp_path}/toy.onnx: already there, sha256 ok"
 
 
 def test_damaged_file_is_replaced(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "toy.onnx").write_bytes(b"\0" + CONTENT[1:])
-    fetch("toy", tmp_path, catalogue=entry(serve()))
+    fetch(entry(serve()), tmp_path)
     assert (tmp_path / "toy.onnx").read_bytes() == CONTENT
 
 
@@ -90,7 +91,7 @@ def test_wrong_hash_is_rejected_and_nothing_is_kept(serve: Serve, tmp_path: Path
 def test_failed_fetch_keeps_the_old_file(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "toy.onnx").write_bytes(b"old")
     with pytest.raises(EdgeError, match="HTTP 503"):
-        fetch("toy", tmp_path, catalogue=entry(serve(status=503)))
+        fetch(entry(serve(status=503)), tmp_path)
     assert (tmp_path / "toy.onnx").read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["toy.onnx"]
 
@@ -132,24 +133,25 @@ def test_invalid_address_is_reported(tmp_path: Path) -> None:
 def test_unwritable_directory_is_named(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(EdgeError, match=r"/file/models: Not a directory; .*--directory"):
-        fetch("toy", tmp_path / "file" / "models", catalogue=entry(serve()))
+        fetch(entry(serve()), tmp_path / "file" / "models")
 
 
 def test_mirror_is_checked_like_the_original(serve: Serve, tmp_path: Path) -> None:
-    catalogue = entry("http://127.0.0.1:1/")
+    toy = entry("http://127.0.0.1:1/")
     with pytest.raises(EdgeError, match="sha256"):
-        fetch("toy", tmp_path, serve(CONTENT[::-1]), catalogue)
-    fetch("toy", tmp_path, serve(), catalogue)
+        fetch(toy, tmp_path, serve(CONTENT[::-1]))
+    fetch(toy, tmp_path, serve())
     assert (tmp_path / "toy.onnx").read_bytes() == CONTENT
 
 
-def test_unknown_name_is_reported_with_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(EdgeError, match="'ssd' is not known; expected yunet"):
-        fetch("ssd", tmp_path)
+def test_unknown_name_is_reported_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["models", "fetch", "ssd"])
+    assert re.search(r"'ssd' \(choose from '?yunet", capsys.readouterr().err)
 
 
 def test_list_shows_absent_damaged_and_present(tmp_path: Path) -> None:
-    catalogue = entry("http://127.0.0.1:1/")
+    catalogue = {"toy": entry("http://127.0.0.1:1/")}
     assert listed(tmp_path, catalogue)[0].endswith("not here; `emotion-edge models fetch toy` gets it")
     (tmp_path / "toy.onnx").write_bytes(CONTENT[1:])
     assert "sha256" in listed(tmp_path, catalogue)[0]

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import av
 
@@ -33,12 +33,7 @@ LONGEST_GAP_S = 60.0  # pictures further apart: the stamps jump; the scene does 
 SHOW_EVERY_S = 0.5  # of the progress line
 
 
-class Step(NamedTuple):
-    """One analysed picture."""
-
-    picture: av.VideoFrame
-    frame: Frame  # ``taken`` and ``wall``: seconds from the first picture
-    events: Sequence[Event]
+Step = tuple[Opened, av.VideoFrame, Frame, Sequence[Event]]  # ``taken``, ``wall``: s from the first picture
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -108,17 +103,17 @@ def _movements(video: Path) -> Movements:
     return Movements(video)
 
 
-def steps(video: Path, pipeline: Pipeline) -> Iterator[tuple[Opened, Step]]:
+def steps(video: Path, pipeline: Pipeline) -> Iterator[Step]:
     """Each picture of *video* after *pipeline* analysed it; EdgeError where it is no video."""
     leash = Leash(str(video))
     opened = Opened(f"file:{video.absolute()}", leash, protocols="file", options={}, limit_s=READ_S)
     timeline = Timeline(LONGEST_GAP_S)
+    number = 0
     try:
-        number = 0
         while (picture := opened.next(READ_S)) is not None:
             at = timeline.place(picture.time, opened.period)
             frame = Frame(opened.picture(picture), at, at, number, pipeline.camera)
-            yield opened, Step(picture, frame, pipeline.step(frame).events)
+            yield opened, picture, frame, pipeline.step(frame).events
             number += 1
         if not number:
             raise EdgeError(f"{video}: no picture in it")
@@ -140,16 +135,16 @@ def _analyse(
     progress = _Progress(video)
     with contextlib.ExitStack() as stack:
         drawn = stack.enter_context(contextlib.closing(AnnotatedVideo(annotate))) if annotate else None
-        for opened, step in steps(video, pipeline):
-            at = step.frame.taken
+        for opened, picture, frame, events in steps(video, pipeline):
+            at = frame.taken
             tracks = [track for track in pipeline.tracker.tracks if track.seen == at]
-            summary.add(step.frame, tracks, step.events)
+            summary.add(frame, tracks, events)
             if movements is not None:
-                movements.add(step.frame, tracks, opened.period)
+                movements.add(frame, tracks, opened.period)
             if table:
-                table.add(video, step.frame, tracks, step.events)
+                table.add(video, frame, tracks, events)
             if drawn:
-                drawn.add(opened.colour(step.picture), at, opened.period, tracks)
+                drawn.add(opened.colour(picture), at, opened.period, tracks)
             progress.show(at, opened.seconds)
     # Whoever is in the last picture leaves, as when a camera goes offline.
     at = summary.seconds + settings.report.forget_s
@@ -175,13 +170,11 @@ def _check(options: argparse.Namespace) -> None:
     if options.annotate and len(options.videos) > 1:
         raise EdgeError(f"--annotate {options.annotate}: {len(options.videos)} videos; name one")
     inputs = {video.resolve() for video in options.videos}
-    outputs = [("--csv", options.csv), ("--annotate", options.annotate), ("--plot", options.plot)]
-    for option, out in outputs:
-        if out is None:
-            continue
-        if out.resolve() in inputs:
+    outputs = {"--csv": options.csv, "--annotate": options.annotate, "--plot": options.plot}
+    for option, out in outputs.items():
+        if out and out.resolve() in inputs:
             raise EdgeError(f"{option} {out}: is a video to be read; name another file")
-        if not out.absolute().parent.is_dir():
+        if out and not out.absolute().parent.is_dir():
             raise EdgeError(f"{option} {out}: no such folder; make it first")
     if options.annotate and options.annotate.suffix.lower() != ".mp4":
         raise EdgeError(f"--annotate {options.annotate}: expected a name that ends in .mp4")

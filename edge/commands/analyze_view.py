@@ -74,7 +74,7 @@ def check_plotting(path: Path) -> None:
         raise EdgeError(f"--plot {path}: needs matplotlib; run `pip install 'emotion-edge[plot]'`")
 
 
-def save_timeline(summaries: Sequence[Summary], path: Path, labels: Sequence[str] = LABELS) -> None:
+def save_timeline(summaries: Sequence[Summary], path: Path, labels: Sequence[str]) -> None:
     """One row a face, coloured by emotion over time, one panel a video."""
     import matplotlib
 
@@ -91,14 +91,8 @@ def save_timeline(summaries: Sequence[Summary], path: Path, labels: Sequence[str
         numbers = sorted(summary.spans)
         for row, number in enumerate(numbers):
             for span in summary.spans[number]:
-                axes.barh(
-                    row,
-                    span.end - span.start,
-                    left=span.start,
-                    height=0.8,
-                    color=_rgb(span.emotion, labels),
-                    linewidth=0,
-                )
+                colour, long = _rgb(span.emotion, labels), span.end - span.start
+                axes.barh(row, long, left=span.start, height=0.8, color=colour, linewidth=0)
         axes.set(
             yticks=range(len(numbers)), yticklabels=[f"face {number}" for number in numbers],
             xlim=(0, max(summary.seconds, 0.1)), ylim=(max(1, len(numbers)) - 0.5, -0.5),

@@ -12,9 +12,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 from edge.cli import whole
+from edge.commands import startup
 from edge.commands.options import add_engine, settings_of
 from edge.host.redaction import masked
-from edge.types import EdgeError, EndOfStreamError, Frame, Image, Message
+from edge.node.announce import Announcer, EventIds
+from edge.node.build import build_pipeline, open_configured_detector, open_engine, topics_of
+from edge.sources import open_source
+from edge.types import EdgeError, EndOfStreamError, Frame
 
 CAMERA = "bench"
 # Frame times: tracking and reporting count seconds, and must see a camera's pace.
@@ -44,8 +48,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(options: argparse.Namespace) -> int:
     if options.startup:
-        from edge.commands import startup
-
         times = startup.measure()
         print(json.dumps(times) if options.json else "\n".join(f"{key:<16}{times[key]:>6}" for key in times))
         return 0
@@ -80,10 +82,6 @@ class Stopwatch:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """The whole chain over at most ``options.frames`` frames of ``options.source``."""
-    from edge.node.announce import Announcer, EventIds
-    from edge.node.build import build_pipeline, open_configured_detector, open_engine, topics_of
-    from edge.sources import open_source
-
     settings = settings_of(options)
     watch = Stopwatch()
     engine = open_engine(settings)
@@ -93,10 +91,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     detector.finder.find = watch.timed("bare detect", detector.finder.find)  # type: ignore[method-assign]
     pipeline = build_pipeline(CAMERA, settings, detector, engine.classifier)
     pipeline.gate = None  # what an analysed frame costs: figures of still and moving scenes stay comparable
-    sent: list[Message] = []
     announcer = Announcer(CAMERA, topics_of(settings), settings.mqtt.faces_hz, EventIds(), started=0.0)
     source = open_source(options.source, paced=False)
-    faces = frames = 0
+    faces = frames = sent = 0
     size = (0, 0)
     cpu, start = time.process_time(), time.perf_counter()
     try:
@@ -105,11 +102,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                 image = watch.timed("read", source.read)()
             except EndOfStreamError:
                 break
-            frame = _frame(image, frames)
+            frame = Frame(image, frames / FRAMES_PER_S, time.time(), frames, CAMERA)
             began = time.perf_counter()
             analysis = pipeline.step(frame)
             stepped = time.perf_counter()
-            sent += announcer.frame(frame, analysis.tracks, analysis.events)
+            sent += len(announcer.frame(frame, analysis.tracks, analysis.events))
             watch.add("announce", (time.perf_counter() - stepped) * 1e3)
             watch.add("whole", (time.perf_counter() - began) * 1e3)
             for stage, ms in analysis.timings_ms.items():
@@ -135,7 +132,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "cpu_ms_per_frame": round(cpu / frames * 1e3, 2),
         "rss_peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         "around_bare_calls": round(watch.total("whole") / bare - 1, 4) if bare else None,
-        "messages": len(sent),
+        "messages": sent,
         "stages_ms": {
             stage: {
                 "p50": round(float(np.percentile(ms, 50)), 3),
@@ -145,10 +142,6 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             for stage, ms in watch.ms.items()
         },
     }
-
-
-def _frame(image: Image, seq: int) -> Frame:
-    return Frame(image, seq / FRAMES_PER_S, time.time(), seq, CAMERA)
 
 
 def as_table(report: dict[str, Any]) -> str:

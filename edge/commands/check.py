@@ -1,19 +1,22 @@
-"""`emotion-edge check`: validate and print the configuration; replay golden vectors"""
+"""`emotion-edge check`: validate and print the configuration; replay golden vectors."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from edge.analysis.card import is_detector, read_detector
+from edge.analysis.detectors import file_of, first_of
+from edge.analysis.detectors.ssd import Ssd
+from edge.analysis.golden import SUFFIX, Answers, Golden, Outputs, deviations, read_golden, what
 from edge.cli import file_path
+from edge.commands.chips import asked
 from edge.commands.options import add_config
-from edge.settings import Settings
+from edge.node.build import open_engine
+from edge.settings import SEARCHED, Settings, resolve
+from edge.settings.shown import tables_of
 from edge.types import ConfigError, EdgeError, Runtime
-
-if TYPE_CHECKING:
-    from edge.analysis.golden import Answers, Golden
 
 CONFIGURED = Path()  # --model without a file
 
@@ -35,10 +38,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(options: argparse.Namespace) -> int:
-    from edge.analysis.detectors import first_of
-    from edge.settings import SEARCHED, resolve
-    from edge.settings.shown import tables_of
-
     settings, file, origins = resolve(options.config)
     if options.model is not None:
         return _replay(settings, None if options.model == CONFIGURED else options.model)
@@ -57,8 +56,6 @@ def run(options: argparse.Namespace) -> int:
 
 def _missing_chips(settings: Settings) -> Iterator[str]:
     """A line for each accelerator that is configured and missing; ConfigError as the daemon's."""
-    from edge.commands.chips import asked
-
     try:
         for one in asked(settings):
             if one.lacks:
@@ -81,13 +78,7 @@ def _missing_page(settings: Settings) -> Iterator[str]:
 
 
 def _replay(settings: Settings, file: Path | None) -> int:
-    """Compare a runtime's outputs on the golden pictures with the golden vectors.
-
-    Of *file*, a classifier or a detector; without one, of the configured model and detector.
-    """
-    from edge.analysis.card import is_detector
-    from edge.analysis.detectors import file_of
-
+    """Replay the golden vectors of *file*, a classifier or a detector, else of what is configured."""
     if file is None:
         _classifier(settings)
         detector = file_of(settings.detector.kind, settings.detector.file)
@@ -102,9 +93,6 @@ def _replay(settings: Settings, file: Path | None) -> int:
 
 def _has_vectors(detector: Path) -> bool:
     """Third-party detectors have none."""
-    from edge.analysis.card import read_detector
-    from edge.analysis.golden import SUFFIX
-
     there = any(name.endswith(SUFFIX) for name in read_detector(detector).card.files)
     if not there:
         print(f"{detector}: its card lists no golden vectors; nothing to compare")
@@ -112,17 +100,11 @@ def _has_vectors(detector: Path) -> bool:
 
 
 def _classifier(settings: Settings) -> None:
-    from edge.analysis.golden import read_golden
-    from edge.node.build import open_engine
-
     engine = open_engine(settings)
     _compare(engine.model.path, engine.runtime, read_golden(engine.model), engine.classifier)
 
 
 def _detector(file: Path, settings: Settings) -> None:
-    from edge.analysis.detectors.ssd import Ssd
-    from edge.analysis.golden import Outputs, read_golden
-
     part, threads = settings.detector, settings.model.threads
     chosen = Ssd(file, threads=threads, runtime=part.runtime, provider=part.provider).chosen
     answers = Outputs(chosen.runtime, chosen.model.card.input.range)
@@ -130,8 +112,6 @@ def _detector(file: Path, settings: Settings) -> None:
 
 
 def _compare(path: Path, runtime: Runtime, golden: Golden, answers: Answers) -> None:
-    from edge.analysis.golden import deviations, what
-
     found = deviations(golden, answers)
     differ = f"{path}: {runtime.name}: {len(found)} golden pictures, {what(golden)} differ "
     print(f"{differ}by at most {max(found):.4f}, {golden.tolerance:.4f} is allowed")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from edge.analysis.card import DetectorModel, Model, read_detector, read_model
+from edge.analysis.detectors import file_of
 from edge.analysis.golden import read_golden
 from edge.analysis.runtimes import coral
 from edge.analysis.runtimes.chain import links, providers
@@ -28,12 +29,10 @@ class Asked(NamedTuple):
 
 
 def asked(settings: Settings) -> Iterator[Asked]:
-    """Every accelerator that is tried for model and detector, the first choice first.
+    """Every accelerator that is tried for model and detector, the first choice first; none is opened.
 
-    A daemon that uses the chip is not disturbed. ConfigError where a runtime is set that has no file.
+    ConfigError where a runtime is set that has no file.
     """
-    from edge.analysis.detectors import file_of
-
     model, detector = settings.model, settings.detector
     yield from _of("model", read_model(model.file), model.runtime, model.provider)
     file = file_of(detector.kind, detector.file)

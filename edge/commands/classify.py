@@ -107,10 +107,7 @@ def describe(path: Path, detector: Detector, engine: Engine) -> dict[str, Any]:
 def measure(
     labelled: Sequence[tuple[int, Path]], engine: Engine, left_out: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Accuracy and the confusion matrix over (index of its label, file) pairs of framed faces.
-
-    *left_out* names the other folders, which are not counted.
-    """
+    """Accuracy and confusion matrix over (index of its label, file) of framed faces; *left_out* as given."""
     names = engine.model.card.labels
     confusion = [[0] * len(names) for _ in names]
     unreadable = []
@@ -148,7 +145,7 @@ class Sorted(NamedTuple):
 
 
 def sort_out(path: Path, order: Order | None = None, names: Sequence[str] = LABELS) -> Sorted:
-    """The labelled pictures of *path*, and a line for each file or folder that is not counted with them.
+    """The labelled pictures of *path*, and a line for each file or folder that is not counted.
 
     Folders are named for the seven labels in any spelling, or for the model's own *names* to the letter.
     EdgeError where they are numbers and no *order* says what they mean.
@@ -189,12 +186,11 @@ def _picture_text(result: dict[str, Any]) -> str:
         return str(result["error"])
     if not result["faces"]:
         return f"{result['file']}: no face"
-    faces = (f"{face['emotion']} {face['confidence']:.2f}{_place(face['box'])}" for face in result["faces"])
+    faces = []
+    for face in result["faces"]:
+        place = " at {:.0f},{:.0f} {:.0f}x{:.0f}".format(*face["box"]) if face["box"] else ""
+        faces.append(f"{face['emotion']} {face['confidence']:.2f}{place}")
     return f"{result['file']}: {', '.join(faces)}"
-
-
-def _place(box: list[float] | None) -> str:
-    return "" if box is None else f" at {box[0]:.0f},{box[1]:.0f} {box[2]:.0f}x{box[3]:.0f}"
 
 
 def _measure_text(report: dict[str, Any]) -> str:

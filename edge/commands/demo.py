@@ -1,7 +1,4 @@
-"""`emotion-edge demo`: the whole chain on this machine alone.
-
-Starts a broker and the daemon on the built-in camera, and prints what a subscriber receives.
-"""
+"""`emotion-edge demo`: a broker, the daemon on the built-in camera, and what a subscriber receives."""
 
 from __future__ import annotations
 
@@ -10,7 +7,10 @@ import logging
 import sys
 
 from edge.cli import number
-from edge.commands.run import serve
+from edge.commands.demo_broker import demo_broker, subscribed
+from edge.commands.demo_view import DemoView
+from edge.commands.run import serve, unexpected_logged
+from edge.settings import Settings
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -26,10 +26,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(options: argparse.Namespace) -> int:
-    from edge.commands.demo_broker import demo_broker, subscribed
-    from edge.commands.demo_view import DemoView
-    from edge.settings import Settings
-
     logging.basicConfig(level="WARNING", format="%(message)s", stream=sys.stderr)
     with demo_broker() as port:
         settings = Settings.model_validate(
@@ -45,7 +41,8 @@ def run(options: argparse.Namespace) -> int:
         view = DemoView(settings.mqtt.prefix, sys.stdout)
         with subscribed(port, [f"{settings.mqtt.prefix}/#"], view.show):
             try:
-                serve(settings, options.seconds)
+                with unexpected_logged():
+                    serve(settings, seconds=options.seconds)
             finally:
                 view.gone.wait(1.0)
     return 0

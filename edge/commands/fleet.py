@@ -12,16 +12,15 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 from edge.cli import whole
 from edge.commands.fleet_view import Fleet, table
 from edge.commands.options import add_config
-from edge.types import EdgeError, Incoming
-
-if TYPE_CHECKING:
-    from edge.mqtt.broker import Broker
-    from edge.mqtt.connection import Ack, Connection
+from edge.mqtt.broker import Broker, UnansweredError
+from edge.mqtt.connection import Ack, Connection
+from edge.settings import load
+from edge.settings.hosts import HostError, broker_host
+from edge.types import EdgeError, Incoming, named
 
 TOPICS = ("+/status", "+/info", "+/health", "+/+/status")  # below the prefix
 QUIET_S = 1.0  # without anything retained: then the broker has sent all
@@ -46,17 +45,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(options: argparse.Namespace) -> int:
-    from edge.mqtt.broker import Broker
-    from edge.settings import load
-    from edge.settings.hosts import HostError, broker_host
-
-    where = {"host": options.host, "port": options.port}
+    given = {"port": options.port} if options.port is not None else {}
     if options.host is not None:
-        try:
-            where["host"] = broker_host(options.host)
-        except HostError as error:
-            raise EdgeError(f"--host: {error}") from error
-    given = {key: it for key, it in where.items() if it is not None}
+        with named("--host", (HostError,)):
+            given["host"] = broker_host(options.host)
     part = load(options.config).mqtt.model_copy(update=given)
     # No node's client id begins so.
     broker = Broker.of(part, f"fleet{uuid.uuid4().hex[:12]}")
@@ -66,7 +58,9 @@ def run(options: argparse.Namespace) -> int:
             _gather(connection, fleet, part.prefix)
             _show(fleet, broker, part.prefix, options)
             while options.watch:
-                _listen(connection, fleet, REFRESH_S)
+                until = time.monotonic() + REFRESH_S
+                while time.monotonic() < until:
+                    _take(connection, fleet)
                 _show(fleet, broker, part.prefix, options)
     except EdgeError as error:
         raise EdgeError(f"mqtt {broker}: {error}") from error
@@ -85,9 +79,6 @@ def _show(fleet: Fleet, broker: Broker, prefix: str, options: argparse.Namespace
 
 @contextmanager
 def _connected(broker: Broker) -> Iterator[Connection]:
-    from edge.mqtt.broker import UnansweredError
-    from edge.mqtt.connection import Connection
-
     wake, other = socket.socketpair()  # nobody wakes us
     with wake, other:
         for protocol in broker.protocols:
@@ -118,12 +109,6 @@ def _gather(connection: Connection, fleet: Fleet, prefix: str) -> None:
                 unanswered.discard(it.number)
             if not isinstance(it, Incoming) or it.retained:
                 last = time.monotonic()
-
-
-def _listen(connection: Connection, fleet: Fleet, seconds: float) -> None:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        _take(connection, fleet)
 
 
 def _take(connection: Connection, fleet: Fleet) -> list[Ack | Incoming]:

@@ -25,7 +25,6 @@ CHUNK = 64 * 1024
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add `models list` and `models fetch` to the command line."""
     parser = subparsers.add_parser("models", help="fetch detector files, list those that are here")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     listing = actions.add_parser("list", help="which files there are and whether they are here")
@@ -42,12 +41,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """`models list` or `models fetch`; 0, EdgeError in one line when a file cannot be had."""
     directory: Path = args.directory or models_directory()
     if args.action == "list":
         print("\n".join(listed(directory)))
     else:
-        print(fetch(args.name, directory, args.url))
+        print(fetch(CATALOGUE[args.name], directory, args.url))
     return 0
 
 
@@ -67,86 +65,75 @@ def listed(directory: Path, catalogue: Mapping[str, DetectorFile] = CATALOGUE) -
     return lines
 
 
-def fetch(
-    name: str, directory: Path, url: str | None = None, catalogue: Mapping[str, DetectorFile] = CATALOGUE
-) -> str:
-    """Put file *name* of *catalogue* into *directory*, from *url* or its own; the line to print.
+def fetch(entry: DetectorFile, directory: Path, url: str | None = None) -> str:
+    """Put *entry*'s file into *directory*, from *url* or its own; the line to print.
 
-    The file's name never holds anything but the pinned content: it is checked in memory, written whole and
-    renamed. A file that is there and right is not fetched again.
-    EdgeError for an unknown name, no network, an HTTP error, a cut connection, another content, or a
-    directory that cannot be written.
+    Its name never holds anything but the pinned content, which is checked in memory and written whole. A file
+    that is there and right is not fetched again. EdgeError for no network, an HTTP error, a cut connection,
+    another content, or a directory that cannot be written.
     """
-    entry = catalogue.get(name)
-    if entry is None:
-        raise EdgeError(f"models: {name!r} is not known; expected {', '.join(sorted(catalogue))}")
     path = directory / entry.file
     with contextlib.suppress(EdgeError):  # missing or damaged: it is fetched
         verify(path, entry)
         return f"{path}: already there, sha256 ok"
-    content = _download(url or entry.url, entry)
+    url = url or entry.url
+    content = _download(url, entry)
     sha256 = hashlib.sha256(content).hexdigest()
     if sha256 != entry.sha256:
-        raise EdgeError(
-            f"{_shown(url or entry.url, entry)}: sha256 {sha256[:12]}…, "
-            f"{entry.file} has {entry.sha256[:12]}…; nothing was kept{_elsewhere(url, entry)}"
-        )
+        what = f"sha256 {sha256[:12]}…, {entry.file} has {entry.sha256[:12]}…; nothing was kept"
+        raise _error(url, entry, what)
     _write(path, content)
     return f"{path}: {len(content)} bytes, sha256 ok"
 
 
 def _download(url: str, entry: DetectorFile) -> bytes:
-    """The bytes at *url*, at most one more than *entry* has."""
-    elsewhere, shown = _elsewhere(url, entry), _shown(url, entry)
+    """The bytes at *url*, as many as *entry* has at most."""
     started = time.monotonic()
     content = b""
     try:
         request = urllib.request.Request(url, headers={"User-Agent": f"emotion-edge/{__version__}"})
         with urllib.request.urlopen(request, timeout=STALL_S) as response:
             length = response.headers.get("Content-Length", "")
-            announced = int(length) if length.isdecimal() else None
+            announced = int(length) if length.isdecimal() else 0
             while chunk := response.read(CHUNK):
                 content += chunk
                 if len(content) > entry.size:
-                    raise EdgeError(
-                        f"{shown}: more than the {entry.size} bytes of {entry.file}; "
-                        f"nothing was kept{elsewhere}"
-                    )
+                    what = f"more than the {entry.size} bytes of {entry.file}; nothing was kept"
+                    raise _error(url, entry, what)
                 if time.monotonic() - started > LIMIT_S:
-                    raise EdgeError(
-                        f"{shown}: {len(content)} of {entry.size} bytes in {LIMIT_S:.0f} s; "
-                        f"too slow, run it again{elsewhere}"
-                    )
+                    far = f"{len(content)} of {entry.size} bytes in {LIMIT_S:.0f} s"
+                    raise _error(url, entry, f"{far}; too slow, run it again")
     except urllib.error.HTTPError as error:
         error.close()
-        raise EdgeError(f"{shown}: HTTP {error.code} {error.reason}{elsewhere}") from error
+        raise _error(url, entry, f"HTTP {error.code} {error.reason}") from error
     except (OSError, http.client.HTTPException) as error:
         if content:
-            raise _cut(shown, len(content), entry.size) from error
+            raise _cut(url, entry, len(content), entry.size) from error
         reason = getattr(error, "reason", None) or error
-        raise EdgeError(f"{shown}: cannot be reached: {reason}; is there a network?{elsewhere}") from error
+        raise _error(url, entry, f"cannot be reached: {reason}; is there a network?") from error
     except ValueError as error:
-        raise EdgeError(f"{shown}: not an address: {masked(str(error))}; expected https://…") from error
+        what = f"not an address: {masked(str(error))}; expected https://…"
+        raise EdgeError(f"{_shown(url, entry)}: {what}") from error
     # http.client does not say so when a body read in pieces ends early.
-    if announced is not None and len(content) < announced:
-        raise _cut(shown, len(content), announced)
+    if len(content) < announced:
+        raise _cut(url, entry, len(content), announced)
     return content
 
 
-def _cut(url: str, received: int, expected: int) -> EdgeError:
-    return EdgeError(
-        f"{url}: the connection was cut after {received} of {expected} bytes; nothing was kept, run it again"
-    )
+def _error(url: str, entry: DetectorFile, what: str) -> EdgeError:
+    """With the mirror as the next step, unless it was tried."""
+    elsewhere = "" if url == entry.mirror else f"; or try --url {entry.mirror}"
+    return EdgeError(f"{_shown(url, entry)}: {what}{elsewhere}")
+
+
+def _cut(url: str, entry: DetectorFile, received: int, expected: int) -> EdgeError:
+    far = f"the connection was cut after {received} of {expected} bytes"
+    return EdgeError(f"{_shown(url, entry)}: {far}; nothing was kept, run it again")
 
 
 def _shown(url: str, entry: DetectorFile) -> str:
     """*url* for printing: one from the user may hold a token."""
     return url if url in (entry.url, entry.mirror) else masked(url)
-
-
-def _elsewhere(url: str | None, entry: DetectorFile) -> str:
-    """The end of an error: the mirror, unless it was tried."""
-    return "" if url == entry.mirror else f"; or try --url {entry.mirror}"
 
 
 def _write(path: Path, content: bytes) -> None:

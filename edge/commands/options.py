@@ -43,16 +43,12 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 def add_engine(parser: argparse.ArgumentParser) -> None:
     """--config, and options that override it."""
     add_config(parser)
-    add_model(parser)
-    add_detector(parser)
-
-
-def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", type=shipped, metavar="F",
         help="a .tflite or .onnx file with its card next to it, or emotion or emotion-xs",
     )  # fmt: skip
     add_threads(parser)
+    add_detector(parser)
 
 
 def shipped(text: str) -> Path:

@@ -9,9 +9,22 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
+from cv2 import videoio_registry
+
+from edge.analysis.card import read_model
+from edge.analysis.detectors import FACES, Kind, open_detector
+from edge.analysis.runtimes import COMPILED, coral
+from edge.analysis.runtimes.chip_server import LIBRARY
+from edge.commands.chips import LIBRARY_STEP, PROVIDER_STEP, asked, library_failure
 from edge.commands.options import add_config
 from edge.host.child import failure_of
 from edge.host.places import content_of
+from edge.settings import load
+from edge.settings.tables import MODEL_FILE
+from edge.sources import describe_cameras
+from edge.sources.picamera import installed
+from edge.sources.v4l2 import FIRST_CODEC, is_raspberry_pi
 from edge.types import EdgeError
 
 # Distribution -> the statement that shows whether it works here.
@@ -58,19 +71,16 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def probe(root: Path = Path("/")) -> list[Finding]:
-    """Everything that was looked for, part by part; *root* is where dev, etc, proc and sys are."""
+def probe() -> list[Finding]:
+    """Everything that was looked for, part by part."""
     return [
-        *_model(), *_runtimes(), *_detectors(), *_cameras(), *codecs(root), *_opencv(), *accelerators(root),
-        *service(root),
+        *_model(), *_runtimes(), *_detectors(), *_cameras(), *codecs(), *_opencv(), *accelerators(),
+        *service(),
     ]  # fmt: skip
 
 
 def configured(file: Path | None) -> Iterator[Finding]:
     """Each accelerator that the configuration (*file*, or the one that is found) asks for."""
-    from edge.commands.chips import asked
-    from edge.settings import load
-
     try:
         for one in asked(load(file)):
             detail = one.lacks or "nothing is missing"
@@ -91,9 +101,6 @@ def table(findings: list[Finding]) -> str:
 
 
 def _model() -> Iterator[Finding]:
-    from edge.analysis.card import read_model
-    from edge.settings.tables import MODEL_FILE
-
     try:
         model = read_model(MODEL_FILE)
     except EdgeError as error:
@@ -131,8 +138,6 @@ def _providers() -> str:
 
 
 def _detectors() -> Iterator[Finding]:
-    from edge.analysis.detectors import Kind, open_detector
-
     taken = False
     kinds: tuple[Kind, ...] = ("ssd", "yunet", "haar")  # the order in which "auto" takes them
     for kind in kinds:
@@ -146,9 +151,6 @@ def _detectors() -> Iterator[Finding]:
 
 
 def _cameras() -> Iterator[Finding]:
-    from edge.sources import describe_cameras
-    from edge.sources.picamera import installed
-
     cameras = describe_cameras()
     for index, (source, name) in enumerate(cameras):
         yield Finding("camera", source, True, name, used=index == 0)
@@ -161,9 +163,7 @@ def _cameras() -> Iterator[Finding]:
 
 
 def codecs(root: Path = Path("/")) -> Iterator[Finding]:
-    """A Raspberry Pi's nodes that look like cameras but are codecs."""
-    from edge.sources.v4l2 import FIRST_CODEC, is_raspberry_pi
-
+    """A Raspberry Pi's nodes under *root* that look like cameras but are codecs."""
     if not is_raspberry_pi(root / "proc/device-tree/model"):
         return
     numbers = sorted(int(node.name[5:]) for node in root.glob("dev/video*") if node.name[5:].isdigit())
@@ -189,9 +189,6 @@ def service(root: Path = Path("/")) -> Iterator[Finding]:
 
 
 def _opencv() -> Iterator[Finding]:
-    import cv2
-    from cv2 import videoio_registry
-
     yield Finding("opencv", "version", True, cv2.__version__, used=True)
     failure = failure_of("import av")
     detail = failure or f"{version('av')}, for video files, rtsp:// and http://"
@@ -206,10 +203,6 @@ def _opencv() -> Iterator[Finding]:
 
 def accelerators(root: Path = Path("/")) -> Iterator[Finding]:
     """Coral and NVIDIA hardware under *root*, their software: what each lacks, and the next step."""
-    from edge.analysis.runtimes import coral
-    from edge.analysis.runtimes.chip_server import LIBRARY
-    from edge.commands.chips import LIBRARY_STEP, library_failure
-
     sticks, cards = coral.sticks(root), coral.cards(root)
     failure = library_failure()
     way = CORAL_WAY if not failure else f"{LIBRARY} is missing or does not load; {LIBRARY_STEP}"
@@ -235,10 +228,6 @@ def accelerators(root: Path = Path("/")) -> Iterator[Finding]:
 
 def _compiled() -> Iterator[Finding]:
     """Whether the default model and detector have a file for the Edge TPU: none is shipped."""
-    from edge.analysis.detectors import FACES
-    from edge.analysis.runtimes import COMPILED
-    from edge.settings.tables import MODEL_FILE
-
     for model in (MODEL_FILE, FACES):
         file = model.with_suffix(COMPILED)
         missing = f"not shipped (Coral's compiler runs on x86-64 only); make yours: `{MAKE_STEP} coral`"
@@ -247,8 +236,6 @@ def _compiled() -> Iterator[Finding]:
 
 def _gpu_way() -> str:
     """The next step for NVIDIA's chip to be used."""
-    from edge.commands.chips import PROVIDER_STEP
-
     failure = failure_of("import onnxruntime")
     there = "" if failure else _providers()
     if "cuda" in there or "tensorrt" in there:

@@ -16,7 +16,12 @@ from functools import partial
 
 from edge import __version__
 from edge.commands.options import add_config
-from edge.settings import Settings
+from edge.host.notify import Notifier
+from edge.host.service import Service
+from edge.host.takeover import take_over
+from edge.node.build import build_sink, open_engine
+from edge.node.daemon import Daemon
+from edge.settings import Settings, load
 from edge.types import EdgeError
 
 START_S = 300.0  # that a model may take to load
@@ -35,9 +40,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(options: argparse.Namespace) -> int:
-    from edge.host.takeover import take_over
-    from edge.settings import load
-
     # The watchdog's SIGABRT leaves every thread's stack in the journal; on a descriptor of its own, because
     # stderr may be redirected while a library is silenced.
     faulthandler.enable(os.dup(2))
@@ -49,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
         settings = load(options.config)
         configure_logging(settings.log.level)
         take_over(settings.node.id)
-        _serve(settings, partial(load, options.config), asked, None)
+        serve(settings, load=partial(load, options.config), asked=asked)
     return 0
 
 
@@ -65,21 +67,17 @@ def unexpected_logged() -> Iterator[None]:
         raise
 
 
-def serve(settings: Settings, seconds: float | None) -> None:
-    """Run the daemon until SIGTERM, SIGINT or SIGHUP, or for *seconds*; EdgeError when it cannot begin."""
-    with unexpected_logged():
-        _serve(settings, None, threading.Event(), seconds)
-
-
-def _serve(
-    settings: Settings, load: Callable[[], Settings] | None, asked: threading.Event, seconds: float | None
+def serve(
+    settings: Settings,
+    *,
+    seconds: float | None = None,
+    load: Callable[[], Settings] | None = None,
+    asked: threading.Event | None = None,
 ) -> None:
-    """SIGHUP reloads from *load*, at once if it was *asked* for before; without *load*, SIGHUP ends it."""
-    from edge.host.notify import Notifier
-    from edge.host.service import Service
-    from edge.node.build import build_sink, open_engine
-    from edge.node.daemon import Daemon
+    """Run the daemon until SIGTERM or SIGINT, or for *seconds*; EdgeError when it cannot begin.
 
+    SIGHUP reloads from *load*, at once if it was *asked* for before; without *load*, SIGHUP ends it.
+    """
     # A core dump would hold frames; children inherit the limit.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     service = Service(Notifier.of())
@@ -92,7 +90,7 @@ def _serve(
         signal.signal(number, lambda *_: daemon.stop())
     if load is not None:
         signal.signal(signal.SIGHUP, lambda *_: daemon.reload())
-    if asked.is_set():
+    if asked is not None and asked.is_set():
         daemon.reload()
     if seconds is not None:
         alarm = threading.Timer(seconds, daemon.stop)

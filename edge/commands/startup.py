@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from edge.commands.demo_broker import demo_broker, subscribed
 from edge.types import EdgeError
 
 RUNS = 5
@@ -22,8 +23,6 @@ MILESTONES = {"first_message_s": "status", "first_state_s": "bench/state", "firs
 
 def measure() -> dict[str, Any]:
     """Medians over RUNS starts on the built-in camera, towards a broker in this process."""
-    from edge.commands.demo_broker import demo_broker
-
     runs: list[dict[str, float]] = []
     with demo_broker() as port, tempfile.TemporaryDirectory() as folder:
         config = Path(folder, "config.toml")
@@ -42,8 +41,6 @@ def measure() -> dict[str, Any]:
 
 
 def _start(config: Path, port: int, place: str) -> dict[str, float]:
-    from edge.commands.demo_broker import subscribed
-
     heard: dict[str, float] = {}
     complete = threading.Event()
     names = {place + topic: name for name, topic in MILESTONES.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from edge.commands.options import add_config
+from edge.settings import load
 from edge.types import EdgeError
 
 
@@ -23,7 +24,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(options: argparse.Namespace) -> int:
-    from edge.settings import load
     from edge.web.token import find_token, read_token, rotate_token
 
     path = find_token(load(options.config).node.id)
