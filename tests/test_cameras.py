@@ -66,7 +66,7 @@ class Rig:
     def add(self, name: str, switches: Switches) -> None:
         self.cameras[name] = Camera(
             name, self.sink, self.topics, self.slots,
-            lambda: Capture(name, lambda: CountingSource(self), self.slots, lambda status, reason: None),
+            lambda _: Capture(name, lambda: CountingSource(self), self.slots, lambda status, reason: None),
             Pipeline(
                 name, ScriptedDetector([face()]), ClassifierByPlace({0.0: "happy"}), Tracker(), Rules(),
                 time.perf_counter,

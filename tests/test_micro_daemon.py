@@ -241,10 +241,9 @@ def test_every_frame_is_offered_and_slots_stay_thinned() -> None:
             offered.append(frame)
 
     from edge.host.heartbeats import Heartbeats
-    from tests.fakes import ListSink
 
-    opener = capture_opener(part, slots, ListSink(), Topics("e", "n"), Heartbeats(), Stub())  # type: ignore[arg-type]
-    capture: Capture = opener()
+    opener = capture_opener(part, slots, Heartbeats(), Stub())  # type: ignore[arg-type]
+    capture: Capture = opener(lambda status, reason: None)
     capture.start()
     try:
         while len(offered) < 90:

@@ -28,11 +28,9 @@ class EventIds:
 class Announcer:
     """Turns one camera's tracks and events into messages, at the rates of docs/mqtt.md.
 
-    Events at once, each also for the log; the state when it changed, at most once a second, the last
-    change never lost; the faces at most *faces_hz* times a second (0: never), and one empty list when
-    the last has left.
-    *now* (monotonic s) and *wall* (Unix s) come with each call; *started* is when the camera was first
-    known to be empty, monotonic s.
+    Events at once, each also for the log; the state when it changed, at most once a second, the last change
+    never lost; the faces at most *faces_hz* times a second (0: never), and one empty list when the last left.
+    *now* and *started*, when the camera was first known to be empty, are monotonic s, *wall* is Unix s.
     """
 
     def __init__(self, camera: str, topics: Topics, faces_hz: float, ids: EventIds, started: float) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import re
 import time
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +18,6 @@ from edge.analysis.pipeline import Pipeline
 from edge.analysis.report import Rules
 from edge.analysis.runtimes.chain import Waiting, no_wait
 from edge.analysis.track import Tracker
-from edge.contract import messages
 from edge.contract.messages import Info, Topics
 from edge.host import health
 from edge.host.heartbeats import Heartbeats, Stage
@@ -29,19 +26,17 @@ from edge.host.redaction import without_folders
 from edge.mqtt.broker import Broker
 from edge.mqtt.client import MqttSink
 from edge.mqtt.outbox import Outbox
+from edge.node.camera import OpenCapture
 from edge.node.rate import Rate
 from edge.settings import Settings
 from edge.settings.tables import Camera as CameraSettings
 from edge.settings.tables import default_node_id
 from edge.sources import open_source, source_kind
-from edge.sources.capture import CameraStatus, Capture, Slots
-from edge.types import Classifier, Detector, Duplex
-
-log = logging.getLogger(__name__)
+from edge.sources.capture import Capture, Slots
+from edge.types import Classifier, Detector
 
 if TYPE_CHECKING:  # not imported where it is not enabled
     from edge.node.micro import Watch
-
 
 # Asked of a camera for brief movements. Over 60: a limit at a camera's own rate drops what comes late.
 WATCHED_FPS = 66.0
@@ -70,10 +65,7 @@ def build_pipeline(camera: str, settings: Settings, detector: Detector, classifi
 
 
 def build_rate(settings: Settings) -> Rate | None:
-    """What skips frames under load, if configured.
-
-    Build and call it in the analysis thread, whose waiting it measures.
-    """
+    """What skips frames under load, if configured; for the analysis thread, whose waiting it measures."""
     return Rate(health.waited_s, health.throttled) if settings.analysis.adaptive_rate else None
 
 
@@ -82,14 +74,9 @@ def rules_of(settings: Settings) -> Rules:
 
 
 def capture_opener(
-    part: CameraSettings,
-    slots: Slots,
-    sink: Duplex,
-    topics: Topics,
-    heartbeats: Heartbeats,
-    watch: Watch | None = None,
-) -> Callable[[], Capture]:
-    """A function that makes a new capture of the camera *part*, whose status goes to *sink*.
+    part: CameraSettings, slots: Slots, heartbeats: Heartbeats, watch: Watch | None = None
+) -> OpenCapture:
+    """What makes a new capture of the camera *part*.
 
     With *watch*, the source gives what it can, and the capture thins it to the configured rate.
     """
@@ -98,15 +85,8 @@ def capture_opener(
     if watch is not None:
         given["fps"] = _fastest(part)
         thinned = {"fps": part.fps, "every": watch.offer}
-    return partial(
-        Capture,
-        part.name,
-        partial(open_source, **given),
-        slots,
-        partial(_publish_status, sink, topics, part.name),
-        heartbeats=heartbeats,
-        **thinned,
-    )
+    source = partial(open_source, **given)
+    return partial(Capture, part.name, source, slots, heartbeats=heartbeats, **thinned)
 
 
 def build_watch(camera: str, settings: Settings) -> Watch | None:
@@ -164,7 +144,7 @@ def build_outbox(settings: Settings) -> Outbox:
 
 
 def page_url(settings: Settings) -> str | None:
-    """The page's address for others in the house; None where that is not known, or where it is off."""
+    """The page's address for others in the house; None where it is unknown or the page is off."""
     part = settings.web
     if not part.enabled or part.url or part.socket:
         return part.url if part.enabled else None
@@ -177,19 +157,12 @@ def page_url(settings: Settings) -> str | None:
 
 
 def client_id_of(settings: Settings) -> str:
-    """At most 23 of [0-9A-Za-z], which every broker takes (MQTT 3.1.3.1).
-
-    Unique to the machine: two with one node id must both stay connected to notice each other.
-    """
+    """At most 23 of [0-9A-Za-z], which every broker takes (MQTT 3.1.3.1)."""
     node, machine = settings.node.id, default_node_id()
-    # The digits differ for each node and machine; the rest is for people.
+    # Unique to the machine: two with one node id must both stay connected to notice each other.
     digits = hashlib.sha256(f"{node} {machine}".encode()).hexdigest()[:10]
     return re.sub("[^0-9A-Za-z]", "", node)[:13] + digits
 
 
 def topics_of(settings: Settings) -> Topics:
     return Topics(settings.mqtt.prefix, settings.node.id)
-
-
-def _publish_status(sink: Duplex, topics: Topics, camera: str, status: CameraStatus, reason: str) -> None:
-    sink.publish(messages.camera_status(topics, camera, status))

@@ -17,7 +17,7 @@ import numpy as np
 from edge.analysis.pipeline import Pipeline
 from edge.analysis.report import Rules
 from edge.contract import messages
-from edge.contract.messages import CameraHealth, Topics
+from edge.contract.messages import CameraHealth, CameraStatus, Topics
 from edge.contract.switches import NAMES, Switches
 from edge.node.announce import Announcer
 from edge.sources.capture import Capture, Slots
@@ -34,6 +34,8 @@ FAILURES = 10  # frames in a row whose analysis fails: the camera is closed, and
 FAILED_S = 5.0, 60.0  # until then; doubled each time up to the second
 RECENT = 300  # frames over which stage times are reported
 
+OpenCapture = Callable[[Callable[[CameraStatus, str], None]], Capture]  # as Capture's on_status
+
 
 class Camera:
     """A camera's capture and analysis, its switches, and what is published of them through *sink*.
@@ -48,11 +50,12 @@ class Camera:
         sink: Duplex,
         topics: Topics,
         slots: Slots,
-        open_capture: Callable[[], Capture],
+        open_capture: OpenCapture,
         pipeline: Pipeline,
         announcer: Announcer,
         configured: Rules,
         switches: Switches,
+        watch: Watch | None = None,
     ) -> None:
         self.name = name
         self.open_capture = open_capture
@@ -68,7 +71,7 @@ class Camera:
         self.failures = 0  # of these, the last ones in a row
         self.failure = ""  # why the camera was closed; empty while it is served
         self.pause_s = FAILED_S[0]  # the next time it is closed for its failures
-        self.watch: Watch | None = None  # for brief movements; None: not enabled
+        self.watch = watch  # for brief movements; None: not enabled
         self._sink = sink
         self._topics = topics
         self._slots = slots
@@ -96,7 +99,7 @@ class Camera:
     def remove(self) -> None:
         """Close the camera for good: its faces leave, and the broker drops what it retains of it."""
         self._close()
-        self._empty()
+        self._expire(math.inf)
         for topic in retained_topics(self._topics, self.name):
             self._sink.forget(topic)
 
@@ -114,18 +117,12 @@ class Camera:
             self._apply()
 
     def restart(self) -> None:
-        """Close the camera and open it again; its faces keep their numbers if that is quick.
-
-        At most once each REOPEN_S; a sooner request waits.
-        """
+        """Close and open the camera again, at most once each REOPEN_S; faces keep their numbers if fast."""
         self._close()
         self._apply()
 
     def analyse(self, frame: Frame) -> None:
-        """Take *frame* through the pipeline and publish the results.
-
-        A frame whose analysis fails is skipped: no picture ends the daemon or stops another camera.
-        """
+        """Publish what the pipeline makes of *frame*; one that fails is skipped and ends nothing."""
         try:
             analysis = self.pipeline.step(frame)
             due = self.announcer.frame(frame, analysis.tracks, analysis.events)
@@ -203,7 +200,7 @@ class Camera:
             if not self._published or self.capture is not None:
                 self._close()
                 self._publish_status("disabled")
-                self._empty()
+                self._expire(math.inf)
         elif self.capture is None:
             self._publish_status("offline")
             self._open()
@@ -217,7 +214,7 @@ class Camera:
         now = time.monotonic()
         if now - self._opened >= REOPEN_S:
             self._opened, self.failure = now, ""
-            self.capture = self.open_capture()
+            self.capture = self.open_capture(lambda status, reason: self._publish_status(status))
             self.capture.start()
 
     def _close(self) -> None:
@@ -226,11 +223,8 @@ class Camera:
             self._slots.drop(self.name)
             self.capture = None
 
-    def _empty(self) -> None:
-        """Let every face leave now."""
-        self._expire(math.inf)
-
     def _expire(self, forget_at: float) -> None:
+        """Let each face leave that is to be forgotten at *forget_at*, monotonic s; inf: all."""
         now, wall = time.monotonic(), time.time()
         analysis = self.pipeline.expire(forget_at, wall)
         self.tracks = analysis.tracks
@@ -245,11 +239,11 @@ class Camera:
         for message in due:
             self._sink.publish(message)
 
-    def _publish_status(self, status: messages.CameraStatus) -> None:
+    def _publish_status(self, status: CameraStatus) -> None:
         self._sink.publish(messages.camera_status(self._topics, self.name, status))
 
     @property
-    def status(self) -> messages.CameraStatus:
+    def status(self) -> CameraStatus:
         if not self.switches.on:
             return "disabled"
         return self.capture.status if self.capture else "offline"

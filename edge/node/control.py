@@ -26,9 +26,7 @@ MAX_ERROR_BYTES = 1400  # of a response's error as JSON: with any transaction th
 
 
 class Turn(NamedTuple):
-    """A switch that is turned once it was written, refused by the disk or took longer than SETTLE_S.
-
-    So where the disk works, what was published survives a power cut."""
+    """A switch that waits for the disk (StateFiles.settled): what is published then survives a power cut."""
 
     written: int  # the number that StateFiles gave
     camera: str
@@ -40,8 +38,8 @@ class Turn(NamedTuple):
 class Control:
     """Carries out switches (``P/N/C/<switch>/set``) and requests (``P/N/request/<command>``).
 
-    *inbox* is filled by the sink; *files* writes the switches to *switches_file*; *clear_outbox* empties
-    the outbox and gives the number of messages.
+    The sink fills *inbox*; *files* writes the switches to *switches_file*; *clear_outbox* empties the outbox
+    and gives the number of messages.
     """
 
     def __init__(
@@ -60,14 +58,10 @@ class Control:
         self._sink = sink
         self._switches_file = switches_file
         self._files = files
-        self._turn: Turn | None = None  # waits for the disk, and all later commands with it
+        self._turn: Turn | None = None  # all later commands wait with it
         self._clear_outbox = clear_outbox
         self._handlers: dict[str, Callable[[str, bytes], None]] = {}  # topic -> what handles it
         self._reload_asked = False
-
-    def start(self) -> None:
-        """Begin to take commands."""
-        self._listen()
 
     def ask_reload(self) -> None:
         """Reload at the next tick; safe in a signal handler."""
@@ -84,8 +78,8 @@ class Control:
                 handle(message.topic, message.payload)
         self.inbox.flush_log()
 
-    def _listen(self) -> None:
-        """Subscribe to the present commands and nothing else."""
+    def start(self) -> None:
+        """Subscribe to the present commands and nothing else; again once the cameras have changed."""
         wanted: dict[str, Callable[[str, bytes], None]] = {
             self._topics.of("request", command): partial(self._request, command) for command in COMMANDS
         }
@@ -171,7 +165,7 @@ class Control:
     def _read_configuration(self) -> Reloaded:
         before = set(self._cameras)
         done = self._live.reload()
-        self._listen()
+        self.start()
         if before - self._cameras.keys():
             self._save()  # a camera that goes loses its switches
         return done

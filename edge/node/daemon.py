@@ -1,7 +1,7 @@
 """The loop around everything: the analysis thread.
 
 Capture threads fill the slots, this thread empties them in turn and carries out commands in between, the
-sink's thread talks to the broker. A missing camera or broker never ends it.
+sink's thread talks to the broker. No missing camera or broker ends it.
 """
 
 from __future__ import annotations
@@ -165,9 +165,9 @@ class Daemon:
 
 
 def _open_page(settings: Settings, sink: Duplex, ask: Callable[[Incoming], None]) -> PageFeed | None:
-    """The page as [web] wants it; *ask* takes what it asks of switches. None where it is off.
+    """The page as [web] wants it; *ask* takes what it asks of switches.
 
-    Also None, with an error in the log, where it cannot be had: the analysis goes on without.
+    None where it is off or, with an error in the log, cannot be had: the analysis goes on without.
     """
     if not settings.web.enabled:
         return None

@@ -6,6 +6,7 @@ One thread a camera; imported with [micro] enabled alone.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -14,7 +15,7 @@ from collections.abc import Callable, Sequence
 from edge.analysis.micro.pace import Regularity
 from edge.analysis.micro.spotter import Spotted, Spotter
 from edge.contract.messages import MicroHealth, MicroState
-from edge.types import Box, Frame, Movement, Point, Track
+from edge.types import Frame, Movement, Point, Track
 
 log = logging.getLogger(__name__)
 
@@ -30,9 +31,8 @@ _EYES = ((0.31, 0.35), (0.69, 0.35))  # of a face's box, where the detector give
 class Watch:
     """Spots movements in what offer() gets, of the faces that faces() names; take() gives them.
 
-    *clock* gives monotonic s, as frames are taken.
-
-    offer() is for the capture thread, faces(), take() and health() for the analysis thread.
+    offer() is for the capture thread, faces(), take() and health() for the analysis thread; *clock* gives
+    monotonic s, as frames are taken.
     """
 
     def __init__(self, camera: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -67,12 +67,10 @@ class Watch:
 
     def faces(self, tracks: Sequence[Track]) -> None:
         """Who is in view, largest first; faces with eyes closer than LEAST_EYES pixels are left out."""
-        wide = {track.number: eyes for track in tracks if apart(eyes := eyes_of(track)) >= LEAST_EYES}
-        seen = {track.number: track.seen for track in tracks}
-        chosen = list(wide)[:MOST_FACES]
+        wide = [(track, eyes) for track in tracks if apart(eyes := eyes_of(track)) >= LEAST_EYES]
         with self._changed:
             self._small = len(tracks) - len(wide)
-            self._eyes = {number: (wide[number], seen[number]) for number in chosen}
+            self._eyes = {track.number: (eyes, track.seen) for track, eyes in wide[:MOST_FACES]}
 
     def take(self) -> list[Movement]:
         """What was spotted since the last call."""
@@ -131,7 +129,7 @@ class Watch:
                     self._spotters.clear()
 
     def _turn(self) -> None:
-        """Go on, stop or begin, as the pictures come and as the board fares; said when it changes."""
+        """Go on, stop or begin, as the pictures come and the board fares; logged when it changes."""
         verdict = self._regularity.last
         state: MicroState = "measuring"
         if verdict is not None:
@@ -153,8 +151,7 @@ class Watch:
             log.info("camera %s: movements paused: short of processor time", self.camera)
 
     def _step(self, frame: Frame, eyes: dict[int, tuple[tuple[Point, Point], float]]) -> None:
-        for number in [number for number in self._spotters if number not in eyes]:
-            del self._spotters[number]
+        self._spotters = {number: self._spotters[number] for number in self._spotters if number in eyes}
         for number, (place, seen) in eyes.items():
             spotter = self._spotters.get(number)
             if frame.taken - seen > FORGET_S:
@@ -174,18 +171,17 @@ class Watch:
 
 
 def eyes_of(track: Track) -> tuple[Point, Point]:
-    """The eyes in the picture's pixels; where the detector gives none, where a box of its kind has them."""
+    """The eyes in the picture's pixels; where the detector gives none, where such boxes have them."""
     if track.face.eyes is not None:
         return track.face.eyes
-    box: Box = track.face.box
+    box = track.face.box
     left, right = ((box.x + x * box.width, box.y + y * box.height) for x, y in _EYES)
     return left, right
 
 
 def apart(eyes: tuple[Point, Point]) -> float:
     """The distance of the eyes in pixels."""
-    (x0, y0), (x1, y1) = eyes
-    return float(((x1 - x0) ** 2 + (y1 - y0) ** 2) ** 0.5)
+    return math.dist(*eyes)
 
 
 def _movement(one: Spotted, track: int, frame: Frame) -> Movement:

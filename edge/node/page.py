@@ -40,7 +40,7 @@ class Overheard:
 class PageFeed:
     """Feeds the page from the analysis thread; EdgeError where it cannot be served.
 
-    What is published through ``sink`` goes to *sink*; the page hears of the log's events.
+    What is published through ``sink`` goes to *sink*; the page also gets the log's events.
     """
 
     def __init__(self, settings: Settings, sink: Duplex, ask: Callable[[Incoming], None]) -> None:
@@ -59,7 +59,7 @@ class PageFeed:
 
     def stop(self) -> None:
         self._board.preview.end("the daemon stops")
-        self._tell_preview()
+        self._publish_preview()
         self._page.stop()
 
     def seen(self, camera: Camera, frame: Frame) -> None:
@@ -71,7 +71,7 @@ class PageFeed:
 
     def tick(self, live: Live, connected: bool, health: Callable[[FrameRates], Health]) -> None:
         """Show what is due; *connected* to the broker."""
-        self._tell_preview()
+        self._publish_preview()
         now = time.monotonic()
         if now - self._shown < SHOW_S:
             return
@@ -81,8 +81,8 @@ class PageFeed:
         views = tuple(_view(camera) for camera in live.cameras.values())
         self._board.show(Snapshot(self._topics.node, now, *self._about, connected, live.settings, views))
 
-    def _tell_preview(self) -> None:
-        """Begin or end the preview, and say so to everybody."""
+    def _publish_preview(self) -> None:
+        """Begin or end the preview, publish and log it."""
         news = self._board.preview.tick()
         if news:
             on = self._board.preview.on

@@ -19,7 +19,7 @@ Reason = Literal["cpu", "throttled"]
 
 class Rate:
     """Decides frame by frame. *waited* gives the seconds that the analysis thread has waited for a processor
-    so far, *throttled* why the board runs slower now; each None where the board cannot say.
+    so far, *throttled* why the board runs slower now; None where the board cannot say.
     """
 
     def __init__(

@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edge import __version__
 from edge.analysis.card import read_detector, read_model
@@ -41,11 +41,8 @@ from edge.node.build import (
 from edge.node.camera import Camera, retained_topics
 from edge.settings import Settings
 from edge.settings.tables import Camera as CameraSettings
-from edge.sources.capture import Capture, Slots
+from edge.sources.capture import Slots
 from edge.types import Duplex, EdgeError, Frame
-
-if TYPE_CHECKING:  # not imported where it is not enabled
-    from edge.node.micro import Watch
 
 log = logging.getLogger(__name__)
 
@@ -74,11 +71,10 @@ class Reloaded:
 
 
 class Live:
-    """The cameras that *settings* describe; reload() applies what *load* then gives.
+    """The cameras that *settings* describe; reload() applies what *load* then gives (None: there is no file).
 
-    *load* is None where there is no file to read again; *switches* are those that each camera begins with;
-    *service* is informed of reloads.
-    EdgeError where a detector's file is wrong.
+    *switches* are those that each camera begins with; *service* is informed of reloads. EdgeError where a
+    detector's file is wrong.
     """
 
     def __init__(
@@ -238,24 +234,19 @@ class Live:
         )
 
     def _build(self, part: CameraSettings) -> Camera:
-        settings, started = self.settings, time.monotonic()
-        watch = build_watch(part.name, settings)
-        camera = Camera(
+        settings, watch = self.settings, build_watch(part.name, self.settings)
+        return Camera(
             part.name,
             self._sink,
             self.topics,
             self.slots,
-            self._opener(part, watch),
+            capture_opener(part, self.slots, self._service.heartbeats, watch),
             build_pipeline(part.name, settings, self._detectors[part.name], self._engine.classifier),
-            Announcer(part.name, self.topics, settings.mqtt.faces_hz, self._ids, started),
+            Announcer(part.name, self.topics, settings.mqtt.faces_hz, self._ids, time.monotonic()),
             rules_of(settings),
             self._switches.pop(part.name, Switches()),
+            watch,
         )
-        camera.watch = watch
-        return camera
-
-    def _opener(self, part: CameraSettings, watch: Watch | None) -> Callable[[], Capture]:
-        return capture_opener(part, self.slots, self._sink, self.topics, self._service.heartbeats, watch)
 
     def _update(self, camera: Camera, part: CameraSettings, *, moved: bool) -> None:
         camera.pipeline.detector = self._detectors[camera.name]
@@ -269,7 +260,7 @@ class Live:
             if camera.watch is not None:
                 camera.watch.stop()
             camera.watch = build_watch(camera.name, self.settings)
-            camera.open_capture = self._opener(part, camera.watch)
+            camera.open_capture = capture_opener(part, self.slots, self._service.heartbeats, camera.watch)
             camera.restart()
 
 
