@@ -1,9 +1,8 @@
 """Topics and payloads of the MQTT contract (docs/mqtt.md), from values.
 
-Pure functions. Payloads are compact JSON with the keys in the contract's order, or one plain word.
-``ts`` and ``since`` are ISO 8601 in UTC with milliseconds and ``+00:00``, which Home Assistant's
-timestamp class reads as it is. Probabilities have 3 decimals; boxes 4, as fractions of the frame
-and clipped to it. Eight faces stay under 2 KiB.
+Pure functions. Payloads are compact JSON with the keys in the contract's order, or one plain word. ``ts`` and
+``since`` are ISO 8601 in UTC with milliseconds and ``+00:00``, which Home Assistant's timestamp class reads.
+Probabilities have 3 decimals; boxes 4, as fractions of the frame and clipped to it. Eight faces: under 2 KiB.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ from edge.mqtt.outbox import EVENT_MAX_AGE_S
 from edge.types import NONE, Box, Event, Frame, Message, Movement, Track
 
 RESPONSE_MAX_AGE_S = 30.0  # nobody waits longer for an answer
-
 
 CameraStatus = Literal["online", "offline", "stale", "disabled"]
 
@@ -159,11 +157,10 @@ def health(topics: Topics, now: Health, wall: float) -> Message:
     payload["rate"] = {"share": round(now.rate.share, 2), "reason": now.rate.reason}
     payload["runtime"] = asdict(now.runtime)
     payload["cameras"] = {name: _camera_health(camera) for name, camera in now.cameras.items()}
-    payload["mqtt"] = asdict(now.mqtt)
-    if now.mqtt.limits is None:
-        del payload["mqtt"]["limits"]
-    else:
-        payload["mqtt"]["limits"] = _limits_health(now.mqtt.limits)
+    mqtt = payload["mqtt"] = asdict(now.mqtt)
+    del mqtt["limits"]
+    if now.mqtt.limits is not None:
+        mqtt["limits"] = _limits_health(now.mqtt.limits)
     payload["commands"] = asdict(now.commands)
     payload["config"] = _config_health(now.config)
     payload["storage"] = now.storage
@@ -213,7 +210,7 @@ def faces(topics: Topics, frame: Frame, tracks: Sequence[Track]) -> Message:
 
 
 def no_faces(topics: Topics, camera: str, seq: int, size: tuple[int, int], wall: float) -> Message:
-    """No faces, where the last left without a frame; *seq* and *size* (width, height) of the last frame."""
+    """The last face left without a frame; *seq* and *size* (width, height) are the last frame's."""
     return _faces(topics, camera, seq, size, wall, [])
 
 
@@ -230,7 +227,7 @@ def log(topics: Topics, transition: Event, boot: str, seq: int) -> Message:
 
 
 def movement(topics: Topics, moved: Movement) -> Message:
-    """A brief movement: what moved, when, how far. Nothing is said of why."""
+    """A brief movement: what moved, when, how far; never why."""
     payload = {
         "v": 1,
         "ts": timestamp(moved.wall),
@@ -334,7 +331,7 @@ def _config_health(config: ConfigHealth) -> dict[str, Any]:
 
 
 def _percentiles(ms: tuple[float, float] | None, digits: int) -> dict[str, float | None]:
-    """Both keys in any case: a template that asks for one finds it before the first frame, too."""
+    """Both keys in any case, so that templates find them before the first frame, too."""
     if ms is None:
         return {"p50": None, "p95": None}
     return {"p50": round(ms[0], digits), "p95": round(ms[1], digits)}

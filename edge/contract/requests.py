@@ -43,8 +43,8 @@ class Request:
 def parse_request(command: str, payload: bytes) -> Request:
     """Parse *payload* as a request for *command* (one of COMMANDS); RefusedRequest.
 
-    One flat JSON object: the command's own keys and, optionally, ``transaction``, a printable string of at
-    most MAX_TEXT characters, a number, true, false or null.
+    One flat JSON object: the command's own keys and perhaps ``transaction``, a printable string of at most
+    MAX_TEXT characters, a number, true, false or null.
     """
     body = _read(payload)
     transaction = _transaction(body)

@@ -61,10 +61,9 @@ class Switches:
 def parse(name: str, payload: bytes) -> bool | float:
     """The value that *payload* asks of switch *name*; Refused where it is none.
 
-    ``enabled``: ON or OFF in any case. The others: a plain decimal number, kept to 3 decimals. Space around
-    it does not count: a shell's echo ends in a newline.
+    ``enabled``: ON or OFF in any case. The others: a plain decimal number, rounded to 3 decimals.
     """
-    given, payload = payload, payload.strip()
+    given, payload = payload, payload.strip()  # a shell's echo ends in a newline
     if name == "enabled":
         word = payload.upper()
         if word not in (b"ON", b"OFF"):
@@ -106,12 +105,11 @@ def texts(cameras: Mapping[str, Switches]) -> dict[str, dict[str, str]]:
 
 
 def _cameras(content: Mapping[str, Any]) -> dict[str, Switches]:
-    return {name: _switches(given) for name, given in content.items()}
-
-
-def _switches(given: Any) -> Switches:
-    if not isinstance(given, dict) or not given.keys() <= set(NAMES):
-        raise ValueError("not a camera's switches")
-    # Parsed as over MQTT: what cannot be set cannot be read.
-    values: dict[str, Any] = {name: parse(name, str(value).encode()) for name, value in given.items()}
-    return Switches(**values)
+    cameras = {}
+    for camera, given in content.items():
+        if not isinstance(given, dict) or not given.keys() <= set(NAMES):
+            raise ValueError("not a camera's switches")
+        # Parsed as over MQTT: what cannot be set cannot be read.
+        values: dict[str, Any] = {name: parse(name, str(value).encode()) for name, value in given.items()}
+        cameras[camera] = Switches(**values)
+    return cameras

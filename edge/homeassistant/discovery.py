@@ -1,8 +1,8 @@
 """Discovery: what makes a node and its cameras appear in Home Assistant by themselves.
 
-Pure functions. In the ``device`` format there is one retained message for each device; in the
-``component`` format one for each entity, which older Home Assistants and openHABs read, and brokers whose
-packet limit the whole device exceeds. Both give the same entities: unique ids do not depend on the format.
+Pure functions. The ``device`` format has one retained message for each device, the ``component`` format one
+for each entity: for older Home Assistants, openHABs, and brokers whose packet limit a device exceeds.
+Both give the same entities: unique ids do not depend on the format.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ Format = Literal["device", "component"]
 # Config topic -> entity -> platform: what was announced there, and must be withdrawn when it goes.
 Announced = dict[str, dict[str, str]]
 
-Fits = Callable[[Message], bool]  # whether a broker takes a message
-
 DEVICE = "device"  # in a config topic, where the other format has an entity's platform
 
 
@@ -35,10 +33,9 @@ def devices(
     page: bool = False,
     url: str | None = None,
 ) -> list[Device]:
-    """The node and each of its *cameras*; *temperature* where the board has a sensor for it.
+    """The node and each of its *cameras*, whose model distinguishes *labels*.
 
-    *labels* are what its model tells apart; *page* where the node has one, *url* where Home Assistant's users
-    can reach it.
+    *temperature* where the board has a sensor; *page* where there is one, *url* where users can reach it.
     """
     return [
         node_device(topics, version, temperature=temperature, page=page, url=url),
@@ -46,20 +43,18 @@ def devices(
     ]
 
 
-def takes_all(message: Message) -> bool:
-    """Fits, of a broker without a limit."""
-    return True
-
-
 def messages(
-    devices: Sequence[Device], prefix: str, form: Format, before: Announced, fits: Fits = takes_all
+    devices: Sequence[Device],
+    prefix: str,
+    form: Format,
+    before: Announced,
+    fits: Callable[[Message], bool] = lambda message: True,
 ) -> dict[Message, dict[str, str]]:
     """The retained messages that announce *devices*, below *prefix*, each with its entities' platforms.
 
-    *before*: what was announced last. Entities that a device had then and has no longer are named once more
-    with nothing but their platform, which removes them.
-    A device whose message does not fit is announced by component, an entity whose message does not
-    fit without the device's details.
+    *before*: what was announced last. Entities that a device no longer has are named with their platform
+    alone, which removes them. A device whose message does not fit the broker is announced by component, an
+    entity without the device's details.
     """
     found: dict[Message, dict[str, str]] = {}
     for device in devices:
@@ -96,11 +91,8 @@ def former_topics(devices: Sequence[Device], prefix: str) -> set[str]:
 
 def _device_message(device: Device, prefix: str, before: Announced) -> Message:
     topic = _topic(device, "", prefix, "device")
-    gone = {
-        entity: {"p": platform}
-        for entity, platform in before.get(topic, {}).items()
-        if entity not in device.entities
-    }
+    old = before.get(topic, {})
+    gone = {entity: {"p": old[entity]} for entity in old if entity not in device.entities}
     entities = {entity: _identified(device, entity) for entity in device.entities}
     return _message(topic, {**_head(device), **device.shared, "cmps": entities | gone})
 
@@ -113,10 +105,9 @@ def _entity_message(device: Device, entity: str, prefix: str, *, brief: bool) ->
 
 
 def _topic(device: Device, entity: str, prefix: str, form: Format) -> str:
-    """Home Assistant takes at most two levels of [a-zA-Z0-9_-] between platform and ``config``.
+    """At most two levels of [a-zA-Z0-9_-] between platform and ``config``, as Home Assistant wants.
 
-    In the component form the second one names camera and entity; no entity has a hyphen, so the last one
-    is where they part.
+    In the component form the second one is CAMERA-ENTITY; no entity has a hyphen, so the last one parts them.
     """
     node, *camera = device.place
     if form == "device":

@@ -45,17 +45,15 @@ class Device:
 
 
 def identity(*place: str) -> str:
-    """One text for *place*, another for each other place: camera c of node a_b is not camera b_c of node a.
-
-    Names without _ are joined as before: a changed unique id costs an entity's settings.
-    """
+    """Unique to *place*: camera c of node a_b is not camera b_c of node a."""
+    # Names without _ are joined as in 0.1: a changed unique id costs an entity's settings.
     return "_".join(name.replace("_", ".") for name in place)
 
 
 def node_device(
     topics: Topics, version: str, *, temperature: bool, page: bool = False, url: str | None = None
 ) -> Device:
-    """The node; *temperature* where its board has a sensor for it, *page* where it has one, at *url*."""
+    """The node; *temperature* where its board has a sensor, *page* where it has one, at *url*."""
     health, info = topics.of("health"), topics.of("info")
     entities = {
         # Without availability: it shows that the node is gone.
@@ -81,10 +79,10 @@ def node_device(
 
 
 def camera_device(topics: Topics, camera: str, version: str, labels: Sequence[str] = LABELS) -> Device:
-    """One camera of the node, whose model tells *labels* apart.
+    """One camera of the node, whose model distinguishes *labels*.
 
-    What the camera shows is available while node and camera are online: of a frozen picture
-    (``stale``) nothing is known. Controls and diagnostics depend on the node alone.
+    What it shows is available while node and camera are online: of a frozen picture (``stale``) nothing is
+    known. Controls and diagnostics depend on the node alone.
     """
     node = _node_online(topics)
     name = f"{topics.node} {camera}"

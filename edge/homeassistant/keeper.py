@@ -37,8 +37,8 @@ def _checked(content: Announced) -> Announced:
 class Keeper:
     """Announces devices through *sink*, clears what is gone, and republishes on births.
 
-    What was announced is kept in *path* by *files*, so that a camera that was renamed while the daemon was
-    off is cleared too. *jitter* gives a number of seconds from 0 to the one it is called with.
+    *files* keep what was announced in *path*, so that a camera that was renamed while the daemon was off is
+    cleared too. *jitter* draws a number of seconds from 0 to its argument.
     """
 
     def __init__(
@@ -74,8 +74,8 @@ class Keeper:
     ) -> None:
         """Announce *devices*, and clear everything else of the node.
 
-        *birth_topic*: where Home Assistant says that it has started.
         *others*: the cameras' retained topics; those of earlier calls that are gone are cleared too.
+        *birth_topic*: where Home Assistant says that it has started.
         """
         self._announced = devices, prefix, form, others, birth_topic
         self._limits_version = self._sink.limits_version

@@ -1,8 +1,7 @@
 """Addresses as people write them, passwords unescaped: parsed, and rebuilt as RFC 3986 wants them.
 
 RFC 3986 ends the host at the first ``/``, ``?`` or ``#`` and wants these percent-encoded in a password.
-People paste the password as it is. Which ``@`` ends it is clear in most addresses; where it is not, that is
-an error, not a guess.
+People paste the password as it is. Where it is unclear which ``@`` ends it, that is an error, not a guess.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ from edge.types import EdgeError
 
 _SCHEME = re.compile(r"\s*([a-zA-Z][a-zA-Z0-9+.-]*)://")
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+(?:%25?[\w.-]+)?\]|[\w.-]+)(:\d{1,5})?(?=[/?#]|\Z)")
-_ENDS_HOST = re.compile(r"[/?#]|\Z")
 _UNCLEAR = (
     "unclear where its host is; write @ : / ? # % and space in a user name or password as "
     "%40 %3A %2F %3F %23 %25 %20, and an @ after the host as %40"
@@ -63,8 +61,7 @@ def taken_apart(text: str) -> Address | None:
     if scheme is None:
         return None
     after = text[scheme.end() :].rstrip()
-    authority = after[: _position(after)]
-    strict = authority.rfind("@") + 1
+    strict = re.split("[/?#]", after, maxsplit=1)[0].rfind("@") + 1
     starts = [0, *(found.end() for found in re.finditer("@", after))]
     hosts = {start: found for start in starts if (found := _HOST.match(after, start))}
     if strict in hosts and _is_sure(hosts[strict], strict):
@@ -76,11 +73,6 @@ def taken_apart(text: str) -> Address | None:
     host = hosts[start]
     userinfo = after[: start - 1] if start else None
     return Address(scheme[1], userinfo, host[0], after[host.end() :])
-
-
-def _position(after: str) -> int:
-    found = _ENDS_HOST.search(after)
-    return found.start() if found else len(after)
 
 
 def _is_sure(host: re.Match[str], start: int) -> bool:

@@ -16,15 +16,12 @@ _PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE"
 _PR_SET_PDEATHSIG = 1
 
 
-def failure_of(statement: str, given: bytes = b"") -> str:
-    """Why the Python *statement* fails in a process of its own, in one line; empty when it does not.
-
-    *given* is its standard input.
-    """
+def failure_of(statement: str) -> str:
+    """Why the Python *statement* fails in a process of its own, in one line; empty when it does not."""
     try:
         child = subprocess.run(
-            [sys.executable, "-c", statement], input=given, capture_output=True, timeout=TIMEOUT_S,
-            env=clean_environment(),
+            [sys.executable, "-c", statement], stdin=subprocess.DEVNULL, capture_output=True,
+            timeout=TIMEOUT_S, env=clean_environment(),
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return f"no answer within {TIMEOUT_S} s"
@@ -47,10 +44,7 @@ def clean_environment() -> dict[str, str]:
 
 
 def die_with(parent: int) -> None:
-    """Have the kernel kill this process once *parent*, which started it, ends; no core is left.
-
-    The kernel counts the thread that started it as the parent: that one must live as long.
-    """
+    """Have the kernel kill this process, without a core, once the thread of *parent* that started it ends."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # it had ended already

@@ -31,10 +31,7 @@ SILENT = "disk does not answer; kept in memory"
 
 
 class DiskWatch:
-    """How long one thread has waited for the disk: waiting() is for that thread, the rest for others.
-
-    *what* is the file, as the log names it.
-    """
+    """How long one thread, in waiting(), has waited for the disk. *what* is the file, as the log names it."""
 
     def __init__(self, what: object) -> None:
         self._what = what
@@ -70,8 +67,8 @@ class DiskWatch:
 class StateFiles:
     """Writes small files whole, in its own thread; of several texts for one path only the last.
 
-    What the disk refuses is logged once and tried again each AGAIN_S, for ever. No method blocks but
-    flush() and close(). *write* puts a text in a path's place and raises OSError.
+    What the disk refuses is logged once and tried again each AGAIN_S, for ever. Only flush() and close()
+    block. *write* puts a text in a path's place and raises OSError.
     """
 
     def __init__(self, folder: Path, write: Callable[[Path, str], None] | None = None) -> None:
@@ -181,8 +178,8 @@ class StateFile(Generic[T]):
 def write_whole(path: Path, content: str | bytes, mode: int = 0o666) -> None:
     """Put *content* (a text: ASCII) in the place of what *path* holds; OSError, and the old file, on failure.
 
-    Whoever reads *path*, also after a power cut, finds the old or the new, never a part; after the return,
-    the new. Its folder is made; its *mode* is as the umask has it. For one writer a path.
+    Even after a power cut *path* holds the old or the new, never a part. Its folder is made; the umask
+    restricts *mode*. For one writer a path.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     new_path = path.with_name(f"{path.name}.new")

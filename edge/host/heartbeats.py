@@ -1,7 +1,7 @@
 """Liveness of the daemon's threads: each stage promises when its next sign of life is due.
 
-A beat is good for a few seconds; a stage that will be silent for longer (a broker that does not answer, an
-engine being built) declares why and until when. The watchdog acts on a broken promise.
+A beat holds for FRESH_S; a stage that will be silent for longer (a broker that does not answer, an engine
+being built) declares why and until when. The watchdog acts on a broken promise.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-WITHOUT_HOME = Path("/var/lib/emotion-edge")
+WITHOUT_HOME = Path("/var/lib/emotion-edge")  # for a container's user, who has no passwd entry
 
 
 def state_file(name: str, node: str) -> Path:
@@ -19,9 +19,9 @@ def state_file(name: str, node: str) -> Path:
 
 
 def state_directory() -> Path:
-    """systemd's state directory, else ``emotion-edge`` in the user's data directory; it may not exist yet.
+    """systemd's state directory, else ``emotion-edge`` in the user's data directory, else WITHOUT_HOME.
 
-    A user without a home (a container's, who has no passwd entry) has the system's, if it lets him.
+    It may not exist yet.
     """
     # StateDirectory= may name several, separated by colons; the first is the unit's own.
     state = os.environ.get("STATE_DIRECTORY", "").split(":")[0]

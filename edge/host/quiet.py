@@ -19,12 +19,10 @@ _turning = threading.RLock()  # the descriptors are the whole process's
 def quiet(*, show_on_error: bool = True) -> Iterator[None]:
     """Keep what C++ and Python code print meanwhile off the terminal; log lines still come through.
 
-    If it raises, that is shown after all, unless *show_on_error* is false because one line says it better.
-    One thread at a time: another one's quiet() waits.
+    If it raises, that is shown after all, if *show_on_error*. Another thread's quiet() waits.
 
     TensorFlow's log lines come from C++ before any setting is read, so the descriptors are turned away: for
-    every thread, since a process has but one pair of them. What other threads log goes to a copy of the true
-    one meanwhile.
+    every thread, since a process has but one pair of them. Log lines go to a copy of the true one meanwhile.
     """
     with _turning:
         sys.stdout.flush()

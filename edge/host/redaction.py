@@ -37,9 +37,8 @@ _FOLDERS = re.compile(
 def masked(text: str) -> str:
     """*text*, a setting or a message with one in it, without what may be a secret.
 
-    Of an address scheme, host, port and path are shown; not who logs in, no value of its query, no segment of
-    the path over 20 characters or with odd ones in it, and nothing that is announced by ``password=``,
-    ``/token/`` and the like.
+    Of an address not shown: who logs in, the query's values, segments of the path over 20 characters or with
+    odd ones in it, and what ``password=``, ``/token/`` and the like announce.
     """
     if has_scheme(text):
         return _masked_address(text)

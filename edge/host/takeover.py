@@ -28,8 +28,7 @@ OUTBOX = "outbox.sqlite3"
 def take_over(node: str, within_s: float = READ_S) -> None:
     """Give *node* the state that an earlier version left, where it has none of its own; never raises.
 
-    What cannot be taken over, or may be another node's, stays where it is, with a warning. A disk that does
-    not answer is not waited for after *within_s*.
+    What cannot be taken over *within_s*, or may be another node's, stays where it is, with a warning.
     """
     thread = threading.Thread(target=_take_all, args=(node,), name="take over", daemon=True)
     thread.start()

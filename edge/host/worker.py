@@ -42,8 +42,7 @@ class Worker:
     def __init__(self, module: str) -> None:
         """Start *module*'s ``main(parent)``, which calls serve(); EdgeError where no process can be had.
 
-        It gets a socket, a pipe for what it prints and nothing else: no other descriptor, no secret in its
-        environment, no terminal.
+        It gets a socket and a pipe for what it prints: no other descriptor, no secret, no terminal.
         """
         said, saying = os.pipe()
         # Its output must never block it: what is not read is dropped.

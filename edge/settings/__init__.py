@@ -107,7 +107,7 @@ def variables() -> dict[str, KeyPath]:
 def load(path: Path | None = None) -> Settings:
     """The settings of the file *path*, else of the first of SEARCHED that exists, else the defaults.
 
-    ConfigError with one line for each mistake: place, key, what was found, what was expected.
+    ConfigError with a line for each mistake: place, key, what was found, what was expected.
     """
     return resolve(path).settings
 

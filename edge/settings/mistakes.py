@@ -98,6 +98,5 @@ def explain(error: ErrorDetails, field: FieldInfo) -> str:
         what = found(masked_path(value))
     else:
         what = found(value)
-    allowed, _, remark = wanted(field).partition("; ")
     suggestion = hint(value, options(field)) if isinstance(value, str) else ""
-    return f"found {what}; expected {allowed}{f'; {remark}' if remark else ''}{suggestion}"
+    return f"found {what}; expected {wanted(field)}{suggestion}"

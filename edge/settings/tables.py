@@ -11,6 +11,7 @@ import json
 import os
 import re
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -59,8 +60,7 @@ ModelFile = Annotated[Path, Field(strict=False), BeforeValidator(no_address), Af
 def default_node_id() -> str:
     """``emotion-`` and six hex digits that differ by machine without revealing its id.
 
-    Where /etc/machine-id is missing or not set yet (a container, an image before its first boot), the
-    host's name.
+    Without /etc/machine-id (a container, an image before its first boot), the host's name.
     """
     machine = content_of(Path("/etc/machine-id"))
     if re.fullmatch(r"[0-9a-f]{32}", machine) and set(machine) != {"0"}:
@@ -72,6 +72,17 @@ class _Table(BaseModel):
     model_config = ConfigDict(
         strict=True, frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True
     )
+
+
+def _with(other: str) -> Callable[[object, ValidationInfo], object]:
+    """A validator of a key that needs *other* ("table.key", before it in the table)."""
+
+    def check(value: object, info: ValidationInfo) -> object:
+        if value is not None and info.data.get(other.partition(".")[2], "") is None:
+            raise rule(f"set, but no {other}; set both")
+        return value
+
+    return check
 
 
 class Node(_Table):
@@ -109,12 +120,7 @@ class Mqtt(_Table):
         except HostError as error:
             raise rule(str(error)) from None
 
-    @field_validator("password", "password_file")
-    @classmethod
-    def _needs_a_username(cls, value: object, info: ValidationInfo) -> object:
-        if value is not None and info.data.get("username", "") is None:
-            raise rule("set, but no mqtt.username; set both")
-        return value
+    _needs_a_username = field_validator("password", "password_file")(_with("mqtt.username"))
 
     @field_validator("password_file")
     @classmethod
@@ -135,12 +141,7 @@ class Mqtt(_Table):
             raise rule("set, but mqtt.tls is false, so nothing is encrypted; set tls = true")
         return value
 
-    @field_validator("key_file")
-    @classmethod
-    def _belongs_to_a_certificate(cls, value: Path | None, info: ValidationInfo) -> Path | None:
-        if value is not None and info.data.get("cert_file", "") is None:
-            raise rule("set, but no mqtt.cert_file; set both")
-        return value
+    _belongs_to_a_certificate = field_validator("key_file")(_with("mqtt.cert_file"))
 
     @field_validator("insecure")
     @classmethod
@@ -334,12 +335,7 @@ class Web(_Table):
                 raise rule(f'found {shown}; expected names without a port, as ["kitchen-pi.local"]')
         return tuple(str(name).lower() for name in given)
 
-    @field_validator("key_file")
-    @classmethod
-    def _belongs_to_a_certificate(cls, value: Path | None, info: ValidationInfo) -> Path | None:
-        if value is not None and info.data.get("cert_file", "") is None:
-            raise rule("set, but no web.cert_file; set both")
-        return value
+    _belongs_to_a_certificate = field_validator("key_file")(_with("web.cert_file"))
 
 
 class Log(_Table):

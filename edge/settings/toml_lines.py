@@ -28,9 +28,8 @@ _INNER_LINE_END = "\f"
 
 # What a word processor or a web page makes of " and '.
 _CURLY = re.compile("[“”„‟«»″‘’‚‛]")
-_INVISIBLE = re.compile(
-    "[\u00a0\u2000-\u200f\u2028-\u202f\u2060\u3000\ufeff]"
-)  # blanks of web pages and their like
+# Blanks of web pages and their like.
+_INVISIBLE = re.compile("[\u00a0\u2000-\u200f\u2028-\u202f\u2060\u3000\ufeff]")
 # What people write who know other formats, and what it is in TOML.
 _HABITS = (
     (re.compile(r"=\s*(True|TRUE)\b"), "true"),
@@ -61,10 +60,7 @@ class TomlFile(NamedTuple):
 
 
 def read_toml(path: Path) -> TomlFile:
-    """Read *path*; ConfigError in one line (file, line, what is wrong) when it is no readable TOML.
-
-    A byte order mark, which some editors leave, is accepted.
-    """
+    """Read *path*, with or without a byte order mark; ConfigError in one line when it is no readable TOML."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
@@ -82,7 +78,7 @@ def read_toml(path: Path) -> TomlFile:
         ) from error
     try:
         data = tomllib.loads(text)
-        too_deep = _depth_exceeds(data, MAX_DEPTH)
+        too_deep = _depth(data) > MAX_DEPTH
     except RecursionError:
         too_deep = True
     except ValueError as error:  # TOMLDecodeError, or int() on thousands of digits
@@ -93,7 +89,7 @@ def read_toml(path: Path) -> TomlFile:
 
 
 def locate(text: str) -> dict[KeyPath, int]:
-    """The line of every table and key of *text*, which must be valid TOML; of what is in a value, none."""
+    """The line of every table and key of *text*, valid TOML; not of keys within a value."""
     lines: dict[KeyPath, int] = {}
     arrays: dict[KeyPath, int] = {}  # array of tables -> index of the one being filled
     table: KeyPath = ()
@@ -142,16 +138,11 @@ def _parts(key: str) -> KeyPath:
     return parts
 
 
-def _depth_exceeds(value: object, limit: int) -> bool:
-    level = [value]
-    for _ in range(limit):
-        level = [
-            inner
-            for outer in level
-            if isinstance(outer, (dict, list))
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-        ]
-    return any(isinstance(value, (dict, list)) for value in level)
+def _depth(value: object) -> int:
+    """How many tables and arrays are within one another."""
+    if not isinstance(value, dict | list):
+        return 0
+    return 1 + max(map(_depth, value.values() if isinstance(value, dict) else value), default=0)
 
 
 def _syntax_error(path: Path, text: str, message: str) -> str:
