@@ -13,7 +13,7 @@ from edge.contract import messages, schemas
 from edge.contract.messages import CameraHealth, ConfigHealth, Health, Info, MicroHealth, RateHealth, Topics
 from edge.contract.requests import COMMANDS
 from edge.mqtt.health import MqttHealth, OutboxHealth
-from edge.mqtt.limits import LimitsHealth, Terms
+from edge.mqtt.limits import LimitsHealth
 from edge.node.announce import Announcer, EventIds
 from edge.node.control import MAX_ERROR_BYTES
 from edge.node.reload import MAX_ERROR
@@ -111,7 +111,7 @@ def extremes() -> Iterator[Message]:
         ),
         NOON,
     )  # fmt: skip
-    limited = MqttHealth(limits=LimitsHealth(Terms(2048, False, 0), ("t" * 200,) * 3, 10**4))
+    limited = MqttHealth(limits=LimitsHealth(2048, False, 0, 10**4, ("t" * 200,) * 3))
     yield messages.health(
         TOPICS,
         Health(0.0, 0.0, cameras={CAMERA: CameraHealth(0, None, {}, 0, micro=MICRO)}, mqtt=limited),

@@ -68,7 +68,7 @@ def test_client_ids_are_valid_everywhere_and_unique(
 def test_broker_is_built_from_the_mqtt_table(tmp_path: Path) -> None:
     (tmp_path / "ca").write_text("")
     part = {"host": "nas", "port": 8883, "username": "u", "password": "p", "tls": True, "keepalive_s": 20}
-    other = {"ca_file": str(tmp_path / "ca"), "transport": "websockets", "path": "/m", "version": "3.1.1"}
+    other = {"ca_file": tmp_path / "ca", "transport": "websockets", "path": "/m", "version": "3.1.1"}
     settings = Settings.model_validate({"mqtt": part | other})
     assert Broker.of(settings.mqtt, "n") == Broker(client_id="n", **part, **other)
     assert Broker.of(Settings().mqtt, "n") == Broker("localhost", client_id="n")

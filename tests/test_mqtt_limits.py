@@ -6,6 +6,7 @@ import logging
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import astuple
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,7 @@ def test_messages_over_the_packet_limit_are_skipped_and_logged_once(
         assert eventually(lambda: client.last("p/n/hall/state") == "small")
         assert eventually(lambda: publishing.idle and publishing.health().outbox.depth == 0)
         health = publishing.health()
-        assert health.limits == LimitsHealth(Terms(limit), (BIG, "p/n/hall/event", "p/n/hall/log"), 3)
+        assert health.limits == LimitsHealth(limit, True, 1, 3, (BIG, "p/n/hall/event", "p/n/hall/log"))
         assert (health.reconnects, health.dropped, health.outbox.dropped) == (0, 1, 1)
         assert not publishing.fits(state(b"x" * size, topic=BIG))
         publishing.publish(state(b"less", topic=BIG))
@@ -95,7 +96,7 @@ def test_silent_size_limit_of_a_3_1_1_broker_is_detected(
             publishing.publish(state(b"%d" % number, topic=f"p/n/{number}/state"))
         assert eventually(lambda: all(client.last(f"p/n/{n}/state") == str(n) for n in range(8)))
         assert eventually(lambda: publishing.idle and publishing.connected)
-        assert publishing.health().limits == LimitsHealth(Terms(), (BIG,), 1)
+        assert publishing.health().limits == LimitsHealth(None, True, 1, 1, (BIG,))
         reconnects = publishing.health().reconnects
         publishing.publish(event(b"on"))
         assert eventually(lambda: client.last("p/n/hall/event") == "on")
@@ -119,14 +120,14 @@ def test_3_1_1_broker_without_retain_or_qos_is_served_without(
         sink(broker.port, version="3.1.1") as publishing,
     ):
         publishing.publish(state(b"early"))
-        assert eventually(lambda: publishing.health().limits == LimitsHealth(terms, (), 0), 30)
+        assert eventually(lambda: publishing.health().limits == LimitsHealth(*astuple(terms), 0, ()), 30)
         assert eventually(lambda: client.last("p/n/hall/state") == "early", 30)
         assert eventually(lambda: output(caplog, "allow "), 30)
         reconnects = publishing.health().reconnects
         publishing.publish(event(b"on"))
         assert eventually(lambda: client.last("p/n/hall/event") == "on")
         assert publishing.health().reconnects == reconnects
-        assert publishing.health().limits == LimitsHealth(terms, (), 0)
+        assert publishing.health().limits == LimitsHealth(*astuple(terms), 0, ())
     assert len(output(caplog, "allow retained messages there")) == (not terms.retain)
     assert len(output(caplog, "allow QoS 1 there")) == (not terms.qos)
 
@@ -199,7 +200,7 @@ def test_message_that_ends_the_connection_is_no_longer_sent(
         assert eventually(lambda: publishing.idle)
         limits = publishing.health().limits
         assert limits is not None
-        assert limits.left_out == (topic,)
+        assert limits.topics == (topic,)
         reconnects = publishing.health().reconnects
         publishing.publish(state(b"2", topic="p/n/last/state"))
         assert eventually(lambda: "p/n/last/state" in client)
@@ -216,7 +217,7 @@ def test_broker_without_retain_gets_everything_unretained(
             publishing.publish(state(b"1"))
             publishing.publish(event(b"2"))
             assert eventually(lambda: publishing.idle)
-            assert publishing.health().limits == LimitsHealth(Terms(retain=False), (), 0)
+            assert publishing.health().limits == LimitsHealth(None, False, 1, 0, ())
             wanted = {STATUS: "online", "p/n/hall/state": "1", "p/n/hall/event": "2"}
             assert eventually(lambda: {topic: client.last(topic) for topic in wanted} == wanted)
             publishing.republish()
@@ -247,7 +248,7 @@ def test_qos_0_broker_gets_everything_at_qos_0(
         assert eventually(lambda: publishing.idle and publishing.health().outbox.depth == 0)
         health = publishing.health()
         assert (health.queued, health.dropped, health.outbox.dropped) == (0, 0, 0)
-        assert health.limits == LimitsHealth(Terms(retain=not more, qos=0), (), 0)
+        assert health.limits == LimitsHealth(None, not more, 0, 0, ())
         check_commands(client, reported)
     assert len(output(caplog, "QoS 0 only")) == 1
 
@@ -271,7 +272,7 @@ def test_unreported_limit_is_learned_in_few_connections(tmp_path: Path, limit: i
         assert eventually(lambda: all(client.payloads(topic) for topic in small) and publishing.idle)
         health = publishing.health()
         assert health.limits is not None
-        assert health.limits.count == 4
+        assert health.limits.left_out == 4
         assert health.reconnects <= 1 + 2 * 4
 
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import cv2
 import pytest
 
-from edge.host.opencv_log import SILENT, log_level
+from edge.host.quiet import SILENT, log_level
 
 
 def test_log_level_returns_the_previous_level() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from edge.host.heartbeats import FRESH_S, Heartbeats, Stage
-from edge.host.notify import Notifier
+from edge.host.service import Notifier
 from tests.broker import Mosquitto, broker, eventually, free_port  # noqa: F401
 from tests.process import REPOSITORY, Process
 from tests.test_end_to_end import PORTRAITS, configuration

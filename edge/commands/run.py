@@ -16,8 +16,7 @@ from functools import partial
 
 from edge import __version__
 from edge.commands.options import add_config
-from edge.host.notify import Notifier
-from edge.host.service import Service
+from edge.host.service import Notifier, Service
 from edge.host.takeover import take_over
 from edge.node.build import build_sink, open_engine
 from edge.node.daemon import Daemon

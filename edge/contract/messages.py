@@ -15,7 +15,6 @@ from typing import Any, Literal
 
 from edge.mqtt.health import MqttHealth
 from edge.mqtt.inbox import CommandHealth
-from edge.mqtt.limits import LimitsHealth
 from edge.mqtt.outbox import EVENT_MAX_AGE_S
 from edge.types import NONE, Box, Event, Frame, Message, Movement, Track
 
@@ -157,10 +156,9 @@ def health(topics: Topics, now: Health, wall: float) -> Message:
     payload["rate"] = {"share": round(now.rate.share, 2), "reason": now.rate.reason}
     payload["runtime"] = asdict(now.runtime)
     payload["cameras"] = {name: _camera_health(camera) for name, camera in now.cameras.items()}
-    mqtt = payload["mqtt"] = asdict(now.mqtt)
-    del mqtt["limits"]
-    if now.mqtt.limits is not None:
-        mqtt["limits"] = _limits_health(now.mqtt.limits)
+    payload["mqtt"] = asdict(now.mqtt)
+    if now.mqtt.limits is None:
+        del payload["mqtt"]["limits"]
     payload["commands"] = asdict(now.commands)
     payload["config"] = _config_health(now.config)
     payload["storage"] = now.storage
@@ -308,16 +306,6 @@ def _micro_health(micro: MicroHealth) -> dict[str, Any]:
         **asdict(micro),
         "fps": None if micro.fps is None else round(micro.fps, 1),
         "jitter": None if micro.jitter is None else round(micro.jitter, 2),
-    }
-
-
-def _limits_health(limits: LimitsHealth) -> dict[str, Any]:
-    return {
-        "packet_bytes": limits.terms.packet,
-        "retain": limits.terms.retain,
-        "qos": limits.terms.qos,
-        "left_out": limits.count,
-        "topics": list(limits.left_out),
     }
 
 

@@ -12,6 +12,10 @@ import warnings
 from collections.abc import Iterator
 from typing import Any, TextIO
 
+import cv2
+
+SILENT = 0  # OpenCV's LOG_LEVEL_SILENT, which only newer versions name
+
 _turning = threading.RLock()  # the descriptors are the whole process's
 
 
@@ -68,6 +72,15 @@ def _log_to(descriptor: int) -> Iterator[None]:
         finally:
             for handler, before in turned:
                 handler.setStream(before)
+
+
+def log_level(level: int) -> int:
+    """Set OpenCV's log level; the level before."""
+    # Seen: 4.14 has cv2.utils.logging; 4.11, the last that works with numpy 1, has the two in cv2 itself.
+    home: Any = getattr(cv2.utils, "logging", cv2)
+    before = int(home.getLogLevel())
+    home.setLogLevel(level)
+    return before
 
 
 def _descriptor_of(stream: Any) -> int | None:

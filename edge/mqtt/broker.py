@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import re
 import socket
 import ssl
+from collections import deque
 from dataclasses import KW_ONLY, dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +20,10 @@ from edge.types import EdgeError
 if TYPE_CHECKING:
     from edge.settings.tables import Mqtt
 
+log = logging.getLogger(__name__)
+
 MQTT_3_1_1, MQTT_5 = 4, 5  # protocol levels, as in CONNECT
+REASONS = 20  # of one outage that are not logged twice; a broker may word each one differently
 
 File = Path | str | None
 
@@ -149,6 +154,27 @@ class Broker:
         if self.ca_file is None:
             return "put the certificate of its authority in mqtt.ca_file"
         return "check that mqtt.ca_file holds the authority that signed it"
+
+
+class Outage:
+    """What is logged of the time without a connection to *broker*: each reason once, and its end."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._logged: deque[str] = deque(maxlen=REASONS)
+
+    def failed(self, error: Exception) -> None:
+        """An attempt to connect, or a connection, ended with *error*."""
+        reason = str(error) if isinstance(error, BrokerError) else f"failed ({error!r})"
+        if reason not in self._logged:
+            self._logged.append(reason)
+            log.warning("mqtt %s: %s (trying again)", self._broker, reason)
+
+    def ended(self, version: str) -> None:
+        """There is a connection, by MQTT *version*."""
+        again = " again" if self._logged else ""
+        log.info("mqtt %s: connected%s (MQTT %s)", self._broker, again, version)
+        self._logged.clear()
 
 
 # Cached: with the system's certificates each context leaks 60 KiB (measured).

@@ -16,6 +16,7 @@ from edge.mqtt.broker import (
     MQTT_5,
     Broker,
     HungUpError,
+    Outage,
     OverMessageError,
     TooLargeError,
     UnansweredError,
@@ -27,7 +28,6 @@ from edge.mqtt.duplicate import Namesake
 from edge.mqtt.guess import Guess
 from edge.mqtt.health import MqttHealth
 from edge.mqtt.limits import Limits, packet_bytes
-from edge.mqtt.outage import Outage
 from edge.mqtt.outbox import GROUP_S, Outbox
 from edge.mqtt.queue import Due, Queue, Subscription
 from edge.types import Incoming, Message

@@ -54,11 +54,13 @@ def packet_bytes(message: Message, *, five: bool, expires: bool) -> int:
 
 @dataclass(frozen=True, slots=True)
 class LimitsHealth:
-    """What is lost with this broker, for health."""
+    """What is lost with this broker, as published in health."""
 
-    terms: Terms
-    left_out: tuple[str, ...]  # the first NAMED topics
-    count: int  # of all that are
+    packet_bytes: int | None  # as in Terms
+    retain: bool
+    qos: int
+    left_out: int  # topics
+    topics: tuple[str, ...]  # the first NAMED of them
 
 
 class _Flight(NamedTuple):
@@ -213,9 +215,10 @@ class Limits:
     def health(self) -> LimitsHealth | None:
         """None where nothing is lost."""
         with self._lock:
-            if self.terms.retain and self.terms.qos > 0 and not self._left_out:
-                return None
-            return LimitsHealth(self.terms, tuple(self._left_out)[:NAMED], len(self._left_out))
+            terms, topics = self.terms, tuple(self._left_out)
+        if terms.retain and terms.qos > 0 and not topics:
+            return None
+        return LimitsHealth(terms.packet, terms.retain, terms.qos, len(topics), topics[:NAMED])
 
     def _suspects(self) -> list[_Flight]:
         return [flight for flight in self._flying.values() if self.unknown(flight.topic, flight.size)]

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from cv2 import videoio_registry
 
-from edge.host.opencv_log import SILENT, log_level
+from edge.host.quiet import SILENT, log_level
 from edge.host.redaction import masked
 from edge.sources.pace import RateLimit
 from edge.types import EdgeError, Image

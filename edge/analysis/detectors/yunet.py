@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from edge.analysis.detectors.shared import Framing
-from edge.host.opencv_log import SILENT, log_level
+from edge.host.quiet import SILENT, log_level
 from edge.types import Box, EdgeError, Face, Image
 
 SMALLEST = 64  # pixels; see find()
