@@ -29,10 +29,7 @@ class Asked(NamedTuple):
 
 
 def asked(settings: Settings) -> Iterator[Asked]:
-    """Every accelerator that is tried for model and detector, the first choice first; none is opened.
-
-    ConfigError where a runtime is set that has no file.
-    """
+    """Every accelerator that is tried, first choice first; ConfigError where a set runtime has no file."""
     model, detector = settings.model, settings.detector
     yield from _of("model", read_model(model.file), model.runtime, model.provider)
     file = file_of(detector.kind, detector.file)

@@ -122,7 +122,7 @@ def mosquitto(program: str) -> Iterator[int]:
 
 @contextmanager
 def subscribed(port: int, topics: Iterable[str], hear: Callable[[str, bytes], None]) -> Iterator[None]:
-    """Call *hear*, in a thread, with topic and payload of each message on *topics* of the broker at *port*.
+    """Call *hear*, in a thread, with topic and payload of what comes on *topics*.
 
     It begins once the broker has taken the subscription: nothing published later is missed. EdgeError.
     """

@@ -60,7 +60,8 @@ def line(parts: Sequence[str], payload: bytes, style: Style, clock: str) -> str 
             word = payload.decode()
             text = style.paint(word, GREEN if word == "online" else RED) + " " * (WIDTH - len(word))
         case [_, "info"]:
-            text = _info(json.loads(payload)).ljust(WIDTH)
+            body = json.loads(payload)
+            text = ", ".join(body[part]["name"] for part in ("model", "detector", "runtime")).ljust(WIDTH)
         case [_, _, "event"]:
             body = json.loads(payload)
             clock, text = _clock(body), _event(body, style)
@@ -92,10 +93,6 @@ def _share(emotion: str, confidence: float, style: Style) -> str:
     if emotion == NONE:
         return " " * (BAR + 5)
     return f"{style.paint(style.bar(confidence), COLOURS.get(emotion, DIM))} {confidence:.2f}"
-
-
-def _info(body: Mapping[str, Any]) -> str:
-    return f"{body['model']['name']}, {body['detector']['name']}, {body['runtime']['name']}"
 
 
 def _clock(body: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ from edge.commands.options import add_config
 from edge.mqtt.broker import Broker, UnansweredError
 from edge.mqtt.connection import Ack, Connection
 from edge.settings import load
-from edge.settings.hosts import HostError, broker_host
+from edge.settings.hosts import broker_host
 from edge.types import EdgeError, Incoming, named
 
 TOPICS = ("+/status", "+/info", "+/health", "+/+/status")  # below the prefix
@@ -47,7 +47,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(options: argparse.Namespace) -> int:
     given = {"port": options.port} if options.port is not None else {}
     if options.host is not None:
-        with named("--host", (HostError,)):
+        with named("--host", (ValueError,)):
             given["host"] = broker_host(options.host)
     part = load(options.config).mqtt.model_copy(update=given)
     # No node's client id begins so.

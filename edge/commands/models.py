@@ -66,11 +66,10 @@ def listed(directory: Path, catalogue: Mapping[str, DetectorFile] = CATALOGUE) -
 
 
 def fetch(entry: DetectorFile, directory: Path, url: str | None = None) -> str:
-    """Put *entry*'s file into *directory*, from *url* or its own; the line to print.
+    """Put *entry*'s file into *directory*, from *url* or its own, unless it is there; the line to print.
 
-    Its name never holds anything but the pinned content, which is checked in memory and written whole. A file
-    that is there and right is not fetched again. EdgeError for no network, an HTTP error, a cut connection,
-    another content, or a directory that cannot be written.
+    Only the pinned content gets its name: checked in memory, written whole. EdgeError for no network, an HTTP
+    error, a cut connection, another content, or a directory that cannot be written.
     """
     path = directory / entry.file
     with contextlib.suppress(EdgeError):  # missing or damaged: it is fetched

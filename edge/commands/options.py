@@ -14,6 +14,14 @@ from edge.settings.tables import SHIPPED
 from edge.sources.images import SUFFIXES, pictures_in
 from edge.types import EdgeError
 
+# Table -> option -> the key that it overrides.
+OVERRIDES = {
+    "model": {"model": "file", "threads": "threads"},
+    "detector": {
+        "detector": "kind", "detector_file": "file", "long_side": "long_side", "min_score": "min_score",
+    },
+}  # fmt: skip
+
 
 def add_pictures(parser: argparse.ArgumentParser, json_help: str) -> None:
     """PATH…, and --json, which gives what *json_help* says."""
@@ -68,21 +76,9 @@ def add_detector(parser: argparse.ArgumentParser) -> None:
 def settings_of(options: argparse.Namespace) -> Settings:
     """The configuration, overridden by the command line; ConfigError where it is wrong."""
     settings = load(options.config)
-    given = vars(options)
-    model = {"file": given.get("model"), "threads": given.get("threads")}
-    detector = {
-        "kind": given.get("detector"),
-        "file": given.get("detector_file"),
-        "long_side": given.get("long_side"),
-        "min_score": given.get("min_score"),
-    }
-    return settings.model_copy(
-        update={
-            "model": settings.model.model_copy(update=_given(model)),
-            "detector": settings.detector.model_copy(update=_given(detector)),
-        }
-    )
-
-
-def _given(choices: dict[str, object]) -> dict[str, object]:
-    return {key: value for key, value in choices.items() if value is not None}
+    given = {option: value for option, value in vars(options).items() if value is not None}
+    tables = {}
+    for table, keys in OVERRIDES.items():
+        update = {key: given[option] for option, key in keys.items() if option in given}
+        tables[table] = getattr(settings, table).model_copy(update=update)
+    return settings.model_copy(update=tables)

@@ -75,7 +75,7 @@ def serve(
 ) -> None:
     """Run the daemon until SIGTERM or SIGINT, or for *seconds*; EdgeError when it cannot begin.
 
-    SIGHUP reloads from *load*, at once if it was *asked* for before; without *load*, SIGHUP ends it.
+    SIGHUP reloads from *load*, at once if *asked* is set already; without *load*, SIGHUP ends it.
     """
     # A core dump would hold frames; children inherit the limit.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

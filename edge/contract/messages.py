@@ -1,8 +1,8 @@
 """Topics and payloads of the MQTT contract (docs/mqtt.md), from values.
 
-Pure functions. Payloads are compact JSON with the keys in the contract's order, or one plain word. ``ts`` and
-``since`` are ISO 8601 in UTC with milliseconds and ``+00:00``, which Home Assistant's timestamp class reads.
-Probabilities have 3 decimals; boxes 4, as fractions of the frame and clipped to it. Eight faces: under 2 KiB.
+Pure functions. Payloads are compact JSON in the contract's order, or one plain word. ``ts`` and ``since`` are
+ISO 8601 in UTC with milliseconds and ``+00:00``, which Home Assistant's timestamp class reads. Probabilities
+have 3 decimals; boxes 4, as fractions of the frame and clipped to it. Eight faces stay under 2 KiB.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def preview(topics: Topics, on: bool) -> Message:
 
 
 def info(topics: Topics, about: Info, wall: float) -> Message:
-    return Message(topics.of("info"), _json(info_body(about, wall)), qos=1, retain=True)
+    return Message(topics.of("info"), compact(info_body(about, wall)), qos=1, retain=True)
 
 
 def info_body(about: Info, wall: float) -> dict[str, Any]:
@@ -162,7 +162,7 @@ def health(topics: Topics, now: Health, wall: float) -> Message:
     payload["commands"] = asdict(now.commands)
     payload["config"] = _config_health(now.config)
     payload["storage"] = now.storage
-    return Message(topics.of("health"), _json(payload), retain=True)
+    return Message(topics.of("health"), compact(payload), retain=True)
 
 
 def switch(topics: Topics, camera: str, name: str, value: str) -> Message:
@@ -172,7 +172,7 @@ def switch(topics: Topics, camera: str, name: str, value: str) -> Message:
 
 def response(topics: Topics, command: str, body: Mapping[str, Any]) -> Message:
     """The answer to a request; *body* begins with its status and has at most 2 KiB as JSON."""
-    return Message(topics.of("response", command), _json(body), qos=1, max_age_s=RESPONSE_MAX_AGE_S)
+    return Message(topics.of("response", command), compact(body), qos=1, max_age_s=RESPONSE_MAX_AGE_S)
 
 
 def state(
@@ -180,8 +180,8 @@ def state(
 ) -> Message:
     """What a camera shows: the number of faces and the emotion of the largest, since when it is so.
 
-    *tracks* largest first (Analysis.tracks). *now* and *empty_since*, when the last face left or the
-    camera started, are monotonic s; *wall* is the same moment as *now* in Unix s.
+    *tracks* largest first. *now* and *empty_since*, when the last face left or the camera started, are
+    monotonic s; *wall* is *now* in Unix s.
     """
     largest = tracks[0] if tracks else None
     emotion, confidence = largest.shown if largest else (NONE, 0)
@@ -198,7 +198,7 @@ def state(
         "track": largest.number if largest else None,
         "since": timestamp(wall - (now - since)),
     }
-    return Message(topics.of(camera, "state"), _json(payload), qos=1, retain=True)
+    return Message(topics.of(camera, "state"), compact(payload), qos=1, retain=True)
 
 
 def faces(topics: Topics, frame: Frame, tracks: Sequence[Track]) -> Message:
@@ -214,13 +214,13 @@ def no_faces(topics: Topics, camera: str, seq: int, size: tuple[int, int], wall:
 
 def event(topics: Topics, transition: Event, boot: str, seq: int) -> Message:
     """A transition; *boot* (of this run of the daemon) and *seq* (of the event in it) make its id."""
-    payload = _json(_transition(transition, boot, seq))
+    payload = compact(_transition(transition, boot, seq))
     return Message(topics.of(transition.camera, "event"), payload, qos=1, max_age_s=EVENT_MAX_AGE_S)
 
 
 def log(topics: Topics, transition: Event, boot: str, seq: int) -> Message:
     """The same event for recorders: same id, through the outbox, of any age."""
-    payload = _json({**_transition(transition, boot, seq), "replayed": False})
+    payload = compact({**_transition(transition, boot, seq), "replayed": False})
     return Message(topics.of(transition.camera, "log"), payload, qos=1, durable=True)
 
 
@@ -236,7 +236,7 @@ def movement(topics: Topics, moved: Movement) -> Message:
         "offset": timestamp(moved.offset),
         "amplitude": round(moved.amplitude, 4),
     }
-    return Message(topics.of(moved.camera, "movement"), _json(payload), max_age_s=EVENT_MAX_AGE_S)
+    return Message(topics.of(moved.camera, "movement"), compact(payload), max_age_s=EVENT_MAX_AGE_S)
 
 
 def timestamp(wall: float) -> str:
@@ -260,7 +260,7 @@ def _faces(
     topics: Topics, camera: str, seq: int, size: tuple[int, int], wall: float, found: list[dict[str, Any]]
 ) -> Message:
     payload = {"v": 1, "ts": timestamp(wall), "seq": seq, "size": list(size), "faces": found}
-    return Message(topics.of(camera, "faces"), _json(payload))
+    return Message(topics.of(camera, "faces"), compact(payload))
 
 
 def face_body(track: Track, size: tuple[int, int], taken: float) -> dict[str, Any]:
@@ -325,5 +325,5 @@ def _percentiles(ms: tuple[float, float] | None, digits: int) -> dict[str, float
     return {"p50": round(ms[0], digits), "p95": round(ms[1], digits)}
 
 
-def _json(payload: Mapping[str, Any]) -> bytes:
+def compact(payload: Mapping[str, Any]) -> bytes:
     return json.dumps(payload, separators=(",", ":"), ensure_ascii=False).encode()

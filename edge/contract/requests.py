@@ -1,7 +1,4 @@
-"""The requests a node takes over MQTT: a closed list, strictly parsed.
-
-Nothing in a request names a file, an address or code; a camera is named by its name in config.toml.
-"""
+"""The requests a node takes over MQTT: a closed list, strictly parsed; none names a file or an address."""
 
 from __future__ import annotations
 

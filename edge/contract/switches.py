@@ -59,10 +59,7 @@ class Switches:
 
 
 def parse(name: str, payload: bytes) -> bool | float:
-    """The value that *payload* asks of switch *name*; Refused where it is none.
-
-    ``enabled``: ON or OFF in any case. The others: a plain decimal number, rounded to 3 decimals.
-    """
+    """The value that *payload* asks of *name*: ON or OFF in any case, or a plain decimal; Refused."""
     given, payload = payload, payload.strip()  # a shell's echo ends in a newline
     if name == "enabled":
         word = payload.upper()

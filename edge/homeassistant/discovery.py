@@ -7,11 +7,10 @@ Both give the same entities: unique ids do not depend on the format.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-from edge.contract.messages import Topics
+from edge.contract.messages import Topics, compact
 from edge.homeassistant.entities import MAKER, Config, Device, camera_device, node_device
 from edge.types import LABELS, Message
 
@@ -105,11 +104,8 @@ def _entity_message(device: Device, entity: str, prefix: str, *, brief: bool) ->
 
 
 def _topic(device: Device, entity: str, prefix: str, form: Format) -> str:
-    """At most two levels of [a-zA-Z0-9_-] between platform and ``config``, as Home Assistant wants.
-
-    In the component form the second one is CAMERA-ENTITY; no entity has a hyphen, so the last one parts them.
-    """
-    node, *camera = device.place
+    """At most two levels of [a-zA-Z0-9_-] between platform and ``config``, as Home Assistant wants."""
+    node, *camera = device.place  # no entity has a hyphen: the last one in CAMERA-ENTITY parts them
     if form == "device":
         return "/".join((prefix, DEVICE, *device.place, "config"))
     return f"{prefix}/{device.entities[entity]['p']}/{node}/{'-'.join((*camera, entity))}/config"
@@ -124,5 +120,4 @@ def _head(device: Device) -> Config:
 
 
 def _message(topic: str, payload: Mapping[str, Any]) -> Message:
-    content = json.dumps(payload, separators=(",", ":"), ensure_ascii=False).encode()
-    return Message(topic, content, qos=1, retain=True)
+    return Message(topic, compact(payload), qos=1, retain=True)

@@ -1,10 +1,9 @@
 """What Home Assistant shows of a node and of each camera, in the keys of its discovery schema.
 
-Keys are the abbreviations that https://www.home-assistant.io/integrations/mqtt/ lists: ``t`` topic,
-``avty`` availability, ``stat_t`` state_topic, ``cmd_t`` command_topic, ``val_tpl`` value_template,
-``dev_cla`` device_class, ``ent_cat`` entity_category, ``stat_cla`` state_class, ``p`` platform, ``cu``
-configuration_url. A topic base (``~``) is not among them: Home Assistant refuses it at the root of a
-device's payload.
+Keys are abbreviated as https://www.home-assistant.io/integrations/mqtt/ lists: ``t`` topic, ``avty``
+availability, ``stat_t`` state_topic, ``cmd_t`` command_topic, ``val_tpl`` value_template, ``dev_cla``
+device_class, ``ent_cat`` entity_category, ``stat_cla`` state_class, ``p`` platform, ``cu`` configuration_url.
+A topic base (``~``) is not used: Home Assistant refuses it at the root of a device's payload.
 """
 
 from __future__ import annotations
@@ -79,11 +78,7 @@ def node_device(
 
 
 def camera_device(topics: Topics, camera: str, version: str, labels: Sequence[str] = LABELS) -> Device:
-    """One camera of the node, whose model distinguishes *labels*.
-
-    What it shows is available while node and camera are online: of a frozen picture (``stale``) nothing is
-    known. Controls and diagnostics depend on the node alone.
-    """
+    """One camera of the node, whose model distinguishes *labels*."""
     node = _node_online(topics)
     name = f"{topics.node} {camera}"
     place = (topics.node, camera)
@@ -91,6 +86,7 @@ def camera_device(topics: Topics, camera: str, version: str, labels: Sequence[st
         "ids": identity(*place), "name": name, "mf": MAKER, "mdl": "camera", "sw": version,
         "via_device": identity(topics.node),
     }  # fmt: skip
+    # Of a frozen picture (``stale``) nothing is known; controls and diagnostics depend on the node alone.
     shared = {
         "avty": [*node, {"t": topics.of(camera, "status"), "val_tpl": _ONLINE}],
         "avty_mode": "all",

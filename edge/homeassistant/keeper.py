@@ -15,7 +15,7 @@ from edge.mqtt.client import MqttSink
 from edge.types import Incoming
 
 JITTER_S = 5.0  # many nodes must not answer Home Assistant at the same moment
-BIRTH_TOPIC = "homeassistant/status"  # Home Assistant's own default, whatever its discovery prefix
+BIRTH_TOPIC = "homeassistant/status"  # where Home Assistant says that it has started, by default
 INTERVAL_S = 10.0  # at least, between two answers
 
 
@@ -72,11 +72,7 @@ class Keeper:
         others: Collection[str] = (),
         birth_topic: str = BIRTH_TOPIC,
     ) -> None:
-        """Announce *devices*, and clear everything else of the node.
-
-        *others*: the cameras' retained topics; those of earlier calls that are gone are cleared too.
-        *birth_topic*: where Home Assistant says that it has started.
-        """
+        """Announce *devices*; clear the rest of the node, also of *others*, the cameras' retained topics."""
         self._announced = devices, prefix, form, others, birth_topic
         self._limits_version = self._sink.limits_version
         messages = discovery.messages(devices, prefix, form, self._known, self._sink.fits)

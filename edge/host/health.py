@@ -20,26 +20,21 @@ def rss_mib(proc: Path = Path("/proc")) -> float:
 
 
 def waited_s(proc: Path = Path("/proc")) -> float | None:
-    """Seconds that the calling thread was runnable without a processor so far; None where unknown.
-
-    A quota's throttling counts, waiting for a frame or a chip does not (second field of schedstat).
-    """
+    """Seconds that the calling thread was runnable without a processor so far; None where unknown."""
     with suppress(OSError, ValueError, IndexError):
+        # A quota's throttling counts, waiting for a frame or a chip does not.
         text = (proc / "self" / "task" / str(threading.get_native_id()) / "schedstat").read_text()
         return int(text.split()[1]) / 1e9
     return None
 
 
 def temperature_c(sys: Path = Path("/sys")) -> float | None:
-    """The processor's temperature in °C, of its hottest sensor; None where the board names none.
-
-    Only zones that name the processor count: a Jetson also lists a PMIC that always says 100 °C.
-    """
+    """The processor's hottest sensor in °C; None where the board names none."""
     found = []
     for zone in sorted((sys / "class" / "thermal").glob("thermal_zone*")):
         with suppress(OSError, ValueError):  # some zones exist and give an error when they are read
             name = (zone / "type").read_text().strip().lower()
-            if any(word in name for word in ("cpu", "soc", "x86_pkg")):
+            if any(word in name for word in ("cpu", "soc", "x86_pkg")):  # a Jetson's PMIC always says 100 °C
                 found.append(int((zone / "temp").read_text()) / 1000)
     return max(found, default=None)
 

@@ -31,8 +31,7 @@ class Stage:
 
     def beat(self) -> None:
         """There was progress."""
-        now = self._clock()
-        self._promise = _Promise(now, now + FRESH_S, "")
+        self.wait("", FRESH_S)
 
     def wait(self, reason: str, seconds: float) -> None:
         """Expect nothing for up to *seconds*, because of *reason*; a beat ends it."""

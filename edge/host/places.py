@@ -1,7 +1,6 @@
 """The folder for persistent state, systemd's where there is one; and what the system's own files say.
 
-Each file belongs to one node and has its id in the name: a machine may run two daemons as one user, and
-nothing locks between them.
+Each file has its node's id in the name: two daemons may run as one user, and nothing locks between them.
 """
 
 from __future__ import annotations
@@ -19,10 +18,7 @@ def state_file(name: str, node: str) -> Path:
 
 
 def state_directory() -> Path:
-    """systemd's state directory, else ``emotion-edge`` in the user's data directory, else WITHOUT_HOME.
-
-    It may not exist yet.
-    """
+    """systemd's state directory, else one in the user's data directory, else WITHOUT_HOME; maybe missing."""
     # StateDirectory= may name several, separated by colons; the first is the unit's own.
     state = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
     if state:

@@ -59,9 +59,9 @@ class Notifier:
 
 
 class Service:
-    """Reports to *notifier*, and feeds the watchdog while every stage keeps its promise.
+    """Reports to *notifier*, if any, and feeds the watchdog while every stage keeps its promise.
 
-    *analysis* is the stage of the thread that runs it. Without a manager nothing is reported.
+    *analysis* is the stage of the thread that runs it.
     """
 
     def __init__(self, notifier: Notifier | None = None) -> None:

@@ -1,7 +1,4 @@
-"""A child process that answers requests one at a time, each within a deadline.
-
-Requests and answers go by socket: the lengths of header and payload, the header as JSON, the payload's bytes.
-"""
+"""A child process that answers requests one at a time, each within a deadline."""
 
 from __future__ import annotations
 
@@ -25,7 +22,7 @@ from edge.types import EdgeError
 
 log = logging.getLogger(__name__)
 
-_LENGTHS = struct.Struct("<II")  # bytes of header and payload
+_LENGTHS = struct.Struct("<II")  # bytes of a message's header, which is JSON, and payload; both follow
 MAX_HEADER, MAX_PAYLOAD = 64 * 1024, 64 * 1024 * 1024
 _KEPT = 2048  # bytes of what it printed last
 
@@ -140,10 +137,7 @@ class Worker:
 
 
 def serve(parent: int, answer: Answerer) -> None:
-    """The child's part: *answer* requests (header, payload) until *parent* ends or closes the socket.
-
-    An EdgeError that *answer* raises goes back as such, any other error with its traceback.
-    """
+    """The child's part: *answer* requests, an error too, until *parent* ends or closes the socket."""
     die_with(parent)
     channel = socket.socket(fileno=os.dup(0))
     requests = channel.makefile("rb")

@@ -45,8 +45,7 @@ class MqttSink:
     (discovery, which is not among the node's own topics, first), the subscriptions, and up to *queue* QoS 1
     messages that are not acknowledged and younger than their ``max_age_s``, in the order of publish().
     QoS 0 without retain is dropped while offline; over a slow network only the newest of a topic goes out.
-    What is durable goes through *outbox* (default: in memory), which start() and stop() begin and end.
-    *stage* gets the thread's heartbeat.
+    What is durable goes through *outbox* (default: in memory). *stage* gets the thread's heartbeat.
 
     *retry_s*: first and longest wait between attempts, doubling in between; by default drawn from 1-3 s and
     20-30 s, so that many nodes do not reconnect at once.
@@ -150,8 +149,7 @@ class MqttSink:
     def stop(self, timeout_s: float = 1.0) -> None:
         """Send what is queued and the node's ``offline``, then hang up.
 
-        Without the broker's acknowledgement within *timeout_s* the connection is cut, so that the broker
-        publishes the last will.
+        Without an acknowledgement within *timeout_s* the connection is cut, and the last will is published.
         """
         if not self._queue.close():
             return

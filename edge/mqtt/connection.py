@@ -139,16 +139,11 @@ class Connection:
     def subscribe(self, topic: str) -> int:
         """Ask for *topic* at QoS 1, without what we publish there (MQTT 5); its number, as send() gives."""
         if self._five:
-            _, mid = self._client.subscribe(topic, options=SubscribeOptions(qos=1, noLocal=True))
-        else:
-            _, mid = self._client.subscribe(topic, qos=1)
-        self._check()
-        return _number(mid)
+            return self._asked(*self._client.subscribe(topic, options=SubscribeOptions(qos=1, noLocal=True)))
+        return self._asked(*self._client.subscribe(topic, qos=1))
 
     def unsubscribe(self, topic: str) -> int:
-        _, mid = self._client.unsubscribe(topic)
-        self._check()
-        return _number(mid)
+        return self._asked(*self._client.unsubscribe(topic))
 
     def turn(self, timeout_s: float = TICK_S) -> list[Ack | Incoming]:
         """Wait for the network or *wake*; handle and return what came."""
@@ -229,6 +224,11 @@ class Connection:
         if self._connack.is_failure:
             raise self._refusal()
 
+    def _asked(self, _: Any, mid: int | None) -> int:
+        self._check()
+        assert mid is not None  # only without a connection
+        return mid
+
     def _check(self) -> Any:
         """The open socket; BrokerError when the connection has ended."""
         sock = self._client.socket()
@@ -304,12 +304,6 @@ class Connection:
                 sock.recv(1)
             except OSError as error:
                 self._failure = str(error)
-
-
-def _number(mid: int | None) -> int:
-    """paho's packet number; None only without a connection, which _check() rules out."""
-    assert mid is not None
-    return mid
 
 
 def _properties(packet: int) -> Any:

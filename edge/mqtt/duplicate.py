@@ -21,14 +21,13 @@ LASTS_S = 120.0  # that an alarm outlives its last sign; the other's health is a
 class Namesake:
     """Whether there is a second daemon; its coming and going are logged.
 
-    A live message on this node's info or health that we did not publish is the other daemon's: its time
-    stamp makes it unlike ours. One on another machine has another client id, so both stay connected and
-    receive each other's messages. One with our client id (on this machine, or from a copied card) makes the
-    broker end our connection; only MQTT 5 says why. After such an end we connect under another client id:
-    then both stay connected, and a broker that hung up for other reasons raises no alarm.
+    A live message on this node's info or health that we did not publish is the other daemon's: its time stamp
+    makes it unlike ours. One on another machine has another client id: both stay connected and receive each
+    other's messages. One with our client id (on this machine, or from a copied card) makes the broker end our
+    connection; only MQTT 5 says why. After such an end we connect under another client id: then both stay
+    connected, and a broker that hung up for other reasons raises no alarm.
 
-    *node* is the first part of the node's topics. said() is for any thread, the rest for one; *clock* gives
-    monotonic s.
+    *node* begins the node's topics. said() is for any thread, the rest for one; *clock* gives monotonic s.
     """
 
     def __init__(self, broker: Broker, node: str, clock: Callable[[], float] = time.monotonic) -> None:

@@ -70,7 +70,7 @@ class _Flight(NamedTuple):
 
 
 class Limits:
-    """fits() and health() are fit for any thread, the rest for the one that has the connection.
+    """fits() and health() are for any thread, the rest for the one that has the connection.
 
     *broker* is its name in the log; *status* the node's own status topic; *clock* gives monotonic s.
     """

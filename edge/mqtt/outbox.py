@@ -175,7 +175,7 @@ class Outbox:
         return len(self._in_flight)
 
     def next(self, window: int, live: bool = False) -> tuple[Entry, Message] | None:
-        """What to send now, with less than *window* unacknowledged, replays at their rate; none if *live*.
+        """What to send, with less than *window* in flight and replays at their rate, or never if *live*.
 
         It stays the next until sent() or discard().
         """
@@ -266,9 +266,6 @@ class Outbox:
         elif entry.writing:
             self._gone_while_writing += 1
 
-    def _has_work(self) -> bool:
-        return bool(self._unsaved or self._deleting or self._closing)
-
     # The writer's thread.
 
     def _write_on(self) -> None:
@@ -277,7 +274,7 @@ class Outbox:
         self._begun.wait()
         while not self._closing:
             with self._work:
-                self._work.wait_for(self._has_work, PROBE_S)
+                self._work.wait_for(lambda: self._unsaved or self._deleting or self._closing, PROBE_S)
                 if self._unsaved or self._deleting:
                     self._work.wait_for(lambda: self._closing, GROUP_S)
             if not self._sync():

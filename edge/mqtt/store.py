@@ -142,12 +142,10 @@ def aside(path: Path) -> Path:
 def set_aside(path: Path) -> None:
     """Rename the damaged file at *path*, with its log, over an earlier one."""
     for suffix in ("", "-wal"):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(f"{aside(path)}{suffix}")
+        Path(f"{aside(path)}{suffix}").unlink(missing_ok=True)
         with contextlib.suppress(FileNotFoundError):
             os.replace(f"{path}{suffix}", f"{aside(path)}{suffix}")
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(f"{path}-shm")
+    Path(f"{path}-shm").unlink(missing_ok=True)
 
 
 def space(path: Path) -> str:

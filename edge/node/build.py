@@ -76,10 +76,7 @@ def rules_of(settings: Settings) -> Rules:
 def capture_opener(
     part: CameraSettings, slots: Slots, heartbeats: Heartbeats, watch: Watch | None = None
 ) -> OpenCapture:
-    """What makes a new capture of the camera *part*.
-
-    With *watch*, the source gives what it can, and the capture thins it to the configured rate.
-    """
+    """Makes captures of *part*; with *watch* the source gives all it can, thinned to the configured rate."""
     given = {key: value for key, value in part if key != "name"}
     thinned: dict[str, Any] = {}
     if watch is not None:

@@ -1,7 +1,4 @@
-"""One camera of the node, and what changes it between two frames.
-
-All of it happens in the analysis thread: no camera changes while one of its frames is analysed.
-"""
+"""One camera of the node. All happens in the analysis thread: none changes while its frame is analysed."""
 
 from __future__ import annotations
 
@@ -40,8 +37,8 @@ OpenCapture = Callable[[Callable[[CameraStatus, str], None]], Capture]  # as Cap
 class Camera:
     """A camera's capture and analysis, its switches, and what is published of them through *sink*.
 
-    *open_capture* gives a new capture, not yet started, that fills *slots*. *configured* are the rules where
-    no switch overrides them. start() opens the camera, unless it is switched off.
+    *open_capture* gives captures that fill *slots*; *configured* are the rules that switches may override.
+    start() opens the camera, unless it is switched off.
     """
 
     def __init__(

@@ -1,7 +1,6 @@
-"""The loop around everything: the analysis thread.
+"""The loop around everything, in the analysis thread; no missing camera or broker ends it.
 
-Capture threads fill the slots, this thread empties them in turn and carries out commands in between, the
-sink's thread talks to the broker. No missing camera or broker ends it.
+Capture threads fill the slots, this thread empties them in turn and carries out commands in between.
 """
 
 from __future__ import annotations
@@ -165,10 +164,7 @@ class Daemon:
 
 
 def _open_page(settings: Settings, sink: Duplex, ask: Callable[[Incoming], None]) -> PageFeed | None:
-    """The page as [web] wants it; *ask* takes what it asks of switches.
-
-    None where it is off or, with an error in the log, cannot be had: the analysis goes on without.
-    """
+    """The page as [web] wants it, its switches to *ask*; None where off or, as logged, it cannot be had."""
     if not settings.web.enabled:
         return None
     try:

@@ -1,7 +1,4 @@
-"""Brief movements in the daemon: every picture of a camera, apart from the analysis that `fps` thins.
-
-One thread a camera; imported with [micro] enabled alone.
-"""
+"""Brief movements in the daemon: every picture of a camera, in a thread each; imported with [micro] alone."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The running chain, and how it follows a changed configuration.
-
-Only what changed is rebuilt; a camera that stays keeps its tracks.
-"""
+"""The running chain. Of a changed configuration only what changed is rebuilt; cameras keep their tracks."""
 
 from __future__ import annotations
 

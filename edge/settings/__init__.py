@@ -7,34 +7,21 @@ import os
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import EnvSettingsSource
 
 from edge.host.addresses import has_scheme
 from edge.settings.files import read_secret, without_line_end
-from edge.settings.mistakes import dotted, explain, found, hint, rule
-from edge.settings.tables import (
-    SHIPPED,
-    SOURCE_NAMES,
-    Analysis,
-    Camera,
-    Detector,
-    Discovery,
-    Log,
-    Micro,
-    Model,
-    Mqtt,
-    Node,
-    Outbox,
-    Report,
-    Web,
-)
+from edge.settings.mistakes import dotted, explain, found, hint
+from edge.settings.tables import SHIPPED, SOURCE_NAMES, TABLES, Settings
 from edge.settings.toml_lines import KeyPath, TomlFile, read_toml
 from edge.types import ConfigError
+
+__all__ = ["Settings"]
 
 log = logging.getLogger(__name__)
 
@@ -42,48 +29,6 @@ SEARCHED = (Path("/etc/emotion-edge/config.toml"), Path("config.toml"))  # the f
 ENVIRONMENT_PREFIX = "EMOTION_EDGE_"
 # In $CREDENTIALS_DIRECTORY (systemd's LoadCredential=): a credential and the keys that it replaces.
 CREDENTIALS = {"mqtt_username": ("username",), "mqtt_password": ("password", "password_file")}
-
-
-class Settings(BaseModel):
-    """All settings, checked: the constructor's over the defaults; load() reads file and environment."""
-
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", hide_input_in_errors=True)
-
-    node: Node = Field(default_factory=Node)
-    mqtt: Mqtt = Mqtt()
-    model: Model = Model()
-    detector: Detector = Detector()
-    analysis: Analysis = Analysis()
-    micro: Micro = Micro()
-    report: Report = Report()
-    camera: Annotated[tuple[Camera, ...], Field(strict=False)] = (Camera(),)
-    discovery: Discovery = Discovery()
-    outbox: Outbox = Outbox()
-    web: Web = Web()
-    log: Log = Log()
-
-    @field_validator("camera")
-    @classmethod
-    def _differ(cls, cameras: tuple[Camera, ...]) -> tuple[Camera, ...]:
-        """In name and device."""
-        if not cameras:
-            raise rule("found none; expected at least one [[camera]]")
-        for index, camera in enumerate(cameras):
-            for first, other in enumerate(cameras[:index]):
-                if camera.name == other.name:
-                    taken = f"which camera[{first}] has; choose another name"
-                    raise rule(f"found {found(camera.name)}, {taken}", at=(index, "name"))
-                if camera.device and camera.device == other.device:
-                    taken = f"the device of camera[{first}], already in use"
-                    way = "name another, or remove one of the two"
-                    raise rule(f"found {found(camera.source)}, {taken}; {way}", at=(index, "source"))
-        return cameras
-
-
-TABLES: dict[str, type[BaseModel]] = {
-    name: Camera if name == "camera" else type(field.get_default(call_default_factory=True))
-    for name, field in Settings.model_fields.items()
-}
 
 
 class Loaded(NamedTuple):
@@ -105,7 +50,7 @@ def variables() -> dict[str, KeyPath]:
 
 
 def load(path: Path | None = None) -> Settings:
-    """The settings of the file *path*, else of the first of SEARCHED that exists, else the defaults.
+    """The settings of *path*, else of the first of SEARCHED that exists, else the defaults.
 
     ConfigError with a line for each mistake: place, key, what was found, what was expected.
     """

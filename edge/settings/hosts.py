@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 import re
 
+from edge.settings.mistakes import rule
+
 _SCHEMES: dict[str, dict[str, str]] = {  # what a scheme sets besides the host
     "mqtt": {}, "tcp": {}, "mqtts": {"tls": "true"}, "ssl": {"tls": "true"}, "tls": {"tls": "true"},
     "ws": {"transport": '"websockets"'}, "http": {"transport": '"websockets"'},
@@ -14,15 +16,8 @@ _SCHEMES: dict[str, dict[str, str]] = {  # what a scheme sets besides the host
 _NAME = re.compile(r"[^\s/@:\[\]?#\x00-\x1f\x7f]{1,253}")
 
 
-class HostError(ValueError):
-    """Not a host alone; the text says what to write, without user name or password."""
-
-
 def broker_host(text: str) -> str:
-    """The host name or address that *text* gives, without the brackets of an IPv6 address.
-
-    HostError where there is more in it (scheme, user, port, path), with the keys to set instead.
-    """
+    """The host in *text*, without brackets; PydanticCustomError, with the keys to set, if there is more."""
     host, rest = _split(text)
     if host is not None and not rest:
         return host
@@ -32,10 +27,10 @@ def broker_host(text: str) -> str:
     host, port = _split(address)
     keys = _SCHEMES.get(scheme.lower())
     if host is None or (separator and keys is None):
-        raise HostError("expected a host name or address alone, without a scheme, port or path")
+        raise rule("expected a host name or address alone, without a scheme, port or path")
     wanted = {"host": f'"{host}"'}
     if port and not 1 <= int(port) <= 65535:
-        raise HostError(f'port {port} does not exist; write host = "{host}" and a port from 1 to 65535')
+        raise rule(f'port {port} does not exist; write host = "{host}" and a port from 1 to 65535')
     if port:
         wanted["port"] = port
     wanted |= keys or {}
@@ -43,9 +38,7 @@ def broker_host(text: str) -> str:
         wanted["path"] = "the part from / on"
     if at:
         wanted |= {"username": "the user name", "password_file": "a file with the password"}
-    raise HostError(
-        f"expected the host alone; write {', '.join(f'{key} = {it}' for key, it in wanted.items())}"
-    )
+    raise rule(f"expected the host alone; write {', '.join(f'{key} = {it}' for key, it in wanted.items())}")
 
 
 def _split(text: str) -> tuple[str | None, str]:

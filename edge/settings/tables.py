@@ -1,7 +1,4 @@
-"""The tables of the configuration: what can be set, of which type and within which bounds.
-
-config.toml at the top of the repository describes every key in words.
-"""
+"""The tables of the configuration: each key's type and bounds; config.toml describes them in words."""
 
 from __future__ import annotations
 
@@ -30,7 +27,7 @@ from pydantic_settings import NoDecode
 from edge.host.addresses import has_scheme, standard
 from edge.host.places import content_of
 from edge.settings.files import ExistingFile, existing, no_address, read_secret
-from edge.settings.hosts import HostError, broker_host
+from edge.settings.hosts import broker_host
 from edge.settings.mistakes import found, hint, rule
 from edge.types import ConfigError, EdgeError
 
@@ -58,10 +55,7 @@ ModelFile = Annotated[Path, Field(strict=False), BeforeValidator(no_address), Af
 
 
 def default_node_id() -> str:
-    """``emotion-`` and six hex digits that differ by machine without revealing its id.
-
-    Without /etc/machine-id (a container, an image before its first boot), the host's name.
-    """
+    """``emotion-`` and six digits of the machine id's hash; the host's name where it has none."""
     machine = content_of(Path("/etc/machine-id"))
     if re.fullmatch(r"[0-9a-f]{32}", machine) and set(machine) != {"0"}:
         return f"emotion-{hashlib.sha256(machine.encode()).hexdigest()[:6]}"
@@ -112,13 +106,7 @@ class Mqtt(_Table):
     keepalive_s: int = Field(default=15, ge=5, le=3600)
     faces_hz: float = Field(default=2.0, ge=0, le=10)
 
-    @field_validator("host")
-    @classmethod
-    def _is_a_host_alone(cls, host: str) -> str:
-        try:
-            return broker_host(host)
-        except HostError as error:
-            raise rule(str(error)) from None
+    _is_a_host_alone = field_validator("host")(broker_host)
 
     _needs_a_username = field_validator("password", "password_file")(_with("mqtt.username"))
 
@@ -340,3 +328,43 @@ class Web(_Table):
 
 class Log(_Table):
     level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Settings(_Table):
+    """All settings, checked: the constructor's over the defaults; load() reads file and environment."""
+
+    node: Node = Field(default_factory=Node)
+    mqtt: Mqtt = Mqtt()
+    model: Model = Model()
+    detector: Detector = Detector()
+    analysis: Analysis = Analysis()
+    micro: Micro = Micro()
+    report: Report = Report()
+    camera: Annotated[tuple[Camera, ...], Field(strict=False)] = (Camera(),)
+    discovery: Discovery = Discovery()
+    outbox: Outbox = Outbox()
+    web: Web = Web()
+    log: Log = Log()
+
+    @field_validator("camera")
+    @classmethod
+    def _differ(cls, cameras: tuple[Camera, ...]) -> tuple[Camera, ...]:
+        """In name and device."""
+        if not cameras:
+            raise rule("found none; expected at least one [[camera]]")
+        for index, camera in enumerate(cameras):
+            for first, other in enumerate(cameras[:index]):
+                if camera.name == other.name:
+                    taken = f"which camera[{first}] has; choose another name"
+                    raise rule(f"found {found(camera.name)}, {taken}", at=(index, "name"))
+                if camera.device and camera.device == other.device:
+                    taken = f"the device of camera[{first}], already in use"
+                    way = "name another, or remove one of the two"
+                    raise rule(f"found {found(camera.source)}, {taken}; {way}", at=(index, "source"))
+        return cameras
+
+
+TABLES: dict[str, type[BaseModel]] = {
+    name: Camera if name == "camera" else type(field.get_default(call_default_factory=True))
+    for name, field in Settings.model_fields.items()
+}

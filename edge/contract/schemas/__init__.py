@@ -1,7 +1,6 @@
 """What each payload looks like: JSON Schemas (2020-12), strict, one file each, none needs another.
 
-docs/mqtt.md describes the same in words. Nothing at run time depends on them: they are for users of
-these topics, and the tests check every message of the daemon with them.
+Nothing at run time depends on them: they are for users of the topics, and the tests check every message.
 """
 
 from __future__ import annotations
