@@ -62,12 +62,10 @@ def line(parts: Sequence[str], payload: bytes, style: Style, clock: str) -> str 
         case [_, "info"]:
             body = json.loads(payload)
             text = ", ".join(body[part]["name"] for part in ("model", "detector", "runtime")).ljust(WIDTH)
-        case [_, _, "event"]:
+        case [_, _, "event" | "state" as kind]:
             body = json.loads(payload)
-            clock, text = _clock(body), _event(body, style)
-        case [_, _, "state"]:
-            body = json.loads(payload)
-            clock, text = _clock(body), _state(body, style)
+            clock = datetime.fromisoformat(body["ts"]).astimezone().strftime("%H:%M:%S")
+            text = _event(body, style) if kind == "event" else _state(body, style)
         case _:
             return None
     source = parts[1] if len(parts) == 3 else "node"
@@ -93,10 +91,6 @@ def _share(emotion: str, confidence: float, style: Style) -> str:
     if emotion == NONE:
         return " " * (BAR + 5)
     return f"{style.paint(style.bar(confidence), COLOURS.get(emotion, DIM))} {confidence:.2f}"
-
-
-def _clock(body: Mapping[str, Any]) -> str:
-    return datetime.fromisoformat(body["ts"]).astimezone().strftime("%H:%M:%S")
 
 
 class DemoView:

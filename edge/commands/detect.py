@@ -12,15 +12,7 @@ import cv2
 
 from edge.analysis.detectors import FaceDetector
 from edge.cli import file_path, number, whole
-from edge.commands.options import (
-    add_config,
-    add_detector,
-    add_pictures,
-    add_threads,
-    check_there,
-    pictures_of,
-    settings_of,
-)
+from edge.commands.options import add_engine, add_pictures, check_there, pictures_of, settings_of
 from edge.node.build import open_configured_detector
 from edge.sources.images import read_image
 from edge.types import EdgeError, Face, Image
@@ -49,9 +41,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--long-side", type=whole(64, 1920), metavar="N", help="pixels to which a picture is shrunk"
     )
-    add_config(parser)
-    add_threads(parser)
-    add_detector(parser)
+    add_engine(parser, model=False)
     parser.set_defaults(run=run)
 
 

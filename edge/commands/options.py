@@ -48,29 +48,22 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=file_path, metavar="F", help="the configuration file")
 
 
-def add_engine(parser: argparse.ArgumentParser) -> None:
-    """--config, and options that override it."""
+def add_engine(parser: argparse.ArgumentParser, *, model: bool = True) -> None:
+    """--config, and options that override it, --model among them where *model*."""
     add_config(parser)
-    parser.add_argument(
-        "--model", type=shipped, metavar="F",
-        help="a .tflite or .onnx file with its card next to it, or emotion or emotion-xs",
-    )  # fmt: skip
-    add_threads(parser)
-    add_detector(parser)
+    if model:
+        parser.add_argument(
+            "--model", type=shipped, metavar="F",
+            help="a .tflite or .onnx file with its card next to it, or emotion or emotion-xs",
+        )  # fmt: skip
+    parser.add_argument("--threads", type=int, choices=range(1, 5), metavar="N", help="1 to 4")
+    parser.add_argument("--detector", choices=get_args(Kind), help="how faces are found")
+    parser.add_argument("--detector-file", type=file_path, metavar="F", help="the detector's own file")
 
 
 def shipped(text: str) -> Path:
     """The file that *text* names, as model.file does: a shipped one by its name, or a path."""
     return SHIPPED.get(text) or file_path(text)
-
-
-def add_threads(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--threads", type=int, choices=range(1, 5), metavar="N", help="1 to 4")
-
-
-def add_detector(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--detector", choices=get_args(Kind), help="how faces are found")
-    parser.add_argument("--detector-file", type=file_path, metavar="F", help="the detector's own file")
 
 
 def settings_of(options: argparse.Namespace) -> Settings:

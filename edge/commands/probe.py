@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import cv2
 from cv2 import videoio_registry
@@ -16,6 +16,7 @@ from edge.analysis.card import read_model
 from edge.analysis.detectors import FACES, Kind, open_detector
 from edge.analysis.runtimes import COMPILED, coral
 from edge.analysis.runtimes.chip_server import LIBRARY
+from edge.analysis.runtimes.onnx import names_of
 from edge.commands.chips import LIBRARY_STEP, PROVIDER_STEP, asked, library_failure
 from edge.commands.options import add_config
 from edge.host.child import failure_of
@@ -64,10 +65,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(options: argparse.Namespace) -> int:
     findings = [*probe(), *configured(options.config)]
-    if options.json:
-        print(json.dumps([finding._asdict() for finding in findings], indent=2))
-    else:
-        print(table(findings))
+    rows = [finding._asdict() for finding in findings]
+    print(json.dumps(rows, indent=2) if options.json else table(findings))
     return 0
 
 
@@ -132,15 +131,12 @@ def _providers() -> str:
     """What the installed ONNX Runtime was built to compute on, as model.provider says it."""
     import onnxruntime
 
-    from edge.analysis.runtimes.onnx import names_of
-
     return ", ".join(names_of(onnxruntime.get_available_providers()))
 
 
 def _detectors() -> Iterator[Finding]:
     taken = False
-    kinds: tuple[Kind, ...] = ("ssd", "yunet", "haar")  # the order in which "auto" takes them
-    for kind in kinds:
+    for kind in get_args(Kind)[1:]:  # in the order in which "auto" takes them
         try:
             description = open_detector(kind).description
         except EdgeError as error:

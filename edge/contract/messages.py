@@ -204,12 +204,20 @@ def state(
 def faces(topics: Topics, frame: Frame, tracks: Sequence[Track]) -> Message:
     """Every face of *tracks* as of *frame*; an empty list: the last one left."""
     found = [face_body(track, frame.size, frame.taken) for track in tracks]
-    return _faces(topics, frame.camera, frame.seq, frame.size, frame.wall, found)
+    return face_list(topics, frame.camera, frame.seq, frame.size, frame.wall, found)
 
 
-def no_faces(topics: Topics, camera: str, seq: int, size: tuple[int, int], wall: float) -> Message:
-    """The last face left without a frame; *seq* and *size* (width, height) are the last frame's."""
-    return _faces(topics, camera, seq, size, wall, [])
+def face_list(
+    topics: Topics,
+    camera: str,
+    seq: int,
+    size: tuple[int, int],
+    wall: float,
+    found: Sequence[Mapping[str, Any]] = (),
+) -> Message:
+    """The faces *found* in frame *seq* of *size* (width, height); none: the last left since that frame."""
+    payload = {"v": 1, "ts": timestamp(wall), "seq": seq, "size": list(size), "faces": found}
+    return Message(topics.of(camera, "faces"), compact(payload))
 
 
 def event(topics: Topics, transition: Event, boot: str, seq: int) -> Message:
@@ -254,13 +262,6 @@ def _transition(transition: Event, boot: str, seq: int) -> dict[str, Any]:
         "to": transition.after,
         "confidence": round(transition.confidence, 3),
     }
-
-
-def _faces(
-    topics: Topics, camera: str, seq: int, size: tuple[int, int], wall: float, found: list[dict[str, Any]]
-) -> Message:
-    payload = {"v": 1, "ts": timestamp(wall), "seq": seq, "size": list(size), "faces": found}
-    return Message(topics.of(camera, "faces"), compact(payload))
 
 
 def face_body(track: Track, size: tuple[int, int], taken: float) -> dict[str, Any]:

@@ -27,10 +27,9 @@ def announced_file(path: Path) -> StateFile[Announced]:
 
 def _checked(content: Announced) -> Announced:
     for topic, entities in content.items():
-        if not topic or set("+#\0") & set(topic) or not isinstance(entities, dict):
+        texts = isinstance(entities, dict) and all(isinstance(one, str) for one in entities.values())
+        if not topic or set("+#\0") & set(topic) or not texts:
             raise ValueError("not the entities of topics")
-        if not all(isinstance(platform, str) for platform in entities.values()):
-            raise ValueError("not the platforms of entities")
     return content
 
 

@@ -20,9 +20,8 @@ def rss_mib(proc: Path = Path("/proc")) -> float:
 
 
 def waited_s(proc: Path = Path("/proc")) -> float | None:
-    """Seconds that the calling thread was runnable without a processor so far; None where unknown."""
+    """Seconds so far that this thread was runnable without a processor, a quota's too; None where unknown."""
     with suppress(OSError, ValueError, IndexError):
-        # A quota's throttling counts, waiting for a frame or a chip does not.
         text = (proc / "self" / "task" / str(threading.get_native_id()) / "schedstat").read_text()
         return int(text.split()[1]) / 1e9
     return None

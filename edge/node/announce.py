@@ -66,7 +66,7 @@ class Announcer:
         """What is due without a frame: a state held back, faces that left while the camera gives none."""
         due = self._transitions(tracks, events, now, wall)
         if self._shown is not None and not tracks:
-            due.append(messages.no_faces(self._topics, self._camera, *self._shown, wall))
+            due.append(messages.face_list(self._topics, self._camera, *self._shown, wall))
             self._shown = None
         return due
 

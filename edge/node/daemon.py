@@ -9,11 +9,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from edge.analysis.engine import Engine
 from edge.contract import messages
-from edge.contract.messages import Health, RateHealth, RuntimeHealth
+from edge.contract.messages import Health, RateHealth
 from edge.contract.switches import switches_file
 from edge.homeassistant.keeper import Keeper
 from edge.host import health
@@ -35,14 +35,6 @@ log = logging.getLogger(__name__)
 
 TICK_S = 0.1  # how often what is due without a frame (a state held back, a face that left) is checked
 HEALTH_S = 30.0
-
-
-class _Urgent(NamedTuple):
-    outbox: str
-    files: str
-    runtime: RuntimeHealth
-    reloads: int
-    watching: tuple[str, ...]
 
 
 class Daemon:
@@ -114,10 +106,10 @@ class Daemon:
             self._live.close()
             self._files.close()
 
-    def _urgent(self) -> _Urgent:
+    def _urgent(self) -> tuple[object, ...]:
         """What makes health due at once when it changes: disks, chips, a reload, movements' spotting."""
         live = self._live
-        return _Urgent(self._sink.storage, self._files.storage, live.runtime, live.reloads, live.watching)
+        return self._sink.storage, self._files.storage, live.runtime, live.reloads, live.watching
 
     def _tick_service(self) -> None:
         self._service.analysis.beat()
@@ -138,10 +130,8 @@ class Daemon:
 
     def _publish_health(self) -> None:
         self._health_since = time.monotonic()
+        self._reported = self._urgent()  # first: what changes meanwhile is due again
         report = self._health(self._rates)
-        self._reported = self._urgent()._replace(
-            outbox=report.mqtt.outbox.storage, files=report.storage, runtime=report.runtime
-        )
         self._sink.publish(messages.health(self._live.topics, report, time.time()))
 
     def _health(self, rates: FrameRates) -> Health:

@@ -54,7 +54,7 @@ def name_for(topic: str, prefix: str) -> str | None:
 
 
 def schema(name: str, labels: Sequence[str] = LABELS) -> dict[str, Any]:
-    """The schema *name*, one of TOPICS' values, of a node whose model tells *labels* apart (see its info)."""
+    """The schema *name*, one of TOPICS' values, of a node whose model distinguishes *labels*."""
     content: dict[str, Any] = json.loads(resources.files(__name__).joinpath(f"{name}.json").read_bytes())
     if tuple(labels) != LABELS:
         content = _relabelled(content, labels)
