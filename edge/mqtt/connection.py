@@ -37,7 +37,7 @@ from edge.mqtt.limits import Terms, packet_bytes
 from edge.types import Incoming, Message
 
 TICK_S = 0.5  # paho looks at its keepalive timers this often
-MAX_PACKET_BYTES = 65_536  # that a broker may send us (MQTT 5); kept of a packet (3.1.1)
+MAX_PACKET_BYTES = 65_536  # the most a broker may send us (MQTT 5); kept of a packet (3.1.1)
 IN_FLIGHT = 20  # messages sent and not yet acknowledged
 
 _ADVICE = {

@@ -14,8 +14,8 @@ from edge.types import Incoming, Message
 
 log = logging.getLogger(__name__)
 
-REMEMBERED = 100  # of our own payloads on a topic: 50 minutes of health
-LASTS_S = 120.0  # that an alarm outlives its last sign; the other's health is a sign every 30 s
+REMEMBERED = 100  # of our own payloads a topic: 50 minutes of health
+LASTS_S = 120.0  # from an alarm's last sign to its end; the other's health is a sign every 30 s
 
 
 class Namesake:

@@ -16,8 +16,8 @@ from edge.mqtt.limits import Terms
 
 log = logging.getLogger(__name__)
 
-ENDS = 2  # of connections in a row over nothing but the first message, before the next guess
-RETRY_S = 3600.0  # a guess that was believed so long ago is put to the proof again, at the next connection
+ENDS = 2  # connections in a row that end over the first message, before the next guess
+RETRY_S = 3600.0  # until a believed guess is put to the proof again, at the next connection
 
 _GUESSES = (Terms(), Terms(retain=False), Terms(qos=0), Terms(retain=False, qos=0))
 

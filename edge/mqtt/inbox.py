@@ -14,8 +14,8 @@ log = logging.getLogger(__name__)
 
 MAX_BYTES = 4096  # of one command
 RATE_HZ = 5.0  # commands carried out or refused by their content
-ROOM = 32  # commands that wait their turn
-LOG_S = 1.0  # between two lines
+ROOM = 32  # commands that may wait
+LOG_S = 1.0  # between two log lines
 
 
 @dataclass(frozen=True, slots=True)

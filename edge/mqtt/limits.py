@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ENDS = 2  # over one message that went alone, before it is left out
-SOON_S = 60.0  # a connection that lasted longer ended for another reason
-PASSED_S = 2.0  # a message without acknowledgement came through when the connection outlived it by so much
-RETRY_S = 3600.0  # what was left out so long ago is tried again at the next connection
-UNANSWERED_S = 10.0  # that a message which goes alone may take to be acknowledged
+ENDS = 2  # connections that end over one message sent alone, before it is left out
+SOON_S = 60.0  # a longer connection ended for another reason
+PASSED_S = 2.0  # a message without acknowledgement came through if the connection outlives it by this
+RETRY_S = 3600.0  # until what was left out is tried again, at the next connection
+UNANSWERED_S = 10.0  # longest wait for the acknowledgement of a message sent alone
 NAMED = 3  # topics in health
 
 

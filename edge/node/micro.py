@@ -18,8 +18,8 @@ log = logging.getLogger(__name__)
 
 RING = 32  # pictures, half a second, that may wait
 LEAST_EYES = 60.0  # pixels between the eyes
-MOST_FACES = 2  # that are watched at once, the largest: the cost is bounded
-FORGET_S = 1.0  # that a face may go undetected
+MOST_FACES = 2  # watched at once, the largest: bounds the cost
+FORGET_S = 1.0  # longest time that a face may go undetected
 WAIT_S = 0.2
 
 _EYES = ((0.31, 0.35), (0.69, 0.35))  # of a face's box, where the detector gives none
@@ -41,7 +41,7 @@ class Watch:
         self._changed = threading.Condition()
         self._stopping = False
         self._spotters: dict[int, Spotter] = {}
-        self._eyes: dict[int, tuple[tuple[Point, Point], float]] = {}  # of what is to be watched; seen at, s
+        self._eyes: dict[int, tuple[tuple[Point, Point], float]] = {}  # of faces to watch; when seen, s
         self._found: deque[Movement] = deque(maxlen=100)
         self._dropped = self._movements = self._blinks = self._small = 0
         self._failed = False

@@ -20,7 +20,7 @@ from edge.web.snapshot import CameraView, Snapshot
 log = logging.getLogger(__name__)
 
 SHOW_S = 0.25  # between two snapshots
-LOOK_S = 1.0  # between two looks at how the node fares
+LOOK_S = 1.0  # between two reports on the node
 
 
 class Overheard:
