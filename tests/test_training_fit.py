@@ -277,3 +277,36 @@ def test_averaging_one_network_is_rejected(
 ) -> None:
     assert main(["average", str(run / "model.keras"), "--out", str(tmp_path / "mean")]) == 1
     assert "only one network; expected two or more" in capfd.readouterr().err
+
+
+def test_balance_shifts_the_biases_and_nothing_else(
+    run: Path, data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import keras
+
+    out = tmp_path / "balanced"
+    assert main(["balance", str(run), "--data", str(data), "--strength", "0.4", "--out", str(out)]) == 0
+    printed = capfd.readouterr().out
+    assert "single crop: " in printed
+    assert "cross-validated " in printed
+    recorded = json.loads((out / "recipe.json").read_text())["balanced"]
+    assert recorded["strength"] == 0.4
+    before, after = (keras.models.load_model(one / "model.keras", compile=False) for one in (run, out))
+    *same, bias = before.get_weights()
+    *others, shifted = after.get_weights()
+    for one, other in zip(same, others, strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_allclose(shifted - bias, list(recorded["shifts"].values()), atol=1e-4)
+    assert (out / "calibration.npz").read_bytes() == (run / "calibration.npz").read_bytes()
+
+
+def test_balance_needs_rows_of_each_label(
+    run: Path, data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with np.load(data) as archive:
+        kept = (archive["usage"] == 0) | (archive["labels"] != 1)
+        np.savez(tmp_path / "fewer.npz", **{name: archive[name][kept] for name in archive})
+    given = ["balance", str(run), "--data", str(tmp_path / "fewer.npz"), "--out", str(tmp_path / "out")]
+    assert main(given) == 1
+    assert "no PublicTest rows of disgust in the data" in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()

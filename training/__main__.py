@@ -100,6 +100,15 @@ def _average(options: argparse.Namespace) -> None:
     average(options.models, options.out)
 
 
+def _balance(options: argparse.Namespace) -> None:
+    from training.runs import import_keras
+
+    import_keras()
+    with quiet():
+        from training.balance import balance
+    print("\n".join(balance(options.model, _dataset(options), options.strength, options.out)))
+
+
 def _evaluate(options: argparse.Namespace) -> None:
     from training.measure import evaluate
     from training.measure.model_files import open_networks
@@ -243,6 +252,17 @@ def _parser() -> argparse.ArgumentParser:
     average.add_argument("models", type=Path, nargs="+", metavar="RUN", help="runs, or networks in them")
     average.add_argument("--out", type=Path, required=True, metavar="DIR", help="the new network's folder")
     average.set_defaults(run=_average, threads=None)
+
+    balance = commands.add_parser(
+        "balance", parents=[data], help="shift the label biases of a network in favor of rare labels"
+    )
+    balance.add_argument("model", type=Path, metavar="RUN", help="a run's folder")
+    balance.add_argument("--out", type=Path, required=True, metavar="DIR", help="the new network's folder")
+    balance.add_argument(
+        "--strength", type=number(0, 1), default=0.3, metavar="X",
+        help="0: labels count as often as they occur, 1: all count equally (default: 0.3)",
+    )  # fmt: skip
+    balance.set_defaults(run=_balance)
 
     measured = argparse.ArgumentParser(add_help=False)
     measured.add_argument(

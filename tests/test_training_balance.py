@@ -1,0 +1,37 @@
+"""The arithmetic of training/balance.py, on answers whose bias is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from training.balance import fit
+
+
+def made(shift: np.ndarray, n: int = 6_000) -> tuple[np.ndarray, np.ndarray]:
+    """(answers, truth): a network that is right but for *shift*, twice as sure as it should be."""
+    random = np.random.default_rng(5)
+    logits = random.normal(0, 2, (n, len(shift))) + np.array([0.0, -2.0, 1.0])
+    chances = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    truth = (chances.cumsum(1) > random.random((n, 1))).argmax(1)
+    answers = 2 * logits - shift
+    return np.stack([answers - np.log(np.exp(answers).sum(1, keepdims=True))] * 2), truth
+
+
+def test_fit_finds_the_bias_that_was_taken_away() -> None:
+    shift = np.array([0.5, 0.3, -0.8])
+    np.testing.assert_allclose(fit(*made(shift), 0.0), shift, atol=0.2)
+
+
+def test_fit_leaves_a_network_without_bias_alone() -> None:
+    np.testing.assert_allclose(fit(*made(np.zeros(3)), 0.0), 0, atol=0.15)
+
+
+@pytest.mark.parametrize("strength", [0.3, 1.0])
+def test_strength_favors_the_rare_label(strength: float) -> None:
+    answers, truth = made(np.zeros(3))
+    assert np.bincount(truth).argmin() == 1
+    shifts = fit(answers, truth, strength)
+    assert shifts[1] > 0.2 > shifts[2]
+    recall = [(some.argmax(1) == truth)[truth == 1].mean() for some in (answers[0], answers[0] + shifts)]
+    assert recall[1] > recall[0]
