@@ -64,6 +64,11 @@ class Movements:
             else:
                 self.seen += [Seen(number, one) for one in found]
 
+    @property
+    def watching(self) -> int:
+        """How many faces are watched now."""
+        return len(self._spotters)
+
     def close(self) -> None:
         """The video ended."""
         for number in list(self._spotters):
