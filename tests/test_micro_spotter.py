@@ -186,6 +186,22 @@ def test_movement_of_a_synthetic_face_is_found(region: str) -> None:
     assert overlap(movement, found) > 0.5
 
 
+def test_movement_with_forgotten_surroundings_is_rejected() -> None:
+    """Of two movements of a mouth, the second stays rejected once the first is forgotten."""
+    first = Movement("mouth_left", 0.75, 0.82, 0.9, 0.025, (-1, 0))
+    second = Movement("chin", 1.3, 1.37, 1.45, 0.02, (0, -1))
+    assert clip(Script(9, 3.7, 60.0, (first, second), noise=0.5)) == []
+    assert [one.region for one in clip(Script(9, 3.7, 60.0, (second,), noise=0.5))] == ["chin"]
+
+
+@pytest.mark.parametrize("onset", [0.3, 1.7])
+def test_movement_at_the_start_or_end_is_rejected(onset: float) -> None:
+    movement = Movement("nose", onset, onset + 0.1, onset + 0.2, 0.02, (0, -1))
+    assert clip(Script(9, 2.2, 70.0, (movement,), noise=0.5)) == []
+    later = replace(movement, onset=1.1, apex=1.2, offset=1.3)
+    assert len(clip(Script(9, 2.7, 70.0, (later,), noise=0.5))) == 1
+
+
 def test_replaced_face_is_lost_or_elsewhere() -> None:
     script = Script(5, 1.0, 80.0, ())
     renderer = Renderer(built_in(5), script)

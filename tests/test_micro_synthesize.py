@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -17,7 +18,16 @@ from edge.types import EdgeError
 from training.__main__ import main
 from training.micro.faces import SIDE, UNIT, built_in, of_folder
 from training.micro.render import HIGH, MIDDLE, WIDE, Renderer
-from training.micro.script import APART_S, BRIEF_S, EYE_DISTANCE, MOUTH, Movement, Script, write_script
+from training.micro.script import (
+    APART_S,
+    BRIEF_S,
+    EYE_DISTANCE,
+    MOUTH,
+    Movement,
+    Script,
+    with_touches,
+    write_script,
+)
 from training.micro.spot import Tally, matched, measure
 
 SEEDS = range(40)
@@ -60,6 +70,20 @@ def test_region_moves_as_far_as_the_ground_truth_says() -> None:
         window = slice(round(y) - 14, round(y) + 14), slice(round(x) - 14, round(x) + 14)
         (_, down), _ = cv2.phaseCorrelate(still[window], apex[window], cv2.createHanningWindow((28, 28), 5))
         assert down == pytest.approx(-0.05 * 160, abs=1.5)
+
+
+def test_object_appears_only_during_its_time_and_is_not_a_movement() -> None:
+    for seed in SEEDS:
+        script = with_touches(write_script(seed))
+        assert script.movements == ()
+        assert 1 <= len(script.touches) <= 2
+        assert json.loads(json.dumps(script.truth()))["touches"]
+    script = replace(with_touches(write_script(13)), eye_distance=80.0)
+    (touch, *_), bare = script.touches, replace(script, touches=())
+    with_it, without = Renderer(built_in(13), replace(script, touches=(touch,))), Renderer(built_in(13), bare)
+    for at, there in ((touch.start - 0.05, False), ((touch.start + touch.end) / 2, True), (touch.end, False)):
+        changed = np.abs(with_it.frame(at).astype(int) - without.frame(at)) > 8
+        assert (changed.mean() > 0.01) == there
 
 
 def test_eyes_are_where_the_script_says() -> None:
@@ -125,4 +149,5 @@ def test_most_movements_are_found_with_few_false_positives() -> None:
     assert figures.large.clips == figures.small.clips == 2
     assert figures.large.found + figures.small.found >= 1
     assert figures.still.false <= 1
-    assert figures.text().count("\n") == 6
+    assert figures.text().count("\n") == 7
+    assert figures.touched.clips == 1

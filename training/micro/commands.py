@@ -117,7 +117,8 @@ def _spot(options: argparse.Namespace) -> None:
     figures = measure(_seeds(options), options.fps, _people(options))
     print(figures.text())
     if options.json:
-        found = {name: getattr(figures, name).values() for name in ("large", "small", "still", "calm")}
+        names = "large", "small", "still", "calm", "touched"
+        found = {name: getattr(figures, name).values() for name in names}
         try:
             options.json.write_text(json.dumps(found, indent=1) + "\n")
         except OSError as error:

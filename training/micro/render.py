@@ -11,7 +11,7 @@ import numpy as np
 from edge.analysis.micro.regions import REGIONS
 from edge.types import Image, Point
 from training.micro.faces import SIDE, UNIT, Person
-from training.micro.script import Script, Span, ease
+from training.micro.script import Script, Span, Touch, ease
 
 WIDE, HIGH = 3.2, 3.6  # size of a picture in eye distances
 MIDDLE = 0.5, 0.42  # the eyes' midpoint, in fractions of the picture
@@ -22,6 +22,7 @@ _FIELD = 2.0  # eye distances from the midpoint to the mesh's edge
 _MAINS_HZ = 100.0  # flicker of lamps on 50 Hz mains
 _READOUT_S = 0.008  # a rolling shutter's first row to its last
 _NOISES = 8
+_WRINKLES, _ROUND = 12.0, 0.35  # gray levels across a finger; how much darker its edge is
 
 
 class Renderer:
@@ -75,6 +76,9 @@ class Renderer:
         )
         full = cv2.resize(where.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
         face = cv2.remap(self._lids(at), full, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+        for touch in self.script.touches:
+            if touch.start < at < touch.end:
+                self._cover(face, touch, at)
         return self._sensed(face, at)
 
     def eyes(self, at: float) -> tuple[Point, Point]:
@@ -100,7 +104,7 @@ class Renderer:
         """(_NODES, _NODES, 2): displacement of the face at each node, in eye distances."""
         script = self.script
         moved = np.zeros((_NODES, _NODES, 2), np.float32)
-        for movement in script.movements:
+        for movement in (*script.movements, *(touch.pull for touch in script.touches)):
             if size := movement.size(at) * movement.amplitude:
                 region = REGIONS[movement.region]
                 near = np.exp(
@@ -150,6 +154,18 @@ class Renderer:
             lid = self._closed[top:bottom, left:right]
             part[:] = part * (1 - over) + lid * over - lash
         return canvas
+
+    def _cover(self, face: np.ndarray, touch: Touch, at: float) -> None:
+        """Draw *touch* over *face*; a hand does not follow the head."""
+        inverse = cv2.invertAffineTransform(self._pose(touch.start))
+        v, u = np.mgrid[0 : self.size[1], 0 : self.size[0]].astype(np.float32)
+        tip = touch.tip(at)
+        x, y = (inverse[i, 0] * u + inverse[i, 1] * v + inverse[i, 2] - tip[i] for i in (0, 1))
+        along, across = x * touch.way[0] + y * touch.way[1], y * touch.way[0] - x * touch.way[1]
+        off = np.hypot(np.minimum(along, 0), across) / touch.half_width  # 0 at its middle, 1 at its edge
+        cover = np.clip((1 - off) * touch.half_width * self.script.eye_distance + 0.5, 0, 1)
+        wrinkles = _WRINKLES * np.sin(along * (9 + 4 * np.sin(5 * along)))
+        face += cover * ((touch.level + wrinkles) * (1 - _ROUND * np.minimum(off, 1) ** 2) - face)
 
     def _sensed(self, face: np.ndarray, at: float) -> Image:
         script, height = self.script, self.size[1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,9 @@ BRIEF_S = 0.08, 0.5  # onset to offset
 AMPLITUDE = 0.005, 0.03  # of the eye distance, at a region's centre
 EYE_DISTANCE = 60.0, 160.0  # pixels
 MOUTH = frozenset({"mouth_left", "mouth_right", "chin"})  # also moved by speech
+TOUCH_S = 0.3  # how long an object takes to come, and to go
+HALF_WIDTH = 0.02, 0.4  # of an object before the face, in eye distances: a hair to a hand
+AFAR = 1.5  # eye distances from where it is then to where it was
 APART_S = 0.45  # minimum gap between speech and a movement of MOUTH, and between two movements
 
 # Directions (x, y) of a region's movements; right regions mirror left ones.
@@ -55,6 +58,33 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
+class Touch:
+    """A finger, a strand of hair, a mug: a bar with a round tip that comes over a region and goes.
+
+    It enters from *way* (x, y), reaches *past* eye distances beyond the region's centre and pulls the skin
+    along: *pull*, which is no movement of the face. *half_width* in eye distances, *level* in gray levels.
+    """
+
+    start: float
+    end: float
+    half_width: float
+    level: float
+    way: tuple[float, float]
+    past: float
+    pull: Movement
+
+    def tip(self, at: float) -> tuple[float, float]:
+        """(x, y) of the tip in face coordinates at *at* s."""
+        region, pulled = REGIONS[self.pull.region], self.pull.size(at) * self.pull.amplitude
+        near = min(ease((at - self.start) / TOUCH_S), ease((self.end - at) / TOUCH_S))
+        away = AFAR * (1 - near) - self.past
+        return (
+            region.x + away * self.way[0] + pulled * self.pull.way[0],
+            region.y + away * self.way[1] + pulled * self.pull.way[1],
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Script:
     """A clip. Motion in eye distances, angles in radians, light as a fraction, noise in gray levels."""
 
@@ -69,6 +99,7 @@ class Script:
     drift: float = 0.0
     flicker: float = 0.0
     noise: float = 0.0
+    touches: tuple[Touch, ...] = ()
 
     def truth(self) -> dict[str, Any]:
         """The clip's ground truth, for JSON."""
@@ -119,6 +150,23 @@ def write_script(
         flicker=float(rng.uniform(0.0, 0.03)) if nuisances else 0.0,
         noise=float(rng.uniform(1.0, 2.5)) if nuisances else 0.5,
     )  # fmt: skip
+
+
+def with_touches(script: Script) -> Script:
+    """*script* without movements, but with one or two objects before the face, half of which pull at it."""
+    rng = np.random.default_rng((script.seed, 6))
+    touches = []
+    for _ in range(int(rng.integers(1, 3))):
+        pull = _movement(rng, script.seconds, (0.01, 0.03), None)
+        if rng.random() < 0.5:
+            pull = replace(pull, amplitude=0.0)
+        before, after = (float(rng.uniform(0.0, 0.3)) for _ in range(2))
+        angle, wide = rng.uniform(0, 2 * math.pi), math.exp(rng.uniform(*np.log(HALF_WIDTH)))
+        touches.append(Touch(
+            pull.onset - TOUCH_S - before, pull.offset + TOUCH_S + after, wide, float(rng.uniform(20, 220)),
+            (math.cos(angle), math.sin(angle)), float(rng.uniform(-0.2, 0.2)), pull,
+        ))  # fmt: skip
+    return replace(script, movements=(), touches=tuple(touches))
 
 
 def _movement(

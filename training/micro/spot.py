@@ -12,7 +12,7 @@ import numpy as np
 from edge.analysis.micro.spotter import Spotted, Spotter
 from training.micro.faces import Person, built_in
 from training.micro.render import Renderer
-from training.micro.script import AMPLITUDE, Movement, Script, write_script
+from training.micro.script import AMPLITUDE, Movement, Script, with_touches, write_script
 
 OVERLAP = 0.5  # minimum intersection over union of the times of a found movement
 SMALL, LARGE = (0.01, 0.01), (0.015, AMPLITUDE[1])  # amplitudes reported separately
@@ -54,14 +54,15 @@ class Tally:
 
 @dataclass(slots=True)
 class Figures:
-    """Clips with large and with small movements, each with as many without; all without; and of these some
-    without speech and turns: only blinks, drift, flicker and noise.
+    """Clips with large and with small movements, each with as many without; all without; some of these again
+    without speech and turns (only blinks, drift, flicker and noise), and some with objects before the face.
     """
 
     large: Tally = field(default_factory=Tally)
     small: Tally = field(default_factory=Tally)
     still: Tally = field(default_factory=Tally)
     calm: Tally = field(default_factory=Tally)
+    touched: Tally = field(default_factory=Tally)
 
     def text(self) -> str:
         rows = [
@@ -69,10 +70,11 @@ class Figures:
             ("1 %", self.small),
             ("none", self.still),
             ("none, calm", self.calm),
+            ("touched", self.touched),
         ]
         lines = ["amplitude   clips  found  missed  false  F1    false a minute"]
         for name, tally in rows:
-            f1 = "    " if name.startswith("none") else f"{tally.f1:.2f}"
+            f1 = f"{tally.f1:.2f}" if "%" in name else "    "
             lines.append(
                 f"{name:<10}  {tally.clips:>5}  {tally.found:>5}  {tally.missed:>6}  {tally.false:>5}  {f1}  "
                 f"{tally.false_a_minute:.2f}"
@@ -100,6 +102,8 @@ def measure(seeds: Sequence[int], fps: float, people: Sequence[Person] = (), *, 
         if number % 4 == 1:
             calm = replace(script, speech=(), turns=(), nods=())
             _clip(Renderer(person, calm), fps, [figures.calm])
+        if number % 4 == 3:
+            _clip(Renderer(person, with_touches(script)), fps, [figures.touched])
         if (number + 1) % 20 == 0:
             show(f"{number + 1} of {len(seeds)} clips")
     return figures

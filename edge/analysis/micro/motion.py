@@ -19,10 +19,11 @@ _BLINK_S = 0.03  # between two pictures whose eyes are compared
 
 class Moved(NamedTuple):
     """One picture's *regions* (regions, 2), in eye distances since the start; *eyes* (2,): grey levels by
-    which each has changed within _BLINK_S."""
+    which each has changed within _BLINK_S; *crop*: the face held still, grey."""
 
     regions: Floats
     eyes: Floats
+    crop: Image
 
 
 class FaceMotion:
@@ -49,14 +50,14 @@ class FaceMotion:
             self._carried = at
             self.aligned.renew()
             self._refer(crop, taken)
-        return Moved(at.astype(np.float32), eyes)
+        return Moved(at.astype(np.float32), eyes, np.clip(crop + 0.5, 0, 255).astype(np.uint8))
 
     def _refer(self, crop: Floats, taken: float) -> None:
         self._reference = [_Patch(crop, region) for region in REGIONS.values()]
         self._referred = taken
 
     def _blinked(self, crop: Floats, taken: float) -> Floats:
-        now = [crop[_place(eye)] for eye in EYES]
+        now = [crop[place(eye)] for eye in EYES]
         self._eyes.append((taken, now))
         while len(self._eyes) > 2 and taken - self._eyes[1][0] >= _BLINK_S:
             self._eyes.pop(0)
@@ -69,7 +70,7 @@ class _Patch:
     """A region of the reference: by how much its grey levels follow its motion."""
 
     def __init__(self, crop: Floats, region: Region) -> None:
-        self._where = _place(region)
+        self._where = place(region)
         self._before = crop[self._where].copy()
         dx = cv2.Sobel(crop, cv2.CV_32F, 1, 0, ksize=3)[self._where] / 8
         dy = cv2.Sobel(crop, cv2.CV_32F, 0, 1, ksize=3)[self._where] / 8
@@ -93,7 +94,8 @@ class _Patch:
         return -self._solve @ (crop[self._where] - self._before).ravel()
 
 
-def _place(region: Region) -> tuple[slice, slice]:
+def place(region: Region) -> tuple[slice, slice]:
+    """Its rows and columns in the crop."""
     left = round((region.x - region.half_width - LEFT) * UNIT)
     right = round((region.x + region.half_width - LEFT) * UNIT)
     top = round((region.y - region.half_height - TOP) * UNIT)

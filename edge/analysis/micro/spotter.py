@@ -22,6 +22,7 @@ from edge.analysis.micro.bumps import (
 )
 from edge.analysis.micro.motion import FaceMotion, Moved
 from edge.analysis.micro.regions import REGIONS
+from edge.analysis.micro.texture import NEW, novelty
 from edge.types import Floats, Image, Point
 
 # All sizes are of the motion as it is measured: a region's mean, in eye distances, about half its centre's.
@@ -102,8 +103,8 @@ class Spotter:
         return self._look(taken, taken - WAIT_S)
 
     def finish(self) -> list[Spotted]:
-        """What is over when no picture follows."""
-        return self._look(self._moved[-1][0], math.inf) if self._moved else []
+        """What is over when no picture follows; what was not seen to its end and SPEECH_S on is not."""
+        return self._look(last := self._moved[-1][0], last - SPEECH_S) if self._moved else []
 
     def _look(self, now: float, before: float) -> list[Spotted]:
         self._looked = now
@@ -113,13 +114,20 @@ class Spotter:
         blinks = find_blinks(times - begin, np.stack([moved.eyes for _, moved in self._moved]))
         self._count(blinks, begin, now)
         signal = evenly(times, np.stack([moved.regions for _, moved in self._moved]), begin, now)
-        closed = []
+        over = []
         for one in spot(signal, blinks):
             onset, apex, offset = (begin + at for at in one[1:4])
-            if onset > self._until and offset <= before:
-                closed.append(Spotted(one.region, onset, apex, offset, one.amplitude))
-        self._until = max([self._until, *(one.offset for one in closed)])
-        return closed
+            # Judged only while its surroundings are remembered: without them a syllable looks alone.
+            if onset >= max(self._until, begin + SPEECH_S) and offset <= before:
+                over.append(Spotted(one.region, onset, apex, offset, one.amplitude))
+        self._until = max([self._until, *(one.offset for one in over)])
+        return [one for one in over if not self._is_touched(one)]
+
+    def _is_touched(self, one: Spotted) -> bool:
+        """Whether something came before the face around *one*, or went: anywhere, for it moves the skin and
+        misleads what holds the face still."""
+        pictures = [(taken, moved.crop) for taken, moved in self._moved]
+        return float(novelty(pictures, one.onset, one.offset).max()) > NEW
 
     def _count(self, blinks: Sequence[tuple[float, float]], begin: float, now: float) -> None:
         for start, end in blinks:
