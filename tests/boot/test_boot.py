@@ -243,6 +243,34 @@ def test_invalid_configuration_stays_down_with_one_line(machine: Machine) -> Non
     assert faces(machine, 30) == 2
 
 
+def test_password_comes_from_the_credential_store(machine: Machine) -> None:
+    (machine.root / "srv/broker.conf").write_text(
+        "listener 1884 127.0.0.1\nallow_anonymous false\npassword_file /srv/passwords\n"
+    )
+    machine("mosquitto_passwd -c -b /srv/passwords house open-sesame; chmod 644 /srv/passwords")
+    machine("systemd-run --unit=strict-broker mosquitto -c /srv/broker.conf")
+    config = machine.root / "etc/emotion-edge/config.toml"
+    config.write_text(
+        CONFIG.replace('host = "127.0.0.1"', 'host = "127.0.0.1"\nport = 1884\nusername = "house"')
+    )
+    since = time.time()
+    for password, connected in (("open-barley", False), ("open-sesame", True)):
+        # As docs/install.md does; systemd-ask-password needs a terminal.
+        machine(f"umask 077; printf %s {password} >/etc/credstore/emotion-edge.mqtt_password")
+        machine(f"systemctl restart {UNIT}")
+        ask = "mosquitto_sub -h 127.0.0.1 -p 1884 -u house -P open-sesame -W 10 -C 1"
+        answer = machine(f"{ask} -t emotion-edge/booted/hall/faces", check=False)
+        assert ("faces" in answer) == connected, answer
+    journal = machine.journal(UNIT, since)
+    assert journal.count("refused") == 1, journal
+    assert "open-" not in journal
+    assert "open-" not in machine(f"tr '\\0' '\\n' </proc/{main_pid(machine)}/environ")
+    machine("rm /etc/credstore/emotion-edge.mqtt_password; systemctl stop strict-broker")
+    config.write_text(CONFIG)
+    machine(f"systemctl restart {UNIT}")
+    assert faces(machine, 30) == 2
+
+
 def test_edge_tpu_child_runs_in_the_unit_sandbox(machine: Machine) -> None:
     chip = machine.root / "srv/chip"
     chip.mkdir()
