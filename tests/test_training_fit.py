@@ -290,7 +290,7 @@ def test_balance_shifts_the_biases_and_nothing_else(
     assert "single crop: " in printed
     assert "cross-validated " in printed
     recorded = json.loads((out / "recipe.json").read_text())["balanced"]
-    assert recorded["strength"] == 0.4
+    assert (recorded["strength"], recorded["votes"]) == (0.4, True)
     before, after = (keras.models.load_model(one / "model.keras", compile=False) for one in (run, out))
     *same, bias = before.get_weights()
     *others, shifted = after.get_weights()

@@ -106,7 +106,8 @@ def _balance(options: argparse.Namespace) -> None:
     import_keras()
     with quiet():
         from training.balance import balance
-    print("\n".join(balance(options.model, _dataset(options), options.strength, options.out)))
+    votes = options.confidence == "plus7"
+    print("\n".join(balance(options.model, _dataset(options), options.strength, options.out, votes)))
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -261,6 +262,10 @@ def _parser() -> argparse.ArgumentParser:
     balance.add_argument(
         "--strength", type=number(0, 1), default=0.3, metavar="X",
         help="0: labels count as often as they occur, 1: all count equally (default: 0.3)",
+    )  # fmt: skip
+    balance.add_argument(
+        "--confidence", choices=("plus7", "fer2013"), default="plus7",
+        help="labels to fit: plus7, FER+'s majority (default where the data has votes), or the data's own",
     )  # fmt: skip
     balance.set_defaults(run=_balance)
 

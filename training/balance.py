@@ -27,15 +27,16 @@ FOLDS = 5
 TOLERANCE = 1e-5  # of the fit, in logits
 
 
-def balance(run: Path, dataset: Dataset, strength: float, out: Path) -> list[str]:
+def balance(run: Path, dataset: Dataset, strength: float, out: Path, votes: bool = True) -> list[str]:
     """Write to *out* the run in the folder *run* with its biases shifted; returns lines on what that changed.
 
     Rows count n(label) ** -*strength*: 0 takes labels as often as they occur, 1 all equally often. The truth
-    is the FER+ majority where *dataset* has votes. EdgeError where *run* is no run, or a label is missing.
+    is the FER+ majority where *dataset* has *votes*, else its labels. EdgeError where *run* is no run, or a
+    label is missing.
     """
     record, network = read_record(run / RECORD), load(model_file(run))
     rows = dataset.split("PublicTest")
-    truth = data.majority(rows.votes) if rows.has_votes else rows.labels.astype(np.int64)
+    truth = data.majority(rows.votes) if votes and rows.has_votes else rows.labels.astype(np.int64)
     pixels, truth = rows.images[truth >= 0].astype(np.float32)[..., None], truth[truth >= 0]
     if missing := [name for label, name in enumerate(dataset.names) if label not in truth]:
         raise EdgeError(
@@ -54,7 +55,9 @@ def balance(run: Path, dataset: Dataset, strength: float, out: Path) -> list[str
     write(out / RUN_FILE, network.save)
     write(out / "calibration.npz", partial(shutil.copyfile, run / "calibration.npz"))
     named = dict(zip(dataset.names, shifts.round(4).tolist(), strict=True))
-    text = json.dumps({**record, "balanced": {"strength": strength, "shifts": named}}, indent=1)
+    text = json.dumps(
+        {**record, "balanced": {"strength": strength, "votes": votes, "shifts": named}}, indent=1
+    )
     write(out / RECORD, lambda path: path.write_text(text))
 
     lines = ["shifts: " + ", ".join(f"{name} {shift:+.2f}" for name, shift in named.items())]
