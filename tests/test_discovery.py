@@ -17,7 +17,7 @@ from edge.contract.requests import Request, parse_request
 from edge.contract.switches import parse
 from edge.homeassistant import discovery
 from edge.homeassistant.entities import Device
-from edge.mqtt.limits import packet_bytes
+from edge.mqtt.terms import packet_bytes
 from edge.types import LABELS, Box, Event, Face, Frame, Message, Track
 from tests.home_assistant_rules import Config, entities
 from tests.sink import node_status

@@ -7,7 +7,8 @@ import random
 import pytest
 
 from edge.mqtt.guess import Guess
-from edge.mqtt.limits import Limits, Terms
+from edge.mqtt.limits import Limits
+from edge.mqtt.terms import Terms
 from tests.fakes import Clock
 from tests.sink import STATUS
 

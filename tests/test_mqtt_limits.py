@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from edge.mqtt.limits import LimitsHealth, Terms, packet_bytes
+from edge.mqtt.limits import LimitsHealth
+from edge.mqtt.terms import Terms, packet_bytes
 from edge.types import Message
 from tests.broker import Mosquitto, Subscriber, eventually, server, subscriber
 from tests.sink import STATUS, event, idle_sink, sink, state

@@ -27,9 +27,10 @@ from edge.mqtt.connection import TICK_S, Ack, Connection
 from edge.mqtt.duplicate import Namesake
 from edge.mqtt.guess import Guess
 from edge.mqtt.health import MqttHealth
-from edge.mqtt.limits import Limits, packet_bytes
+from edge.mqtt.limits import Limits
 from edge.mqtt.outbox import GROUP_S, Outbox
 from edge.mqtt.queue import Due, Queue, Subscription
+from edge.mqtt.terms import packet_bytes
 from edge.types import Incoming, Message
 
 log = logging.getLogger(__name__)

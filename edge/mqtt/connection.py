@@ -33,7 +33,7 @@ from edge.mqtt.broker import (
     UnheardError,
     WillError,
 )
-from edge.mqtt.limits import Terms, packet_bytes
+from edge.mqtt.terms import Terms, packet_bytes
 from edge.types import Incoming, Message
 
 TICK_S = 0.5  # paho looks at its keepalive timers this often

@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from edge.mqtt.limits import Terms
+from edge.mqtt.terms import Terms
 
 log = logging.getLogger(__name__)
 

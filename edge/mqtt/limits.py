@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from edge.mqtt.terms import Terms
 from edge.types import Message
 
 if TYPE_CHECKING:
@@ -30,26 +31,6 @@ PASSED_S = 2.0  # a message without acknowledgement came through if the connecti
 RETRY_S = 3600.0  # until what was left out is tried again, at the next connection
 UNANSWERED_S = 10.0  # longest wait for the acknowledgement of a message sent alone
 NAMED = 3  # topics in health
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What a CONNACK allows; the defaults are MQTT's."""
-
-    packet: int | None = None  # bytes of a packet
-    retain: bool = True
-    qos: int = 1
-
-    def fit(self, message: Message) -> Message:
-        """*message* with the QoS and retain that this broker accepts."""
-        return replace(message, qos=message.qos if self.qos else 0, retain=message.retain and self.retain)
-
-
-def packet_bytes(message: Message, *, five: bool, expires: bool) -> int:
-    """The size of the PUBLISH that carries *message*, with MQTT 5 where *five*."""
-    rest = 2 + len(message.topic.encode()) + 2 * (message.qos > 0) + len(message.payload)
-    rest += five * (1 + 5 * expires)
-    return 1 + max(1, -(-rest.bit_length() // 7)) + rest
 
 
 @dataclass(frozen=True, slots=True)
