@@ -32,7 +32,7 @@ class CountingSource:
     still = True
 
     def __init__(self, rig: Rig) -> None:
-        self._house = rig
+        self._rig = rig
         self._interrupted = threading.Event()
         self._closed = threading.Event()
         rig.open += 1
@@ -40,7 +40,7 @@ class CountingSource:
 
     def read(self) -> Image:
         self._interrupted.wait(0.01)
-        self._house.read += 1
+        self._rig.read += 1
         return picture()
 
     def interrupt(self) -> None:
@@ -49,7 +49,7 @@ class CountingSource:
     def close(self) -> None:
         if not self._closed.is_set():
             self._closed.set()
-            self._house.open -= 1
+            self._rig.open -= 1
 
 
 class Rig:

@@ -189,10 +189,10 @@ def test_mqtt_5_session_taken_over_is_believed_at_once(caplog: pytest.LogCapture
 
 
 def test_late_last_will_is_answered_with_online(broker: Mosquitto) -> None:
-    with subscriber(broker.port) as house, sink(broker.port) as alive:
+    with subscriber(broker.port) as client, sink(broker.port) as alive:
         assert eventually(lambda: alive.idle)
-        house.publish(STATUS, b"offline")
-        assert eventually(lambda: house.payloads(STATUS) == ["online", "offline", "online"])
+        client.publish(STATUS, b"offline")
+        assert eventually(lambda: client.payloads(STATUS) == ["online", "offline", "online"])
 
 
 # As two processes

@@ -22,12 +22,12 @@ CONFIG = "homeassistant/device/n_hall/config"
 @pytest.mark.parametrize("version", ["5", "3.1.1"])
 def test_message_on_a_subscribed_topic_reaches_its_handler(broker: Mosquitto, version: str) -> None:
     received: list[Incoming] = []
-    with subscriber(broker.port) as house, sink(broker.port, version=version) as listening:
+    with subscriber(broker.port) as client, sink(broker.port, version=version) as listening:
         listening.subscribe(SET, received.append)
         assert eventually(lambda: listening.idle)
-        house.publish(SET, b"ON")
-        house.publish("p/n/hall/hold/set", b"1")  # not subscribed
-        house.publish(SET, b"")
+        client.publish(SET, b"ON")
+        client.publish("p/n/hall/hold/set", b"1")  # not subscribed
+        client.publish(SET, b"")
         assert eventually(lambda: len(received) == 2)
         assert received == [Incoming(SET, b"ON", retained=False), Incoming(SET, b"", retained=False)]
 
@@ -35,9 +35,12 @@ def test_message_on_a_subscribed_topic_reaches_its_handler(broker: Mosquitto, ve
 def test_retained_messages_are_marked_and_live_ones_are_not(broker: Mosquitto) -> None:
     received: list[Incoming] = []
     retain = Message(SET, b"OFF", qos=1, retain=True)
-    with subscriber(broker.port) as house, sink(broker.port, client_id="other", status_topic="q/status") as q:
+    with (
+        subscriber(broker.port) as client,
+        sink(broker.port, client_id="other", status_topic="q/status") as q,
+    ):
         q.publish(retain)
-        assert eventually(lambda: house.last(SET) == "OFF")
+        assert eventually(lambda: client.last(SET) == "OFF")
         with sink(broker.port) as listening:
             listening.subscribe(SET, received.append)
             assert eventually(lambda: received == [Incoming(SET, b"OFF", retained=True)])
@@ -58,8 +61,8 @@ def test_subscription_from_another_thread_survives_a_reconnect(broker: Mosquitto
         for reconnects, payload in enumerate((b"before", b"after")):
             assert eventually(lambda known=reconnects: listening.health().reconnects == known)
             assert eventually(lambda: listening.idle)
-            with subscriber(broker.port) as house:
-                house.publish(SET, payload)
+            with subscriber(broker.port) as client:
+                client.publish(SET, payload)
                 assert eventually(lambda last=payload: received[-1:] == [last])
             broker.restart()
         assert received == [b"before", b"after"]
@@ -75,9 +78,9 @@ def test_unsubscribed_topic_stays_silent_after_a_reconnect(broker: Mosquitto) ->
         assert eventually(lambda: listening.idle)
         for _ in range(2):
             received.clear()
-            with subscriber(broker.port) as house:
-                house.publish(SET, b"ON")
-                house.publish("p/n/hall/hold/set", b"1")
+            with subscriber(broker.port) as client:
+                client.publish(SET, b"ON")
+                client.publish("p/n/hall/hold/set", b"1")
                 assert eventually(lambda: received)
             assert [it.topic for it in received] == ["p/n/hall/hold/set"]
             reconnects = listening.health().reconnects
@@ -95,11 +98,11 @@ def test_failing_handler_is_logged_once_and_affects_no_other(
         received.append(message.payload)
         raise ValueError("cannot use it")
 
-    with subscriber(broker.port) as house, sink(broker.port) as listening:
+    with subscriber(broker.port) as client, sink(broker.port) as listening:
         listening.subscribe(SET, handle)
         assert eventually(lambda: listening.idle)
         for number in range(3):
-            house.publish(SET, b"%d" % number)
+            client.publish(SET, b"%d" % number)
         assert eventually(lambda: received == [b"0", b"1", b"2"])
         assert listening.health() == MqttHealth()
     assert [record.getMessage() for record in caplog.records] == [
@@ -110,11 +113,11 @@ def test_failing_handler_is_logged_once_and_affects_no_other(
 def test_message_over_64_kib_is_withheld_by_the_broker(broker: Mosquitto) -> None:
     """With MQTT 5 the broker honours our maximum packet size."""
     received: list[int] = []
-    with subscriber(broker.port) as house, sink(broker.port) as listening:
+    with subscriber(broker.port) as client, sink(broker.port) as listening:
         listening.subscribe(SET, lambda it: received.append(len(it.payload)))
         assert eventually(lambda: listening.idle)
         for size in (65_000, 66_000, 1_000_000, 1):
-            house.publish(SET, b"x" * size)
+            client.publish(SET, b"x" * size)
         assert eventually(lambda: received[-1:] == [1])
         assert received == [65_000, 1]
         assert listening.health() == MqttHealth()
@@ -124,12 +127,12 @@ def test_message_over_64_kib_is_withheld_by_the_broker(broker: Mosquitto) -> Non
 def test_huge_message_over_mqtt_3_1_1_takes_little_memory(broker: Mosquitto, retain: bool) -> None:
     """It is acknowledged, too: otherwise the broker would resend it and hold back the others."""
     received: list[int] = []
-    with subscriber(broker.port) as house, sink(broker.port, version="3.1.1") as listening:
-        house.publish(SET, b"x" * 5_000_000, retain=retain).wait_for_publish(60)
+    with subscriber(broker.port) as client, sink(broker.port, version="3.1.1") as listening:
+        client.publish(SET, b"x" * 5_000_000, retain=retain).wait_for_publish(60)
         listening.subscribe(SET, lambda it: received.append(len(it.payload)))
         assert eventually(lambda: listening.idle)
         for size in (66_000, *[5_000_000] * 25, 1):
-            house.publish(SET, b"x" * size).wait_for_publish(60)
+            client.publish(SET, b"x" * size).wait_for_publish(60)
         assert eventually(lambda: received[-1:] == [1])
         assert len(received) == 27 + retain
         assert 60_000 < max(received) < 2 * 65_536
@@ -186,14 +189,14 @@ def test_wire_order_is_status_discovery_state_subscriptions_events() -> None:
 
 
 def test_republish_sends_all_retained_messages_again(broker: Mosquitto) -> None:
-    with subscriber(broker.port) as house, sink(broker.port) as publishing:
+    with subscriber(broker.port) as client, sink(broker.port) as publishing:
         publishing.publish(state(b"1"))
         publishing.publish(state(b"{}", topic=CONFIG))
         publishing.publish(event(b"once"))
-        assert eventually(lambda: len(house.messages) == 4)
+        assert eventually(lambda: len(client.messages) == 4)
         publishing.republish()
-        assert eventually(lambda: len(house.messages) == 7)
-        assert [(topic, payload) for topic, payload, _ in house.messages[4:]] == [
+        assert eventually(lambda: len(client.messages) == 7)
+        assert [(topic, payload) for topic, payload, _ in client.messages[4:]] == [
             (STATUS, "online"),
             (CONFIG, "{}"),
             ("p/n/hall/state", "1"),
@@ -206,24 +209,24 @@ def test_republish_without_a_broker_changes_nothing(tmp_path: Path) -> None:
         publishing.publish(state(b"1"))
         publishing.republish()
         late.start()
-        with subscriber(late.port) as house:
+        with subscriber(late.port) as client:
             assert eventually(lambda: publishing.idle)
-            assert eventually(lambda: house.payloads("p/n/hall/state"))
-            assert house.payloads("p/n/hall/state") == ["1"]
+            assert eventually(lambda: client.payloads("p/n/hall/state"))
+            assert client.payloads("p/n/hall/state") == ["1"]
         late.kill()
 
 
 def test_forgotten_topic_is_cleared_and_never_republished(broker: Mosquitto) -> None:
-    with subscriber(broker.port) as house, sink(broker.port) as publishing:
+    with subscriber(broker.port) as client, sink(broker.port) as publishing:
         publishing.publish(state(b"{}", topic=CONFIG))
-        assert eventually(lambda: house.last(CONFIG) == "{}")
+        assert eventually(lambda: client.last(CONFIG) == "{}")
         publishing.forget(CONFIG)
-        assert eventually(lambda: house.last(CONFIG) == "")
+        assert eventually(lambda: client.last(CONFIG) == "")
         assert eventually(lambda: publishing.idle)
         publishing.republish()
-        assert eventually(lambda: house.payloads(STATUS) == ["online", "online"])
+        assert eventually(lambda: client.payloads(STATUS) == ["online", "online"])
         assert eventually(lambda: publishing.idle)
-        assert house.payloads(CONFIG) == ["{}", ""]
+        assert client.payloads(CONFIG) == ["{}", ""]
         with subscriber(broker.port) as late:
             assert eventually(lambda: late.messages)
             assert late.messages == [(STATUS, "online", True)]
@@ -240,8 +243,8 @@ def test_topics_forgotten_during_an_outage_are_cleared_later(tmp_path: Path) -> 
         publishing.forget(CONFIG)
         keeping.kill()
         keeping.start()
-        with subscriber(keeping.port) as house:
-            assert eventually(lambda: house.payloads(CONFIG) == ["{}", ""])
+        with subscriber(keeping.port) as client:
+            assert eventually(lambda: client.payloads(CONFIG) == ["{}", ""])
         with subscriber(keeping.port, CONFIG) as late, subscriber(keeping.port, STATUS) as status:
             assert eventually(lambda: status.messages)
             assert late.messages == []
@@ -249,11 +252,11 @@ def test_topics_forgotten_during_an_outage_are_cleared_later(tmp_path: Path) -> 
 
 
 def test_topic_published_after_forget_stays(broker: Mosquitto) -> None:
-    with subscriber(broker.port) as house, sink(broker.port) as publishing:
+    with subscriber(broker.port) as client, sink(broker.port) as publishing:
         publishing.publish(state(b"1", topic=CONFIG))
         publishing.forget(CONFIG)
         publishing.publish(state(b"2", topic=CONFIG))
-        assert eventually(lambda: house.last(CONFIG) == "2")
+        assert eventually(lambda: client.last(CONFIG) == "2")
         assert eventually(lambda: publishing.idle)
         publishing.republish()
-        assert eventually(lambda: house.payloads(CONFIG)[-2:] == ["2", "2"])
+        assert eventually(lambda: client.payloads(CONFIG)[-2:] == ["2", "2"])

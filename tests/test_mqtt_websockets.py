@@ -48,16 +48,16 @@ def test_websocket_messages_of_every_size_keep_their_order(broker: WebMosquitto)
     received: list[Incoming] = []
     sizes = [1, 125, 126, 4000, 60_000, *range(200)]
     with (
-        subscriber(broker.port) as house,
+        subscriber(broker.port) as client,
         sink(broker.web_port, transport="websockets", keepalive_s=2) as publishing,
     ):
         publishing.subscribe("p/n/hall/enabled/set", received.append)
-        assert eventually(lambda: house.last(STATUS) == "online" and publishing.idle)
+        assert eventually(lambda: client.last(STATUS) == "online" and publishing.idle)
         for size in sizes:
             publishing.publish(event(b"x" * size))
-            house.publish("p/n/hall/enabled/set", b"y" * size)
-        assert eventually(lambda: len(house.payloads("p/n/hall/event")) == len(sizes))
-        assert [len(payload) for payload in house.payloads("p/n/hall/event")] == sizes
+            client.publish("p/n/hall/enabled/set", b"y" * size)
+        assert eventually(lambda: len(client.payloads("p/n/hall/event")) == len(sizes))
+        assert [len(payload) for payload in client.payloads("p/n/hall/event")] == sizes
         assert eventually(lambda: [len(it.payload) for it in received] == sizes)
         assert eventually(lambda: publishing.health() == MqttHealth())
 
@@ -69,8 +69,8 @@ def test_websocket_reconnects_and_survives_idle_time(
         publishing.publish(state(b"1"))
         assert eventually(lambda: publishing.connected)
         broker.restart()
-        with subscriber(broker.port) as house:
-            assert eventually(lambda: house.last("p/n/hall/state") == "1")
+        with subscriber(broker.port) as client:
+            assert eventually(lambda: client.last("p/n/hall/state") == "1")
             assert eventually(lambda: publishing.health().reconnects == 1)
             assert not eventually(lambda: not publishing.connected, 3.5)  # pings are answered
     assert publishing.health().reconnects == 1
@@ -83,11 +83,11 @@ def test_websocket_with_tls(tmp_path: Path) -> None:
     secure.start()
     ca_file = str(authority.certificate)
     with (
-        subscriber(secure.port) as house,
+        subscriber(secure.port) as client,
         sink(secure.web_port, transport="websockets", tls=True, ca_file=ca_file) as publishing,
     ):
         publishing.publish(event(b"x" * 20_000))
-        assert eventually(lambda: [len(payload) for payload in house.payloads("p/n/hall/event")] == [20_000])
+        assert eventually(lambda: [len(payload) for payload in client.payloads("p/n/hall/event")] == [20_000])
         assert eventually(lambda: publishing.health() == MqttHealth())
     secure.kill()
 

@@ -113,7 +113,7 @@ def export_saved_model(shape: tuple[int, int, int], folder: Path) -> None:
     pixels = keras.Input(shape)
     flat = keras.layers.GlobalAveragePooling2D()(pixels)
     with quiet():
-        keras.Model(pixels, keras.layers.Dense(7, activation="softmax")(flat)).export_saved_model(folder)
+        keras.Model(pixels, keras.layers.Dense(7, activation="softmax")(flat)).export(folder)
 
 
 def test_invalid_inputs_get_one_line_exit_1_and_write_nothing(

@@ -1,6 +1,6 @@
 """`make ha-test`: a real Home Assistant, mosquitto and the daemon on portraits, in one run of 6 minutes.
 
-The tests follow one another in this order and share the house; each leaves it as the next expects it.
+The tests run in this order on one stack; each leaves it in the state that the next one expects.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ automation:
 """
 
 
-class House:
+class Stack:
     """The broker, Home Assistant and the daemon; each can be restarted."""
 
     def __init__(self, folder: Path) -> None:
@@ -120,8 +120,8 @@ class House:
         self.observer = Subscriber(self.broker.port, "emotion-edge/#")
 
     def hall_events(self) -> list[dict[str, Any]]:
-        observer = self.observer.payloads("emotion-edge/ha-test/hall/event")
-        return self.events + [json.loads(payload) for payload in observer]
+        payloads = self.observer.payloads("emotion-edge/ha-test/hall/event")
+        return self.events + [json.loads(payload) for payload in payloads]
 
     def counters(self) -> dict[str, int]:
         return {name: int(self.assistant.state(f"counter.{name}") or -1) for name in ("any", "fresh", "mqtt")}
@@ -144,8 +144,8 @@ class House:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    it = House(tmp_path_factory.mktemp("house"))
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    it = Stack(tmp_path_factory.mktemp("stack"))
     try:
         print(f"\nHome Assistant: started in {it.assistant.start():.0f} s")
         it.run("hall", "porch")
@@ -154,28 +154,28 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         it.close()
 
 
-def spelt(camera: str, entities: dict[str, str]) -> dict[str, str]:
+def entity_patterns(camera: str, entities: dict[str, str]) -> dict[str, str]:
     return {entity.format(f"ha_test_{camera}"): pattern for entity, pattern in entities.items()}
 
 
-def appeared(house: House, *cameras: str) -> dict[str, str]:
+def wait_for_entities(stack: Stack, *cameras: str) -> dict[str, str]:
     """Wait for every expected entity; entity -> state."""
     expected = dict(NODE)
     for camera in cameras:
-        expected |= spelt(camera, CAMERA)
+        expected |= entity_patterns(camera, CAMERA)
     for entity, pattern in expected.items():
         # Health, and with it the first frame rate above 0, comes every 30 s.
-        house.shows(entity, pattern, 45)
-    shown = {entity: str(state["state"]) for entity, state in house.assistant.states().items()}
+        stack.shows(entity, pattern, 45)
+    shown = {entity: str(state["state"]) for entity, state in stack.assistant.states().items()}
     ours = {entity: state for entity, state in shown.items() if "ha_test" in entity}
     assert ours.keys() - {"sensor.ha_test_temperature"} == expected.keys()  # not every board has one
     return ours
 
 
-def test_all_devices_and_entities_appear(house: House) -> None:
-    for entity, state in appeared(house, "hall", "porch").items():
+def test_all_devices_and_entities_appear(stack: Stack) -> None:
+    for entity, state in wait_for_entities(stack, "hall", "porch").items():
         print(f"  {entity} {state}")
-    about = house.assistant.template(
+    about = stack.assistant.template(
         "{% set hall = device_id('sensor.ha_test_hall_emotion') %}"
         "{% set node = device_id('sensor.ha_test_model') %}"
         "{{ [device_attr(hall, 'name'), device_attr(hall, 'manufacturer'),"
@@ -183,11 +183,11 @@ def test_all_devices_and_entities_appear(house: House) -> None:
     )
     print(f"  devices: {about}")
     assert json.loads(about) == ["ha-test hall", "emotion-edge", True, "ha-test"]
-    options = house.assistant.attributes("sensor.ha_test_hall_emotion")["options"]
+    options = stack.assistant.attributes("sensor.ha_test_hall_emotion")["options"]
     assert options == ["none", "uncertain", *LABELS]
 
 
-def test_states_follow_the_portraits(house: House) -> None:
+def test_states_follow_the_portraits(stack: Stack) -> None:
     """Compared at the one delay between the two clocks that fits best."""
     source = Portraits(fps=FPS, faces=1, paced=False)
     period = 42.0  # of one face: seven labels
@@ -195,7 +195,7 @@ def test_states_follow_the_portraits(house: House) -> None:
     samples: list[tuple[float, str]] = []
     began = time.monotonic()
     while (at := time.monotonic() - began) < period + 5:
-        samples.append((at, house.assistant.state("sensor.ha_test_hall_emotion") or ""))
+        samples.append((at, stack.assistant.state("sensor.ha_test_hall_emotion") or ""))
         time.sleep(0.2)
 
     def agreement(delay: int) -> tuple[float, int]:
@@ -211,105 +211,105 @@ def test_states_follow_the_portraits(house: House) -> None:
     assert len(set(seen) & set(LABELS)) >= 6
 
 
-def test_switch_disables_and_enables_detection(house: House) -> None:
-    house.assistant.call("switch.turn_off", "switch.ha_test_hall_detection")
-    house.shows("switch.ha_test_hall_detection", "off")
-    for entity in spelt("hall", dict.fromkeys(SHOWN, "")):
-        house.shows(entity, "unavailable")
-    assert eventually(lambda: house.observer.last("emotion-edge/ha-test/hall/status") == "disabled")
-    house.shows("binary_sensor.ha_test_hall_connection", "off")
-    house.shows("binary_sensor.ha_test_porch_face_present", "on")
-    house.assistant.call("switch.turn_on", "switch.ha_test_hall_detection")
-    house.shows("switch.ha_test_hall_detection", "on")
-    house.shows("sensor.ha_test_hall_emotion", "|".join(LABELS))
+def test_switch_disables_and_enables_detection(stack: Stack) -> None:
+    stack.assistant.call("switch.turn_off", "switch.ha_test_hall_detection")
+    stack.shows("switch.ha_test_hall_detection", "off")
+    for entity in entity_patterns("hall", dict.fromkeys(SHOWN, "")):
+        stack.shows(entity, "unavailable")
+    assert eventually(lambda: stack.observer.last("emotion-edge/ha-test/hall/status") == "disabled")
+    stack.shows("binary_sensor.ha_test_hall_connection", "off")
+    stack.shows("binary_sensor.ha_test_porch_face_present", "on")
+    stack.assistant.call("switch.turn_on", "switch.ha_test_hall_detection")
+    stack.shows("switch.ha_test_hall_detection", "on")
+    stack.shows("sensor.ha_test_hall_emotion", "|".join(LABELS))
 
 
-def test_number_entities_change_daemon_settings(house: House) -> None:
+def test_number_entities_change_daemon_settings(stack: Stack) -> None:
     floor, hold = "number.ha_test_hall_minimum_confidence", "number.ha_test_hall_hold_time"
-    house.assistant.call("number.set_value", floor, value=1)
-    house.shows(floor, r"1(\.0)?")
-    house.shows("sensor.ha_test_hall_emotion", "uncertain")
-    house.assistant.call("number.set_value", floor, value=0.5)
-    house.shows("sensor.ha_test_hall_emotion", "|".join(LABELS))
-    house.assistant.call("number.set_value", hold, value=60)
-    house.shows(hold, r"60(\.0)?")
-    before = house.assistant.state("sensor.ha_test_hall_emotion")
+    stack.assistant.call("number.set_value", floor, value=1)
+    stack.shows(floor, r"1(\.0)?")
+    stack.shows("sensor.ha_test_hall_emotion", "uncertain")
+    stack.assistant.call("number.set_value", floor, value=0.5)
+    stack.shows("sensor.ha_test_hall_emotion", "|".join(LABELS))
+    stack.assistant.call("number.set_value", hold, value=60)
+    stack.shows(hold, r"60(\.0)?")
+    before = stack.assistant.state("sensor.ha_test_hall_emotion")
     # The face changes its expression every 6 s; with this none lasts long enough to be reported.
-    assert not eventually(lambda: house.assistant.state("sensor.ha_test_hall_emotion") != before, 8)
-    house.assistant.call("number.set_value", hold, value=0.6)
-    house.shows(hold, r"0\.6")
-    assert eventually(lambda: house.assistant.state("sensor.ha_test_hall_emotion") != before, 15)
+    assert not eventually(lambda: stack.assistant.state("sensor.ha_test_hall_emotion") != before, 8)
+    stack.assistant.call("number.set_value", hold, value=0.6)
+    stack.shows(hold, r"0\.6")
+    assert eventually(lambda: stack.assistant.state("sensor.ha_test_hall_emotion") != before, 15)
 
 
-def test_button_restarts_camera(house: House) -> None:
-    house.assistant.call("button.press", "button.ha_test_hall_restart_camera")
+def test_button_restarts_camera(stack: Stack) -> None:
+    stack.assistant.call("button.press", "button.ha_test_hall_restart_camera")
     topic = "emotion-edge/ha-test/response/restart_camera"
-    assert eventually(lambda: house.observer.payloads(topic))
-    assert json.loads(house.observer.last(topic) or "") == {"status": "ok", "transaction": "ha"}
-    house.shows("binary_sensor.ha_test_hall_face_present", "on")
+    assert eventually(lambda: stack.observer.payloads(topic))
+    assert json.loads(stack.observer.last(topic) or "") == {"status": "ok", "transaction": "ha"}
+    stack.shows("binary_sensor.ha_test_hall_face_present", "on")
 
 
-def test_event_fires_once_across_restarts_of_each_part(house: House) -> None:
-    house.assistant.call("switch.turn_off", "switch.ha_test_hall_detection")
-    house.shows("sensor.ha_test_hall_emotion", "unavailable")
+def test_event_fires_once_across_restarts_of_each_part(stack: Stack) -> None:
+    stack.assistant.call("switch.turn_off", "switch.ha_test_hall_detection")
+    stack.shows("sensor.ha_test_hall_emotion", "unavailable")
 
     def all_counted() -> bool:
-        counted = house.counters()
-        return counted["fresh"] == counted["mqtt"] == len(house.hall_events())
+        counted = stack.counters()
+        return counted["fresh"] == counted["mqtt"] == len(stack.hall_events())
 
-    assert eventually(all_counted, 10), (house.counters(), len(house.hall_events()))
-    events, last = house.hall_events(), house.assistant.attributes("event.ha_test_hall_event")
+    assert eventually(all_counted, 10), (stack.counters(), len(stack.hall_events()))
+    events, last = stack.hall_events(), stack.assistant.attributes("event.ha_test_hall_event")
     assert last["id"] == events[-1]["id"]
     assert len({event["id"] for event in events}) == len(events)
-    before, when = house.counters(), house.assistant.state("event.ha_test_hall_event")
+    before, when = stack.counters(), stack.assistant.state("event.ha_test_hall_event")
     print(f"  events: {len(events)}, automations fired: {before}")
 
     def unchanged(what: str) -> None:
-        house.shows("sensor.ha_test_porch_emotion", "|".join([*LABELS, "uncertain"]), 60)
-        house.shows("switch.ha_test_hall_detection", "off")
+        stack.shows("sensor.ha_test_porch_emotion", "|".join([*LABELS, "uncertain"]), 60)
+        stack.shows("switch.ha_test_hall_detection", "off")
         time.sleep(3)  # for what must not come
-        print(f"  after a restart of {what}: {house.counters()}")
-        assert {**house.counters(), "any": 0} == {**before, "any": 0}
-        assert house.assistant.state("event.ha_test_hall_event") == when
-        assert house.assistant.attributes("event.ha_test_hall_event")["id"] == last["id"]
+        print(f"  after a restart of {what}: {stack.counters()}")
+        assert {**stack.counters(), "any": 0} == {**before, "any": 0}
+        assert stack.assistant.state("event.ha_test_hall_event") == when
+        assert stack.assistant.attributes("event.ha_test_hall_event")["id"] == last["id"]
 
-    house.run("hall", "porch")
-    house.shows("binary_sensor.ha_test_connection", "on")
+    stack.run("hall", "porch")
+    stack.shows("binary_sensor.ha_test_connection", "on")
     unchanged("the daemon")
-    assert house.counters()["any"] == before["any"]  # its event entity was never unavailable
-    house.restart_broker()
+    assert stack.counters()["any"] == before["any"]  # its event entity was never unavailable
+    stack.restart_broker()
     unchanged("the broker")
-    house.assistant.stop()
-    house.assistant.start()
+    stack.assistant.stop()
+    stack.assistant.start()
     unchanged("Home Assistant")
-    assert house.hall_events() == events
-    house.assistant.call("switch.turn_on", "switch.ha_test_hall_detection")
-    assert eventually(lambda: house.counters()["fresh"] > before["fresh"], 15)  # and new ones still do
-    appeared(house, "hall", "porch")
+    assert stack.hall_events() == events
+    stack.assistant.call("switch.turn_on", "switch.ha_test_hall_detection")
+    assert eventually(lambda: stack.counters()["fresh"] > before["fresh"], 15)  # and new ones still do
+    wait_for_entities(stack, "hall", "porch")
 
 
-def test_home_assistant_log_has_no_warning(house: House) -> None:
+def test_home_assistant_log_has_no_warning(stack: Stack) -> None:
     """Runs before anything is removed: Home Assistant warns about removals."""
-    lines = [line for line in house.assistant.log().split("\n") if re.search("WARNING|ERROR", line)]
+    lines = [line for line in stack.assistant.log().split("\n") if re.search("WARNING|ERROR", line)]
     # The broker was restarted.
     expected = r"paho\.mqtt\.client|Error returned from MQTT server|aiohttp_fast_zlib"
     assert [line for line in lines if not re.search(expected, line)] == []
 
 
-def test_entities_migrate_from_old_topics(house: House, tmp_path: Path) -> None:
+def test_entities_migrate_from_old_topics(stack: Stack, tmp_path: Path) -> None:
     """Home Assistant keeps their history and settings: it logs "unloading", not "removing"."""
     topics = Topics("emotion-edge", "old-pi")
     _, hall = devices = discovery.devices(topics, ["hall"], "0.1.0", temperature=False)
     about_node, about_hall = discovery.messages(devices, "homeassistant", "device", {})
     before = "homeassistant/device/old-pi_hall/config"
-    house.observer.publish(about_node.topic, about_node.payload, retain=True)
-    house.observer.publish(before, about_hall.payload, retain=True)
-    house.shows("sensor.old_pi_hall_emotion", "unavailable|unknown")
+    stack.observer.publish(about_node.topic, about_node.payload, retain=True)
+    stack.observer.publish(before, about_hall.payload, retain=True)
+    stack.shows("sensor.old_pi_hall_emotion", "unavailable|unknown")
     path = tmp_path / "discovery.json"
     path.write_text(
         announced_file(path).text({before: {entity: it["p"] for entity, it in hall.entities.items()}})
     )
-    sink = idle_sink(house.broker.port, client_id="old", status_topic=topics.of("status"))
+    sink = idle_sink(stack.broker.port, client_id="old", status_topic=topics.of("status"))
     files = StateFiles(tmp_path)
     keeper = Keeper(sink, path, files)
     try:
@@ -321,10 +321,10 @@ def test_entities_migrate_from_old_topics(house: House, tmp_path: Path) -> None:
 
         def happy() -> bool:
             keeper.tick(time.monotonic())
-            return keeper.settled and house.assistant.state("sensor.old_pi_hall_emotion") == "happy"
+            return keeper.settled and stack.assistant.state("sensor.old_pi_hall_emotion") == "happy"
 
-        assert eventually(happy), house.assistant.state("sensor.old_pi_hall_emotion")
-        log = house.assistant.log()
+        assert eventually(happy), stack.assistant.state("sensor.old_pi_hall_emotion")
+        log = stack.assistant.log()
         for entity in (
             "sensor.old_pi_hall_emotion",
             "switch.old_pi_hall_detection",
@@ -332,7 +332,7 @@ def test_entities_migrate_from_old_topics(house: House, tmp_path: Path) -> None:
         ):
             assert f"Unloading component: {entity}" in log
             assert f"Removing component: {entity}" not in log
-        assert "old_pi_hall_emotion_2" not in str(house.assistant.states())
+        assert "old_pi_hall_emotion_2" not in str(stack.assistant.states())
         keeper.announce([], "homeassistant", "device")
         assert eventually(lambda: sink.idle)
     finally:
@@ -340,29 +340,29 @@ def test_entities_migrate_from_old_topics(house: House, tmp_path: Path) -> None:
         files.close()
 
 
-def test_changing_the_format_keeps_all_entities(house: House) -> None:
+def test_changing_the_format_keeps_all_entities(stack: Stack) -> None:
     for form in ("component", "device"):
-        house.run("hall", "porch", discovery=f'format = "{form}"')
-        # It goes, and comes back.
-        assert eventually(lambda: house.assistant.state("binary_sensor.ha_test_connection") != "on", 10)
-        print(f"  {form}: {len(appeared(house, 'hall', 'porch'))} entities")
+        stack.run("hall", "porch", discovery=f'format = "{form}"')
+        # Removed, then added again.
+        assert eventually(lambda: stack.assistant.state("binary_sensor.ha_test_connection") != "on", 10)
+        print(f"  {form}: {len(wait_for_entities(stack, 'hall', 'porch'))} entities")
 
 
-def test_renamed_camera_loses_its_old_entities(house: House) -> None:
-    house.run("hall", "attic")
-    appeared(house, "hall", "attic")
-    print("  porch became attic: " + ", ".join(sorted(e for e in house.assistant.states() if "attic" in e)))
+def test_renamed_camera_loses_its_old_entities(stack: Stack) -> None:
+    stack.run("hall", "attic")
+    wait_for_entities(stack, "hall", "attic")
+    print("  porch became attic: " + ", ".join(sorted(e for e in stack.assistant.states() if "attic" in e)))
 
 
-def test_disabled_entities_are_registered(house: House) -> None:
-    house.assistant.stop()
-    registered = house.assistant.registered()
-    house.assistant.start()
+def test_disabled_entities_are_registered(stack: Stack) -> None:
+    stack.assistant.stop()
+    registered = stack.assistant.registered()
+    stack.assistant.start()
     assert registered["ha-test_hall_confidence"] == "integration"
     assert registered["ha-test_hall_emotion"] is None
     assert not [name for name in registered if "porch" in name]
 
 
-def test_disabling_discovery_removes_all_entities(house: House) -> None:
-    house.run("hall", discovery="enabled = false")
-    assert eventually(lambda: not [e for e in house.assistant.states() if "ha_test" in e], 30)
+def test_disabling_discovery_removes_all_entities(stack: Stack) -> None:
+    stack.run("hall", discovery="enabled = false")
+    assert eventually(lambda: not [e for e in stack.assistant.states() if "ha_test" in e], 30)
