@@ -38,6 +38,12 @@ def named(place: object, errors: tuple[type[Exception], ...] = (OSError,)) -> It
         raise EdgeError(f"{place}: {getattr(error, 'strerror', None) or error}") from error
 
 
+def words_of(error: Exception, *, typed: bool = False) -> str:
+    """What *error* says, on one line; its type where it says nothing, or before it with *typed*."""
+    words, kind = " ".join(str(error).split()), type(error).__name__
+    return f"{kind}: {words}" if typed else words or kind
+
+
 class ConfigError(EdgeError):
     """A wrong configuration; systemd must not restart into it (EX_CONFIG)."""
 
@@ -231,7 +237,7 @@ class Runtime(Protocol):
     name: str  # as published in info, for example "litert 2.3.0, cpu, 1 thread"
     input: TensorSpec
     outputs: tuple[TensorSpec, ...]  # at least one
-    resizable: bool  # resize() may be asked for another input shape
+    resizable: bool = False  # resize() may be asked for another input shape
 
     def run(self, tensor: npt.NDArray[np.generic]) -> tuple[npt.NDArray[np.generic], ...]:
         """One inference; *tensor* and the results have the shapes and dtypes of input and outputs."""
@@ -239,7 +245,7 @@ class Runtime(Protocol):
 
     def resize(self, shape: tuple[int, ...]) -> None:
         """Take tensors of *shape* from now on: input and outputs follow. EdgeError where it cannot."""
-        ...
+        raise EdgeError(f"{self.name}: takes {self.input.shape} only, not {shape}")
 
 
 class Classifier(Protocol):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from edge.analysis.card import MAX_MODEL_BYTES, card_path, read_beside, read_card, read_model
+from edge.analysis.card import MAX_MODEL_BYTES, Card, card_path, read_beside, read_card, read_model
 from edge.types import LABELS, EdgeError
 
 CONTENT = bytes(range(256)) * 16
@@ -111,7 +111,7 @@ def test_invalid_card_gets_one_line_with_place(tmp_path: Path, text: str, messag
     path = tmp_path / "emotion.json"
     path.write_text(text)
     with pytest.raises(EdgeError, match=message) as caught:
-        read_card(path)
+        read_card(path, Card)
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith(str(path))
 

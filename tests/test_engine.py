@@ -101,7 +101,7 @@ def test_missing_provider_leaves_the_cpu_and_the_reason(squares_files: Path) -> 
         squares_files / "emotion.tflite", runtime="onnx", provider="tensorrt", waiting=waiting
     )
     assert engine.runtime.name.endswith(", cpu, 1 thread")
-    first, second, third = engine.reason.split("; ", 1)[0], *engine.chosen.passed_over
+    first, second, third = engine.reason.split("; ", 1)[0], *engine.passed_over
     assert first == "onnx"
     assert second.startswith("tensorrt: onnxruntime ")
     assert 'provider "cuda" is not there or does not load' in third

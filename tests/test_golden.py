@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,6 @@ def test_shipped_model_reproduces_its_golden_vectors() -> None:
 
 def test_file_without_vectors_is_named(squares_files: Path) -> None:
     model = read_model(squares_files / "emotion.tflite")
-    other = model._replace(path=model.path.with_name("other.tflite"))
+    other = replace(model, path=model.path.with_name("other.tflite"))
     with pytest.raises(EdgeError, match=r"emotion\.golden\.npz: no golden vectors of other\.tflite in it"):
         read_golden(other)

@@ -36,7 +36,7 @@ def top_label(engine: Engine) -> str:
 @pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
 def test_gpu_runs_in_a_child_and_is_verified(tmp_path: Path, provider: chain.Provider) -> None:
     engine = open_chain(write_onnx_classifier(tmp_path), runtime="onnx", provider=provider)
-    assert (engine.reason, engine.chosen.state) == ("onnx", "ok")
+    assert (engine.reason, engine.state) == ("onnx", "ok")
     assert engine.runtime.name.startswith("onnxruntime ")
     assert f", {provider}, " in engine.runtime.name
     assert top_label(engine) == "happy"
@@ -74,10 +74,10 @@ def test_cpu_takes_over_after_a_fault_and_gpu_returns(
         for _ in range(5):
             engine.classifier.scores(HAPPY)
     assert engine.reason.startswith(f"onnx; cuda: {reason}")
-    assert engine.chosen.state.startswith(f"cuda: {reason}")
+    assert engine.state.startswith(f"cuda: {reason}")
     assert sum("falling back to the CPU" in record.message for record in caplog.records) == 1
     gpu.set("load")
-    assert eventually(lambda: engine.chosen.state == "ok", 30)
+    assert eventually(lambda: engine.state == "ok", 30)
     assert chips["cuda"].pid not in (pid, None)  # a new process, unaffected by the fault
     assert engine.classifier.scores(HAPPY) == pytest.approx(expected, abs=1e-4)
     assert ", cuda, 1 thread" in engine.runtime.name
@@ -89,7 +89,7 @@ def test_missing_gpu_is_reported_and_cpu_used(tmp_path: Path, gpu: Gpu) -> None:
     engine = open_chain(write_onnx_classifier(tmp_path), runtime="onnx", provider="tensorrt")
     assert ", cpu, 1 thread" in engine.runtime.name
     assert top_label(engine) == "happy"
-    state = engine.chosen.state
+    state = engine.state
     assert state.startswith("tensorrt: onnxruntime ")
     assert 'provider "tensorrt" is not there or does not load, only cpu; install onnxruntime-gpu' in state
     assert "; cuda: onnxruntime " in state
@@ -102,7 +102,7 @@ def test_unexpected_error_in_the_child_logs_its_traceback(
     gpu.set("bug")
     engine = open_chain(write_onnx_classifier(tmp_path), runtime="onnx", provider="cuda")
     assert top_label(engine) == "happy"
-    assert engine.chosen.state == "cuda: KeyError: 'a mistake of ours'"
+    assert engine.state == "cuda: KeyError: 'a mistake of ours'"
     assert "Traceback (most recent call last)" in caplog.text
     assert 'return {}["a mistake of ours"]' in caplog.text
 

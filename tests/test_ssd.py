@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.analysis.card import Anchors, Center, Grid, read_card, read_detector
+from edge.analysis.card import Anchors, Card, Center, Grid, read_card, read_detector
 from edge.analysis.detectors import open_detector
 from edge.analysis.detectors.decode import AnchorDecoder, CenterDecoder, Found, best, least_step
 from edge.analysis.detectors.ssd import FRAMING, Ssd
@@ -136,7 +136,7 @@ def test_mismatched_card_is_reported(network_copy: Path, changes: dict[str, obje
 
 def test_detector_card_is_rejected_for_a_classifier(network: Path) -> None:
     with pytest.raises(EdgeError, match=r"faces\.json: the card of a detector; model\.file takes a classif"):
-        read_card(network.with_suffix(".json"))
+        read_card(network.with_suffix(".json"), Card)
     assert read_detector(network).card.decode.max_overlap == 0.4
 
 

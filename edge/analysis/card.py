@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -160,37 +161,24 @@ class DetectorCard(_AnyCard):
 
 
 AnyCard = TypeVar("AnyCard", Card, DetectorCard)
-_PLACES: dict[type[_AnyCard], str] = {
-    Card: "model.file takes a classifier's",
-    DetectorCard: "detector.file takes a detector's",
+_OTHER_KIND: dict[type[_AnyCard], str] = {
+    Card: "the card of a detector; model.file takes a classifier's",
+    DetectorCard: "the card of a classifier; detector.file takes a detector's",
 }
 
 
-class Model(NamedTuple):
-    """A verified classifier: the bytes whose sha256 is in the card."""
+@dataclass(frozen=True, slots=True)
+class Model(Generic[AnyCard]):
+    """A verified model: the bytes whose sha256 is in its card."""
 
     path: Path
     content: bytes
     sha256: str
-    card: Card
-
-
-class DetectorModel(NamedTuple):
-    """A verified face detector."""
-
-    path: Path
-    content: bytes
-    sha256: str
-    card: DetectorCard
-
-
-def read_card(path: Path) -> Card:
-    """The classifier's card at *path*; EdgeError in one line where it is missing or not one."""
-    return _read_card(path, Card)
+    card: AnyCard
 
 
 def is_detector(path: Path) -> bool:
-    """Whether the card of the model file *path* is a face detector's; of none, no."""
+    """Whether the model file *path* has a face detector's card."""
     try:
         content = json.loads(_read(card_path(path), MAX_CARD_BYTES))
     except (EdgeError, ValueError, RecursionError):
@@ -198,7 +186,8 @@ def is_detector(path: Path) -> bool:
     return isinstance(content, dict) and content.get("kind") == "detector"
 
 
-def _read_card(path: Path, kind: type[AnyCard]) -> AnyCard:
+def read_card(path: Path, kind: type[AnyCard]) -> AnyCard:
+    """The card at *path*; EdgeError where it is missing or not one of *kind*."""
     try:
         text = _read(path, MAX_CARD_BYTES)
     except EdgeError as error:
@@ -206,31 +195,28 @@ def _read_card(path: Path, kind: type[AnyCard]) -> AnyCard:
     try:
         return kind.model_validate_json(text)
     except ValidationError as error:
-        wrong_kind = [one for one in error.errors() if one["loc"] == ("kind",)]
-        if wrong_kind:
-            said = "a detector" if kind is Card else "a classifier"
-            raise EdgeError(f"{path}: the card of {said}; {_PLACES[kind]}") from error
+        if any(one["loc"] == ("kind",) for one in error.errors()):
+            raise EdgeError(f"{path}: {_OTHER_KIND[kind]}") from error
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         found = f"{place}: {first['msg']}" if place else first["msg"]
         raise EdgeError(f"{path}: not a model card: {found}") from error
 
 
-def read_model(path: Path) -> Model:
-    """Read *path* once and give its bytes only if they are those that its card lists.
+def read_model(path: Path) -> Model[Card]:
+    """The classifier in *path*, read once; EdgeError where it or its card is missing, too large or other."""
+    return _verified(path, Card)
 
-    EdgeError when *path* or its card is missing, too large, or they differ.
-    """
-    card = read_card(card_path(path))
+
+def read_detector(path: Path) -> Model[DetectorCard]:
+    """As read_model(), of a face detector."""
+    return _verified(path, DetectorCard)
+
+
+def _verified(path: Path, kind: type[AnyCard]) -> Model[AnyCard]:
+    card = read_card(card_path(path), kind)
     content = _read_listed(path, card)
     return Model(path, content, card.files[path.name].sha256, card)
-
-
-def read_detector(path: Path) -> DetectorModel:
-    """As read_model(), of a face detector."""
-    card = _read_card(card_path(path), DetectorCard)
-    content = _read_listed(path, card)
-    return DetectorModel(path, content, card.files[path.name].sha256, card)
 
 
 def card_path(path: Path) -> Path:
@@ -243,7 +229,7 @@ def card_path(path: Path) -> Path:
     return shared if shared.exists() and not own.exists() else own
 
 
-def read_beside(model: Model | DetectorModel, suffix: str) -> tuple[str, bytes]:
+def read_beside(model: Model[Any], suffix: str) -> tuple[str, bytes]:
     """Name and content of the one file in *model*'s card that ends in *suffix*, checked as the model was."""
     names = [name for name in model.card.files if name.endswith(suffix)]
     if len(names) != 1:

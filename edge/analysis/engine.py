@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from edge.analysis.card import Model, read_model
+from edge.analysis.card import Card, Model, read_model
 from edge.analysis.classify import FaceClassifier
 from edge.analysis.runtimes.chain import Chain, Chosen, Provider, Waiting, Where, no_wait
 from edge.analysis.runtimes.chip import OnChip
@@ -13,24 +13,10 @@ from edge.types import Runtime
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
-    """A verified model in the runtime that was chosen for it."""
+class Engine(Chosen[Card]):
+    """A verified model in the runtime that was chosen for it, as a classifier."""
 
-    chosen: Chosen[Model]
-    classifier: FaceClassifier
-
-    @property
-    def model(self) -> Model:
-        return self.chosen.model
-
-    @property
-    def runtime(self) -> Runtime:
-        return self.chosen.runtime
-
-    @property
-    def reason(self) -> str:
-        """Why this runtime, as of now."""
-        return self.chosen.reason
+    classifier: FaceClassifier = field(kw_only=True)
 
 
 def open_chain(
@@ -47,10 +33,11 @@ def open_chain(
     *mirror* None averages each face with its mirror image on the CPU only: an accelerator's calls cost a
     transfer. EdgeError where file or card is wrong, or no runtime is right.
     """
-    chosen = Chain("model", read_model, _classifier, runtime, provider, threads, waiting).open(file)
-    twice = not isinstance(chosen.runtime, OnChip) if mirror is None else mirror
-    return Engine(chosen, _classifier(chosen.runtime, chosen.model, mirror=twice))
+    one = Chain("model", read_model, _classifier, runtime, provider, threads, waiting).open(file)
+    twice = not isinstance(one.runtime, OnChip) if mirror is None else mirror
+    classifier = _classifier(one.runtime, one.model, mirror=twice)
+    return Engine(one.model, one.runtime, one.asked, one.passed_over, classifier=classifier)
 
 
-def _classifier(runtime: Runtime, model: Model, *, mirror: bool = False) -> FaceClassifier:
+def _classifier(runtime: Runtime, model: Model[Card], *, mirror: bool = False) -> FaceClassifier:
     return FaceClassifier(runtime, model.card, str(model.path), mirror=mirror)

@@ -8,11 +8,11 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from edge.analysis.card import DetectorModel, Model, read_beside
+from edge.analysis.card import Model, read_beside
 from edge.analysis.tensors import dequantise, levels
 from edge.types import EdgeError, Floats, Image, Runtime
 
@@ -58,7 +58,7 @@ class Outputs:
         return np.concatenate([dequantise(given[place], specs[place]).ravel() for place in self._order])
 
 
-def read_golden(model: Model | DetectorModel) -> Golden:
+def read_golden(model: Model[Any]) -> Golden:
     """The golden vectors that *model*'s card lists; EdgeError where there are none, or none for this file.
 
     The archive holds ``pictures``, ``files`` (k,) names, ``scores`` (k, n, values), ``tolerance`` (k,), and

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from edge.analysis.card import DetectorModel, Model, read_detector, read_model
+from edge.analysis.card import DetectorCard, Model, read_detector, read_model
 from edge.analysis.detectors import file_of
 from edge.analysis.golden import read_golden
 from edge.analysis.runtimes import coral
@@ -44,15 +44,15 @@ def library_failure() -> str:
     return "not found" if "cannot open shared object" in failure else failure
 
 
-def _of(table: str, model: Model | DetectorModel, runtime: str, provider: str) -> Iterator[Asked]:
+def _of(table: str, model: Model[Any], runtime: str, provider: str) -> Iterator[Asked]:
     for kind, path in links(model, table, runtime, provider):  # type: ignore[arg-type]
         if kind != "cpu":
             yield Asked(table, kind, _lacks(kind, model, path))
 
 
-def _lacks(kind: str, model: Model | DetectorModel, path: Path) -> str:
+def _lacks(kind: str, model: Model[Any], path: Path) -> str:
     try:
-        read_golden(read_detector(path) if isinstance(model, DetectorModel) else read_model(path))
+        read_golden(read_detector(path) if isinstance(model.card, DetectorCard) else read_model(path))
     except EdgeError as error:
         return f"cannot be verified: {error}"
     if kind == "edgetpu":

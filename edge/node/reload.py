@@ -132,7 +132,7 @@ class Live:
     @property
     def runtime(self) -> RuntimeHealth:
         """Whether model and detector run where they are configured to."""
-        model, detector = self._engine.chosen.state, self._detector.state
+        model, detector = self._engine.state, self._detector.state
         return RuntimeHealth(without_folders(model)[:MAX_ERROR], without_folders(detector)[:MAX_ERROR])
 
     @property

@@ -12,7 +12,7 @@ from typing import Literal
 from edge.host.heartbeats import FRESH_S, Heartbeats
 from edge.sources.pace import RateLimit
 from edge.sources.sight import DARK_S, FREEZE_S, Picture, Sight
-from edge.types import EdgeError, EndOfStreamError, Frame, Image, Source
+from edge.types import EdgeError, EndOfStreamError, Frame, Image, Source, words_of
 
 log = logging.getLogger(__name__)
 
@@ -177,7 +177,7 @@ class Capture:
             elif isinstance(error, EdgeError):
                 self._report("offline", str(error))
             else:  # a bug of ours or of a driver's binding: reported and retried like any other
-                words = f"{type(error).__name__}: {' '.join(str(error).split())}"
+                words = words_of(error, typed=True)
                 level = logging.DEBUG if words == self._unforeseen else logging.ERROR
                 self._unforeseen = words
                 log.log(level, "camera %s: unexpected error", self.name, exc_info=error)

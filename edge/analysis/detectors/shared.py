@@ -12,7 +12,7 @@ from edge.analysis.preprocess import luma, tilt
 from edge.types import Box, Face, Image
 
 if TYPE_CHECKING:  # needs pydantic, which a machine that only trains may lack
-    from edge.analysis.card import DetectorModel
+    from edge.analysis.card import DetectorCard
     from edge.analysis.runtimes.chain import Chosen
 
 
@@ -39,7 +39,7 @@ class Finder(Protocol):
         ...
 
     @property
-    def chosen(self) -> Chosen[DetectorModel] | None:
+    def chosen(self) -> Chosen[DetectorCard] | None:
         """Its network in the runtime that was chosen; None where OpenCV runs it."""
         ...
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge.analysis.card import Center, DetectorModel, read_detector
+from edge.analysis.card import Center, DetectorCard, Model, read_detector
 from edge.analysis.detectors.decode import AnchorDecoder, CenterDecoder, best
 from edge.analysis.detectors.shared import Framing
 from edge.analysis.golden import Outputs
@@ -130,12 +130,12 @@ class Ssd:
         self._tensor[0, :rows, :columns] = pixels.reshape(rows, columns, -1)
 
 
-def _outputs(runtime: Runtime, model: DetectorModel) -> Outputs:
+def _outputs(runtime: Runtime, model: Model[DetectorCard]) -> Outputs:
     _check(runtime, model)
     return Outputs(runtime, model.card.input.range)
 
 
-def _check(runtime: Runtime, model: DetectorModel) -> None:
+def _check(runtime: Runtime, model: Model[DetectorCard]) -> None:
     """EdgeError where card and tensors disagree."""
     part = model.card.input
     wanted = (1, part.height, part.width, part.channels)

@@ -16,12 +16,11 @@ COMPILED = ".edgetpu.tflite"  # how quantize ends the name of a file for the Edg
 _EDGETPU_MARK = b"edgetpu-custom-op"  # the only operator that edgetpu_compiler leaves
 
 
-def open_runtime(kind: str, content: bytes, *, threads: int = 1, provider: str = "cpu") -> Runtime:
-    """A runtime of *kind* ("auto" or one of KINDS) loaded with a verified model file's *content*.
+def open_runtime(kind: str, content: bytes, *, threads: int = 1) -> Runtime:
+    """A runtime of *kind* on the CPU, with a verified model file's *content*; chain.py opens the other chips.
 
-    "auto" takes the kind that the file was made for; what is for the Edge TPU, chain.py opens.
-    *provider* ("cpu", "cuda" or "tensorrt") is what ONNX Runtime is to compute on. EdgeError where file and
-    kind, or kind and machine, do not fit.
+    *kind*: one of KINDS, or "auto" for what the file was made for. EdgeError where kind and file, or kind and
+    machine, do not fit.
     """
     made_for = kind_of(content)
     if kind != "auto" and kind in KINDS and kind != made_for:
@@ -39,7 +38,7 @@ def open_runtime(kind: str, content: bytes, *, threads: int = 1, provider: str =
         case "onnx":
             from edge.analysis.runtimes.onnx import OnnxRuntime
 
-            return OnnxRuntime(content, threads=threads, provider=provider)
+            return OnnxRuntime(content, threads=threads)
         case _:
             raise EdgeError(f'runtime "{kind}": not known; expected "auto", "cpu", "edgetpu" or "onnx"')
 

@@ -11,13 +11,13 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal
 
-from edge.analysis.card import DetectorModel, Model, card_path
+from edge.analysis.card import AnyCard, DetectorCard, Model, card_path
 from edge.analysis.golden import Answers, Golden, mismatch, read_golden
 from edge.analysis.runtimes import COMPILED, coral, kind_of, open_runtime
 from edge.analysis.runtimes.chip import NAMES, OnChip, the_chip
-from edge.types import ConfigError, EdgeError, Runtime
+from edge.types import ConfigError, EdgeError, Runtime, words_of
 
 log = logging.getLogger(__name__)
 
@@ -26,14 +26,13 @@ Waiting = Callable[[str, float], AbstractContextManager[None]]
 Where = Literal["auto", "cpu", "edgetpu", "onnx"]
 Provider = Literal["cpu", "cuda", "tensorrt"]
 ACCELERATED = ("tensorrt", "cuda")  # ONNX Runtime's providers, the better one first
-M = TypeVar("M", Model, DetectorModel)
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen(Generic[M]):
+class Chosen(Generic[AnyCard]):
     """A verified model in the runtime that was chosen for it."""
 
-    model: M
+    model: Model[AnyCard]
     runtime: Runtime
     asked: str  # "auto" or what the configuration names
     passed_over: tuple[str, ...] = ()  # "cuda: why not"
@@ -62,18 +61,18 @@ def no_wait(_reason: str, _seconds: float) -> AbstractContextManager[None]:
 
 
 @dataclass(frozen=True, slots=True)
-class Chain(Generic[M]):
+class Chain(Generic[AnyCard]):
     """How models of one kind are opened and proven."""
 
     table: str  # of the configuration that asks for it
-    read: Callable[[Path], M]
-    answers: Callable[[Runtime, M], Answers]  # EdgeError where card and tensors disagree
+    read: Callable[[Path], Model[AnyCard]]
+    answers: Callable[[Runtime, Model[AnyCard]], Answers]  # EdgeError where card and tensors disagree
     runtime: Where = "auto"
     provider: Provider = "cpu"
     threads: int = 1
     waiting: Waiting = no_wait
 
-    def open(self, file: Path) -> Chosen[M]:
+    def open(self, file: Path) -> Chosen[AnyCard]:
         """The model of *file* in the first runtime of the chain that is present and right.
 
         The chain begins with ``runtime`` and ``provider``; "auto" tries all that the card has files for.
@@ -81,7 +80,7 @@ class Chain(Generic[M]):
         """
         named = self.read(file)
         passed_over: list[str] = []
-        away: Chosen[M] | None = None  # an Edge TPU that may come back
+        away: Chosen[AnyCard] | None = None  # an Edge TPU that may come back
         for kind, path in links(named, self.table, self.runtime, self.provider):
             try:
                 model = named if path == named.path else self.read(path)
@@ -93,7 +92,7 @@ class Chain(Generic[M]):
                     why = str(error)
                     log.warning("%s: %s; trying the next runtime", kind, why)
                 else:
-                    why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+                    why = words_of(error, typed=True)
                     log.error("%s: unexpected error; trying the next runtime", kind, exc_info=error)
                 passed_over.append(f"{kind}: {why}")
                 continue
@@ -106,7 +105,7 @@ class Chain(Generic[M]):
                 away = chosen
         return away if away and kind == "cpu" else chosen
 
-    def _open(self, kind: str, model: M) -> Runtime:
+    def _open(self, kind: str, model: Model[AnyCard]) -> Runtime:
         golden = self._golden(kind, model)
 
         def prove(runtime: Runtime) -> str:
@@ -127,20 +126,20 @@ class Chain(Generic[M]):
             raise EdgeError(f"{model.path}: {runtime.name}: {failure}")
         return runtime
 
-    def _golden(self, kind: str, model: M) -> Golden | None:
+    def _golden(self, kind: str, model: Model[AnyCard]) -> Golden | None:
         try:
             golden = read_golden(model)
-            if isinstance(model, DetectorModel) and isinstance(golden.spans, float):
+            if isinstance(model.card, DetectorCard) and isinstance(golden.spans, float):
                 raise EdgeError(f"{model.path}: golden vectors of an older form; quantize it again")
         except EdgeError as error:
             if kind != "cpu":
                 raise EdgeError(f"cannot be verified: {error}") from error
             # Third-party detectors were measured on a CPU and have no golden vectors.
-            log.log(logging.WARNING if isinstance(model, Model) else logging.INFO, "%s", error)
+            log.log(logging.INFO if isinstance(model.card, DetectorCard) else logging.WARNING, "%s", error)
             return None
         return golden
 
-    def _twin(self, kind: str, model: M) -> Runtime:
+    def _twin(self, kind: str, model: Model[AnyCard]) -> Runtime:
         """What the CPU runs while the chip is away, with the same tensors."""
         if kind in ACCELERATED:
             return open_runtime("onnx", model.content, threads=self.threads)
@@ -150,9 +149,7 @@ class Chain(Generic[M]):
         return open_runtime("cpu", self.read(path).content, threads=self.threads)
 
 
-def links(
-    model: Model | DetectorModel, table: str, runtime: Where, provider: Provider
-) -> list[tuple[str, Path]]:
+def links(model: Model[Any], table: str, runtime: Where, provider: Provider) -> list[tuple[str, Path]]:
     """What to try for *model*, in order, each with its file; the last is "cpu".
 
     ConfigError where *runtime*, set in *table*, has no file in *model*'s card.
@@ -187,7 +184,7 @@ def links(
     return [*chain, ("cpu", plain)]
 
 
-def _no_twin(model: Model | DetectorModel) -> EdgeError:
+def _no_twin(model: Model[Any]) -> EdgeError:
     absent = coral.absent()
     return EdgeError(
         f"{model.path}: compiled for the Edge TPU, and its uncompiled twin is not in its card, for the CPU "
@@ -195,7 +192,7 @@ def _no_twin(model: Model | DetectorModel) -> EdgeError:
     )
 
 
-def _listed(model: Model | DetectorModel, suffix: str) -> Path | None:
+def _listed(model: Model[Any], suffix: str) -> Path | None:
     """The file of *model*'s card with *suffix* after the card's own name, where it is there."""
     card = card_path(model.path)
     path = card.with_suffix(suffix)

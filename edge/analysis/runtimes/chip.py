@@ -24,7 +24,7 @@ from edge.analysis.runtimes import coral
 from edge.analysis.runtimes.chip_server import spec_from_json
 from edge.host.places import state_directory
 from edge.host.worker import Worker, WorkerLostError
-from edge.types import EdgeError, Runtime, TensorSpec
+from edge.types import EdgeError, Runtime, TensorSpec, words_of
 
 log = logging.getLogger(__name__)
 
@@ -216,7 +216,7 @@ class Chip:
             self._note([model], str(error))
             return False
         except Exception as error:
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            reason = words_of(error, typed=True)
             if model.reason != reason:  # unexpected: log where it happened
                 log.error("%s: a model cannot be verified", self.name, exc_info=error)
             self._note([model], reason)
@@ -244,13 +244,12 @@ class Chip:
             self.lost(server, str(error))
 
 
-class OnChip:
-    """One model's Runtime: the chip while it is there and right, else its twin."""
+class OnChip(Runtime):
+    """One model: on the chip while that is there and right, else by its twin."""
 
     def __init__(self, chip: Chip, number: int, content: bytes, twin: Runtime, prove: Proof) -> None:
         self.number, self.content, self.twin, self.prove = number, content, twin, prove
         self.input, self.outputs = twin.input, twin.outputs
-        self.resizable = False  # what was compiled has the one shape
         self.name = twin.name  # what computes now
         self.chip_name = chip.name
         self.place: _Server | None = None  # where it runs, proven
@@ -283,10 +282,6 @@ class OnChip:
             except EdgeError as error:  # the driver says that it failed: nothing of it is to be trusted
                 self._chip.lost(server, f"fails: {error}")
         return self.twin.run(tensor)
-
-    def resize(self, shape: tuple[int, ...]) -> None:
-        """EdgeError: what was compiled has one shape."""
-        raise EdgeError(f"{self.name}: takes {self.input.shape} only, not {shape}")
 
 
 class _BusyError(EdgeError):
@@ -328,19 +323,15 @@ class _Server:
             self.loaded.discard(number)
 
 
-class _Trial:
-    """A Runtime that runs on the chip only: to be proven."""
+class _Trial(Runtime):
+    """Runs on the chip only: to be proven."""
 
     def __init__(self, server: _Server, model: OnChip) -> None:
         self.name, self.input, self.outputs = model.chip_name, model.input, model.outputs
-        self.resizable = False
         self._server, self._model = server, model
 
     def run(self, tensor: Tensor) -> tuple[Tensor, ...]:
         return self._server.run(self._model, tensor, turn_s=PROOF_S, run_s=PROOF_S)
-
-    def resize(self, shape: tuple[int, ...]) -> None:
-        self._model.resize(shape)
 
 
 def _arrays(content: bytes, specs: tuple[TensorSpec, ...]) -> tuple[Tensor, ...]:

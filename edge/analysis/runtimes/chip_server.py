@@ -13,7 +13,7 @@ import numpy as np
 
 from edge.host.quiet import quiet
 from edge.host.worker import serve
-from edge.types import EdgeError, Runtime, TensorSpec
+from edge.types import EdgeError, Runtime, TensorSpec, words_of
 
 LIBRARY = "libedgetpu.so.1"
 
@@ -44,7 +44,7 @@ class Models:
                 try:
                     outputs = model.run(tensor)
                 except Exception as error:  # ONNX Runtime's have no base of their own
-                    raise EdgeError(" ".join(str(error).split()) or type(error).__name__) from error
+                    raise EdgeError(words_of(error)) from error
                 return {}, b"".join(output.tobytes() for output in outputs)
             case "drop":
                 self._models.pop(number, None)

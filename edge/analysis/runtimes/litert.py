@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.host.quiet import quiet
-from edge.types import EdgeError, TensorSpec
+from edge.types import EdgeError, Runtime, TensorSpec, words_of
 
 
-class LiteRT:
+class LiteRT(Runtime):
     """One interpreter. Not for two threads at once: its tensors are shared memory."""
 
     def __init__(self, content: bytes, *, threads: int = 1, delegate: Any = None, chip: str = "cpu") -> None:
@@ -33,8 +33,7 @@ class LiteRT:
                 self._interpreter.allocate_tensors()
         # tflite-runtime 2.14 with numpy 2 installs, imports and dies here with SystemError.
         except (ValueError, RuntimeError, SystemError) as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise EdgeError(f"{package}: cannot run this model: {reason}") from error
+            raise EdgeError(f"{package}: cannot run this model: {words_of(error)}") from error
         inputs = self._interpreter.get_input_details()
         outputs = self._interpreter.get_output_details()
         if len(inputs) != 1 or not outputs:
@@ -60,15 +59,15 @@ class LiteRT:
     def resize(self, shape: tuple[int, ...]) -> None:
         """Take inputs of *shape*; EdgeError, and the shape as it was, where the graph does not allow it."""
         if not self.resizable:
-            raise EdgeError(f"{self.name}: takes {self.input.shape} only, not {shape}")
+            super().resize(shape)  # raises
         before = self.input.shape
         try:
             with quiet(show_on_error=False):
                 self._allocate(shape)
         except (ValueError, RuntimeError) as error:
             self._allocate(before)
-            reason = " ".join(str(error).split())
-            raise EdgeError(f"{self._package}: cannot run this model on {shape}: {reason}") from error
+            why = f"cannot run this model on {shape}: {words_of(error)}"
+            raise EdgeError(f"{self._package}: {why}") from error
         self._read_specs()
 
     def _allocate(self, shape: tuple[int, ...]) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.host.quiet import quiet
-from edge.types import EdgeError, TensorSpec
+from edge.types import EdgeError, Runtime, TensorSpec, words_of
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +35,8 @@ def names_of(providers: list[str]) -> list[str]:
     return [name for name, (first, *_) in PROVIDERS.items() if first in providers]
 
 
-class OnnxRuntime:
-    """One session."""
+class OnnxRuntime(Runtime):
+    """One session. Its shape is the one that the file was written with."""
 
     def __init__(
         self, content: bytes, *, threads: int = 1, provider: str = "cpu", engines: Path | None = None
@@ -73,8 +73,7 @@ class OnnxRuntime:
                     enable_fallback=0,
                 )  # fmt: skip
         except Exception as error:  # its errors have no base of their own
-            reason = " ".join(str(error).split())[:200]
-            raise EdgeError(f"{package}: cannot run this model: {reason}") from error
+            raise EdgeError(f"{package}: cannot run this model: {words_of(error)[:200]}") from error
         # A provider whose libraries are missing is listed as available, and silently replaced by the CPU.
         if wanted[0] not in self._session.get_providers():
             raise _missing(package, provider, self._session.get_providers())
@@ -85,17 +84,12 @@ class OnnxRuntime:
                 "and at least one output"
             )
         self.input, self.outputs = _spec(inputs[0]), tuple(map(_spec, outputs))
-        self.resizable = False
         self._input_name: str = inputs[0].name
         self.name = f"{package}, {provider}, {threads} thread{'s' if threads > 1 else ''}"
 
     def run(self, tensor: npt.NDArray[np.generic]) -> tuple[npt.NDArray[np.generic], ...]:
         """One inference; the outputs, shaped as ``outputs`` says."""
         return tuple(self._session.run(None, {self._input_name: tensor}))
-
-    def resize(self, shape: tuple[int, ...]) -> None:
-        """EdgeError: an ONNX file has the shape that it was written with."""
-        raise EdgeError(f"{self.name}: takes {self.input.shape} only, not {shape}")
 
 
 def _tensorrt(content: bytes, engines: Path | None) -> dict[str, str]:
