@@ -25,6 +25,7 @@ MAX_HEADERS = 16 * 1024  # bytes of a request's headers
 MAX_BODY = 4096  # bytes of a request
 MAX_TARGET = 1024  # characters of path and query
 LOG_S = 60.0
+RATES = (100, 200), (10, 40)  # requests a second and at once: with the token, without
 OPEN = ("/login", "/page.css")  # what whoever has no token yet needs
 READS = ("GET", "HEAD")
 HEADERS = {
@@ -41,39 +42,33 @@ HEADERS = {
 
 
 class Refusal(Exception):  # noqa: N818
-    """A request that is not served: status and reason, in one line."""
+    """A request that is not served: *status*, and why in one line."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
         self.status = status
-        self.reason = reason
+
+    def response(self) -> Response:
+        return PlainTextResponse(f"{self}\n", self.status)
 
 
 class Doors:
     """Serves with *app* what may be served.
 
-    *token* None: a unix socket, which its file mode guards. *hosts*: names by which browsers may come beside
-    localhost and the address that they came to. *login*: the page for a browser without a token.
+    *token* None: a unix socket, guarded by its file mode. *hosts*: names by which browsers come, besides
+    localhost and the address they came to. *login*: the page for a browser without a token.
     """
 
     def __init__(
-        self,
-        app: ASGIApp,
-        token: Token | None,
-        cookie: str,
-        hosts: Iterable[str],
-        login: Callable[[], Response],
-        clock: Callable[[], float] = time.monotonic,
+        self, app: ASGIApp, token: Token | None, hosts: Iterable[str], login: Callable[[], Response]
     ) -> None:
         self._app = app
         self._token = token
-        self._cookie = cookie
         self._hosts = {"localhost", "127.0.0.1", "[::1]", *hosts}
         self._login = login
-        self._clock = clock
-        self._logged: dict[str, float] = {}  # kind of refusal -> when it was logged last
+        self._logged: dict[int, float] = {}  # status -> when such a refusal was logged last
         # Of people who are in, and of all others together: these must not keep those out.
-        self._known, self._unknown = Allowance(100, 200, clock), Allowance(10, 40, clock)
+        self._known, self._unknown = (Allowance(rate, burst, time.monotonic) for rate, burst in RATES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -90,7 +85,7 @@ class Doors:
             response = self._admit(scope, headers)
         except Refusal as refusal:
             self._log(refusal, scope)
-            response = PlainTextResponse(f"{refusal.reason}\n", refusal.status)
+            response = refusal.response()
         await response(scope, receive, with_headers)
 
     def _admit(self, scope: Scope, headers: Headers) -> ASGIApp:
@@ -118,7 +113,7 @@ class Doors:
         scheme, _, given = headers.get("authorization", "").partition(" ")
         if given:
             return scheme.lower() == "bearer" and token.matches(given.strip())
-        return token.opens(_cookie(headers, self._cookie))
+        return token.opens(_cookie(headers, token.cookie))
 
     def _check_host(self, scope: Scope, headers: Headers) -> None:
         """A page of somebody else's whose name was made to lead here has that name in its requests."""
@@ -139,11 +134,11 @@ class Doors:
             raise Refusal(403, f"Sec-Fetch-Site {_shown(site)}; expected same-origin")
 
     def _log(self, refusal: Refusal, scope: Scope) -> None:
-        kind, now = f"{refusal.status}", self._clock()
-        if now - self._logged.get(kind, now - LOG_S) >= LOG_S:
-            self._logged[kind] = now
+        now = time.monotonic()
+        if now - self._logged.get(refusal.status, now - LOG_S) >= LOG_S:
+            self._logged[refusal.status] = now
             client = scope["client"][0] if scope["client"] else "the socket"
-            log.warning("web: refused from %s: %s", client, refusal.reason)
+            log.warning("web: refused from %s: %s", client, refusal)
 
 
 def _cookie(headers: Headers, name: str) -> str:
@@ -155,7 +150,7 @@ def _cookie(headers: Headers, name: str) -> str:
 
 
 def _name(host: str) -> str:
-    """A Host header's name, without its port."""
+    """The name in a Host header."""
     name, _, port = host.lower().rpartition(":")
     return name if name and port.isdigit() else host.lower()
 

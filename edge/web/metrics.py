@@ -22,19 +22,15 @@ def _families(
 ) -> Iterator[tuple[str, str, str, list[Sample]]]:
     """(name, type, help, samples) each."""
     fares = now.health
-    of_cameras = {name: ({"camera": name}, health) for name, health in fares.cameras.items()}
+    healths = [({"camera": name}, health) for name, health in fares.cameras.items()]
     views = [({"camera": view.name}, view) for view in now.cameras]
     yield "info", "gauge", "What runs.", [({"version": now.info.version, "model": now.info.model}, 1)]
     yield "uptime_seconds", "gauge", "Since the start.", [({}, fares.uptime_s)]
     yield "memory_bytes", "gauge", "Resident memory.", [({}, round(fares.rss_mib * 2**20))]
     if fares.temperature_c is not None:
         yield "temperature_celsius", "gauge", "Of the processor.", [({}, fares.temperature_c)]
-    yield (
-        "camera_online",
-        "gauge",
-        "1 while it gives pictures.",
-        [(label, view.status == "online") for label, view in views],
-    )
+    online: list[Sample] = [(label, view.status == "online") for label, view in views]
+    yield "camera_online", "gauge", "1 while it gives pictures.", online
     yield "frames_total", "counter", "Frames analysed.", [(label, view.frames) for label, view in views]
     for name, words in (
         ("dropped", "that a newer one replaced before they were analysed"),
@@ -42,39 +38,23 @@ def _families(
         ("skipped", "without detection, because nothing had moved"),
         ("damaged", "that could not be decoded"),
     ):
-        yield (
-            f"frames_{name}_total",
-            "counter",
-            f"Frames {words}.",
-            [(label, getattr(health, name)) for label, health in of_cameras.values()],
-        )
-    yield (
-        "frame_age_seconds",
-        "gauge",
-        "Of the newest analysed frame.",
-        [(label, now.taken - view.taken) for label, view in views if view.taken is not None],
-    )
-    yield (
-        "stage_seconds",
-        "summary",
-        "Time of a stage over the last 300 frames.",
-        [
-            ({**label, "stage": stage, "quantile": quantile}, ms / 1e3)
-            for label, health in of_cameras.values()
-            for stage, both in health.stage_ms.items()
-            for quantile, ms in zip(("0.5", "0.95"), both, strict=True)
-        ],
-    )
+        counts: list[Sample] = [(label, getattr(health, name)) for label, health in healths]
+        yield f"frames_{name}_total", "counter", f"Frames {words}.", counts
+    ages: list[Sample] = [(label, now.taken - view.taken) for label, view in views if view.taken is not None]
+    yield "frame_age_seconds", "gauge", "Of the newest analysed frame.", ages
+    times: list[Sample] = [
+        ({**label, "stage": stage, "quantile": quantile}, ms / 1e3)
+        for label, health in healths
+        for stage, both in health.stage_ms.items()
+        for quantile, ms in zip(("0.5", "0.95"), both, strict=True)
+    ]
+    yield "stage_seconds", "summary", "Time of a stage over the last 300 frames.", times
     yield "faces", "gauge", "In view.", [(label, len(view.tracks)) for label, view in views]
-    yield (
-        "events_total",
-        "counter",
-        "Transitions, by what a face shows after them.",
-        [
-            ({"camera": camera, "event": event, "label": shown}, count)
-            for (camera, event, shown), count in events.items()
-        ],
-    )
+    transitions: list[Sample] = [
+        ({"camera": camera, "event": event, "label": shown}, count)
+        for (camera, event, shown), count in events.items()
+    ]
+    yield "events_total", "counter", "Transitions, by what a face shows after them.", transitions
     yield "mqtt_connected", "gauge", "1 while the broker is connected.", [({}, now.connected)]
     yield "mqtt_reconnects_total", "counter", "Connections after the first.", [({}, fares.mqtt.reconnects)]
     yield "mqtt_queued", "gauge", "Messages that wait to be sent.", [({}, fares.mqtt.queued)]
@@ -87,9 +67,8 @@ def _family(name: str, kind: str, words: str, samples: list[Sample]) -> str:
     lines = [f"# HELP {PREFIX}{name} {words}", f"# TYPE {PREFIX}{name} {kind}"]
     for labels, value in samples:
         pairs = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
-        lines.append(
-            f"{PREFIX}{name}{{{pairs}}} {float(value)!r}" if pairs else f"{PREFIX}{name} {float(value)!r}"
-        )
+        braced = f"{{{pairs}}}" if pairs else ""
+        lines.append(f"{PREFIX}{name}{braced} {float(value)!r}")
     return "\n".join(lines) + "\n"
 
 

@@ -33,9 +33,8 @@ class Page:
         self._faults = FaultHandler(board)
         tls = _tls(part)
         token = None if part.socket else _token(topics.node)
-        cookie = f"emotion-edge-{topics.node}"
-        routes = Routes(board, topics, ask, token, cookie, part)
-        doors = Doors(routes.app(), token, cookie, hosts_of(part), routes.login_page)
+        routes = Routes(board, topics, ask, token, part)
+        doors = Doors(routes.app(), token, hosts_of(part), routes.login_page)
         self._server = Server(doors, listen(part.socket or part.address), tls)
 
     def start(self) -> None:
@@ -56,7 +55,7 @@ class Page:
 
 
 def hosts_of(part: Web) -> set[str]:
-    """The names by which browsers may come, beside localhost and the address they came to."""
+    """The names by which browsers may come, besides localhost and the address they came to."""
     names = set(part.hosts)
     if part.url:
         names.add((urlsplit(part.url).hostname or "").lower())
@@ -89,4 +88,4 @@ def _token(node: str) -> Token:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         log.error("web: %s: %s; nobody can enter the page until a token can be kept there", path, reason)
-    return Token(path)
+    return Token(path, f"emotion-edge-{node}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from importlib import resources
 from typing import Any
 from urllib.parse import parse_qs
@@ -22,10 +22,10 @@ from edge.settings.shown import settings_text
 from edge.settings.tables import Web
 from edge.types import Incoming
 from edge.web.board import Board
-from edge.web.doors import MAX_BODY
+from edge.web.doors import MAX_BODY, Refusal
 from edge.web.metrics import CONTENT_TYPE, metrics
 from edge.web.preview import Picture, jpeg
-from edge.web.snapshot import CameraView, Snapshot
+from edge.web.snapshot import Snapshot
 from edge.web.timeline import SPANS
 from edge.web.token import Token
 
@@ -41,9 +41,7 @@ FILES = {
 }
 YEAR_S = 365 * 86400
 
-
-class Refusal(Exception):  # noqa: N818
-    """A request that cannot be carried out: why, in one line."""
+Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Routes:
@@ -55,14 +53,12 @@ class Routes:
         topics: Topics,
         ask: Callable[[Incoming], None],
         token: Token | None,
-        cookie: str,
         part: Web,
     ) -> None:
         self._board = board
         self._topics = topics
         self._ask = ask
         self._token = token
-        self._cookie = cookie
         self._part = part
         self._guesses = Allowance(1, 10, time.monotonic)
         self._changes = Allowance(5, 10, time.monotonic)
@@ -74,7 +70,7 @@ class Routes:
         self._state: tuple[Snapshot | None, float, bytes] = None, 0.0, b""
 
     def app(self) -> Router:
-        reads: dict[str, Callable[[Request], Any]] = {
+        reads: dict[str, Handler] = {
             "/": self._file("page.html"),
             "/page.css": self._file("page.css"),
             "/page.js": self._file("page.js"),
@@ -86,18 +82,17 @@ class Routes:
             "/preview/{camera}": self._picture,
         }
         writes = {"/login": self._login, "/switch": self._switch, "/preview": self._turn_preview}
-        return Router(
-            [
-                *(Route(path, handler, methods=["GET"]) for path, handler in reads.items()),
-                *(Route(path, handler, methods=["POST"]) for path, handler in writes.items()),
-            ],
-            redirect_slashes=False,
-        )
+        routes = [
+            Route(path, _answering(handler), methods=[method])
+            for method, handlers in (("GET", reads), ("POST", writes))
+            for path, handler in handlers.items()
+        ]
+        return Router(routes, redirect_slashes=False)
 
     def login_page(self, status: int = 401) -> Response:
         return Response(self._files["login.html"], status, media_type=FILES["login.html"])
 
-    def _file(self, name: str) -> Callable[[Request], Any]:
+    def _file(self, name: str) -> Handler:
         async def handler(request: Request) -> Response:
             return Response(self._files[name], media_type=FILES[name])
 
@@ -107,16 +102,16 @@ class Routes:
         if self._token is None:
             return RedirectResponse("./", 303)
         if not self._guesses.take():
-            return PlainTextResponse("too many guesses; wait a second\n", 429)
+            raise Refusal(429, "too many guesses; wait a second")
         try:
             fields = parse_qs((await _body(request)).decode(), max_num_fields=4)
-        except (Refusal, ValueError) as refusal:
-            return PlainTextResponse(f"{refusal}\n", 400)
+        except ValueError as error:
+            raise Refusal(400, str(error)) from None
         if not self._token.matches(fields.get("token", [""])[0].strip()):
             return self.login_page(403)
         response = RedirectResponse("./", 303)
         response.set_cookie(
-            self._cookie, self._token.session(), max_age=YEAR_S, httponly=True, samesite="strict",
+            self._token.cookie, self._token.session(), max_age=YEAR_S, httponly=True, samesite="strict",
             secure=self._part.cert_file is not None,
         )  # fmt: skip
         return response
@@ -146,61 +141,53 @@ class Routes:
     async def _timelines(self, request: Request) -> Response:
         span = request.query_params.get("span", "10min")
         if span not in SPANS:
-            return PlainTextResponse(f"span: expected {' or '.join(SPANS)}\n", 400)
+            raise Refusal(400, f"span: expected {' or '.join(SPANS)}")
         return JSONResponse(self._board.timelines(span))
 
     async def _settings(self, request: Request) -> Response:
-        snapshot = self._board.snapshot
-        if snapshot is None:
-            return _starting()
-        return PlainTextResponse(settings_text(snapshot.settings))
+        return PlainTextResponse(settings_text(self._snapshot().settings))
 
     async def _metrics(self, request: Request) -> Response:
-        snapshot = self._board.snapshot
-        if snapshot is None:
-            return _starting()
-        return Response(metrics(snapshot, self._board.events()), media_type=CONTENT_TYPE)
+        return Response(metrics(self._snapshot(), self._board.events()), media_type=CONTENT_TYPE)
 
     async def _switch(self, request: Request) -> Response:
         """Turn a camera's switch: {"camera": …, "switch": …, "value": …}, all texts."""
+        asked = await self._change(request)
+        camera, switch, value = (asked.get(key) for key in ("camera", "switch", "value"))
+        if not (isinstance(camera, str) and isinstance(switch, str) and isinstance(value, str)):
+            raise Refusal(400, "expected the texts camera, switch and value")
+        snapshot = self._board.snapshot
+        if snapshot is None or camera not in {view.name for view in snapshot.cameras}:
+            raise Refusal(400, f"no camera {camera[:64]!a}")
+        if switch not in NAMES:
+            raise Refusal(400, f"switch: expected {', '.join(NAMES)}")
+        payload = value.encode(errors="replace")
         try:
-            asked = await self._change(request)
-            camera, switch, value = (asked.get(key) for key in ("camera", "switch", "value"))
-            if not (isinstance(camera, str) and isinstance(switch, str) and isinstance(value, str)):
-                raise Refusal("expected the texts camera, switch and value")
-            if camera not in {view.name for view in self._views()}:
-                raise Refusal(f"no camera {camera[:64]!a}")
-            if switch not in NAMES:
-                raise Refusal(f"switch: expected {', '.join(NAMES)}")
-            parse(switch, value.encode(errors="replace"))
-        except (Refusal, Refused) as refusal:
-            return PlainTextResponse(f"{refusal}\n", 400)
-        topic = self._topics.of(camera, switch, "set")
-        self._ask(Incoming(topic, value.encode(errors="replace"), retained=False))
+            parse(switch, payload)
+        except Refused as refused:
+            raise Refusal(400, str(refused)) from None
+        self._ask(Incoming(self._topics.of(camera, switch, "set"), payload, retained=False))
         return Response(status_code=202)
 
     async def _turn_preview(self, request: Request) -> Response:
         """Begin or end the preview: {"on": true} or {"on": false}."""
-        try:
-            asked = await self._change(request)
-            if not isinstance(asked.get("on"), bool):
-                raise Refusal("on: expected true or false")
-        except Refusal as refusal:
-            return PlainTextResponse(f"{refusal}\n", 400)
+        asked = await self._change(request)
+        if not isinstance(asked.get("on"), bool):
+            raise Refusal(400, "on: expected true or false")
         if not self._part.preview:
-            return PlainTextResponse("web.preview is false in config.toml\n", 403)
+            raise Refusal(403, "web.preview is false in config.toml")
         preview = self._board.preview
         if not asked["on"]:
             preview.end("ended on the page")
             return Response(status_code=204)
         preview.ask()
         until = time.monotonic() + BEGIN_S
-        while not preview.on and time.monotonic() < until:
+        while not preview.on:
+            if time.monotonic() >= until:
+                preview.end("the analysis did not answer")
+                raise _starting()
             await asyncio.sleep(0.02)
-        if preview.on:
-            return Response(status_code=204)
-        preview.end("the analysis did not answer")
-        return _starting()
+        return Response(status_code=204)
 
     async def _picture(self, request: Request) -> Response:
         """The camera's newest picture; none where it has none, or the preview is off."""
@@ -214,18 +201,31 @@ class Routes:
     async def _change(self, request: Request) -> dict[str, Any]:
         """The JSON object that *request* brings; Refusal."""
         if not self._changes.take():
-            raise Refusal("too many changes; wait a second")
+            raise Refusal(400, "too many changes; wait a second")
         try:
             asked = json.loads(await _body(request))
         except (ValueError, RecursionError):
-            raise Refusal("not JSON") from None
+            raise Refusal(400, "not JSON") from None
         if not isinstance(asked, dict):
-            raise Refusal("not a JSON object")
+            raise Refusal(400, "not a JSON object")
         return asked
 
-    def _views(self) -> tuple[CameraView, ...]:
-        snapshot = self._board.snapshot
-        return snapshot.cameras if snapshot else ()
+    def _snapshot(self) -> Snapshot:
+        if self._board.snapshot is None:
+            raise _starting()
+        return self._board.snapshot
+
+
+def _answering(handler: Handler) -> Handler:
+    """*handler*, whose Refusal is an answer."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except Refusal as refusal:
+            return refusal.response()
+
+    return answer
 
 
 async def _body(request: Request) -> bytes:
@@ -236,14 +236,14 @@ async def _body(request: Request) -> bytes:
         async for piece in request.stream():
             found += piece
             if len(found) > MAX_BODY:
-                raise Refusal(f"body larger than {MAX_BODY} bytes")
+                raise Refusal(400, f"body larger than {MAX_BODY} bytes")
         return found
 
     try:
         return await asyncio.wait_for(read(), BODY_S)
     except asyncio.TimeoutError:
-        raise Refusal(f"incomplete body after {BODY_S:g} s") from None
+        raise Refusal(400, f"incomplete body after {BODY_S:g} s") from None
 
 
-def _starting() -> Response:
-    return PlainTextResponse("the analysis has not begun yet, or does not answer\n", 503)
+def _starting() -> Refusal:
+    return Refusal(503, "the analysis has not begun yet, or does not answer")

@@ -81,7 +81,7 @@ class Connection(H11Protocol):
 class Server:
     """Serves *app* on *listener* in a thread of its own, whose death is logged and nothing else's."""
 
-    def __init__(self, app: ASGIApp, listener: socket.socket, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, app: ASGIApp, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
         self._app = app
         self._listener = listener
         self._tls = tls
@@ -93,10 +93,6 @@ class Server:
 
     def start(self) -> None:
         self._thread.start()
-
-    @property
-    def alive(self) -> bool:
-        return self._thread.is_alive()
 
     def stop(self, timeout_s: float = 0.5) -> None:
         """Hang up on all; a thread that does not end in time is left behind."""

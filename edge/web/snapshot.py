@@ -71,21 +71,18 @@ def _camera(camera: CameraView, now: Snapshot) -> dict[str, Any]:
 def _health(now: Snapshot) -> list[tuple[str, str]]:
     """How the node fares: (what, in words)."""
     fares, outbox = now.health, now.health.mqtt.outbox
+    lost = f", {outbox.dropped} lost" if outbox.dropped else ""
     rows = [
         ("Broker", _broker(now)),
-        (
-            "Events that wait",
-            f"{outbox.depth}" if not outbox.dropped else f"{outbox.depth}, {outbox.dropped} lost",
-        ),
+        ("Events that wait", f"{outbox.depth}{lost}"),
         ("Running for", _span(fares.uptime_s)),
         ("Memory", f"{fares.rss_mib:.0f} MiB"),
     ]
     if fares.temperature_c is not None:
         rows.append(("Temperature", f"{fares.temperature_c:.0f} °C"))
     if fares.throttled is not None:
-        rows.append(
-            ("Board", f"slowed down: {', '.join(fares.throttled)}" if fares.throttled else "at full speed")
-        )
+        slowed = f"slowed down: {', '.join(fares.throttled)}"
+        rows.append(("Board", slowed if fares.throttled else "at full speed"))
     if fares.rate.reason:
         rows.append(("Pictures", f"{fares.rate.share:.0%} are analysed: short of processor time"))
     rows.append(("Model", fares.runtime.model))

@@ -17,16 +17,18 @@ _LONGEST = 256  # bytes of the file that are read
 
 
 class Token:
-    """The token in *path*, made where there is none; what rotates it there is followed at once."""
+    """The token in *path*, reread when the file changes; *cookie* is the name of a browser's."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, cookie: str) -> None:
+        self.cookie = cookie
         self._path = path
         self._seen: tuple[int, int, int] | None = None  # of the file that was read
         self._digest = b""
 
     def matches(self, given: str) -> bool:
         """Whether *given* is the token; nothing is while the file cannot be read."""
-        return self._equals(given, self._current())
+        digest = self._current()
+        return bool(digest) and hmac.compare_digest(_digest(given), digest)
 
     def session(self) -> str:
         """What a browser's cookie carries instead of the token; another one after a rotation."""
@@ -35,9 +37,6 @@ class Token:
     def opens(self, cookie: str) -> bool:
         """Whether *cookie* is session()."""
         return bool(self._current()) and hmac.compare_digest(cookie.encode(), self.session().encode())
-
-    def _equals(self, given: str, digest: bytes) -> bool:
-        return bool(digest) and hmac.compare_digest(_digest(given), digest)
 
     def _current(self) -> bytes:
         """The token's digest; empty where there is no readable token."""
@@ -58,14 +57,14 @@ def make_token(path: Path) -> None:
 
 
 def write_token(path: Path) -> str:
-    """Put another token into *path*, readable for its owner alone; OSError."""
+    """Put a new token into *path*, readable by its owner alone; OSError."""
     token = secrets.token_urlsafe(24)
     write_whole(path, token + "\n", mode=0o600)
     return token
 
 
 def rotate_token(path: Path) -> str:
-    """As write_token() in a process that ends then: as root it becomes the file's owner first.
+    """As write_token(); as root the process becomes the file's owner first, and stays so.
 
     The daemon must be able to read it, and root must follow no link that is laid in the daemon's folder.
     """
