@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from edge.analysis.motion import MotionGate
@@ -15,54 +16,44 @@ from edge.types import Analysis, Classifier, Detector, Event, Face, Frame, Track
 LEAD = 1.3
 
 
+@dataclass(eq=False)
 class Pipeline:
-    """Detect, track, classify, report; every part is injected.
+    """Detect, track, classify, report.
 
-    *stopwatch* gives seconds and only times the stages. Between two frames the
-    rules, the detector, the classifier and the gate may be replaced: the faces keep their numbers and
-    scores. With a *gate*, a frame that shows what the last analysed one showed gets that one's faces and
-    probabilities again, without detector and classifier; tracking and reporting go on.
+    *stopwatch* gives seconds and only times the stages. Rules, detector, classifier and gate may be replaced
+    between two frames: faces keep their numbers and scores. With a *gate*, a frame that shows what the last
+    analyzed one showed gets that one's faces and probabilities again; tracking and reporting go on.
     """
 
-    def __init__(
-        self,
-        camera: str,
-        detector: Detector,
-        classifier: Classifier,
-        tracker: Tracker,
-        rules: Rules,
-        stopwatch: Callable[[], float],
-        gate: MotionGate | None = None,
-    ) -> None:
-        self.camera = camera
-        self.rules = rules
-        self.detector = detector
-        self.classifier = classifier
-        self.tracker = tracker
-        self.gate = gate
-        self.skipped = 0  # frames without detector and classifier
-        self._stopwatch = stopwatch
-        self._leader: int | None = None  # number of the track that came first last time
-        self._complete = False  # the last analysis succeeded, so that it may be repeated
-        self._faces: Sequence[Face] = ()  # of the last analysed frame
-        self._scores: Sequence[Sequence[float]] = ()  # theirs
+    camera: str
+    detector: Detector
+    classifier: Classifier
+    tracker: Tracker
+    rules: Rules
+    stopwatch: Callable[[], float]
+    gate: MotionGate | None = None
+    skipped: int = field(default=0, init=False)  # frames without detector and classifier
+    _leader: int | None = field(default=None, init=False)  # number of the track that came first last time
+    _complete: bool = field(default=False, init=False)  # the last analysis succeeded, so it may be repeated
+    _faces: Sequence[Face] = field(default=(), init=False)  # of the last analyzed frame
+    _scores: Sequence[Sequence[float]] = field(default=(), init=False)  # theirs
 
     def step(self, frame: Frame) -> Analysis:
         """Analyse *frame*."""
         gate = self.gate
         analyse = gate is None or gate.moved(frame.image, frame.taken, unsettled=self._unsettled)
-        laps = [("", self._stopwatch())]
+        laps = [("", self.stopwatch())]
         if analyse:
             self._complete = False
             self._faces = self.detector.detect(frame.image)
-            laps.append(("detect", self._stopwatch()))
+            laps.append(("detect", self.stopwatch()))
         before = {track.number: track.seen for track in self.tracker.tracks}
         tracks = self.tracker.update(self._faces, frame.taken)
-        laps.append(("track", self._stopwatch()))
+        laps.append(("track", self.stopwatch()))
         if analyse:
             self._scores = self.classifier.classify(frame.image, self._faces).tolist()
             self._complete = True
-            laps.append(("classify", self._stopwatch()))
+            laps.append(("classify", self.stopwatch()))
         self.skipped += not analyse
         events: list[Event] = []
         labels = self.classifier.labels
@@ -70,7 +61,7 @@ class Pipeline:
             elapsed = frame.taken - before.get(track.number, frame.taken)
             events += self._settle(blend(track, row, elapsed, self.rules, labels), frame)
         left = self.expire(frame.taken, frame.wall)
-        laps.append(("report", self._stopwatch()))
+        laps.append(("report", self.stopwatch()))
         timings_ms = {stage: (end - start) * 1e3 for (_, start), (stage, end) in pairwise(laps)}
         return Analysis(left.tracks, (*events, *left.events), timings_ms)
 

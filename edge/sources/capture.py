@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Literal
 
 from edge.host.heartbeats import FRESH_S, Heartbeats
@@ -58,6 +59,7 @@ class Slots:
             self._waiting.pop(camera, None)
 
 
+@dataclass(eq=False)
 class Capture:
     """A camera kept alive: opened by *open_source*, read into *slots*, opened again when it fails.
 
@@ -67,23 +69,21 @@ class Capture:
     (None: all); *every* is called with each of them, and must not block.
     """
 
-    def __init__(
-        self,
-        name: str,
-        open_source: Callable[[], Source],
-        slots: Slots,
-        on_status: Callable[[CameraStatus, str], None],
-        *,
-        stall_s: float = STALL_S,
-        give_up_s: float = GIVE_UP_S,
-        freeze_s: float = FREEZE_S,
-        dark_s: float = DARK_S,
-        retry_s: tuple[float, float] = RETRY_S,
-        heartbeats: Heartbeats | None = None,
-        fps: float | None = None,
-        every: Callable[[Frame], None] | None = None,
-    ) -> None:
-        self.name = name
+    name: str
+    open_source: Callable[[], Source]
+    slots: Slots
+    on_status: Callable[[CameraStatus, str], None]
+    _: KW_ONLY
+    stall_s: float = STALL_S
+    give_up_s: float = GIVE_UP_S
+    freeze_s: float = FREEZE_S
+    dark_s: float = DARK_S
+    retry_s: tuple[float, float] = RETRY_S
+    heartbeats: Heartbeats = field(default_factory=Heartbeats)
+    fps: float | None = None
+    every: Callable[[Frame], None] | None = None
+
+    def __post_init__(self) -> None:
         self.status: CameraStatus = "offline"
         self.reason = "not opened yet"
         self.reported = False  # status and reason are known and were passed to on_status
@@ -93,19 +93,9 @@ class Capture:
         self.dropped = 0  # frames that were displaced by a newer one before anybody took them
         self.taken: float | None = None  # when the last one was read, monotonic s
         self.picture: Picture | None = None  # what it shows; None while nothing comes
-        self.open_source = open_source
-        self.freeze_s = freeze_s
-        self.dark_s = dark_s
         self.dark = False  # the last picture read was
-        self.retry_s = retry_s
-        self._slots = slots
-        self._on_status = on_status
-        self._stall_s = stall_s
-        self._give_up_s = give_up_s
-        self._heartbeats = heartbeats or Heartbeats()
-        self.stage = self._heartbeats.stage(f"camera {name}")
-        self._limit = RateLimit(fps)
-        self._every = every
+        self.stage = self.heartbeats.stage(f"camera {self.name}")
+        self._limit = RateLimit(self.fps)
         self._close_failed = False
         self._slow = False  # its pictures come SLOW_S apart or more
         self._unforeseen = ""  # the last error of which the log has the traceback
@@ -113,7 +103,7 @@ class Capture:
         self._lock = threading.RLock()
         self._readers: list[_Reader] = []  # newest last; older ones are stuck in a driver call
         # Only another thread can notice a read that hangs.
-        self._watch = threading.Thread(target=self._supervise, name=f"watch {name}", daemon=True)
+        self._watch = threading.Thread(target=self._supervise, name=f"watch {self.name}", daemon=True)
 
     def start(self) -> None:
         """Begin; returns at once, a missing camera is waited for."""
@@ -130,7 +120,7 @@ class Capture:
         with self._lock:
             self._stopping.set()  # no new reader from here on
             readers = list(self._readers)
-        self._heartbeats.end(self.stage)
+        self.heartbeats.end(self.stage)
         for reader in readers:
             reader.dismiss()
         for thread in (*readers, self._watch):
@@ -147,7 +137,7 @@ class Capture:
             self.taken = taken
             if shows == "frozen":
                 self._report("stale", f"the picture is frozen for {self.freeze_s:g} s")
-                self._slots.drop(self.name)
+                self.slots.drop(self.name)
             elif self.status != "online":
                 self._report("online", "", f"{image.shape[1]}x{image.shape[0]}")
                 self._slow = False
@@ -161,10 +151,10 @@ class Capture:
                 log.info("camera %s: %s", self.name, news)
             if shows != "frozen":
                 frame = Frame(image, taken, time.time(), self.frames, self.name)
-                if self._every is not None:
-                    self._every(frame)
+                if self.every is not None:
+                    self.every(frame)
                 if self._limit.passes(taken):
-                    self.dropped += self._slots.put(frame)
+                    self.dropped += self.slots.put(frame)
 
     def failed(self, reader: _Reader, error: Exception) -> None:
         """*reader*'s source failed, or came to its regular end, as *error* says."""
@@ -190,18 +180,18 @@ class Capture:
         log.log(level, "camera %s: the driver failed to close it", self.name, exc_info=error)
 
     def _supervise(self) -> None:
-        while not self._stopping.wait(self._stall_s / 10):
+        while not self._stopping.wait(self.stall_s / 10):
             lost = False
             with self._lock:
                 if self.ended:
-                    self._heartbeats.end(self.stage)
+                    self.heartbeats.end(self.stage)
                     return
                 self._readers = [r for r in self._readers[:-1] if r.is_alive()] + self._readers[-1:]
                 reader = self._readers[-1]
                 silent_s = reader.silent_s()
                 # A source knows how far apart its pictures come: the limits follow.
-                stall_s = max(self._stall_s, reader.patience)
-                give_up_s = stall_s + self._give_up_s - self._stall_s
+                stall_s = max(self.stall_s, reader.patience)
+                give_up_s = stall_s + self.give_up_s - self.stall_s
                 # While the reader is in the source, the watch beats for it: the camera becomes offline with
                 # a reason, which is a declared wait.
                 if reader.in_source and silent_s < _HOPELESS_S:
@@ -213,7 +203,7 @@ class Capture:
                     lost = True
                 elif silent_s > stall_s and self.status == "online":
                     self._report("stale", reader.complaint(silent_s))
-                elif silent_s > self._give_up_s and not self.reported:
+                elif silent_s > self.give_up_s and not self.reported:
                     self._report("offline", reader.complaint(silent_s))
             if lost:
                 reader.dismiss()
@@ -236,7 +226,7 @@ class Capture:
                 log.info("camera %s: %s %s", self.name, status, reason or detail)
             else:
                 log.warning("camera %s: %s: %s", self.name, status, reason)
-            self._on_status(status, reason)
+            self.on_status(status, reason)
 
 
 class _Reader(threading.Thread):

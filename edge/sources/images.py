@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.sources.pace import Pace
-from edge.types import EdgeError, EndOfStreamError, Image
+from edge.types import EdgeError, EndOfStreamError, Image, named
 
 log = logging.getLogger(__name__)
 
@@ -41,15 +42,11 @@ def read_image(path: Path) -> Image:
 
     Of more than eight bits the brightest are kept: see `_eight_bits`.
     """
-    content, image = np.empty(0, np.uint8), None
-    try:
-        # Not cv2.imread: it distinguishes a missing and a damaged file only on stderr.
+    with named(path):  # cv2.imread distinguishes a missing and a damaged file only on stderr
         content = np.fromfile(path, np.uint8)
+    image = None
+    with contextlib.suppress(cv2.error):  # an empty file
         image = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-    except OSError as error:
-        raise EdgeError(f"{path}: {error.strerror or error}") from error
-    except cv2.error:
-        pass  # an empty file
     if image is None:
         raise EdgeError(f"{path}: {_why_not(content[:16].tobytes())}")
     return _eight_bits(np.asarray(image))
@@ -99,15 +96,13 @@ class Images:
     still = True  # equal pictures one after the other are no fault here
 
     def __init__(self, path: Path, *, fps: float, loop: bool = False, paced: bool = True) -> None:
-        if path.is_dir():
+        self._single = None if path.is_dir() else read_image(path)
+        self._files: list[Path] = []
+        if self._single is None:
             self._files = sorted(file for file in path.iterdir() if file.is_file() and is_image(file))
             if not self._files:
                 raise EdgeError(f"{path}: no images in this folder; {', '.join(sorted(SUFFIXES))} are read")
-            self._loop = loop
-        else:
-            self._files = [path]
-            self._loop = True
-        self._single = read_image(path) if self._files == [path] else None
+        self._loop = loop
         self._fps = fps
         self._pace = Pace(paced=paced)
         self._index = 0  # of the next file

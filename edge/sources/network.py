@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import time
-from collections import deque
 from collections.abc import Iterable
 from typing import Literal
 
 import av
 
 from edge.host.redaction import masked
+from edge.sources import DEFAULT_FPS
 from edge.sources.leash import Leash
 from edge.sources.opened import Opened
 from edge.sources.pace import Silence
@@ -59,13 +59,11 @@ class Network:
         loop: bool = False,
         paced: bool = True,
         transport: Transport = "tcp",
-        default_fps: float = 10.0,
     ) -> None:
         self._address = _no_pattern(address)
         self._fps = fps
         self._loop = loop
         self._paced = paced
-        self._poll_fps = fps or default_fps
         self._rtsp = address.lower().startswith("rtsp")
         self._options = {"rtsp_transport": transport} if self._rtsp else {"extension_picky": "0"}
         self._leash = Leash(masked(address))
@@ -121,12 +119,8 @@ class Network:
         if opened.format.endswith("_pipe") or opened.format == "image2":
             return self._one_or_many(opened)
         if opened.finite:
-            turns = deque([opened])
-
-            def open_again() -> Opened:
-                return turns.popleft() if turns else self._open()
-
-            return Player(open_again, self._leash, fps=self._fps, loop=self._loop, paced=self._paced)
+            open_again = self._open if self._loop else None
+            return Player(opened, self._leash, open_again=open_again, fps=self._fps, paced=self._paced)
         return self._live(opened)
 
     def _live(self, opened: Opened, begun: Iterable[av.VideoFrame] = ()) -> Live:
@@ -159,6 +153,6 @@ class Network:
         if first is not None and second is None:
             image = opened.picture(first)
             opened.close()
-            return Polled(image, self._open, self._leash, fps=self._poll_fps)
+            return Polled(image, self._open, self._leash, fps=self._fps or DEFAULT_FPS)
         begun = [frame for frame in (first, second) if frame is not None]
         return self._live(opened, begun)

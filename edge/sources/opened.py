@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from functools import cached_property, partial
 
@@ -13,6 +13,7 @@ from av.stream import Discard
 from av.video.stream import VideoStream
 
 from edge.sources.leash import NOMINAL_S, Leash
+from edge.sources.pace import Pace, RateLimit
 from edge.sources.pictures import Pictures
 from edge.types import EdgeError, Image
 
@@ -208,3 +209,33 @@ class Opened:
         from edge.sources.complaints import complaint
 
         return EdgeError(f"{name}: {complaint(error, address)}")
+
+
+class Playback:
+    """What every source shares that plays *opened*: at most *fps* pictures a second, and its end."""
+
+    still = False
+
+    def __init__(self, opened: Opened, leash: Leash, fps: float | None, *, paced: bool = True) -> None:
+        self._opened = opened
+        self._leash = leash
+        self._limit = RateLimit(fps)
+        self._pace = Pace(paced=paced)
+        self._damaged = 0  # in what was opened before
+
+    @property
+    def damaged(self) -> int:
+        return self._damaged + self._opened.damaged
+
+    def interrupt(self) -> None:
+        self._leash.interrupt()
+        self._pace.interrupt()
+
+    def close(self) -> None:
+        self.interrupt()
+        self._opened.close()
+
+    def _replace(self, open_again: Callable[[], Opened]) -> None:
+        self._damaged += self._opened.damaged
+        self._opened.close()  # before: many cameras serve one at a time
+        self._opened = open_again()

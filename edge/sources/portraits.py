@@ -138,10 +138,6 @@ class Portraits:
 
 def mean_faces(file: Path = FILE) -> list[Image]:
     """The faces of *file* as they are shown, (48, 48) uint8, in LABELS' order; EdgeError as of Portraits."""
-    return _sharpen(_load(file))
-
-
-def _load(file: Path) -> Image:
     try:
         with np.load(file, allow_pickle=False) as arrays:
             faces = arrays["faces"]
@@ -151,7 +147,7 @@ def _load(file: Path) -> Image:
         raise EdgeError(f"{file}: no portraits in it; emotion-train portraits makes it") from error
     if faces.shape != (len(LABELS), 48, 48) or faces.dtype != np.uint8:
         raise EdgeError(f"{file}: faces are {faces.shape} {faces.dtype}; expected (7, 48, 48) uint8")
-    return np.asarray(faces, np.uint8)
+    return _sharpen(faces)
 
 
 def _sharpen(faces: Image) -> list[Image]:

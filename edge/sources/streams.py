@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import av
 
 from edge.sources.leash import Leash
-from edge.sources.opened import Opened
-from edge.sources.pace import Pace, RateLimit, Silence, Timeline
+from edge.sources.opened import Opened, Playback
+from edge.sources.pace import Pace, Silence, Timeline
 from edge.types import EdgeError, Image
 
 # HLS comes segment by segment. Up to three of them wait with the server, so that a late one is no stall.
@@ -22,15 +23,13 @@ PROBE_S, _PROBES = 3.0, 2
 _SLOW_S = 15.0  # of patience, which is 2.5 times what lies between two pictures
 
 
-class Live:
+class Live(Playback):
     """The pictures of *opened*, as they come or, with *spread*, at the distances of their time stamps.
 
     At most *fps* a second; *first_s* is what the second one may take; *begun* are those read before. It never
     ends regularly: when the sender stops, or is silent for longer than its own interval explains, read()
     raises EdgeError. While the interval is not known, *open_again* (limit in s) is asked before.
     """
-
-    still = False
 
     def __init__(
         self,
@@ -43,17 +42,13 @@ class Live:
         begun: Iterable[av.VideoFrame] = (),
         open_again: Callable[[float], Opened] | None = None,
     ) -> None:
-        self._opened = opened
+        super().__init__(opened, leash, fps)
         self._open_again = open_again
         self._probes = _PROBES if open_again else 0
-        self._damaged = 0  # on the connections before
-        self._leash = leash
-        self._limit = RateLimit(fps)
         self._begun = deque(begun)
         least_s = _SEGMENTS_S if spread else Silence.LEAST_S
         self._silence = Silence(first_s=first_s, least_s=least_s)
         self._timeline = Timeline(_LONGEST_GAP_S) if spread else None
-        self._pace = Pace()
 
     @property
     def patience(self) -> float:
@@ -63,10 +58,6 @@ class Live:
     def slow(self) -> bool:
         """Its pictures lie further apart than a new stream is given time for, or may do so."""
         return not self._silence.known or self._silence.patience > _SLOW_S
-
-    @property
-    def damaged(self) -> int:
-        return self._damaged + self._opened.damaged
 
     @property
     def _may_probe(self) -> bool:
@@ -88,14 +79,6 @@ class Live:
                     self._pace.wait(due)
                 return image
 
-    def interrupt(self) -> None:
-        self._leash.interrupt()
-        self._pace.interrupt()
-
-    def close(self) -> None:
-        self.interrupt()
-        self._opened.close()
-
     def _next(self) -> av.VideoFrame | None:
         try:
             return self._opened.next(self._silence.patience)
@@ -104,10 +87,8 @@ class Live:
                 raise
         self._probes -= 1
         silent_s = self._silence.patience + PROBE_S
-        self._damaged += self._opened.damaged
-        self._opened.close()  # before: many cameras serve one at a time
         try:
-            self._opened = self._open_again(0.8 * PROBE_S)
+            self._replace(partial(self._open_again, 0.8 * PROBE_S))
             self._silence.begin_again()
             return self._opened.next(0.2 * PROBE_S)
         except EdgeError as error:
@@ -143,8 +124,7 @@ class Polled:
         self._leash.interrupt()
         self._pace.interrupt()
 
-    def close(self) -> None:
-        self.interrupt()
+    close = interrupt
 
     def _ask(self) -> Image:
         opened = self._open_again()

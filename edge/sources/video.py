@@ -6,46 +6,35 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edge.sources.leash import Leash
-from edge.sources.opened import Opened
-from edge.sources.pace import Pace, RateLimit, Timeline
+from edge.sources.opened import Opened, Playback
+from edge.sources.pace import Timeline
 from edge.types import EdgeError, EndOfStreamError, Image
 
 _READ_S = 15.0  # what the next picture may take to be read: a disk that wakes, a busy server
 _LONGEST_GAP_S = 60.0  # pictures that lie further apart: the stamps jump; the scene does not pause
 
 
-class Player:
-    """Plays what *open_again* gives at its own pace, at most *fps* pictures a second; with *loop* for ever.
+class Player(Playback):
+    """Plays *opened* at its own pace, at most *fps* pictures a second; with *open_again* for ever.
 
     Nothing is left out for a slow reader: that is the capture thread's business. With *paced* false
     each picture comes as soon as it is decoded.
     """
 
-    still = False
-
     def __init__(
         self,
-        open_again: Callable[[], Opened],
+        opened: Opened,
         leash: Leash,
         *,
+        open_again: Callable[[], Opened] | None = None,
         fps: float | None = None,
-        loop: bool = False,
         paced: bool = True,
     ) -> None:
+        super().__init__(opened, leash, fps, paced=paced)
         self.patience = 0.0
         self._open_again = open_again
-        self._leash = leash
-        self._loop = loop
-        self._pace = Pace(paced=paced)
-        self._limit = RateLimit(fps)
         self._timeline = Timeline(_LONGEST_GAP_S)
-        self._damaged = 0  # of the turns before
         self._shown = False  # a picture of this turn
-        self._opened = open_again()
-
-    @property
-    def damaged(self) -> int:
-        return self._damaged + self._opened.damaged
 
     def read(self) -> Image:
         while True:
@@ -63,25 +52,15 @@ class Player:
             self._pace.wait(stamp)
             return image
 
-    def interrupt(self) -> None:
-        self._pace.interrupt()
-        self._leash.interrupt()
-
-    def close(self) -> None:
-        self.interrupt()
-        self._opened.close()
-
     def _rewind(self) -> None:
         if not self._shown:
             raise EdgeError(f"{self._leash.name}: no picture in it")
         period = self._opened.period
-        if not self._loop:
+        if self._open_again is None:
             self._pace.wait(self._timeline.now + period)  # the last picture has its time too
             raise EndOfStreamError(f"{self._leash.name}: played to its end")
         # Opened once more and not sought: not every container can be sought in.
-        self._damaged += self._opened.damaged
-        self._opened.close()
-        self._opened = self._open_again()
+        self._replace(self._open_again)
         self._timeline.begin_again(period)
         self._shown = False
 
@@ -97,4 +76,4 @@ def open_file(path: Path, *, fps: float | None = None, loop: bool = False, paced
         # With the protocol and an absolute path: FFmpeg takes what precedes a colon for a protocol.
         return Opened(f"file:{path.absolute()}", leash, protocols="file", options={}, limit_s=_READ_S)
 
-    return Player(open_again, leash, fps=fps, loop=loop, paced=paced)
+    return Player(open_again(), leash, open_again=open_again if loop else None, fps=fps, paced=paced)
