@@ -81,7 +81,7 @@ class _AnyCard(_Part):
 
 
 class Card(_AnyCard):
-    """What the daemon and a reader need to know of a classifier."""
+    """A classifier's card."""
 
     kind: Literal["classifier"] = "classifier"
     labels: tuple[str, ...]
@@ -102,8 +102,8 @@ class DetectorInput(_Part):
     width: int = Field(gt=0, le=2048)
     channels: Literal[1, 3]  # luma, or red, green, blue
     range: tuple[float, float]  # pixel values of black and white: (0, 255)
-    # How many times larger than detector.long_side the network is shown a picture: its finest cells, of 8
-    # pixels, are coarse for small faces.
+    # Times detector.long_side at which the network sees a picture: its finest cells, of 8 pixels, are coarse
+    # for small faces.
     zoom: float = Field(default=1.0, ge=1, le=4)
 
 
@@ -140,7 +140,7 @@ class Anchors(_Decode):
     form: Literal["anchors"]
     grids: tuple[Grid, ...] = Field(min_length=1)  # in the order of the outputs' rows
     scores: str  # (1, anchors, 1) logits
-    boxes: str  # (1, anchors, 4 + 2 x points): centre x, y, width, height, then points x, y
+    boxes: str  # (1, anchors, 4 + 2 x points): center x, y, width, height, then points x, y
     scale: float = Field(gt=0)  # what the boxes' numbers are divided by to be parts of the input's side
     clip: float = Field(default=100.0, gt=0)  # of the logits
     eyes: tuple[int, int] | None = None  # which of the points they are
@@ -152,7 +152,7 @@ class BoxFraming(_Part):
 
 
 class DetectorCard(_AnyCard):
-    """What the daemon and a reader need to know of a face detector."""
+    """A face detector's card."""
 
     kind: Literal["detector"]
     input: DetectorInput
@@ -230,7 +230,7 @@ def card_path(path: Path) -> Path:
 
 
 def read_beside(model: Model[Any], suffix: str) -> tuple[str, bytes]:
-    """Name and content of the one file in *model*'s card that ends in *suffix*, checked as the model was."""
+    """(name, content) of the one file in *model*'s card that ends in *suffix*, verified; EdgeError."""
     names = [name for name in model.card.files if name.endswith(suffix)]
     if len(names) != 1:
         raise EdgeError(

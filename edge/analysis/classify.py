@@ -20,9 +20,9 @@ class FaceClassifier:
     """
 
     def __init__(self, runtime: Runtime, card: Card, name: str, *, mirror: bool = False) -> None:
-        """EdgeError, naming both, where the card and the tensors of model file *name* disagree.
+        """EdgeError where the card and the tensors of model file *name* disagree.
 
-        With *mirror* a face's probabilities are the mean over it and its mirror image: one inference more.
+        *mirror*: average each face with its mirror image, by one more inference.
         """
         if card.crop != OURS:
             raise EdgeError(f"{name}: card says crop {card.crop}; expected {OURS}, our crop")
@@ -43,7 +43,7 @@ class FaceClassifier:
         self.mirror = mirror
         self.labels = card.labels
         self._height, self._width = card.input.height, card.input.width
-        # A pixel has 256 values: each one's place in the network's range and number format is looked up.
+        # A table: pixels have 256 values.
         self._encoded = levels(card.input.range, runtime.input)
         # As tensors.dequantise, but for so few numbers plain Python is faster than numpy.
         self._scale, self._zero_point = given.scale or 1.0, given.zero_point
@@ -56,7 +56,7 @@ class FaceClassifier:
         return scores
 
     def opinion(self, pixels: Image) -> list[float]:
-        """As scores(), averaged with the mirror image where this classifier was built so."""
+        """As scores(), averaged with the mirror image's where ``mirror``."""
         once = self.scores(pixels)
         if not self.mirror:
             return once

@@ -24,7 +24,7 @@ class Golden(NamedTuple):
 
     pictures: Image  # (n, height, width) uint8: framed faces, or of a detector what its input takes
     scores: Floats  # (n, values) probabilities, or a detector's outputs
-    tolerance: float  # by which a value may differ on another chip, in parts of its span
+    tolerance: float  # by which a value may differ on another chip, as a share of its span
     spans: Floats | float = 1.0  # (values,) what each ranges over
 
 
@@ -37,7 +37,7 @@ class Answers(Protocol):
 
 
 class Outputs:
-    """A detector's Answers: its outputs as real numbers, one after the other by their names."""
+    """A detector's Answers: its outputs as real numbers, in the order of their names."""
 
     def __init__(self, runtime: Runtime, span: tuple[float, float]) -> None:
         """*span*: what the card says that black and white become."""
@@ -48,11 +48,11 @@ class Outputs:
 
     @property
     def sizes(self) -> list[int]:
-        """How many values each output has, in the order in which scores() gives them."""
+        """How many values each output has, in the order of scores()."""
         return [int(np.prod(self._runtime.outputs[place].shape)) for place in self._order]
 
     def scores(self, pixels: Image) -> Floats:
-        """(values,) float32 of one picture (height, width) uint8 of the input's size."""
+        """(values,) float32 for one picture (height, width) uint8 of the input's size."""
         given = self._runtime.run(self._encoded.take(pixels).reshape(self._runtime.input.shape))
         specs = self._runtime.outputs
         return np.concatenate([dequantise(given[place], specs[place]).ravel() for place in self._order])
@@ -84,7 +84,7 @@ def read_golden(model: Model[Any]) -> Golden:
 def mismatch(golden: Golden, answers: Answers) -> str:
     """Why the outputs of *answers* are wrong, in one line; empty where they are right."""
     found = deviations(golden, answers)
-    picture = int(np.argmax(found))  # of a runtime that gives no numbers at all, one of those
+    picture = int(np.argmax(found))  # the first NaN where there is one
     worst = found[picture]
     # In this form NaN fails as well.
     if worst <= golden.tolerance:
@@ -102,7 +102,7 @@ def what(golden: Golden) -> str:
 
 
 def deviations(golden: Golden, answers: Answers) -> list[float]:
-    """For each picture, the largest difference of a value from the golden one, in parts of its span."""
+    """For each picture, the largest difference of a value from the golden one, as a share of its span."""
     found = np.array([answers.scores(picture) for picture in golden.pictures], np.float32)
     if found.shape != golden.scores.shape:  # files of another detector, whose card lists these vectors
         return [float("inf")] * len(golden.pictures)

@@ -1,4 +1,4 @@
-"""Whether a picture still shows what the last analysed one showed: skips detection on a still scene."""
+"""Whether a picture still shows what the last analyzed one showed: skips detection on a still scene."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 from edge.analysis.preprocess import luma
 from edge.types import Floats, Image
 
-# At 10 frames a second every eleventh is analysed whatever happens, which is 9 % of the calls: what moves
-# too little or too slowly to be seen here waits no longer.
+# At 10 frames a second every eleventh is analyzed whatever happens, 9 % of the calls: what moves too little
+# or too slowly to be seen here waits no longer.
 REFRESH_S = 1.05
-# After a look that spared nothing so many frames are analysed without another, twice as many after each
-# further one, up to the second: a look costs up to a fifth of what ssd takes for an empty picture, and where
-# movement never ends (or frames come seldom, or faces never settle) it must not cost what it cannot save.
+# After a look that spared nothing so many frames are analyzed without another, twice as many after each
+# further one, up to the second: a look costs up to a fifth of what ssd takes for an empty picture, which is
+# wasted where movement never ends, frames come seldom or faces never settle.
 LINGER = 5, 200
 
 # Cells on the longer side: the smallest face (detector.min_face = 0.08) covers about 4 x 4 of them.
@@ -27,20 +27,19 @@ _FLOOR, _SIGMAS, _CEILING = 3.0, 7.0, 12.0
 
 
 class MotionGate:
-    """Remembers the last analysed picture as a thumbnail and compares the following ones with it."""
+    """Compares pictures with a thumbnail of the last analyzed one."""
 
     def __init__(self) -> None:
-        self._reference: Floats | None = None  # None: there is none of the last analysed picture
-        self._analysed = 0.0  # when the reference was taken, monotonic s
+        self._reference: Floats | None = None  # None: the last analyzed picture left none
+        self._analyzed = 0.0  # when the reference was taken, monotonic s
         self._spared = False  # the reference, or one that it renewed, has spared a frame
         self._lingers = 0  # frames still to be analysed without a look
         self._linger = LINGER[0]  # the next time
 
     def moved(self, image: Image, taken: float, *, unsettled: bool = False) -> bool:
-        """Whether *image* is to be analysed: something moved, the last time is long ago, or *unsettled*.
+        """Whether *image* is to be analyzed: something moved, the last time is long ago, or *unsettled*.
 
-        *taken* in seconds, never falling. Whether True or False: the next ones are compared with the last
-        one that was analysed.
+        *taken* in seconds, never falling.
         """
         if self._lingers:
             self._lingers -= 1
@@ -53,18 +52,18 @@ class MotionGate:
             return True
         cells = thumbnail(image)
         if before is None:
-            self._reference, self._analysed, self._spared = cells, taken, False
+            self._reference, self._analyzed, self._spared = cells, taken, False
             return True
         if before.shape != cells.shape or differs(before, cells):
             self._back_off()
             return True
-        if taken - self._analysed < REFRESH_S:
+        if taken - self._analyzed < REFRESH_S:
             self._spared, self._linger = True, LINGER[0]
             return False
         if not self._spared:  # frames come further apart than that
             self._back_off()
             return True
-        self._reference, self._analysed = cells, taken
+        self._reference, self._analyzed = cells, taken
         return True
 
     def _back_off(self) -> None:

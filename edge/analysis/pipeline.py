@@ -39,22 +39,22 @@ class Pipeline:
     _scores: Sequence[Sequence[float]] = field(default=(), init=False)  # theirs
 
     def step(self, frame: Frame) -> Analysis:
-        """Analyse *frame*."""
+        """Analyze *frame*."""
         gate = self.gate
-        analyse = gate is None or gate.moved(frame.image, frame.taken, unsettled=self._unsettled)
+        analyze = gate is None or gate.moved(frame.image, frame.taken, unsettled=self._unsettled)
         laps = [("", self.stopwatch())]
-        if analyse:
+        if analyze:
             self._complete = False
             self._faces = self.detector.detect(frame.image)
             laps.append(("detect", self.stopwatch()))
         before = {track.number: track.seen for track in self.tracker.tracks}
         tracks = self.tracker.update(self._faces, frame.taken)
         laps.append(("track", self.stopwatch()))
-        if analyse:
+        if analyze:
             self._scores = self.classifier.classify(frame.image, self._faces).tolist()
             self._complete = True
             laps.append(("classify", self.stopwatch()))
-        self.skipped += not analyse
+        self.skipped += not analyze
         events: list[Event] = []
         labels = self.classifier.labels
         for track, row in zip(tracks, self._scores, strict=True):
@@ -67,10 +67,10 @@ class Pipeline:
 
     @property
     def _unsettled(self) -> bool:
-        """Whether one detection or classification, repeated, could become a transition.
+        """Whether the last analysis must not be repeated.
 
-        A false face or label must not be confirmed by its own copy, and a face that the detector missed
-        once is looked for again at once. After an analysis that failed there is nothing to repeat.
+        A false face or label must not be confirmed by its own copy, a face that the detector missed once is
+        looked for again at once, and a failed analysis left nothing to repeat.
         """
         tracks = self.tracker.tracks
         latest = max((track.seen for track in tracks), default=0.0)
@@ -84,7 +84,7 @@ class Pipeline:
         )
 
     def expire(self, now: float, wall: float) -> Analysis:
-        """Forget faces that were not seen for too long: with every frame, and while a camera gives none."""
+        """Forget faces not seen for too long: with every frame, and while a camera gives none."""
         gone = [depart(track, self.camera, wall) for track in self.tracker.forget(now)]
         announced = (track for track in self.tracker.tracks if track.announced)
 

@@ -24,7 +24,7 @@ def luma(image: Image) -> Image:
 def tilt(face: Face) -> float:
     """Radians by which the line between the eyes falls to the right; 0 where the eyes are unknown.
 
-    Beyond 45 degrees the eye points are more often wrong than the head is lying: taken as 0.
+    Beyond 45 degrees, too: the eye points are then more often wrong than the head is lying.
     """
     if face.eyes is None:
         return 0.0
@@ -36,9 +36,8 @@ def tilt(face: Face) -> float:
 def crop(image: Image, face: Face, height: int, width: int) -> Image:
     """*face* cut from *image* (BGR or luma), upright, as (height, width) uint8 luma.
 
-    The square around the box's centre is sampled; what lies beyond the frame repeats its edge.
-    Nothing of *image* is changed and no face moves another's crop. Large faces are averaged down
-    (cv2.INTER_AREA) before they are turned, because a bare affine warp would alias.
+    The square around the box's center is sampled; what lies beyond the frame repeats its edge. Large faces
+    are averaged down (cv2.INTER_AREA) before they are turned, because a bare affine warp would alias.
     """
     center_x, center_y = face.box.center
     side = max(face.box.width, face.box.height, 1.0)

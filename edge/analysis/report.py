@@ -1,8 +1,7 @@
 """From noisy per-frame scores to what is reported: pure functions over one track.
 
-A raw label flips many times a minute. Scores are blended per track over *blend_s* (never between
-people), a label is left only for one that leads by *margin* (hysteresis), and a new label must have
-lasted *hold_s* (minimum dwell) before it is reported.
+A raw label flips many times a minute. Scores are averaged per track over *blend_s*, a label is left only for
+one that leads by *margin* (hysteresis), and a new label must last *hold_s* (dwell) before it is reported.
 """
 
 from __future__ import annotations

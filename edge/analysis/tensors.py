@@ -11,10 +11,7 @@ Tensor = npt.NDArray[np.generic]
 
 
 def quantise(x: Tensor, spec: TensorSpec) -> Tensor:
-    """Map real *x* (any shape) to *spec*'s dtype: divide, round, shift, saturate.
-
-    After the TFLite 8-bit specification; a float tensor takes *x* as it is.
-    """
+    """Real *x* (any shape) in *spec*'s dtype; steps after the TFLite 8-bit specification."""
     if spec.dtype.kind == "f":
         return np.asarray(x, spec.dtype)
     bounds = np.iinfo(np.dtype(spec.dtype.str))
@@ -23,7 +20,7 @@ def quantise(x: Tensor, spec: TensorSpec) -> Tensor:
 
 
 def dequantise(q: Tensor, spec: TensorSpec) -> Floats:
-    """Map *q* of *spec*'s dtype back to real float32."""
+    """*q* of *spec*'s dtype as real float32."""
     real = np.asarray(q, np.float32)
     return real if spec.dtype.kind == "f" else (real - np.float32(spec.zero_point)) * np.float32(spec.scale)
 

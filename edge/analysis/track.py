@@ -17,12 +17,11 @@ MOTION_S = 0.3  # time constant of the speed's average; prediction fades out ove
 
 
 class Tracker:
-    """Numbers the faces of one camera; the only stateful part of the analysis.
+    """Numbers the faces of one camera.
 
-    Time is counted in seconds, so that ids survive whatever frame rate the board manages: a face that
-    is missed (a blink of the detector, a hand before it) keeps its number for *forget_s*. Matching is
-    greedy by distance to the predicted place plus difference in size; the few faces a camera sees do
-    not justify an assignment solver.
+    Time is counted in seconds, so that ids survive any frame rate: a face that is missed (by the detector,
+    behind a hand) keeps its number for *forget_s*. Matching is greedy by distance to the predicted place plus
+    difference in size; the few faces a camera sees do not justify an assignment solver.
     """
 
     def __init__(self, *, forget_s: float = 1.0) -> None:
@@ -54,7 +53,7 @@ class Tracker:
         return seen
 
     def store(self, track: Track) -> None:
-        """Put back a track that was changed outside (its scores, its emotion)."""
+        """Put back a track that was changed outside."""
         self._tracks[track.number] = track
 
     def forget(self, now: float) -> list[Track]:
@@ -103,7 +102,7 @@ class Tracker:
 
 
 def _distance(expected: Box, found: Box) -> float | None:
-    """Centre distance in mean face widths plus the log of the size ratio; None where sizes do not fit."""
+    """Center distance in mean face widths + half the log of the size ratio; None where sizes do not fit."""
     old, new = math.sqrt(expected.area), math.sqrt(found.area)
     if old <= 0 or new <= 0:
         return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -34,43 +33,42 @@ def open_detector(
 ) -> FaceDetector:
     """The detector *kind*; ``auto`` takes the first of ssd, YuNet and Haar that is here and runs.
 
-    *file*: a network with a card (``ssd``), another YuNet network or another cascade; ``auto`` takes what
-    it is for. *long_side*: pixels to which a picture is shrunk before it is searched, by default 320 or what
-    a network of one fixed shape takes. *min_face*: the smallest face that counts, its framed side as a
-    fraction of the picture's long side, by default .05 (ssd) or .08. *min_score*: 0..1, by default the
-    detector's own. *runtime*, *provider*: where ssd runs, see edge.analysis.runtimes.chain; *waiting* is put
-    around what takes long there.
+    *file*: a network with a card (ssd), a YuNet network (``auto`` takes either) or a cascade. *long_side*:
+    pixels to which a picture is shrunk, by default 320 or a fixed network's. *min_face*: the smallest face
+    that counts, its framed side / the picture's long side, by default .05 (ssd) or .08. *min_score*: 0..1, by
+    default the detector's own. *runtime*, *provider*, *waiting*: see edge.analysis.runtimes.chain.
     ``description`` of the result says what was taken and why. EdgeError when it cannot be opened.
     """
-    match kind:
-        case "ssd":
-            from edge.analysis.detectors.ssd import Ssd
 
-            if file is None and not FACES.exists():
-                raise EdgeError(f"no network {FACES} in this installation; name one in detector.file")
-            ssd = Ssd(
-                file or FACES, min_score=min_score, long_side=long_side, threads=threads, runtime=runtime,
-                provider=provider, waiting=waiting,
-            )  # fmt: skip
-            return _around(ssd, ssd.long_side or long_side, min_face, 0.05)
-        case "haar":
-            from edge.analysis.detectors.haar import MIN_SCORE, Haar
+    def opened(kind: Kind) -> FaceDetector:
+        least = min_face if min_face is not None else 0.05 if kind == "ssd" else 0.08
+        side = long_side
+        finder: Finder
+        match kind:
+            case "ssd":
+                from edge.analysis.detectors.ssd import Ssd
 
-            least = 0.08 if min_face is None else min_face
-            haar = Haar(file, min_face=least, min_score=MIN_SCORE if min_score is None else min_score)
-            return _around(haar, long_side, least, 0.08)
-        case "yunet":
-            yunet = _open_yunet(file, 0.7 if min_score is None else min_score)
-            return _around(yunet, long_side, min_face, 0.08)
-        case "auto":
-            some = partial(
-                open_detector, file=file, long_side=long_side, min_face=min_face, min_score=min_score,
-                threads=threads, runtime=runtime, provider=provider, waiting=waiting,
-            )  # fmt: skip
-            # A file that the user named must work; optional ones need not.
-            return _first_that_runs(some) if file is None else some("ssd" if is_ssd(file) else "yunet")
-        case _:
-            raise ConfigError(f"detector.kind: {kind!r} is not known; expected auto, ssd, yunet or haar")
+                if file is None and not FACES.exists():
+                    raise EdgeError(f"no network {FACES} in this installation; name one in detector.file")
+                finder = Ssd(
+                    file or FACES, min_score=min_score, long_side=long_side, threads=threads, runtime=runtime,
+                    provider=provider, waiting=waiting,
+                )  # fmt: skip
+                side = finder.long_side or long_side
+            case "haar":
+                from edge.analysis.detectors.haar import Haar
+
+                finder = Haar(file, min_face=least, min_score=min_score)
+            case "yunet":
+                finder = _open_yunet(file, min_score)
+            case _:
+                raise ConfigError(f"detector.kind: {kind!r} is not known; expected auto, ssd, yunet or haar")
+        return FaceDetector(finder, long_side=side or LONG_SIDE, min_face=least)
+
+    if kind != "auto":
+        return opened(kind)
+    # A file that the user named must work; optional ones need not.
+    return _first_that_runs(opened) if file is None else opened("ssd" if is_ssd(file) else "yunet")
 
 
 def file_of(kind: Kind, file: Path | None) -> Path | None:
@@ -100,29 +98,24 @@ def is_ssd(file: Path) -> bool:
     return file.suffix == ".tflite" or card_path(file).exists()
 
 
-def _around(finder: Finder, long_side: int | None, min_face: float | None, least: float) -> FaceDetector:
-    smallest = least if min_face is None else min_face
-    return FaceDetector(finder, long_side=long_side or LONG_SIDE, min_face=smallest)
-
-
-def _first_that_runs(some: Callable[[Kind], FaceDetector]) -> FaceDetector:
+def _first_that_runs(opened: Callable[[Kind], FaceDetector]) -> FaceDetector:
     reasons: list[str] = []
     preferred: tuple[Kind, ...] = ("ssd", "yunet")
     for kind in preferred:
         try:
-            detector = some(kind)
+            detector = opened(kind)
             break
         except ConfigError:  # these settings are for ssd: no fallback to another detector
             raise
         except EdgeError as error:
             reasons.append(str(error))
     else:
-        detector = some("haar")
+        detector = opened("haar")
     detector.because = "; ".join(reasons)
     return detector
 
 
-def _open_yunet(file: Path | None, min_score: float) -> Finder:
+def _open_yunet(file: Path | None, min_score: float | None) -> Finder:
     from edge.analysis.detectors.yunet import YuNet
 
     if file is None:

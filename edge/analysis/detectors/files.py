@@ -13,7 +13,7 @@ FACES = Path(__file__).parents[2] / "models" / "faces.tflite"  # ours, with its 
 
 
 class DetectorFile(NamedTuple):
-    """One published file, pinned by its sha256, wherever it comes from."""
+    """A published file, pinned by its sha256."""
 
     file: str
     sha256: str

@@ -34,12 +34,10 @@ class Haar:
     # MAD): FER2013's faces were themselves cut out with a cascade of OpenCV's.
     framing = Framing(down=0.0, size=1.019)
 
-    def __init__(
-        self, file: Path | None = None, *, min_face: float = 0.08, min_score: float = MIN_SCORE
-    ) -> None:
+    def __init__(self, file: Path | None, *, min_face: float, min_score: float | None) -> None:
         """*file*: a cascade, by default OpenCV's frontal face. *min_face*: framed side / long side.
 
-        *min_score*: 0..1, see find().
+        *min_score*: 0..1, see find(); by default MIN_SCORE.
         """
         if not hasattr(cv2, "CascadeClassifier"):
             raise EdgeError(
@@ -49,7 +47,7 @@ class Haar:
         self.path = file or _cascade()
         self.description = str(self.path)
         self._min_face = min_face
-        self._min_score = min_score
+        self._min_score = MIN_SCORE if min_score is None else min_score
         if not self.path.is_file():  # else OpenCV writes its own line to stderr
             raise EdgeError(f"haar: {self.path}: no such file; leave detector.file out for OpenCV's own")
         try:

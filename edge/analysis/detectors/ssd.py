@@ -43,9 +43,8 @@ class Ssd:
     ) -> None:
         """*min_score*: 0..1, by default the card's. *long_side*: pixels of the pictures that will come.
 
-        A network of one shape takes one long side only, as an Edge TPU's and an ONNX file's are:
-        ``long_side``, which is None where any will do; ConfigError for another. *runtime* and *provider*
-        choose among the card's files and the chips (edge.analysis.runtimes.chain).
+        A network of one shape, as an Edge TPU's and an ONNX file's are, takes only ``long_side`` (None: any);
+        ConfigError for another. *runtime*, *provider*: see edge.analysis.runtimes.chain.
         """
         chain = Chain("detector", read_detector, _outputs, runtime, provider, threads, waiting or no_wait)
         self.chosen = chain.open(file)
@@ -57,7 +56,7 @@ class Ssd:
         self.framing = Framing(card.framing.down, card.framing.size) if card.framing else FRAMING
         self._decode = card.decode
         self._min_score = card.decode.min_score if min_score is None else min_score
-        # A pixel has 256 values: each one's place in the network's range and number format is looked up.
+        # A table: pixels have 256 values.
         self._encoded: npt.NDArray[Any] = levels(part.range, self._runtime.input)
         # Anchors are made for one shape; an Edge TPU's and an ONNX file's graphs have one.
         self._free = self._runtime.resizable and isinstance(card.decode, Center)
@@ -74,7 +73,7 @@ class Ssd:
 
     @property
     def description(self) -> str:
-        """The file, its card's name, what runs it now and why that."""
+        """The file, its card's name, what runs it now, and why."""
         model, reason = self.chosen.model, self.chosen.reason
         why = "" if reason == "auto" else f"; {reason}"
         return f"{model.path}, {model.card.name} {model.card.version}, {self._runtime.name}{why}"
@@ -82,9 +81,8 @@ class Ssd:
     def find(self, image: Image) -> list[Face]:
         """Faces in *image*, BGR or luma as ``colour`` says, the likeliest first, with eyes if it knows them.
 
-        The picture keeps its shape: what is missing to whole cells, or to the one shape that the network
-        takes, is a border at the right and below. Squeezed to the nearest multiple of 32 instead, faces
-        would change theirs by up to a tenth, to save a tenth of the pixels.
+        The picture keeps its shape: a border at the right and below fills it up to whole cells, or to the
+        network's one shape. Squeezed to a multiple of 32, faces change theirs by up to a tenth.
         """
         rows, columns = image.shape[:2]
         if self._free:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +16,8 @@ from edge.host.quiet import SILENT, log_level
 from edge.types import Box, EdgeError, Face, Image
 
 SMALLEST = 64  # pixels; see find()
+MIN_SCORE = 0.7
+MAX_OVERLAP = 0.3  # of two boxes with a larger IoU the lower score goes
 
 
 class YuNet:
@@ -32,8 +36,8 @@ class YuNet:
     # follows the mouth; for the same reason its width is steadier than its height (8 against 10 %).
     framing = Framing(down=0.144, size=1.303)
 
-    def __init__(self, file: Path, *, min_score: float = 0.7, max_overlap: float = 0.3) -> None:
-        """*min_score*: 0..1. *max_overlap*: of two boxes with a larger IoU the lower score goes."""
+    def __init__(self, file: Path, *, min_score: float | None) -> None:
+        """*min_score*: 0..1, by default MIN_SCORE."""
         if not hasattr(cv2, "FaceDetectorYN"):
             raise EdgeError(
                 f"yunet: OpenCV {cv2.__version__} has no FaceDetectorYN; "
@@ -43,9 +47,10 @@ class YuNet:
             raise EdgeError(f"yunet: {file}: no such file; `emotion-edge models fetch yunet` gets it")
         self.description = str(file)
         self._size = (SMALLEST, SMALLEST)
+        least = MIN_SCORE if min_score is None else min_score
         try:
-            with _Quiet():
-                self._net = cv2.FaceDetectorYN.create(str(file), "", self._size, min_score, max_overlap)
+            with _quiet():
+                self._net = cv2.FaceDetectorYN.create(str(file), "", self._size, least, MAX_OVERLAP)
                 # A file that parses may still be another network, or newer than this OpenCV.
                 self._net.detect(np.zeros((*self._size, 3), np.uint8))
         except (cv2.error, SystemError) as error:
@@ -81,11 +86,11 @@ class YuNet:
         return faces
 
 
-class _Quiet:
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
     """OpenCV writes its own lines to stderr before it raises: our one line is enough."""
-
-    def __enter__(self) -> None:
-        self._level = log_level(SILENT)
-
-    def __exit__(self, *_: object) -> None:
-        log_level(self._level)
+    level = log_level(SILENT)
+    try:
+        yield
+    finally:
+        log_level(level)

@@ -52,7 +52,7 @@ class Chosen(Generic[AnyCard]):
     @property
     def _missed(self) -> tuple[str, ...]:
         if isinstance(self.runtime, OnChip) and self.runtime.reason:
-            return f"{self.runtime.kind}: {self.runtime.reason}", *self.passed_over
+            return f"{self.runtime.chip.kind}: {self.runtime.reason}", *self.passed_over
         return self.passed_over
 
 

@@ -251,17 +251,12 @@ class OnChip(Runtime):
         self.number, self.content, self.twin, self.prove = number, content, twin, prove
         self.input, self.outputs = twin.input, twin.outputs
         self.name = twin.name  # what computes now
-        self.chip_name = chip.name
+        self.chip_name = chip.name  # what computes on the chip
         self.place: _Server | None = None  # where it runs, proven
         self.reason = ""  # why it does not run on the chip
         self.barred = False  # never to be tried again
         self.tries = self.strikes = 0
-        self._chip = chip
-
-    @property
-    def kind(self) -> str:
-        """Of its chip."""
-        return self._chip.kind
+        self.chip = chip
 
     def take_chip(self, server: _Server) -> None:
         self.name, self.reason, self.place = self.chip_name, "", server
@@ -274,13 +269,13 @@ class OnChip(Runtime):
         server = self.place
         if server is not None:
             try:
-                return server.run(self, tensor, turn_s=TURN_S, run_s=self._chip.run_s)
+                return server.run(self, tensor, turn_s=TURN_S, run_s=self.chip.run_s)
             except _BusyError:
                 pass
             except WorkerLostError as error:
-                self._chip.lost(server, str(error))
+                self.chip.lost(server, str(error))
             except EdgeError as error:  # the driver says that it failed: nothing of it is to be trusted
-                self._chip.lost(server, f"fails: {error}")
+                self.chip.lost(server, f"fails: {error}")
         return self.twin.run(tensor)
 
 
