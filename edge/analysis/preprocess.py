@@ -11,7 +11,7 @@ import math
 import cv2
 import numpy as np
 
-from edge.types import Box, Face, Image
+from edge.types import Box, Face, Floats, Image
 
 
 def luma(image: Image) -> Image:
@@ -76,16 +76,13 @@ def crop(image: Image, face: Face, height: int, width: int) -> Image:
     from_x = (center_x - x0) / shrink - along_x * half_x - down_x * half_y - 0.5
     from_y = (center_y - y0) / shrink - along_y * half_x - down_y * half_y - 0.5
     matrix = np.array(((along_x, down_x, from_x), (along_y, down_y, from_y)))
-    return np.asarray(
-        cv2.warpAffine(
-            patch,
-            matrix,
-            (width, height),
-            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_REPLICATE,
-        ),
-        np.uint8,
-    )
+    return np.asarray(warped(patch, matrix, (width, height)), np.uint8)
+
+
+def warped(image: Image | Floats, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """*image* resampled to *size* (width, height); *matrix* (2, 3) maps the result's pixels to its own."""
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(image, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
 def crop_whole(image: Image, height: int, width: int) -> Image:

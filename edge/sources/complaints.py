@@ -64,7 +64,5 @@ def _is_known(host: str) -> bool:
     """Whether *host* has an address; asked only after a failure, as FFmpeg gives no reason."""
     try:
         return bool(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM))
-    except OSError:
-        return False
-    except UnicodeError:  # a label of more than 63 characters
+    except (OSError, UnicodeError):  # UnicodeError: a label of more than 63 characters
         return False

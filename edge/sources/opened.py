@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from functools import cached_property, partial
 
 import av
-from av.packet import Packet
 from av.stream import Discard
 from av.video.stream import VideoStream
 
@@ -60,7 +59,7 @@ class Opened:
         except EdgeError:
             self.close()
             raise
-        self._packets = self._demuxed()
+        self._packets = iter(self._container.demux(self._stream))
         context = self._stream.codec_context
         pixels = max(1, context.width * context.height)
         self._burst = min(_BURST, _BURST_PIXELS // pixels) if self._at_hand else 1
@@ -150,9 +149,6 @@ class Opened:
                 "have them made smaller"
             )
 
-    def _demuxed(self) -> Iterator[Packet[VideoStream]]:
-        return iter(self._container.demux(self._stream))
-
     def _feed(self, limit_s: float) -> None:
         """Decode one packet more. What is damaged is counted and left out."""
         self._leash.take(limit_s)
@@ -165,7 +161,7 @@ class Opened:
                 self._begin("mjpeg", limit_s)
                 return
             self._leash_or_damage(error, limit_s)
-            self._packets = self._demuxed()
+            self._packets = iter(self._container.demux(self._stream))
             return
         except (av.FFmpegError, OSError) as error:
             raise self._complaint(error, "", limit_s) from error

@@ -102,7 +102,11 @@ class Server:
                 loop.call_soon_threadsafe(stopping.set)
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
-        close_listener(self._listener)
+        listener = self._listener
+        name = listener.getsockname() if listener.family == socket.AF_UNIX and listener.fileno() >= 0 else ""
+        listener.close()
+        if name:
+            Path(name).unlink(missing_ok=True)
 
     def _run(self) -> None:
         try:
@@ -176,14 +180,6 @@ def listen(place: Path | tuple[str, int]) -> socket.socket:
         at = str(place) if isinstance(place, Path) else f"{place[0]}:{place[1]}"
         raise EdgeError(f"web {at}: {(error.strerror or str(error)).lower()}; change web.listen") from error
     return listener
-
-
-def close_listener(listener: socket.socket) -> None:
-    """Close *listener*, and remove its file where it has one."""
-    name = listener.getsockname() if listener.family == socket.AF_UNIX and listener.fileno() >= 0 else ""
-    listener.close()
-    if name:
-        Path(name).unlink(missing_ok=True)
 
 
 def _listen_on_file(path: Path) -> socket.socket:

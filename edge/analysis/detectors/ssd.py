@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.analysis.card import Center, DetectorCard, Model, read_detector
-from edge.analysis.detectors.decode import AnchorDecoder, CenterDecoder, best
+from edge.analysis.detectors.decode import AnchorDecoder, CenterDecoder, Found, best
 from edge.analysis.detectors.shared import Framing
 from edge.analysis.golden import Outputs
 from edge.analysis.runtimes.chain import Chain, Provider, Waiting, Where, no_wait
@@ -99,18 +99,8 @@ class Ssd:
             image = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
         self._show(image)
         found = self._decoder.found(self._runtime.run(self._tensor), self._min_score)
-        return [
-            face for index in best(found, self._decode.max_overlap)
-            if _inside(
-                face := _face(
-                    found.boxes[index].tolist(),
-                    float(found.scores[index]),
-                    None if found.eyes is None else found.eyes[index].tolist(),
-                    scale,
-                ),
-                rows, columns,
-            )
-        ]  # fmt: skip
+        faces = [_face(found, index, scale) for index in best(found, self._decode.max_overlap)]
+        return [face for face in faces if _inside(face, rows, columns)]
 
     def _start(self) -> None:
         """Everything that belongs to the input's shape."""
@@ -148,14 +138,14 @@ def _whole(side: int) -> int:
     return math.ceil(side / MULTIPLE) * MULTIPLE
 
 
-def _face(box: list[float], score: float, eyes: list[float] | None, scale: float) -> Face:
-    x, y, width, height = (value / scale for value in box)
-    if eyes is None:
-        return Face(Box(x, y, width, height), score)
-    one, other = (eyes[0] / scale, eyes[1] / scale), (eyes[2] / scale, eyes[3] / scale)
+def _face(found: Found, index: int, scale: float) -> Face:
+    box, score = Box(*(found.boxes[index] / scale).tolist()), float(found.scores[index])
+    if found.eyes is None:
+        return Face(box, score)
+    x0, y0, x1, y1 = (found.eyes[index] / scale).tolist()
     # A head upside down has the person's right eye on the picture's right.
-    left, right = sorted((one, other))
-    return Face(Box(x, y, width, height), score, (left, right))
+    left, right = sorted(((x0, y0), (x1, y1)))
+    return Face(box, score, (left, right))
 
 
 def _inside(face: Face, rows: int, columns: int) -> bool:

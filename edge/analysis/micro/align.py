@@ -10,7 +10,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from edge.analysis.preprocess import luma
+from edge.analysis.preprocess import luma, warped
 from edge.types import Floats, Image, Point
 
 UNIT = 48  # pixels between the eyes in the crop
@@ -58,7 +58,7 @@ class Aligned:
         if self._reference is not None:
             half = matrix @ _TO_HALF
             for _ in range(_ROUNDS):
-                step = self._reference.step(_warped(part, half[:2], _HALF))
+                step = self._reference.step(warped(part, half[:2], _HALF))
                 if step is None:
                     return None
                 half = half @ step
@@ -66,7 +66,7 @@ class Aligned:
                     break
             matrix = half @ np.linalg.inv(_TO_HALF)
         self._last, self.matrix = self.matrix, (to_image @ matrix)[:2]
-        crop = cv2.GaussianBlur(_warped(part, matrix[:2], SIZE), (3, 3), 0.7)
+        crop = cv2.GaussianBlur(warped(part, matrix[:2], SIZE), (3, 3), 0.7)
         if self._reference is None:
             self.refer(part, matrix)
         self._part_now = part, matrix
@@ -77,7 +77,7 @@ class Aligned:
         self.refer(*self._part_now)
 
     def refer(self, part: Floats, matrix: np.ndarray) -> None:
-        self._reference = _Reference(_warped(part, (matrix @ _TO_HALF)[:2], _HALF))
+        self._reference = _Reference(warped(part, (matrix @ _TO_HALF)[:2], _HALF))
 
     def _part(self, image: Image) -> tuple[Floats | None, np.ndarray, np.ndarray]:
         """(*image* around the face, smaller and grey; crop to part, part to image: (3, 3) each)."""
@@ -103,13 +103,6 @@ class Aligned:
 
 
 _CORNERS = np.array([[0, _HALF[0], 0, _HALF[0]], [0, 0, _HALF[1], _HALF[1]], [1, 1, 1, 1.0]])
-
-
-def _warped(part: Floats, matrix: np.ndarray, size: tuple[int, int]) -> Floats:
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return np.asarray(
-        cv2.warpAffine(part, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE), np.float32
-    )
 
 
 class _Reference:

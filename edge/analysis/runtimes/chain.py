@@ -157,19 +157,19 @@ def links(model: Model[Any], table: str, runtime: Where, provider: Provider) -> 
     made_for = kind_of(model.content)
     compiled = model.path if made_for == "edgetpu" else _listed(model, COMPILED)
     onnx = model.path if made_for == "onnx" else _listed(model, ".onnx")
-    plain = _listed(model, ".tflite") if "edgetpu" in (made_for, runtime) else model.path
-    if runtime == "edgetpu" and compiled is None:
+    if runtime == "onnx":
+        plain = onnx
+    elif runtime == "edgetpu" or (made_for == "edgetpu" and runtime == "auto"):
+        plain = _listed(model, ".tflite")
+    else:
+        plain = model.path  # open_runtime says where its kind is not "cpu"
+    needed = {"edgetpu": (compiled, COMPILED, "coral"), "onnx": (onnx, ".onnx", "jetson")}
+    if runtime in needed and needed[runtime][0] is None:
+        _, suffix, target = needed[runtime]
         raise ConfigError(
-            f"{model.path}: no {COMPILED} file in its card; `quantize --target coral` makes one, "
+            f"{model.path}: no {suffix} file in its card; `quantize --target {target}` makes one, "
             f'or set {table}.runtime = "auto"'
         )
-    if runtime == "onnx":
-        if onnx is None:
-            raise ConfigError(
-                f"{model.path}: no .onnx file in its card; `quantize --target jetson` makes one, "
-                f'or set {table}.runtime = "auto"'
-            )
-        plain = onnx
     chain: list[tuple[str, Path]] = []
     if compiled is not None and (runtime == "edgetpu" or (runtime == "auto" and made_for != "onnx")):
         chain.append(("edgetpu", compiled))
@@ -177,8 +177,6 @@ def links(model: Model[Any], table: str, runtime: Where, provider: Provider) -> 
         first = ACCELERATED.index(provider) if provider in ACCELERATED else 0 if runtime == "auto" else 2
         there = providers() if runtime == "auto" else ACCELERATED
         chain += [(name, onnx) for name in ACCELERATED[first:] if name in there]
-    if runtime == "cpu":
-        plain = model.path  # whose kind open_runtime holds against it
     if plain is None:
         raise _no_twin(model)
     return [*chain, ("cpu", plain)]
