@@ -86,7 +86,7 @@ def test_only_nodes_that_capture_pictures_are_cameras(tmp_path: Path) -> None:
         ("video6", "Gone", 0),
     )
     (dev / "video6").unlink()  # as in a container without that device
-    assert [device.path for device in capture_devices(sysfs, dev)] == [f"{dev}/video0", f"{dev}/video5"]
+    assert [path for path, _ in capture_devices(sysfs, dev)] == [f"{dev}/video0", f"{dev}/video5"]
 
 
 def test_devices_are_listed_by_number_with_names(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_devices_are_listed_by_number_with_names(tmp_path: Path) -> None:
     assert capture_devices(tmp_path / "absent") == []
     model = tmp_path / "model"
     model.write_bytes(b"Raspberry Pi 5 Model B Rev 1.0\0")
-    assert [device.path for device in capture_devices(sysfs, dev, model)] == [f"{dev}/video2"]
+    assert [path for path, _ in capture_devices(sysfs, dev, model)] == [f"{dev}/video2"]
 
 
 def test_pi_camera_gives_unpadded_luma(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,10 +22,7 @@ Kind = Literal["auto", "portraits", "picamera", "v4l2", "network", "gstreamer", 
 
 
 def source_kind(source: str) -> Kind:
-    """What *source* names; EdgeError with the list of what there is when it names nothing.
-
-    A path is judged by what is there now; the rest by its form alone.
-    """
+    """What *source* names, a path by what is there now; EdgeError, with the list, where it names nothing."""
     if source in ("auto", "portraits"):
         return "auto" if source == "auto" else "portraits"
     if re.fullmatch(r"picamera(:\d)?", source):
@@ -59,14 +56,11 @@ def open_source(
     paced: bool = True,
     rtsp_transport: Literal["tcp", "udp"] = "tcp",
 ) -> Source:
-    """The camera that *source* names; EdgeError says in one line why it is none.
+    """The camera that *source* names, opened; one in the network opens with the first read(). EdgeError.
 
-    It is open, but for one in the network: that its first read() opens, which interrupt() can end.
-
-    *fps* limits what is handed on (None: all there is, and 10 from what has no pace of its own);
-    *width* and *height* (None: 640x480) hold for cameras and portraits, the rest comes in its own size;
-    *loop* repeats a file, one on a web server too, or a folder; *faces* is for portraits; *paced* false
-    gives files, images and portraits as fast as they are read.
+    *fps* limits what is handed on (None: all there is, and 10 from what has no pace of its own); *width* and
+    *height* (None: 640x480) hold for cameras and portraits; *loop* repeats a file, one on a web server too,
+    or a folder; *faces* is for portraits; *paced* false reads files, images and portraits as fast as it can.
     """
     wide, high = width or DEFAULT_SIZE[0], height or DEFAULT_SIZE[1]
     match source_kind(source):
@@ -108,7 +102,7 @@ def describe_cameras() -> list[tuple[str, str]]:
     from edge.sources.picamera import cameras
     from edge.sources.v4l2 import capture_devices
 
-    return [*cameras(), *((device.path, device.name) for device in capture_devices())]
+    return [*cameras(), *capture_devices()]
 
 
 def _found() -> str:

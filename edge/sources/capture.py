@@ -1,4 +1,4 @@
-"""One thread per camera that keeps the newest picture, and the slots from which they are analysed."""
+"""One thread per camera that keeps the newest picture, and the slots from which they are analyzed."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ _HOPELESS_S = 300.0  # readers that all hang for so long: only a new process let
 
 
 class Slots:
-    """The newest picture of each camera not yet taken: one thread serves several cameras from it."""
+    """The newest picture of each camera that nobody took yet."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        # In the order in which the cameras began to wait: a served camera queues up behind.
+        # In order of arrival: a served camera queues up behind.
         self._waiting: dict[str, Frame] = {}
 
     def put(self, frame: Frame) -> bool:
@@ -63,10 +63,9 @@ class Slots:
 class Capture:
     """A camera kept alive: opened by *open_source*, read into *slots*, opened again when it fails.
 
-    *on_status* is called on each change of status with the reason in words ("" for online), from one of
-    the camera's threads and one at a time; it must neither block nor raise. ``stale`` is a camera whose
-    pictures stopped or froze; a frozen picture is not passed on. *slots* get at most *fps* pictures a second
-    (None: all); *every* is called with each of them, and must not block.
+    *on_status* gets each change of status with the reason in words ("" for online), from one of the camera's
+    threads at a time; it must neither block nor raise. ``stale``: the pictures stopped or froze; frozen ones
+    are not passed on. *slots* get at most *fps* pictures a second (None: all); *every* gets all: no blocking.
     """
 
     name: str
@@ -87,10 +86,10 @@ class Capture:
         self.status: CameraStatus = "offline"
         self.reason = "not opened yet"
         self.reported = False  # status and reason are known and were passed to on_status
-        self.ended = False  # the source came to its regular end; there is nothing to wait for
+        self.ended = False  # the source came to its regular end
         self.frames = 0  # pictures read since the start
         self.damaged = 0  # pictures since the start that could not be decoded
-        self.dropped = 0  # frames that were displaced by a newer one before anybody took them
+        self.dropped = 0  # frames displaced by a newer one before anybody took them
         self.taken: float | None = None  # when the last one was read, monotonic s
         self.picture: Picture | None = None  # what it shows; None while nothing comes
         self.dark = False  # the last picture read was
@@ -106,15 +105,15 @@ class Capture:
         self._watch = threading.Thread(target=self._supervise, name=f"watch {self.name}", daemon=True)
 
     def start(self) -> None:
-        """Begin; returns at once, a missing camera is waited for."""
+        """Begin; returns at once."""
         self._appoint()
         self._watch.start()
 
     def stop(self, timeout: float = 0.8) -> None:
         """Ask the camera's threads to end, and wait up to *timeout* seconds for them.
 
-        The reader closes the source. One whose driver hangs, in close() too, is left behind as a daemon
-        thread. Nothing is delivered or reported after the call.
+        The reader closes the source; one whose driver hangs is left behind as a daemon thread. Nothing is
+        delivered or reported after the call.
         """
         deadline = time.monotonic() + timeout
         with self._lock:
@@ -128,7 +127,7 @@ class Capture:
                 thread.join(max(0.0, deadline - time.monotonic()))
 
     def deliver(self, reader: _Reader, image: Image, taken: float, shows: Picture) -> None:
-        """A picture that *reader* read; ignored from one who was replaced meanwhile."""
+        """A picture that *reader* read; ignored if it was replaced meanwhile."""
         with self._lock:
             if reader is not self._readers[-1] or self._stopping.is_set():
                 return
@@ -192,8 +191,8 @@ class Capture:
                 # A source knows how far apart its pictures come: the limits follow.
                 stall_s = max(self.stall_s, reader.patience)
                 give_up_s = stall_s + self.give_up_s - self.stall_s
-                # While the reader is in the source, the watch beats for it: the camera becomes offline with
-                # a reason, which is a declared wait.
+                # While the reader is in the source, the watch beats for it: the camera becomes offline, which
+                # is a declared wait.
                 if reader.in_source and silent_s < _HOPELESS_S:
                     self.stage.beat()
                 if silent_s > give_up_s:
@@ -230,7 +229,7 @@ class Capture:
 
 
 class _Reader(threading.Thread):
-    """Opens, reads and closes a camera's source, again and again, until it is dismissed or the source ends.
+    """Opens, reads and closes a camera's source until dismissed, or until the source ends.
 
     No other thread calls the source, except interrupt(): a driver that hangs blocks this thread alone.
     """

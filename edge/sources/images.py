@@ -28,7 +28,7 @@ _UNREAD = frozenset({".heic", ".heif", ".jxl"})  # looked at all the same, and n
 
 
 def is_image(path: Path) -> bool:
-    """Whether *path* is named as a picture, also as one that cannot be read."""
+    """Whether *path* is named as a picture, if only as one that cannot be read."""
     return path.suffix.lower() in SUFFIXES | _UNREAD
 
 
@@ -38,10 +38,7 @@ def is_still(path: Path) -> bool:
 
 
 def read_image(path: Path) -> Image:
-    """The picture in *path* as (height, width, 3) uint8 BGR; EdgeError names a file that is none.
-
-    Of more than eight bits the brightest are kept: see `_eight_bits`.
-    """
+    """The picture in *path* as (height, width, 3) uint8 BGR; EdgeError where it is none."""
     with named(path):  # cv2.imread distinguishes a missing and a damaged file only on stderr
         content = np.fromfile(path, np.uint8)
     image = None
@@ -55,8 +52,8 @@ def read_image(path: Path) -> Image:
 def _eight_bits(image: npt.NDArray[Any]) -> Image:
     """*image* of any depth as uint8.
 
-    Sixteen bits often hold only ten or twelve (infrared and industrial cameras), which OpenCV's own way (the
-    upper eight) turns black: the fewest even bits that hold the brightest pixel are taken for all there are.
+    Sixteen bits often hold only ten or twelve (infrared and industrial cameras), of which OpenCV's upper
+    eight are black: the fewest even bits that hold the brightest pixel count as all.
     """
     if image.dtype == np.uint8:
         return image
@@ -70,7 +67,7 @@ def _eight_bits(image: npt.NDArray[Any]) -> Image:
 
 
 def _why_not(head: bytes) -> str:
-    """Why a file that begins with *head* is no picture that can be read."""
+    """Why a file that begins with *head* cannot be read."""
     if head[4:].startswith(_HEIC):
         return "HEIC, which is not read here; save it as JPEG (`heif-convert` does)"
     if head.startswith(_JPEG_XL):
@@ -89,11 +86,11 @@ def pictures_in(path: Path) -> Iterator[Path]:
 class Images:
     """The pictures of *path* (a folder, by name, or one file), each for 1 / *fps* seconds.
 
-    A single file is a still camera and repeats for ever; a folder ends unless *loop*. A file of the
-    folder that cannot be read is logged once and passed over; EdgeError when no picture is left.
+    A single file repeats for ever; a folder ends unless *loop*. A file of the folder that cannot be read is
+    logged once and left out; EdgeError when no picture is left.
     """
 
-    still = True  # equal pictures one after the other are no fault here
+    still = True
 
     def __init__(self, path: Path, *, fps: float, loop: bool = False, paced: bool = True) -> None:
         self._single = None if path.is_dir() else read_image(path)

@@ -11,9 +11,9 @@ from av.container import core
 
 from edge.types import EdgeError
 
-# While FFmpeg waits, PyAV asks its clock ten times a second whether the call has lasted too long, and has no
-# other way to end one. So it is given a clock that leaps ahead once the call is to end. This is why PyAV's
-# version is pinned; tests/test_sources.py interrupts every kind of source.
+# While FFmpeg waits, PyAV asks its clock ten times a second whether the call has lasted too long: its only
+# way to end one. So it gets a clock that leaps ahead once the call is to end. This is why PyAV's version is
+# pinned; tests/test_sources.py interrupts every kind of source.
 _LEAP_S = 1e9
 NOMINAL_S = 3600.0  # the limit that PyAV gets; without one it does not ask
 _held = threading.local()

@@ -25,12 +25,11 @@ Transport = Literal["tcp", "udp"]
 _WEB = "http,https,tcp,tls,crypto"
 _RTSP = "rtsp,rtsps,rtp,srtp,rtcp,udp,tcp,tls"
 # From the first picture to the second, where the stream does not say how fast they come: before a new
-# connection is asked whether the camera lives; and where that proves nothing, as who connects must wait.
+# connection tests whether the camera lives, and where that proves nothing (whoever connects must wait).
 _FIRST_S, _KEPT_WAITING_S = 6.0, 30.0
 _PROMPT_S = 1.0  # to connect and get a picture
 _OPEN_S = 30.0  # until the first picture: a camera of one in 10 s is waited for; to connect takes 5 s at most
-# Addresses that fell silent after their first pictures: perhaps they are only slow, and are given time, until
-# they are seen to be quick.
+# Addresses that fell silent after their first pictures: perhaps slow, and given time until seen to be quick.
 _mistrusted: set[str] = set()
 
 # FFmpeg takes an address for the pattern of many pictures, numbered or alike, when its end looks like a
@@ -39,16 +38,15 @@ _PATTERN = re.compile(r"(?=.*(?:[*?{]|%\d*d)).*\.\w{2,5}", re.S)
 
 
 def _no_pattern(address: str) -> str:
-    """*address*, which FFmpeg does not take for a pattern and whose server takes it as it was."""
+    """*address* as FFmpeg does not take it for a pattern, and the same to the server."""
     return address + ("&" if "?" in address else "?") if _PATTERN.fullmatch(address) else address
 
 
 class Network:
-    """The stream at *address* (rtsp, rtsps, http, https), opened by the first read(), so that
-    interrupt() ends that too.
+    """The stream at *address* (rtsp, rtsps, http, https), opened by the first read(), which interrupt() ends.
 
     A live stream is read at its own pace, at most *fps* pictures a second; what ends is played like a file,
-    and with *loop* again; an address that gives one picture is asked for it *fps* times a second.
+    with *loop* again and again; an address that gives one picture is asked for it *fps* times a second.
     """
 
     def __init__(
@@ -76,7 +74,6 @@ class Network:
 
     @property
     def patience(self) -> float:
-        """Seconds that the next picture may take before the stream counts as stalled."""
         return _OPEN_S if self._source is None else self._source.patience
 
     @property
@@ -130,15 +127,8 @@ class Network:
             first_s = Silence.LEAST_S
         else:
             first_s = _FIRST_S if trusted and self._prompt else _KEPT_WAITING_S
-        return Live(
-            opened,
-            self._leash,
-            fps=self._fps,
-            spread=spread,
-            first_s=first_s,
-            begun=begun,
-            open_again=self._open if first_s == _FIRST_S and not spread else None,
-        )
+        probe = self._open if first_s == _FIRST_S and not spread else None
+        return Live(opened, self._leash, probe, fps=self._fps, spread=spread, first_s=first_s, begun=begun)
 
     def _one_or_many(self, opened: Opened) -> Live | Polled:
         """What *opened*, a bare picture, is: one picture, or the first of many without a container."""

@@ -22,9 +22,8 @@ if "OPENCV_LOG_LEVEL" not in os.environ:
 class Stream:
     """What OpenCV reads from *source* at its own pace, at most *fps* pictures a second (None: all).
 
-    It never ends regularly: when the sender stops, read() raises EdgeError, and it has to be opened again.
-    *name* begins each error; EdgeError "<name>: <refused>" when it does not open. Releasing it under a reader
-    crashes the process: only the reader closes it.
+    It never ends regularly: when the sender stops, read() raises EdgeError. EdgeError "<name>: <refused>"
+    when it does not open. Only the reader closes it: releasing it under a reader crashes the process.
     """
 
     still = False

@@ -18,17 +18,17 @@ from edge.types import EdgeError, Image
 
 MAX_SIDE = 8192  # pixels
 _DAMAGED_IN_A_ROW = 250  # packets without one picture: what comes is no video any more
-# A file's small pictures are decoded in one go, so many or as many as have so many pixels: an analysis takes
-# FFmpeg and PyAV out of the processor's cache, and to begin cold is most of what a small picture costs.
+# A file's small pictures are decoded in one go, so many or so many pixels: an analysis takes FFmpeg and PyAV
+# out of the processor's cache, and a cold start is most of what a small picture costs.
 _BURST, _BURST_PIXELS = 8, 8 * 320 * 240
 _ATTACHED = 0x400  # AV_DISPOSITION_ATTACHED_PIC: a song's cover
 
 
 class Opened:
-    """The video at *address*, and only by the *protocols*, a white list that playlists and redirects keep to.
+    """The video at *address*, by *protocols* only: a white list, also for playlists and redirects.
 
-    EdgeError, in one line that begins with the leash's name, where it does not open within *limit_s*, has no
-    video or one of more than MAX_SIDE pixels.
+    EdgeError, which begins with the leash's name, where it does not open within *limit_s*, has no video or
+    one of more than MAX_SIDE pixels.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Opened:
         self._drained = False
 
     def _begin(self, form: str | None, limit_s: float) -> None:
-        """Open it as *form*; None: as what FFmpeg takes it for."""
+        """Open it as *form* (None: as FFmpeg takes it)."""
         self._leash.take(limit_s)
         try:
             self._container = self._open(format=form)
@@ -71,13 +71,13 @@ class Opened:
 
     @property
     def finite(self) -> bool:
-        """Whether it is known to end: it has a length in seconds or, but for playlists, in bytes."""
+        """Whether it is known to end: it has a length in seconds or, except playlists, in bytes."""
         duration = self._container.duration
         return bool(duration and duration > 0) or (self.format != "hls" and self._container.size > 0)
 
     @property
     def seconds(self) -> float | None:
-        """How long it is by its container; None where that does not say."""
+        """How long it is; None where the container does not say."""
         duration = self._container.duration
         return duration / av.time_base if duration and duration > 0 else None
 
@@ -111,11 +111,9 @@ class Opened:
         return frame
 
     def picture(self, frame: av.VideoFrame) -> Image:
-        """*frame* as Pictures makes it."""
         return self._pictures.picture(frame)
 
     def colour(self, frame: av.VideoFrame) -> Image:
-        """*frame* in colour, as Pictures makes it."""
         return self._pictures.colour(frame)
 
     def close(self) -> None:
@@ -150,7 +148,7 @@ class Opened:
             )
 
     def _feed(self, limit_s: float) -> None:
-        """Decode one packet more. What is damaged is counted and left out."""
+        """Decode one more packet. What is damaged is counted and left out."""
         self._leash.take(limit_s)
         try:
             packet = next(self._packets, None)

@@ -1,4 +1,4 @@
-"""When the next picture is due: what every source that is no real camera waits by."""
+"""When the next picture is due, in sources that are no real cameras."""
 
 from __future__ import annotations
 
@@ -11,10 +11,7 @@ _LATE_S = 1.0  # behind by more than this, the schedule restarts instead of catc
 
 
 class Pace:
-    """Makes pictures come at their own times, by the monotonic clock.
-
-    With *paced* false nothing is waited for: each picture comes as fast as it is asked for.
-    """
+    """Makes pictures come at their own times, by the monotonic clock; with *paced* false at once."""
 
     def __init__(self, *, paced: bool = True) -> None:
         self._paced = paced
@@ -24,8 +21,8 @@ class Pace:
     def wait(self, stamp: float) -> None:
         """Block until *stamp* seconds after the first call's stamp; EdgeError once interrupted.
 
-        A reader who is late is not made later: the pictures missed are simply due at once, and after
-        a long halt (a suspended machine) the schedule starts from now.
+        To a late reader the missed pictures are due at once; after a long halt (a suspended machine) the
+        schedule starts from now.
         """
         if self._interrupted.is_set():
             raise EdgeError("closed while it was read")
@@ -43,7 +40,7 @@ class Pace:
 
 
 class RateLimit:
-    """Chooses which of the pictures that come are handed on, at most *fps* a second (None: all)."""
+    """Chooses which pictures are handed on, at most *fps* a second (None: all)."""
 
     def __init__(self, fps: float | None) -> None:
         self._period = 1 / fps if fps else 0.0
@@ -52,8 +49,8 @@ class RateLimit:
     def passes(self, stamp: float) -> bool:
         """Whether the picture at *stamp* (seconds, not falling) is to be handed on.
 
-        Counted against a fixed grid, so that 10 of 24 a second are 10 and not each third (8). A gap
-        in the stream is not made up for by a burst after it.
+        Counted against a fixed grid: 10 of 24 a second are 10, not each third (8). A gap in the stream is not
+        made up for by a burst.
         """
         if self._period == 0.0:
             return True
@@ -77,7 +74,7 @@ class Timeline:
         self.gap = 0.0  # s, between the last two
 
     def place(self, stamp: float | None, period: float) -> float:
-        """Where the picture that is stamped *stamp* lies; *period* s after the last where that cannot be."""
+        """Where the picture stamped *stamp* lies; *period* s after the last where that cannot be."""
         if self._origin is None:
             if stamp is not None:
                 self._origin = stamp - self.now

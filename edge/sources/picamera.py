@@ -21,7 +21,7 @@ def installed() -> bool:
 def cameras() -> list[tuple[str, str]]:
     """(source, sensor's name) of each camera on the board's own connectors; empty without picamera2.
 
-    libcamera lists USB cameras too: those are left to V4L2, which reads them in more formats.
+    libcamera's USB cameras are left to V4L2, which reads them in more formats.
     """
     if not installed():
         return []
@@ -45,10 +45,9 @@ def _picamera2() -> Any:
 
 
 class PiCamera:
-    """Camera *number* of the board, *width* x *height* luma at *fps* pictures a second.
+    """Camera *number* of the board, *width* x *height* luma; the sensor runs at *fps* pictures a second.
 
-    The sensor itself runs at *fps*, so no picture is wasted. EdgeError where picamera2 or the
-    camera is missing, and from read() when no picture comes for 5 s.
+    EdgeError where picamera2 or the camera is missing, and from read() when no picture comes for 5 s.
     """
 
     still = False

@@ -22,7 +22,7 @@ _LUMA_FIRST = frozenset(
 _FULL_RANGE = frozenset({"yuvj411p", "yuvj420p", "yuvj422p", "yuvj440p", "yuvj444p", "gray"})
 # Video has its black at 16 and its white at 235 unless it says otherwise; the networks know photos.
 _BLACK, _STRETCH = 16, 255 / 219
-# RGB as it lies in memory, and what makes luma of it; others are converted to one of them.
+# RGB as it lies in memory, and what makes luma of it; others are converted first.
 _TO_LUMA = {
     "bgr24": cv2.COLOR_BGR2GRAY, "rgb24": cv2.COLOR_RGB2GRAY, "bgra": cv2.COLOR_BGRA2GRAY,
     "rgba": cv2.COLOR_RGBA2GRAY,
@@ -45,8 +45,8 @@ class Pictures:
         return self._upright(np.asarray(frame.to_ndarray(format="bgr24"), np.uint8), frame)
 
     def _upright(self, image: Image, frame: av.VideoFrame) -> Image:
-        # The matrix itself is seldom looked at: that ties the frame into a cycle, which only the garbage
-        # collector frees, and a frame of 1080p holds 4 MB.
+        # The matrix itself is seldom read: that ties the frame (4 MB at 1080p) into a cycle, which only the
+        # garbage collector frees.
         if frame.rotation != self._rotation:
             self._rotation, self._matrix = frame.rotation, _matrix(frame)
         return image if self._matrix is None else upright(image, self._matrix)
@@ -73,7 +73,7 @@ def _flat(frame: av.VideoFrame) -> Image:
 
 
 def _matrix(frame: av.VideoFrame) -> tuple[int, int, int, int] | None:
-    """Of the display matrix of *frame* where a pixel (x, y) goes: (a x + c y, b x + d y), as a, b, c, d."""
+    """(a, b, c, d) of *frame*'s display matrix: a pixel (x, y) goes to (a x + c y, b x + d y)."""
     side_data: Any = frame.side_data  # its stubs say a dictionary of strings
     try:
         a, b, _, c, d = struct.unpack_from("=5i", bytes(side_data[Type.DISPLAYMATRIX]))
@@ -83,7 +83,7 @@ def _matrix(frame: av.VideoFrame) -> tuple[int, int, int, int] | None:
 
 
 def upright(image: Image, matrix: tuple[int, int, int, int]) -> Image:
-    """*image* turned and mirrored by quarter turns, as *matrix* says (see _matrix)."""
+    """*image* turned and mirrored by quarter turns, as *matrix* says."""
     a, b, c, d = matrix
     if abs(a) >= abs(b):  # as it is, mirrored or upside down
         turned = image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]

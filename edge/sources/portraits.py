@@ -1,7 +1,6 @@
 """The built-in camera: mean faces that change their expression, and the truth about each picture.
 
 It needs no hardware and shows nobody: each face is the mean of many (``emotion-train portraits``).
-It is the demo, the signal of the end-to-end tests and the camera of the soak test.
 """
 
 from __future__ import annotations
@@ -39,9 +38,8 @@ class Portrait(NamedTuple):
 class Portraits:
     """A camera of *width* x *height* pixels (BGR) with *faces* faces, *fps* pictures a second, without end.
 
-    Picture n depends on n, *seed* and the settings alone. ``truth`` is what the last picture read
-    shows, by face from left to right. EdgeError when the mean faces in *file* (array ``faces``,
-    (7, 48, 48) uint8, in the order of LABELS) are missing or of another form.
+    Picture n depends on n, *seed* and the settings alone. ``truth``: what the last picture read shows, from
+    left to right. EdgeError where *file* has no array ``faces``, (7, 48, 48) uint8 in LABELS' order.
     """
 
     still = False
@@ -88,7 +86,7 @@ class Portraits:
     close = interrupt
 
     def render(self, n: int) -> tuple[Image, tuple[Portrait, ...]]:
-        """Picture *n* (0 or more) and what it shows: of n, the seed and the settings alone."""
+        """Picture *n* (0 or more) and what it shows."""
         now = n / self._fps
         width, height = self._size
         left, top = self._sway(now, MAX_FACES, _SLACK)
@@ -151,10 +149,10 @@ def mean_faces(file: Path = FILE) -> list[Image]:
 
 
 def _sharpen(faces: Image) -> list[Image]:
-    """Each face with the edges, the brightness and the contrast of a photograph: averaging takes them.
+    """Each face with the edges, brightness and contrast of a photograph, which averaging took.
 
-    Unsharp masking, then mean 128 and a standard deviation of _CONTRAST: of plain means a foreign
-    network (``fer``) names 2 of 7 rightly, of these 5.
+    Unsharp masking, then mean 128 and a standard deviation of _CONTRAST: of plain means a foreign network
+    (``fer``) names 2 of 7 rightly, of these 5.
     """
     sharpened = []
     for face in faces.astype(np.float32):
@@ -175,7 +173,7 @@ def _mask(side: int) -> npt.NDArray[np.float32]:
 
 
 def _wall(width: int, height: int) -> Image:
-    """A softly coloured wall, _SLACK larger than the picture: wide waves, nothing like eyes and a mouth."""
+    """A softly colored wall, _SLACK larger than the picture: wide waves, nothing like eyes and a mouth."""
     x = np.arange(width + _SLACK[0], dtype=np.float32)[None, :] / width
     y = np.arange(height + _SLACK[1], dtype=np.float32)[:, None] / height
     folds = 128 + 22 * np.sin(2 * np.pi * (0.7 * y - 0.9 * x))

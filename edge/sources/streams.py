@@ -14,11 +14,11 @@ from edge.sources.opened import Opened, Playback
 from edge.sources.pace import Pace, Silence, Timeline
 from edge.types import EdgeError, Image
 
-# HLS comes segment by segment. Up to three of them wait with the server, so that a late one is no stall.
+# HLS comes in segments, of which up to three wait with the server: a late one is no stall.
 _SEGMENTS_S = 30.0
 _LONGEST_GAP_S = 20.0  # of a spread stream; beyond, its stamps leap
 # What falls silent before its interval is known may be slow, or dead: a camera that lives gives a new
-# connection a picture within so many seconds. Asked twice at most: pictures may then lie half a minute apart.
+# connection a picture within so many seconds. Tried twice at most: pictures may then lie half a minute apart.
 PROBE_S, _PROBES = 3.0, 2
 _SLOW_S = 15.0  # of patience, which is 2.5 times what lies between two pictures
 
@@ -28,19 +28,19 @@ class Live(Playback):
 
     At most *fps* a second; *first_s* is what the second one may take; *begun* are those read before. It never
     ends regularly: when the sender stops, or is silent for longer than its own interval explains, read()
-    raises EdgeError. While the interval is not known, *open_again* (limit in s) is asked before.
+    raises EdgeError. While the interval is not known, *open_again* (limit in s) is tried before.
     """
 
     def __init__(
         self,
         opened: Opened,
         leash: Leash,
+        open_again: Callable[[float], Opened] | None,
         *,
-        fps: float | None = None,
-        spread: bool = False,
-        first_s: float = Silence.LEAST_S,
-        begun: Iterable[av.VideoFrame] = (),
-        open_again: Callable[[float], Opened] | None = None,
+        fps: float | None,
+        spread: bool,
+        first_s: float,
+        begun: Iterable[av.VideoFrame],
     ) -> None:
         super().__init__(opened, leash, fps)
         self._open_again = open_again
@@ -56,7 +56,7 @@ class Live(Playback):
 
     @property
     def slow(self) -> bool:
-        """Its pictures lie further apart than a new stream is given time for, or may do so."""
+        """Its pictures lie, or may lie, further apart than a new stream is given time for."""
         return not self._silence.known or self._silence.patience > _SLOW_S
 
     @property

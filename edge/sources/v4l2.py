@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -22,18 +21,11 @@ _MODEL = Path("/proc/device-tree/model")
 FIRST_CODEC = 10  # on a Raspberry Pi; to open one may hang
 
 
-class Device(NamedTuple):
-    """A V4L2 node that gives pictures."""
+def capture_devices(sysfs: Path = _SYSFS, dev: Path = _DEV, model: Path = _MODEL) -> list[tuple[str, str]]:
+    """("/dev/video0", the driver's name) of the nodes that give pictures, by number.
 
-    path: str  # "/dev/video0"
-    name: str  # as the driver calls it
-
-
-def capture_devices(sysfs: Path = _SYSFS, dev: Path = _DEV, model: Path = _MODEL) -> list[Device]:
-    """The nodes that give pictures, by number; nodes for metadata, raw sensor data and codecs are left out.
-
-    None is opened: of a camera's nodes the first gives pictures (index 0), the others say what they are.
-    On a Raspberry Pi, as *model* says, those from number 10 on are codecs whatever they are called.
+    None is opened: of a camera's nodes the first gives pictures (index 0), the others metadata; codecs and
+    raw sensor data go by their names. On a Raspberry Pi, as *model* says, all from number 10 on are codecs.
     """
     nodes = {int(node.name[5:]): node for node in sysfs.glob("video*") if node.name[5:].isdigit()}
     devices = []
@@ -41,22 +33,21 @@ def capture_devices(sysfs: Path = _SYSFS, dev: Path = _DEV, model: Path = _MODEL
         name, first = content_of(node / "name"), content_of(node / "index") == "0"
         codec = number >= FIRST_CODEC and is_raspberry_pi(model)
         if first and not codec and not _NO_CAMERA.search(name) and (dev / node.name).exists():
-            devices.append(Device(str(dev / node.name), name))
+            devices.append((str(dev / node.name), name))
     return devices
 
 
 def is_raspberry_pi(model: Path = _MODEL) -> bool:
-    """Whether the board calls itself one in the device tree's *model*."""
+    """Whether the device tree's *model* says so."""
     return "Raspberry Pi" in content_of(model)
 
 
 class Camera(Stream):
     """The V4L2 camera at *path*, as luma where the driver's format contains it.
 
-    Asked for is YUYV, and MJPEG where YUYV cannot give *width* x *height* at *fps* (a USB 2 camera
-    beyond 640x480); of a JPEG only the luma is decoded. The driver may choose another size: what
-    comes is passed on. At most *fps* pictures a second (None: all). EdgeError when it does not open,
-    and from read() when it is unplugged or gives nothing for 10 s (OpenCV's own time-out).
+    Asked for is YUYV, and MJPEG where YUYV cannot give *width* x *height* at *fps* (a USB 2 camera beyond
+    640x480). The driver may choose another size. At most *fps* pictures a second (None: all). EdgeError when
+    it does not open, and from read() when it is unplugged or gives nothing for 10 s (OpenCV's own time-out).
     """
 
     stopped = "unplugged?"
@@ -100,8 +91,8 @@ RAW_FORMATS = frozenset({"YUYV", "NV12", "NV21", "YU12", "YV12", "GREY", "MJPG",
 def picture(raw: Image, fourcc: str, width: int, height: int) -> Image | None:
     """(height, width) luma of *raw*, as the V4L2 format *fourcc* packs it; None when it is damaged.
 
-    OpenCV shapes these buffers differently from version to version, so only the order of their bytes
-    is relied on. A format that is not in RAW_FORMATS was converted by OpenCV and passes as BGR.
+    Only the order of the bytes is relied on: OpenCV shapes these buffers differently from version to version.
+    A format that is not in RAW_FORMATS was converted by OpenCV and passes as BGR.
     """
     if fourcc not in RAW_FORMATS:
         return raw
