@@ -24,8 +24,7 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 def ended(work: Callable[[], int], interrupted: str = "") -> int:
     """Run *work*; its exit code, or that of its error, which is one line on stderr.
 
-    *interrupted* is printed after Ctrl-C. An unexpected error shows its traceback with PYTHONDEVMODE=1; the
-    daemon logs it as well.
+    *interrupted* is printed after Ctrl-C. An unexpected error shows its traceback with PYTHONDEVMODE=1.
     """
     open_standard_streams()
     try:
@@ -39,7 +38,7 @@ def ended(work: Callable[[], int], interrupted: str = "") -> int:
             print(interrupted, file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader (head, less) has gone; keep the interpreter's last flush from complaining.
+        # The reader (head, less) is gone; the interpreter's last flush must not complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
@@ -55,10 +54,9 @@ def ended(work: Callable[[], int], interrupted: str = "") -> int:
 
 
 def open_standard_streams() -> None:
-    """Open /dev/null for a standard stream that is closed (``>&-``).
+    """Open /dev/null for a closed standard stream (``>&-``), or output goes into the next socket or camera.
 
-    Otherwise the next socket or camera gets its descriptor and is printed into. Characters that the
-    terminal's encoding lacks, and bytes of file names that are no text, are escaped.
+    Characters that the terminal's encoding lacks, and bytes of file names that are no text, are escaped.
     """
     for number in range(3):
         try:
@@ -74,19 +72,19 @@ def open_standard_streams() -> None:
 
 
 def file_path(text: str) -> Path:
-    """The type of an option that is a file or folder: an address, which may hold a password, is refused."""
+    """The type of an option that is a file or folder; refuses addresses, which may hold a password."""
     if has_scheme(text):
         raise argparse.ArgumentTypeError(f"found {masked(text)}; expected a file or folder of this machine")
     return Path(text)
 
 
 def whole(least: int = 0, most: int | None = None) -> Callable[[str], int]:
-    """The type of an option that is a whole number from *least* on, up to *most*."""
+    """The type of an option that is a whole number from *least* to *most*."""
     return _bounded(int, "a whole number", least, math.inf if most is None else most)
 
 
 def number(least: float = -math.inf, most: float = math.inf) -> Callable[[str], float]:
-    """The type of an option that is a finite number of at least *least*, up to *most*."""
+    """The type of an option that is a finite number from *least* to *most*."""
     return _bounded(float, "a number", least, most)
 
 

@@ -40,9 +40,9 @@ FER2013 = Order(tuple(range(len(LABELS))), ",".join(LABELS))
 
 
 def label_of(name: str, order: Order | None = None) -> int | None:
-    """Index into LABELS for a common spelling of one of the seven; for a number what *order* says; else None.
+    """Index into LABELS of a common spelling, or of a number by *order*; else None.
 
-    Numbers before a word, as in ``0_angry``, are passed over.
+    Numbers before a word, as in ``0_angry``, are ignored.
     """
     if is_number(name):
         number = int(name)
@@ -51,14 +51,14 @@ def label_of(name: str, order: Order | None = None) -> int | None:
 
 
 def is_number(name: str) -> bool:
-    """Whether *name* could be a label's number: one or two digits."""
+    """Whether *name* is one or two digits."""
     return re.fullmatch(r"[0-9]{1,2}", name.strip()) is not None
 
 
 def order(text: str) -> Order:
-    """The type of ``--labels``: names in the order of the data's numbers, with commas between.
+    """The type of ``--labels``: names in the order of the data's numbers, separated by commas.
 
-    A name that is none of the seven (contempt) holds its place: what has that number is left out.
+    A name that is none of the seven (contempt) keeps its place: data of that number is left out.
     """
     names = [name.strip() for name in text.split(",")]
     found = tuple(label_of(name) for name in names)
@@ -74,10 +74,7 @@ def order(text: str) -> Order:
 
 
 def wrong_names(names: Sequence[str]) -> str:
-    """What is wrong with *names* as a network's own labels; empty if nothing is.
-
-    They are published as they are, next to UNCERTAIN and NONE.
-    """
+    """What is wrong with *names* as a network's labels, published next to UNCERTAIN and NONE; or empty."""
     if not 2 <= len(names) <= _MOST:
         return f"{len(names)} labels; expected 2 to {_MOST}"
     for name in names:
@@ -91,14 +88,14 @@ def wrong_names(names: Sequence[str]) -> str:
 
 
 def ours(numbers: npt.NDArray[np.integer[Any]], order: Order) -> npt.NDArray[np.int64]:
-    """*numbers* of a data set as indices into LABELS; -1 for what *order* lacks or is none of ours."""
+    """*numbers* of a data set as indices into LABELS; -1 for those without one in *order*."""
     of_number = np.array([-1 if label is None else label for label in order.of_number])
     strange = (numbers < 0) | (numbers >= len(of_number))
     return np.asarray(np.where(strange, -1, of_number[np.where(strange, 0, numbers)]), np.int64)
 
 
 def numbered(place: object) -> str:
-    """The error for *place*, named by a number without a known meaning."""
+    """The error for *place*, named by an unknown number."""
     return (
         f"{place}: a number names no label; expected --labels with the names in the order of the numbers, as "
         f"--labels {','.join(LABELS)}"

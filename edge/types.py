@@ -1,6 +1,6 @@
-"""The values that flow through the daemon and the protocols its parts keep.
+"""The values that flow through the daemon, and its protocols.
 
-Ground floor: imports nothing of the project. Times named ``taken``, ``since`` or ``now`` are
+Imports nothing of the project. Times named ``taken``, ``since`` or ``now`` are
 ``time.monotonic()`` seconds; ``wall`` is Unix time in seconds, for people and never for arithmetic.
 """
 
@@ -24,7 +24,7 @@ Point = tuple[float, float]
 
 
 class EdgeError(Exception):
-    """An error that the user can fix, in one line: place, what is wrong, what was expected."""
+    """An error that the user can fix, in one line: place, what is wrong, what to do."""
 
     exit_code = 1
 
@@ -51,7 +51,7 @@ class ConfigError(EdgeError):
 
 
 class Box(NamedTuple):
-    """A rectangle in pixels of the frame; it may reach beyond the frame's edge."""
+    """A rectangle in pixels of the frame; may reach beyond its edge."""
 
     x: float
     y: float
@@ -120,12 +120,12 @@ class Track:
 
     @property
     def confidence(self) -> float:
-        """Blended probability of the reported label; of the likeliest one while uncertain; 0..1."""
+        """Blended probability of the reported label, or of the likeliest while uncertain; 0..1."""
         return self._probability(self.emotion)
 
     @property
     def shown(self) -> tuple[str, float]:
-        """What is shown of the face now, with its probability: never a label below the floor."""
+        """(label, probability) to show now: never a label below the floor."""
         label = UNCERTAIN if self.doubted else self.emotion
         return label, self._probability(label)
 
@@ -153,7 +153,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """A brief movement of a region of one track's face; times in Unix s, *amplitude* in eye distances."""
+    """A brief movement of a region of a track's face; times in Unix s, *amplitude* in eye distances."""
 
     camera: str
     track: int
@@ -183,7 +183,7 @@ class Incoming:
 
     topic: str
     payload: bytes
-    retained: bool  # it was there before we subscribed: a state, never a command
+    retained: bool  # published before we subscribed: a state, never a command
 
 
 class TensorSpec(NamedTuple):
@@ -197,19 +197,19 @@ class TensorSpec(NamedTuple):
 
 
 class EndOfStreamError(EdgeError):
-    """The source ended regularly: a file was played to its end."""
+    """A regular end: a file was played through."""
 
 
 class Source(Protocol):
-    """A camera. Construction opens it and raises EdgeError when that fails; of one in the network, read().
+    """A camera. Construction opens it, or the first read() one in the network; EdgeError when that fails.
 
-    Two attributes a source may have: ``patience``, seconds that the next picture may take before it counts as
-    stalled; ``damaged``, how many pictures could not be decoded and were left out.
+    A source may have ``patience``, seconds that the next picture may take before it counts as stalled, and
+    ``damaged``, how many pictures could not be decoded.
     """
 
     @property
     def still(self) -> bool:
-        """Equal consecutive pictures are normal: it shows images, not a scene."""
+        """It shows images, not a scene: consecutive pictures may be equal."""
         ...
 
     def read(self) -> Image:
@@ -217,16 +217,16 @@ class Source(Protocol):
         ...
 
     def interrupt(self) -> None:
-        """Make the read under way, and each later one, fail soon; from any thread, never blocks or raises."""
+        """Make this read and each later one fail soon; from any thread, never blocks or raises."""
         ...
 
     def close(self) -> None:
-        """Release the device; harmless twice. Only for the thread that reads: a driver may take long."""
+        """Release the device; harmless twice. Only for the reading thread: a driver may take long."""
         ...
 
 
 class Detector(Protocol):
-    """Finds faces; a detector that gives eye points lets the crop be turned upright."""
+    """Finds faces; their eye points, if any, turn the crop upright."""
 
     def detect(self, image: Image) -> list[Face]: ...
 
@@ -240,18 +240,18 @@ class Runtime(Protocol):
     resizable: bool = False  # resize() may be asked for another input shape
 
     def run(self, tensor: npt.NDArray[np.generic]) -> tuple[npt.NDArray[np.generic], ...]:
-        """One inference; *tensor* and the results have the shapes and dtypes of input and outputs."""
+        """One inference; shapes and dtypes are those of ``input`` and ``outputs``."""
         ...
 
     def resize(self, shape: tuple[int, ...]) -> None:
-        """Take tensors of *shape* from now on: input and outputs follow. EdgeError where it cannot."""
+        """Take tensors of *shape* from now on; EdgeError where it cannot."""
         raise EdgeError(f"{self.name}: takes {self.input.shape} only, not {shape}")
 
 
 class Classifier(Protocol):
     @property
     def labels(self) -> tuple[str, ...]:
-        """What it distinguishes: LABELS, or a network's own."""
+        """LABELS, or a network's own."""
         ...
 
     def classify(self, image: Image, faces: Sequence[Face]) -> Floats:
@@ -260,7 +260,7 @@ class Classifier(Protocol):
 
 
 class Duplex(Protocol):
-    """Where messages go and come from. Never blocks, never raises: the daemon runs without a broker."""
+    """Sends and receives messages. Never blocks, never raises: the daemon runs without a broker."""
 
     def publish(self, message: Message) -> None: ...
 
@@ -277,7 +277,7 @@ class Duplex(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """What one step of a camera's analysis gave."""
+    """The result of one step of a camera's analysis."""
 
     tracks: tuple[Track, ...] = ()  # in view and announced, largest face first
     events: tuple[Event, ...] = ()  # in the order they happened

@@ -2,5 +2,5 @@
 
 
 def lacks(error: ImportError) -> str:
-    """What *error*, of an import of this package's parts, says to who configured the page."""
+    """The message for *error*, raised by an import of this package's parts."""
     return f"web.enabled: {error}; there is no page; install the extra: pip install 'emotion-edge[web]'"

@@ -7,7 +7,6 @@ import logging
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from edge.types import Message
@@ -26,22 +25,21 @@ class Fault(NamedTuple):
 
 
 class Board:
-    """The newest snapshot, a timeline a camera, the last faults and the preview; bounded in every way.
+    """The newest snapshot, a timeline per camera, the last faults and the preview; bounded in every way.
 
-    show() and hear() are for the analysis thread, look-ups for the page's. *clock* gives monotonic s.
+    show() and hear() are for the analysis thread, the rest for the page's.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self) -> None:
         self.snapshot: Snapshot | None = None  # None before the first
-        self.preview = Preview(clock)
-        self._clock = clock
+        self.preview = Preview(time.monotonic)
         self._lock = threading.Lock()  # guards the three below
         self._timelines: dict[str, Timeline] = {}
         self._events: Counter[tuple[str, str, str]] = Counter()  # (camera, event, label)
         self._faults: deque[Fault] = deque(maxlen=FAULTS)
 
     def show(self, snapshot: Snapshot) -> None:
-        """Let *snapshot* be what the page shows."""
+        """Make *snapshot* the newest."""
         names = {camera.name for camera in snapshot.cameras}
         with self._lock:
             for gone in self._timelines.keys() - names:
@@ -49,10 +47,10 @@ class Board:
         self.snapshot = snapshot
 
     def hear(self, message: Message) -> None:
-        """Take a camera's log message into its timeline, and count it."""
+        """Record a camera's log message in its timeline, and count it."""
         camera = message.topic.split("/")[-2]
         event = json.loads(message.payload)
-        now = self._clock()
+        now = time.monotonic()
         with self._lock:
             self._timelines.setdefault(camera, Timeline(now)).record(event, now)
             self._events[camera, event["event_type"], event["to"]] += 1
@@ -60,11 +58,11 @@ class Board:
     def fault(self, level: str, words: str) -> None:
         """Remember what went wrong."""
         with self._lock:
-            self._faults.append(Fault(self._clock(), level, " ".join(words.split())[:MAX_FAULT]))
+            self._faults.append(Fault(time.monotonic(), level, " ".join(words.split())[:MAX_FAULT]))
 
     def state(self) -> dict[str, Any]:
-        """All that the page shows of now."""
-        snapshot, now = self.snapshot, self._clock()
+        """All that the page shows now."""
+        snapshot, now = self.snapshot, time.monotonic()
         with self._lock:
             faults = list(self._faults)
         return {
@@ -78,7 +76,7 @@ class Board:
 
     def timelines(self, span: str) -> dict[str, Any]:
         """The buckets of each camera's timeline; *span* is one of SPANS."""
-        now = self._clock()
+        now = time.monotonic()
         with self._lock:
             for timeline in self._timelines.values():
                 timeline.advance(now)
@@ -92,7 +90,7 @@ class Board:
 
 
 class FaultHandler(logging.Handler):
-    """Leaves what the log says of things that went wrong on *board*."""
+    """Records warnings and errors of the log on *board*."""
 
     def __init__(self, board: Board) -> None:
         super().__init__(logging.WARNING)

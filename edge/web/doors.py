@@ -1,6 +1,6 @@
-"""Who comes in: every request passes here before anything is done for it.
+"""Who comes in: every request passes here first.
 
-Refusals are one line of text, and one in the log a minute and kind.
+Refusals are one line of text, and one in the log a minute and status.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MAX_BODY = 4096  # bytes of a request
 MAX_TARGET = 1024  # characters of path and query
 LOG_S = 60.0
 RATES = (100, 200), (10, 40)  # requests a second and at once: with the token, without
-OPEN = ("/login", "/page.css")  # what whoever has no token yet needs
+OPEN = ("/login", "/page.css")  # for browsers without a token
 READS = ("GET", "HEAD")
 HEADERS = {
     "Content-Security-Policy": (
@@ -67,7 +67,7 @@ class Doors:
         self._hosts = {"localhost", "127.0.0.1", "[::1]", *hosts}
         self._login = login
         self._logged: dict[int, float] = {}  # status -> when such a refusal was logged last
-        # Of people who are in, and of all others together: these must not keep those out.
+        # All without a token share one: they must not keep out those who have it.
         self._known, self._unknown = (Allowance(rate, burst, time.monotonic) for rate, burst in RATES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -116,15 +116,15 @@ class Doors:
         return token.opens(_cookie(headers, token.cookie))
 
     def _check_host(self, scope: Scope, headers: Headers) -> None:
-        """A page of somebody else's whose name was made to lead here has that name in its requests."""
+        """Against DNS rebinding: a foreign page whose name was made to lead here asks with that name."""
         host = headers.getlist("host")
         name = _name(host[0]) if len(host) == 1 else ""
-        # The address that the connection came to is no name, so nobody could have bent it.
+        # The address that the connection came to is no name that could lead here.
         if name not in self._hosts and not (name and name == _literal(scope["server"])):
             raise Refusal(421, f"Host {_shown(', '.join(host))} is not known here; add its name to web.hosts")
 
     def _check_origin(self, scope: Scope, headers: Headers) -> None:
-        """Other pages may neither ask nor, above all, change anything."""
+        """Against other pages, which may neither read nor change anything."""
         origin, site = headers.get("origin"), headers.get("sec-fetch-site")
         if origin is not None and origin.partition("://")[2].lower() != headers["host"].lower():
             raise Refusal(403, f"Origin {_shown(origin)} is another page")

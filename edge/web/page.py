@@ -23,10 +23,7 @@ LOOPBACK = ("127.", "::1", "localhost")
 
 
 class Page:
-    """What the browser sees of *board*; EdgeError where it cannot be listened.
-
-    *ask* takes what is asked of a switch, as if it had come over MQTT.
-    """
+    """*board* for browsers; *ask* takes what they ask of a switch, as if over MQTT. EdgeError."""
 
     def __init__(self, part: Web, topics: Topics, board: Board, ask: Callable[[Incoming], None]) -> None:
         self._part = part
@@ -38,7 +35,7 @@ class Page:
         self._server = Server(doors, listen(part.socket or part.address), tls)
 
     def start(self) -> None:
-        """Serve from now on, and take note of what goes wrong."""
+        """Serve from now on, and record the log's faults."""
         part = self._part
         logging.getLogger().addHandler(self._faults)
         self._server.start()
@@ -70,7 +67,7 @@ def _tls(part: Web) -> ssl.SSLContext | None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        # A callback, or OpenSSL would ask the terminal.
+        # A callback, or OpenSSL asks the terminal.
         context.load_cert_chain(part.cert_file, part.key_file, password=_no_passphrase)
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         raise EdgeError(f"web.cert_file: {part.cert_file}: not a certificate with its key, PEM") from error

@@ -1,4 +1,4 @@
-"""The preview: pictures in memory, while somebody asked for them on the page and looks."""
+"""The preview: pictures in memory, while somebody looks at them on the page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edge.types import Box, Image
 
 UNSEEN_S = 60.0  # without a viewer it ends
 LONGEST_S = 600.0  # and so it does in any case
-STALE_S = 5.0  # an older picture is not shown: of a camera that was switched off, say
+STALE_S = 5.0  # older pictures are not shown, such as those of a camera that was switched off
 LONG_SIDE = 640  # pixels of what is sent, at most
 QUALITY = 75  # of JPEG
 
@@ -36,7 +36,7 @@ class _Run(NamedTuple):
 class Preview:
     """Asked for and looked at by the page's thread; begun, fed and ended by the analysis thread's tick().
 
-    *clock* gives monotonic s. Every method takes one assignment of what the other thread reads.
+    *clock* gives monotonic s. No lock: the threads share single assignments only.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -63,12 +63,12 @@ class Preview:
 
     @property
     def left_s(self) -> float:
-        """Seconds until it ends in any case; 0 while it is off."""
+        """Seconds until it ends at the latest; 0 while it is off."""
         run = self._run
         return max(0.0, run.started + LONGEST_S - self._clock()) if run and self.on else 0.0
 
     def look(self, camera: str) -> Picture | None:
-        """The newest picture, if there is one and it may be seen; that somebody looks is remembered."""
+        """The newest picture that may be seen; keeps the preview on."""
         if not self.on:
             return None
         now = self._seen = self._clock()
@@ -76,12 +76,12 @@ class Preview:
         return picture if picture is not None and now - picture.taken < STALE_S else None
 
     def show(self, camera: str, picture: Picture) -> None:
-        """Let *picture* be the camera's newest; forgotten at the end."""
+        """Make *picture* the camera's newest."""
         if self.on:
             self._pictures[camera] = picture
 
     def tick(self) -> str:
-        """Begin or end if that is due: "begins", why it ended, or "" where nothing changed."""
+        """Begin or end if due: "begins", why it ended, or "" where nothing changed."""
         if self._run is None:
             if not self._asked:
                 return ""
@@ -104,7 +104,7 @@ class Preview:
 
 
 def jpeg(picture: Picture, *, blur: bool) -> bytes:
-    """*picture* for a browser, at most LONG_SIDE pixels long; with *blur* its faces cannot be recognised."""
+    """*picture* for a browser, at most LONG_SIDE pixels long; with *blur* its faces cannot be recognized."""
     image: npt.NDArray[Any] = _blurred(picture) if blur else picture.image
     scale = LONG_SIDE / max(image.shape[:2])
     if scale < 1:

@@ -1,4 +1,4 @@
-"""What the page and its visitors ask for, once the doors let them in."""
+"""What the page and its visitors ask for, once let in."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Routes:
-    """The handlers. *ask* takes what a browser asks of a switch, as if it had come over MQTT."""
+    """The handlers. *ask* takes what a browser asks of a switch, as if over MQTT."""
 
     def __init__(
         self,
@@ -120,7 +120,7 @@ class Routes:
         return StreamingResponse(self._states(), media_type="text/event-stream")
 
     async def _states(self) -> AsyncIterator[bytes]:
-        """The newest state again and again; who reads slowly gets fewer, none is kept for him."""
+        """The newest state again and again; slow readers get fewer, none is kept for them."""
         session = self._token.session() if self._token else ""
         yield b"retry: 1000\n\n"
         while self._token is None or self._token.session() == session:
@@ -190,7 +190,7 @@ class Routes:
         return Response(status_code=204)
 
     async def _picture(self, request: Request) -> Response:
-        """The camera's newest picture; none where it has none, or the preview is off."""
+        """The camera's newest picture; 204 where there is none, or the preview is off."""
         picture = self._board.preview.look(request.path_params["camera"])
         if picture is None:
             return Response(status_code=204)
@@ -199,7 +199,7 @@ class Routes:
         return Response(self._encoded[picture], media_type="image/jpeg")
 
     async def _change(self, request: Request) -> dict[str, Any]:
-        """The JSON object that *request* brings; Refusal."""
+        """The JSON object in *request*; Refusal."""
         if not self._changes.take():
             raise Refusal(400, "too many changes; wait a second")
         try:

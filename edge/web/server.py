@@ -69,7 +69,7 @@ class Connection(H11Protocol):
             self._stall = None
 
     def _await_request(self) -> None:
-        """Have the deadline run while, and only while, no request is being served."""
+        """Run the deadline while, and only while, no request is served."""
         serving = self.cycle is not None and not self.cycle.response_complete
         if serving and self._request is not None:
             self._request.cancel()
@@ -79,7 +79,7 @@ class Connection(H11Protocol):
 
 
 class Server:
-    """Serves *app* on *listener* in a thread of its own, whose death is logged and nothing else's."""
+    """Serves *app* on *listener* in a thread of its own, whose death ends nothing else."""
 
     def __init__(self, app: ASGIApp, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
         self._app = app
@@ -135,7 +135,6 @@ class Server:
             await asyncio.wait(ending, timeout=0.2)
 
     def _accept(self, config: Config, state: ServerState) -> None:
-        assert self._loop is not None
         try:
             accepted, _ = self._listener.accept()
         except OSError:  # it went again, or there is no descriptor left: others close theirs
@@ -146,17 +145,16 @@ class Server:
                 log.warning("web: more than %d connections at a time; others are closed at once", MOST)
             self._full = True
             return
-        task = self._loop.create_task(self._attend(accepted, config, state))
+        task = asyncio.get_running_loop().create_task(self._attend(accepted, config, state))
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
 
     async def _attend(self, accepted: socket.socket, config: Config, state: ServerState) -> None:
         """One connection, from its handshake to its end."""
-        assert self._loop is not None
         more: dict[str, Any] = {"ssl": self._tls, "ssl_handshake_timeout": HANDSHAKE_S} if self._tls else {}
         accepted.setblocking(False)
         try:
-            _, connection = await self._loop.connect_accepted_socket(
+            _, connection = await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: Connection(config, state), accepted, **more
             )
         except OSError:  # ssl.SSLError and TimeoutError are some: no handshake

@@ -1,4 +1,4 @@
-"""What the analysis thread hands to the page: frozen values, and the JSON that a browser gets of them."""
+"""What the analysis thread hands to the page, and the JSON that browsers get of it."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _camera(camera: CameraView, now: Snapshot) -> dict[str, Any]:
 
 
 def _health(now: Snapshot) -> list[tuple[str, str]]:
-    """How the node fares: (what, in words)."""
+    """(what, in words) of the node's health."""
     fares, outbox = now.health, now.health.mqtt.outbox
     lost = f", {outbox.dropped} lost" if outbox.dropped else ""
     rows = [

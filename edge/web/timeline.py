@@ -1,4 +1,4 @@
-"""How long a camera's faces showed which label, over the last minutes and the last day; bounded in memory."""
+"""How long a camera's faces showed which label, over the last minutes and the last day."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Bucket = dict[str, float]  # label -> seconds, summed over the faces
 
 
 class Timeline:
-    """Of one camera, from its log's events; *now* is monotonic s in every call. For one thread at a time."""
+    """One camera's, from its log's events; *now* is monotonic s. For one thread at a time."""
 
     def __init__(self, now: float) -> None:
         self._start = self._until = now
@@ -29,7 +29,7 @@ class Timeline:
         self._first = dict.fromkeys(SPANS, 0)  # number of the newest bucket
 
     def record(self, event: Mapping[str, Any], now: float) -> None:
-        """Take in one event as the log has it."""
+        """Take in one of the log's events."""
         self.advance(now)
         if event["to"] == NONE:
             self._faces.pop(event["track"], None)

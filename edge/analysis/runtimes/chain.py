@@ -21,7 +21,7 @@ from edge.types import ConfigError, EdgeError, Runtime, words_of
 
 log = logging.getLogger(__name__)
 
-# A context around long calls: what it is, and for how many seconds at most (a declared wait).
+# A context around long calls: what waits, and for how many seconds at most.
 Waiting = Callable[[str, float], AbstractContextManager[None]]
 Where = Literal["auto", "cpu", "edgetpu", "onnx"]
 Provider = Literal["cpu", "cuda", "tensorrt"]
@@ -34,17 +34,17 @@ class Chosen(Generic[AnyCard]):
 
     model: Model[AnyCard]
     runtime: Runtime
-    asked: str  # "auto" or what the configuration names
+    asked: str  # as configured
     passed_over: tuple[str, ...] = ()  # "cuda: why not"
 
     @property
     def reason(self) -> str:
-        """Why this runtime, as of now: an accelerator comes and goes."""
+        """Why this runtime, for now: an accelerator comes and goes."""
         return "; ".join([self.asked, *self._missed])
 
     @property
     def state(self) -> str:
-        """ "ok", or why it does not run where it was asked to."""
+        """ "ok", or why it does not run as asked."""
         on_chip = isinstance(self.runtime, OnChip) and self.runtime.place is not None
         missed = () if on_chip and self.asked == "auto" else self._missed
         return "; ".join(missed) or "ok"
@@ -73,10 +73,10 @@ class Chain(Generic[AnyCard]):
     waiting: Waiting = no_wait
 
     def open(self, file: Path) -> Chosen[AnyCard]:
-        """The model of *file* in the first runtime of the chain that is present and right.
+        """The model of *file* in the first runtime that is present and right, beginning with ``runtime``.
 
-        The chain begins with ``runtime`` and ``provider``; "auto" tries all that the card has files for.
-        EdgeError where file or card is wrong, or no runtime is right.
+        "auto" tries all that the card has files for. EdgeError where file or card is wrong, or no runtime is
+        right.
         """
         named = self.read(file)
         passed_over: list[str] = []
@@ -150,10 +150,7 @@ class Chain(Generic[AnyCard]):
 
 
 def links(model: Model[Any], table: str, runtime: Where, provider: Provider) -> list[tuple[str, Path]]:
-    """What to try for *model*, in order, each with its file; the last is "cpu".
-
-    ConfigError where *runtime*, set in *table*, has no file in *model*'s card.
-    """
+    """(kind, file) to try for *model*, "cpu" last; ConfigError where its card has no file for *runtime*."""
     made_for = kind_of(model.content)
     compiled = model.path if made_for == "edgetpu" else _listed(model, COMPILED)
     onnx = model.path if made_for == "onnx" else _listed(model, ".onnx")
@@ -191,7 +188,7 @@ def _no_twin(model: Model[Any]) -> EdgeError:
 
 
 def _listed(model: Model[Any], suffix: str) -> Path | None:
-    """The file of *model*'s card with *suffix* after the card's own name, where it is there."""
+    """The file with *suffix* after the card's own name, if it is listed and here."""
     card = card_path(model.path)
     path = card.with_suffix(suffix)
     compiled = path == model.path and kind_of(model.content) == "edgetpu" and suffix != COMPILED

@@ -1,8 +1,8 @@
 """Models on an accelerator (a Coral Edge TPU, an NVIDIA GPU), and on the CPU while it is away.
 
-Written from the vendors' documentation; no such chip was at hand to run it on. A chip's library lives in one
-child process (chip_server.py), because it may abort its process, never return, or leave its context unusable:
-here that costs a deadline, and the next try begins with a new process.
+Written from the vendors' documentation, without such a chip. A chip's library lives in one child process
+(chip_server.py), because it may abort, never return, or leave its context unusable: that costs a deadline,
+and the next try begins with a new process.
 """
 
 from __future__ import annotations
@@ -31,14 +31,13 @@ log = logging.getLogger(__name__)
 SERVER = "edge.analysis.runtimes.chip_server"
 NAMES = {"edgetpu": "Edge TPU", "tensorrt": "TensorRT", "cuda": "CUDA"}
 RUN_S = 1.0  # an inference takes milliseconds; the CPU answers within 2 s of a hang
-# For loading one model: an Edge TPU's firmware goes over USB first, TensorRT builds its engine once.
+# To load one model: an Edge TPU's firmware goes over USB first, TensorRT builds its engine once.
 LOAD_S = {"edgetpu": 20.0, "tensorrt": 1800.0, "cuda": 120.0}
 PROOF_S = 20.0  # an inference before it is proven: a GPU chooses its kernels with the first one
-# That an inference waits for another model's: one that loads takes longer than a picture is worth.
-TURN_S = 0.1
+TURN_S = 0.1  # that an inference waits for another model's: loading one takes longer than a picture is worth
 RETRY_S = (1.0, 60.0)  # between two tries: at first, at most
 ABSENT_S = 5.0  # at most, between two looks for a chip that is not plugged in
-STEADY_S = 60.0  # so long without a fault, and the next retry is soon again
+STEADY_S = 60.0  # without a fault, after which the next retry is soon again
 STRIKES = 3  # times that loading a model may take others off the chip
 
 Tensor = npt.NDArray[np.generic]
@@ -48,8 +47,8 @@ Proof = Callable[[Runtime], str]  # why a runtime's answers are wrong, in one li
 class Chip:
     """The chip, with all models that are to run on it.
 
-    One thread starts the child, loads every model and proves it by its golden vectors before it is used;
-    after a fault it tries again, ever more seldom. Who asks for an inference meanwhile gets the twin's.
+    One thread starts the child, loads every model and proves it by its golden vectors before use; after a
+    fault it tries again, ever more seldom. Meanwhile the twins answer.
     """
 
     def __init__(
@@ -61,10 +60,7 @@ class Chip:
         load_s: float | None = None,
         retry_s: tuple[float, float] = RETRY_S,
     ) -> None:
-        """*kind*: one of NAMES; *absent* says at little cost why there is no chip to try.
-
-        *load_s* is by default that of LOAD_S, *retry_s*: see RETRY_S.
-        """
+        """*kind*: one of NAMES; *absent* says cheaply why there is no chip; *load_s*: by default LOAD_S."""
         self.kind, self.name = kind, NAMES[kind]
         self.run_s, self._retry_s = run_s, retry_s
         self.load_s = LOAD_S[kind] if load_s is None else load_s
@@ -74,7 +70,7 @@ class Chip:
         self._models: weakref.WeakValueDictionary[int, OnChip] = weakref.WeakValueDictionary()
         self._server: _Server | None = None  # with proven models in it
         self._dying: list[_Server] = []  # killed, and not gone yet
-        self._wake: queue.SimpleQueue[str] = queue.SimpleQueue()  # whose put() is fit for a finalizer
+        self._wake: queue.SimpleQueue[str] = queue.SimpleQueue()  # its put() is fit for a finalizer
         self._tried = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closing = False
@@ -82,8 +78,7 @@ class Chip:
     def open(self, content: bytes, twin: Runtime, prove: Proof) -> OnChip:
         """A runtime for the compiled *content*: on the chip once *prove* finds nothing wrong, else *twin*.
 
-        *twin* takes and gives the same tensors. Returns once the first try came to an end, after at most
-        ``patience_s``.
+        *twin* has the same tensors. Returns after the first try, or ``patience_s``.
         """
         model = OnChip(self, next(self._numbers), content, twin, prove)
         self._models[model.number] = model
@@ -99,7 +94,7 @@ class Chip:
         return model
 
     def close(self) -> None:
-        """End the child. What is asked for after that, the twins answer."""
+        """End the child; the twins answer from then on."""
         self._closing = True
         self._wake.put("close")
         if self._thread is not None:
@@ -112,7 +107,7 @@ class Chip:
         return server.worker.pid if server else None
 
     def lost(self, server: _Server, reason: str) -> None:
-        """Have all models answered by their twins, and the chip tried again later."""
+        """Leave the models to their twins, and try the chip again later."""
         log.warning("%s: %s; falling back to the CPU", self.name, reason)
         self._leave(server, reason)
         self._wake.put("lost")
@@ -169,7 +164,7 @@ class Chip:
             self._tried.notify_all()
 
     def _try(self, waiting: list[OnChip]) -> None:
-        """Load and prove what is *waiting*, in the child that runs or a new one."""
+        """Load and prove what is *waiting*, in the running child or a new one."""
         # Two processes must never want the chip at once: one stuck in a driver is waited for.
         self._dying = [server for server in self._dying if not server.worker.end()]
         if self._dying:
@@ -227,14 +222,14 @@ class Chip:
         return not failure
 
     def _note(self, models: list[OnChip], reason: str) -> None:
-        """Keep why *models* do not run on the chip; it is logged where that is new."""
+        """Keep why *models* do not run on the chip, and log it where that is new."""
         for model in models:
             if model.reason != reason:
                 model.reason = reason
                 log.warning("%s: %s", self.name, reason)
 
     def _forget_gone(self, server: _Server) -> None:
-        """Take models that nobody has any longer off the chip; end the child with the last."""
+        """Take models that nobody has any more off the chip; end the child with the last."""
         try:
             for number in server.loaded - set(self._models):
                 server.drop(number)
@@ -265,7 +260,7 @@ class OnChip(Runtime):
         self.name, self.reason, self.place = self.twin.name, reason, None
 
     def run(self, tensor: Tensor) -> tuple[Tensor, ...]:
-        """One inference: by the twin, within ``run_s`` more, where the chip gives none."""
+        """One inference; by the twin, at most ``run_s`` later, where the chip gives none."""
         server = self.place
         if server is not None:
             try:
@@ -292,7 +287,7 @@ class _Server:
         self._turn = threading.Lock()
 
     def load(self, kind: str, model: OnChip, load_s: float) -> tuple[str, list[TensorSpec]]:
-        """The name of what runs it, and the specs of its input and outputs."""
+        """(name of what runs it, specs of its input and outputs)."""
         asked = {"do": "load", "model": model.number, "kind": kind, "state": str(state_directory())}
         with self._turn:
             reply, _ = self.worker.ask(asked, model.content, timeout_s=load_s)
@@ -342,5 +337,5 @@ def _arrays(content: bytes, specs: tuple[TensorSpec, ...]) -> tuple[Tensor, ...]
 
 @functools.cache
 def the_chip(kind: str) -> Chip:
-    """This process's chip of *kind*, one of NAMES: one owner, whatever is reloaded."""
+    """This process's only chip of *kind*, one of NAMES."""
     return Chip(kind, absent=coral.absent if kind == "edgetpu" else lambda: "")

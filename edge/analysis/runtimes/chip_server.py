@@ -1,7 +1,7 @@
-"""The one process that opens an accelerator and runs every model on it (edge/analysis/runtimes/chip.py asks).
+"""The process that opens an accelerator and runs every model on it, for chip.py.
 
-libedgetpu aborts its process on some faults and may never return from others; after some faults of CUDA its
-process gets no answer from the GPU any longer.
+libedgetpu aborts its process on some faults and never returns from others; after some CUDA faults a process
+gets no more answers from the GPU.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def main(parent: int) -> None:
 
 
 class Models:
-    """The models on the chip, by the number that who asks has given them."""
+    """The models on the chip, by the number that chip.py gives them."""
 
     def __init__(self) -> None:
         self._models: dict[int, Runtime] = {}

@@ -1,4 +1,4 @@
-"""TFLite models by ai-edge-litert or an older tflite-runtime that works: on the CPU, or a delegate's chip."""
+"""TFLite models by ai-edge-litert or an older tflite-runtime, on the CPU or a delegate's chip."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from edge.types import EdgeError, Runtime, TensorSpec, words_of
 
 
 class LiteRT(Runtime):
-    """One interpreter. Not for two threads at once: its tensors are shared memory."""
+    """One interpreter. Not for two threads at once: they would share its tensors."""
 
     def __init__(self, content: bytes, *, threads: int = 1, delegate: Any = None, chip: str = "cpu") -> None:
-        """EdgeError where no interpreter is installed or *content* is not a model it can run.
+        """EdgeError where no interpreter is installed or it cannot run *content*.
 
-        A *delegate* (the interpreter's load_delegate) takes the operators that it knows to its *chip*.
+        A *delegate* (from load_delegate) takes the operators that it knows to its *chip*.
         """
         package, interpreter_class = _interpreter_class()
         try:
@@ -46,7 +46,7 @@ class LiteRT(Runtime):
         self._output_indices: list[int] = [output["index"] for output in outputs]
         self._names = _signature_names(self._interpreter)
         self._read_specs()
-        # What a delegate compiled for its chip has that one shape.
+        # What is compiled for a delegate's chip has one shape.
         self.resizable = delegate is None
         self.name = f"{package} {version(package)}, {chip}, {threads} thread{'s' if threads > 1 else ''}"
 
@@ -57,7 +57,7 @@ class LiteRT(Runtime):
         return tuple(self._interpreter.get_tensor(index) for index in self._output_indices)
 
     def resize(self, shape: tuple[int, ...]) -> None:
-        """Take inputs of *shape*; EdgeError, and the shape as it was, where the graph does not allow it."""
+        """Take inputs of *shape*; EdgeError, and the shape as it was, where the graph does not."""
         if not self.resizable:
             super().resize(shape)  # raises
         before = self.input.shape

@@ -1,6 +1,6 @@
 """ONNX models by ONNX Runtime: on any CPU, and on NVIDIA's chips (Jetson) by CUDA or TensorRT.
 
-Run here on CPUs only; what is said of CUDA and TensorRT follows ONNX Runtime's documentation.
+CUDA and TensorRT follow ONNX Runtime's documentation, untried.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from edge.types import EdgeError, Runtime, TensorSpec, words_of
 
 log = logging.getLogger(__name__)
 
-# What is asked for, and what may take the operators that it leaves.
+# The provider, and what may take the operators that it leaves.
 PROVIDERS = {
     "cpu": ("CPUExecutionProvider",),
     "cuda": ("CUDAExecutionProvider", "CPUExecutionProvider"),
@@ -31,19 +31,19 @@ _DTYPES = {
 
 
 def names_of(providers: list[str]) -> list[str]:
-    """Those of ONNX Runtime's *providers* that can be asked for, as model.provider says them."""
+    """Those of ONNX Runtime's *providers* that model.provider can name, as it names them."""
     return [name for name, (first, *_) in PROVIDERS.items() if first in providers]
 
 
 class OnnxRuntime(Runtime):
-    """One session. Its shape is the one that the file was written with."""
+    """One session; its shape is the file's."""
 
     def __init__(
         self, content: bytes, *, threads: int = 1, provider: str = "cpu", engines: Path | None = None
     ) -> None:
         """EdgeError where ONNX Runtime is not installed, cannot run *content*, or lacks *provider*.
 
-        *engines*: the folder in which TensorRT keeps what it builds, if it may.
+        *engines*: where TensorRT may keep what it builds.
         """
         try:
             import onnxruntime
@@ -57,7 +57,7 @@ class OnnxRuntime(Runtime):
         options.log_severity_level = 3  # errors; and those are raised
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        # Waiting threads would burn what a small board has, for microseconds.
+        # Spinning burns a small board's CPU, to save microseconds.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         settings = _tensorrt(content, engines) if provider == "tensorrt" else {}
         try:
@@ -69,7 +69,7 @@ class OnnxRuntime(Runtime):
                         settings if name == "TensorrtExecutionProvider" else {}
                         for name in wanted if name in available
                     ],
-                    # It would go on with other providers, after a fault as well, and print so.
+                    # Else it goes on with other providers, after a fault as well, and prints so.
                     enable_fallback=0,
                 )  # fmt: skip
         except Exception as error:  # its errors have no base of their own
