@@ -20,6 +20,7 @@ NONE = "none"  # no face
 
 Image = npt.NDArray[np.uint8]  # (height, width, 3) BGR or (height, width) luma
 Floats = npt.NDArray[np.float32]
+Tensor = npt.NDArray[np.generic]
 Point = tuple[float, float]
 
 
@@ -210,19 +211,15 @@ class Source(Protocol):
     @property
     def still(self) -> bool:
         """It shows images, not a scene: consecutive pictures may be equal."""
-        ...
 
     def read(self) -> Image:
         """Block until the next picture; EndOfStreamError at a regular end, EdgeError when it fails."""
-        ...
 
     def interrupt(self) -> None:
         """Make this read and each later one fail soon; from any thread, never blocks or raises."""
-        ...
 
     def close(self) -> None:
         """Release the device; harmless twice. Only for the reading thread: a driver may take long."""
-        ...
 
 
 class Detector(Protocol):
@@ -239,9 +236,8 @@ class Runtime(Protocol):
     outputs: tuple[TensorSpec, ...]  # at least one
     resizable: bool = False  # resize() may be asked for another input shape
 
-    def run(self, tensor: npt.NDArray[np.generic]) -> tuple[npt.NDArray[np.generic], ...]:
+    def run(self, tensor: Tensor) -> tuple[Tensor, ...]:
         """One inference; shapes and dtypes are those of ``input`` and ``outputs``."""
-        ...
 
     def resize(self, shape: tuple[int, ...]) -> None:
         """Take tensors of *shape* from now on; EdgeError where it cannot."""
@@ -252,11 +248,9 @@ class Classifier(Protocol):
     @property
     def labels(self) -> tuple[str, ...]:
         """LABELS, or a network's own."""
-        ...
 
     def classify(self, image: Image, faces: Sequence[Face]) -> Floats:
         """Probabilities (len(faces), len(labels)) float32, rows in the order of *faces*."""
-        ...
 
 
 class Duplex(Protocol):
@@ -266,13 +260,11 @@ class Duplex(Protocol):
 
     def subscribe(self, topic: str, handler: Callable[[Incoming], None]) -> None:
         """Call *handler*, in the sink's thread, with each message on the exact *topic*."""
-        ...
 
     def unsubscribe(self, topic: str) -> None: ...
 
     def forget(self, topic: str) -> None:
         """Clear what is retained on *topic*."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

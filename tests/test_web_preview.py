@@ -11,7 +11,7 @@ from tests.fakes import Clock
 
 
 def picture(taken: float = 100.0) -> Picture:
-    return Picture(np.zeros((4, 4, 3), np.uint8), 1, taken)
+    return Picture(np.zeros((4, 4, 3), np.uint8), taken)
 
 
 def started_preview() -> tuple[Preview, Clock]:
@@ -92,7 +92,7 @@ def test_last_picture_of_a_disabled_camera_expires() -> None:
 def test_picture_is_at_most_640_wide_in_luma_and_colour() -> None:
     for image in (np.full((1080, 1920, 3), 90, np.uint8), np.full((1080, 1920), 90, np.uint8)):
         decoded = cv2.imdecode(
-            np.frombuffer(jpeg(Picture(image, 1, 0.0), blur=False), np.uint8), cv2.IMREAD_COLOR
+            np.frombuffer(jpeg(Picture(image, 0.0), blur=False), np.uint8), cv2.IMREAD_COLOR
         )
         assert decoded.shape == (360, 640, 3)
         assert abs(int(decoded.mean()) - 90) <= 1
@@ -102,7 +102,7 @@ def test_blur_removes_face_detail_and_leaves_the_rest() -> None:
     image = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
     boxes = (Box(100.0, 120.0, 90.0, 90.0), Box(400.0, 200.0, 60.0, 60.0))
     before = image.copy()
-    plain, blurred = (decoded(jpeg(Picture(image, 1, 0.0, boxes), blur=blur)) for blur in (False, True))
+    plain, blurred = (decoded(jpeg(Picture(image, 0.0, boxes), blur=blur)) for blur in (False, True))
     assert (image == before).all()  # the analysis' picture is unchanged
     for box in boxes:
         inside = np.s_[int(box.y) : int(box.y + box.height), int(box.x) : int(box.x + box.width)]
@@ -119,7 +119,7 @@ def test_blur_removes_face_detail_and_leaves_the_rest() -> None:
 def test_face_beyond_the_edge_is_blurred_up_to_the_edge() -> None:
     image = np.random.default_rng(0).integers(0, 256, (100, 100, 3), dtype=np.uint8)
     boxes = (Box(-40, -40, 80, 80), Box(90, 90, 80, 80), Box(300, 300, 10, 10), Box(20, -50, 10, 20))
-    blurred = decoded(jpeg(Picture(image, 1, 0.0, boxes), blur=True))
+    blurred = decoded(jpeg(Picture(image, 0.0, boxes), blur=True))
     assert detail(blurred[:50, :50]) < 0.3 * detail(blurred[60:, :40])
 
 

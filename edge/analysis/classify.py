@@ -50,10 +50,8 @@ class FaceClassifier:
 
     def classify(self, image: Image, faces: Sequence[Face]) -> Floats:
         """(len(faces), len(labels)) float32 probabilities, 0..1; *image* is BGR or luma, uint8."""
-        scores = np.empty((len(faces), len(self.labels)), np.float32)
-        for row, face in enumerate(faces):
-            scores[row] = self.opinion(crop(image, face, self._height, self._width))
-        return scores
+        scores = [self.opinion(crop(image, face, self._height, self._width)) for face in faces]
+        return np.array(scores, np.float32).reshape(-1, len(self.labels))
 
     def opinion(self, pixels: Image) -> list[float]:
         """As scores(), averaged with the mirror image's where ``mirror``."""

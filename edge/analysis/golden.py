@@ -33,7 +33,6 @@ class Answers(Protocol):
 
     def scores(self, pixels: Image) -> Sequence[float] | Floats:
         """(values,) for one of the golden pictures."""
-        ...
 
 
 class Outputs:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from edge.types import Floats, TensorSpec
-
-Tensor = npt.NDArray[np.generic]
+from edge.types import Floats, Tensor, TensorSpec
 
 
 def quantise(x: Tensor, spec: TensorSpec) -> Tensor:
@@ -25,7 +22,7 @@ def dequantise(q: Tensor, spec: TensorSpec) -> Floats:
     return real if spec.dtype.kind == "f" else (real - np.float32(spec.zero_point)) * np.float32(spec.scale)
 
 
-def levels(span: tuple[float, float], spec: TensorSpec) -> npt.NDArray[np.generic]:
+def levels(span: tuple[float, float], spec: TensorSpec) -> Tensor:
     """(256,) in *spec*'s dtype: each value of a pixel, where *span* is what black and white become."""
     black, white = span
     return quantise(black + np.arange(256) * ((white - black) / 255), spec)

@@ -67,7 +67,7 @@ class PageFeed:
         # Of a frame that was left out the faces are not known, and would not be blurred.
         if self._board.preview.on and camera.taken == frame.taken:
             faces = tuple(track.face.box for track in camera.pipeline.tracker.tracks)
-            self._board.preview.show(camera.name, Picture(frame.image, frame.seq, frame.taken, faces))
+            self._board.preview.show(camera.name, Picture(frame.image, frame.taken, faces))
 
     def tick(self, live: Live, connected: bool, health: Callable[[FrameRates], Health]) -> None:
         """Show what is due; *connected* to the broker."""

@@ -72,8 +72,7 @@ class Opened:
     @property
     def finite(self) -> bool:
         """Whether it is known to end: it has a length in seconds or, except playlists, in bytes."""
-        duration = self._container.duration
-        return bool(duration and duration > 0) or (self.format != "hls" and self._container.size > 0)
+        return self.seconds is not None or (self.format != "hls" and self._container.size > 0)
 
     @property
     def seconds(self) -> float | None:

@@ -23,7 +23,6 @@ class Picture:
     """One frame and what is to be blurred in it."""
 
     image: Image
-    seq: int
     taken: float  # monotonic s
     faces: tuple[Box, ...] = ()
 

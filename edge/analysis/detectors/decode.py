@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.analysis.card import Anchors, Center
-from edge.analysis.tensors import Tensor, dequantise
-from edge.types import EdgeError, TensorSpec
+from edge.analysis.tensors import dequantise
+from edge.types import EdgeError, Tensor, TensorSpec
 
 Doubles = npt.NDArray[np.float64]
 WITHIN = 0.8  # of a box's area, in another one

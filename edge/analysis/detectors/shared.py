@@ -36,19 +36,16 @@ class Finder(Protocol):
     @property
     def description(self) -> str:
         """Which file, and what runs it now."""
-        ...
 
     @property
     def chosen(self) -> Chosen[DetectorCard] | None:
         """Its network in the runtime that was chosen; None where OpenCV runs it."""
-        ...
 
     colour: Literal["luma", "bgr"]  # what find() wants to see
     framing: Framing
 
     def find(self, image: Image) -> list[Face]:
         """Faces as it draws them, in pixels of *image*, which is already small."""
-        ...
 
 
 class FaceDetector:

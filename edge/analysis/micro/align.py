@@ -37,7 +37,6 @@ class Aligned:
         turn = np.array([[across[0], -across[1]], [across[1], across[0]]])
         self.matrix = np.column_stack([turn, middle - turn @ [-LEFT * UNIT - 0.5, -TOP * UNIT - 0.5]])
         self._reference: _Reference | None = None
-        self._last = self.matrix
 
     @property
     def eyes(self) -> tuple[Point, Point]:
@@ -65,18 +64,16 @@ class Aligned:
                 if np.abs(step[:2] @ _CORNERS - _CORNERS[:2]).max() < _ENOUGH:
                     break
             matrix = half @ np.linalg.inv(_TO_HALF)
-        self._last, self.matrix = self.matrix, (to_image @ matrix)[:2]
+        self.matrix = (to_image @ matrix)[:2]
         crop = cv2.GaussianBlur(warped(part, matrix[:2], SIZE), (3, 3), 0.7)
-        if self._reference is None:
-            self.refer(part, matrix)
         self._part_now = part, matrix
+        if self._reference is None:
+            self.renew()
         return np.asarray(crop, np.float32)
 
     def renew(self) -> None:
         """Make the picture last followed the reference."""
-        self.refer(*self._part_now)
-
-    def refer(self, part: Floats, matrix: np.ndarray) -> None:
+        part, matrix = self._part_now
         self._reference = _Reference(warped(part, (matrix @ _TO_HALF)[:2], _HALF))
 
     def _part(self, image: Image) -> tuple[Floats | None, np.ndarray, np.ndarray]:

@@ -75,8 +75,7 @@ class Chain(Generic[AnyCard]):
     def open(self, file: Path) -> Chosen[AnyCard]:
         """The model of *file* in the first runtime that is present and right, beginning with ``runtime``.
 
-        "auto" tries all that the card has files for. EdgeError where file or card is wrong, or no runtime is
-        right.
+        "auto" tries all that the card has files for. EdgeError where file or card is wrong, or none is right.
         """
         named = self.read(file)
         passed_over: list[str] = []

@@ -18,13 +18,12 @@ import weakref
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
 from edge.analysis.runtimes import coral
 from edge.analysis.runtimes.chip_server import spec_from_json
 from edge.host.places import state_directory
 from edge.host.worker import Worker, WorkerLostError
-from edge.types import EdgeError, Runtime, TensorSpec, words_of
+from edge.types import EdgeError, Runtime, Tensor, TensorSpec, words_of
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +39,6 @@ ABSENT_S = 5.0  # at most, between two looks for a chip that is not plugged in
 STEADY_S = 60.0  # without a fault, after which the next retry is soon again
 STRIKES = 3  # times that loading a model may take others off the chip
 
-Tensor = npt.NDArray[np.generic]
 Proof = Callable[[Runtime], str]  # why a runtime's answers are wrong, in one line; empty where they are right
 
 

@@ -8,10 +8,9 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from edge.host.quiet import quiet
-from edge.types import EdgeError, Runtime, TensorSpec, words_of
+from edge.types import EdgeError, Runtime, Tensor, TensorSpec, words_of
 
 
 class LiteRT(Runtime):
@@ -50,7 +49,7 @@ class LiteRT(Runtime):
         self.resizable = delegate is None
         self.name = f"{package} {version(package)}, {chip}, {threads} thread{'s' if threads > 1 else ''}"
 
-    def run(self, tensor: npt.NDArray[np.generic]) -> tuple[npt.NDArray[np.generic], ...]:
+    def run(self, tensor: Tensor) -> tuple[Tensor, ...]:
         """One inference; copies of the outputs, shaped as ``outputs`` says."""
         self._interpreter.set_tensor(self._input_index, tensor)
         self._interpreter.invoke()

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from edge.host.quiet import quiet
-from edge.types import EdgeError, Runtime, TensorSpec, words_of
+from edge.types import EdgeError, Runtime, Tensor, TensorSpec, words_of
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +86,7 @@ class OnnxRuntime(Runtime):
         self._input_name: str = inputs[0].name
         self.name = f"{package}, {provider}, {threads} thread{'s' if threads > 1 else ''}"
 
-    def run(self, tensor: npt.NDArray[np.generic]) -> tuple[npt.NDArray[np.generic], ...]:
+    def run(self, tensor: Tensor) -> tuple[Tensor, ...]:
         """One inference; the outputs, shaped as ``outputs`` says."""
         return tuple(self._session.run(None, {self._input_name: tensor}))
 
