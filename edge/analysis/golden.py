@@ -1,7 +1,4 @@
-"""Golden vectors: pictures and a model's outputs for them when it was made, to be reproduced.
-
-A device's chip, delegate or driver may compute other values than the machine that the model was measured on.
-"""
+"""Golden vectors: a model's outputs for some pictures when it was measured, which a device must reproduce."""
 
 from __future__ import annotations
 

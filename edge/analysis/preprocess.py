@@ -1,8 +1,4 @@
-"""From a face in a picture to the network's input: the only code that does this.
-
-Training, the calibration of quantize and the daemon all use it, so that the network sees what it was
-trained on.
-"""
+"""From a face in a picture to a network's input, in training, quantize and the daemon: they must agree."""
 
 from __future__ import annotations
 
@@ -22,14 +18,12 @@ def luma(image: Image) -> Image:
 
 
 def tilt(face: Face) -> float:
-    """Radians by which the line between the eyes falls to the right; 0 where the eyes are unknown.
-
-    Beyond 45 degrees, too: the eye points are then more often wrong than the head is lying.
-    """
+    """Radians by which the line between the eyes falls to the right; 0 where they are unknown or wrong."""
     if face.eyes is None:
         return 0.0
     (left_x, left_y), (right_x, right_y) = face.eyes
     angle = math.atan2(right_y - left_y, right_x - left_x)
+    # Beyond 45 degrees the eye points are more often wrong than the head is lying.
     return angle if abs(angle) <= math.pi / 4 else 0.0
 
 

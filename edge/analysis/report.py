@@ -27,11 +27,8 @@ class Rules:
 def blend(
     track: Track, scores: Sequence[float], elapsed: float, rules: Rules, labels: tuple[str, ...] = LABELS
 ) -> Track:
-    """*track* with *scores* (probabilities in *labels*' order) averaged in, *elapsed* s after the last ones.
-
-    Scores of other labels, from before the model was changed, are dropped.
-    """
-    if not track.scores or track.labels != labels:
+    """*track* with *scores* (probabilities in *labels*' order) averaged in, *elapsed* s after the last."""
+    if not track.scores or track.labels != labels:  # the model was changed
         return replace(track, labels=labels, scores=tuple(float(score) for score in scores))
     weight = 1 - math.exp(-max(elapsed, 0.0) / rules.blend_s) if rules.blend_s > 0 else 1.0
     return replace(

@@ -74,11 +74,9 @@ class Tracker:
                 if cost is not None and cost <= reach:
                     pairs.append((cost, track.number, index))
         matches: dict[int, int] = {}
-        taken: set[int] = set()
         for _, number, index in sorted(pairs):
-            if index not in matches and number not in taken:
+            if index not in matches and number not in matches.values():
                 matches[index] = number
-                taken.add(number)
         return matches
 
     def _predict(self, track: Track, now: float) -> Box:

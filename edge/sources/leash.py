@@ -25,7 +25,7 @@ class Leash:
     def __init__(self, name: str) -> None:
         self.name = name
         self.expired = False  # the last call was ended for its deadline
-        self._interrupted = False
+        self.interrupted = threading.Event()
         self._deadline = math.inf  # monotonic s
         self._leaps = 0
 
@@ -37,17 +37,17 @@ class Leash:
         _held.leash = self
 
     def check(self) -> None:
-        if self._interrupted:
+        if self.interrupted.is_set():
             raise EdgeError(f"{self.name}: closed while it was read")
 
     def interrupt(self) -> None:
-        """Make the call under way and each later one end; from any thread, never blocks."""
-        self._interrupted = True
+        """End this call and each later one; from any thread, never blocks."""
+        self.interrupted.set()
 
     def clock(self) -> float:
         now = time.monotonic()
         self.expired = self.expired or now > self._deadline
-        if self._interrupted or self.expired:
+        if self.expired or self.interrupted.is_set():
             self._leaps += 1  # further each time: PyAV may have begun to count after the first leap
         return now + self._leaps * _LEAP_S
 

@@ -93,9 +93,6 @@ class Network:
 
     def interrupt(self) -> None:
         self._leash.interrupt()
-        source = self._source
-        if source is not None:
-            source.interrupt()
 
     def close(self) -> None:
         self._leash.interrupt()

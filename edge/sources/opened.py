@@ -213,7 +213,7 @@ class Playback:
         self._opened = opened
         self._leash = leash
         self._limit = RateLimit(fps)
-        self._pace = Pace(paced=paced)
+        self._pace = Pace(paced=paced, interrupted=leash.interrupted)
         self._damaged = 0  # in what was opened before
 
     @property
@@ -222,10 +222,9 @@ class Playback:
 
     def interrupt(self) -> None:
         self._leash.interrupt()
-        self._pace.interrupt()
 
     def close(self) -> None:
-        self.interrupt()
+        self._leash.interrupt()
         self._opened.close()
 
     def _replace(self, open_again: Callable[[], Opened]) -> None:

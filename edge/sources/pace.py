@@ -13,10 +13,10 @@ _LATE_S = 1.0  # behind by more than this, the schedule restarts instead of catc
 class Pace:
     """Makes pictures come at their own times, by the monotonic clock; with *paced* false at once."""
 
-    def __init__(self, *, paced: bool = True) -> None:
+    def __init__(self, *, paced: bool = True, interrupted: threading.Event | None = None) -> None:
         self._paced = paced
         self._start: float | None = None
-        self._interrupted = threading.Event()
+        self._interrupted = interrupted or threading.Event()
 
     def wait(self, stamp: float) -> None:
         """Block until *stamp* seconds after the first call's stamp; EdgeError once interrupted.

@@ -110,7 +110,7 @@ class Polled:
         self._open_again = open_again
         self._leash = leash
         self._fps = fps
-        self._pace = Pace()
+        self._pace = Pace(interrupted=leash.interrupted)
         self._asked = 0
 
     def read(self) -> Image:
@@ -122,7 +122,6 @@ class Polled:
 
     def interrupt(self) -> None:
         self._leash.interrupt()
-        self._pace.interrupt()
 
     close = interrupt
 

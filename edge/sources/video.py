@@ -17,8 +17,7 @@ _LONGEST_GAP_S = 60.0  # pictures that lie further apart: the stamps jump; the s
 class Player(Playback):
     """Plays *opened* at its own pace, at most *fps* pictures a second; with *open_again* for ever.
 
-    Nothing is left out for a slow reader: that is the capture thread's business. With *paced* false
-    each picture comes as soon as it is decoded.
+    Nothing is left out for a slow reader. With *paced* false each picture comes as soon as it is decoded.
     """
 
     def __init__(
@@ -66,10 +65,7 @@ class Player(Playback):
 
 
 def open_file(path: Path, *, fps: float | None = None, loop: bool = False, paced: bool = True) -> Player:
-    """The video in *path*, as a Player; EdgeError when FFmpeg finds none in it.
-
-    What lies in the file leads to other files at most, never to the network.
-    """
+    """The video in *path*, which may lead to files only, not to the network; EdgeError where it is none."""
     leash = Leash(str(path))
 
     def open_again() -> Opened:

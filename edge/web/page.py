@@ -15,7 +15,7 @@ from edge.web.board import Board, FaultHandler
 from edge.web.doors import Doors
 from edge.web.routes import Routes
 from edge.web.server import Server, listen
-from edge.web.token import NAME, Token, make_token
+from edge.web.token import NAME, Token, write_token
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,8 @@ def _no_passphrase() -> str:
 def _token(node: str) -> Token:
     path = state_file(NAME, node)
     try:
-        make_token(path)
+        if not path.exists():
+            write_token(path)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         log.error("web: %s: %s; nobody can enter the page until a token can be kept there", path, reason)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 from urllib.parse import parse_qs
@@ -44,22 +45,17 @@ YEAR_S = 365 * 86400
 Handler = Callable[[Request], Awaitable[Response]]
 
 
+@dataclass(eq=False)
 class Routes:
     """The handlers. *ask* takes what a browser asks of a switch, as if over MQTT."""
 
-    def __init__(
-        self,
-        board: Board,
-        topics: Topics,
-        ask: Callable[[Incoming], None],
-        token: Token | None,
-        part: Web,
-    ) -> None:
-        self._board = board
-        self._topics = topics
-        self._ask = ask
-        self._token = token
-        self._part = part
+    board: Board
+    topics: Topics
+    ask: Callable[[Incoming], None]
+    token: Token | None
+    part: Web
+
+    def __post_init__(self) -> None:
         self._guesses = Allowance(1, 10, time.monotonic)
         self._changes = Allowance(5, 10, time.monotonic)
         # For every viewer; gone with the picture.
@@ -99,7 +95,7 @@ class Routes:
         return handler
 
     async def _login(self, request: Request) -> Response:
-        if self._token is None:
+        if self.token is None:
             return RedirectResponse("./", 303)
         if not self._guesses.take():
             raise Refusal(429, "too many guesses; wait a second")
@@ -107,12 +103,12 @@ class Routes:
             fields = parse_qs((await _body(request)).decode(), max_num_fields=4)
         except ValueError as error:
             raise Refusal(400, str(error)) from None
-        if not self._token.matches(fields.get("token", [""])[0].strip()):
+        if not self.token.matches(fields.get("token", [""])[0].strip()):
             return self.login_page(403)
         response = RedirectResponse("./", 303)
         response.set_cookie(
-            self._token.cookie, self._token.session(), max_age=YEAR_S, httponly=True, samesite="strict",
-            secure=self._part.cert_file is not None,
+            self.token.cookie, self.token.session(), max_age=YEAR_S, httponly=True, samesite="strict",
+            secure=self.part.cert_file is not None,
         )  # fmt: skip
         return response
 
@@ -121,19 +117,19 @@ class Routes:
 
     async def _states(self) -> AsyncIterator[bytes]:
         """The newest state again and again; slow readers get fewer, none is kept for them."""
-        session = self._token.session() if self._token else ""
+        session = self.token.session() if self.token else ""
         yield b"retry: 1000\n\n"
-        while self._token is None or self._token.session() == session:
+        while self.token is None or self.token.session() == session:
             yield self._encoded_state()
             await asyncio.sleep(EVERY_S)
 
     def _encoded_state(self) -> bytes:
         """One for all viewers."""
-        snapshot, now = self._board.snapshot, time.monotonic()
+        snapshot, now = self.board.snapshot, time.monotonic()
         if self._state[0] is not snapshot or now - self._state[1] >= EVERY_S or not self._state[2]:
-            state = self._board.state()
-            state["preview"]["allowed"] = self._part.preview
-            state["preview"]["blurred"] = self._part.blur_faces
+            state = self.board.state()
+            state["preview"]["allowed"] = self.part.preview
+            state["preview"]["blurred"] = self.part.blur_faces
             text = json.dumps(state, separators=(",", ":"), ensure_ascii=False)
             self._state = snapshot, now, f"data: {text}\n\n".encode()
         return self._state[2]
@@ -142,13 +138,13 @@ class Routes:
         span = request.query_params.get("span", "10min")
         if span not in SPANS:
             raise Refusal(400, f"span: expected {' or '.join(SPANS)}")
-        return JSONResponse(self._board.timelines(span))
+        return JSONResponse(self.board.timelines(span))
 
     async def _settings(self, request: Request) -> Response:
         return PlainTextResponse(settings_text(self._snapshot().settings))
 
     async def _metrics(self, request: Request) -> Response:
-        return Response(metrics(self._snapshot(), self._board.events()), media_type=CONTENT_TYPE)
+        return Response(metrics(self._snapshot(), self.board.events()), media_type=CONTENT_TYPE)
 
     async def _switch(self, request: Request) -> Response:
         """Turn a camera's switch: {"camera": …, "switch": …, "value": …}, all texts."""
@@ -156,7 +152,7 @@ class Routes:
         camera, switch, value = (asked.get(key) for key in ("camera", "switch", "value"))
         if not (isinstance(camera, str) and isinstance(switch, str) and isinstance(value, str)):
             raise Refusal(400, "expected the texts camera, switch and value")
-        snapshot = self._board.snapshot
+        snapshot = self.board.snapshot
         if snapshot is None or camera not in {view.name for view in snapshot.cameras}:
             raise Refusal(400, f"no camera {camera[:64]!a}")
         if switch not in NAMES:
@@ -166,7 +162,7 @@ class Routes:
             parse(switch, payload)
         except Refused as refused:
             raise Refusal(400, str(refused)) from None
-        self._ask(Incoming(self._topics.of(camera, switch, "set"), payload, retained=False))
+        self.ask(Incoming(self.topics.of(camera, switch, "set"), payload, retained=False))
         return Response(status_code=202)
 
     async def _turn_preview(self, request: Request) -> Response:
@@ -174,9 +170,9 @@ class Routes:
         asked = await self._change(request)
         if not isinstance(asked.get("on"), bool):
             raise Refusal(400, "on: expected true or false")
-        if not self._part.preview:
+        if not self.part.preview:
             raise Refusal(403, "web.preview is false in config.toml")
-        preview = self._board.preview
+        preview = self.board.preview
         if not asked["on"]:
             preview.end("ended on the page")
             return Response(status_code=204)
@@ -191,11 +187,11 @@ class Routes:
 
     async def _picture(self, request: Request) -> Response:
         """The camera's newest picture; 204 where there is none, or the preview is off."""
-        picture = self._board.preview.look(request.path_params["camera"])
+        picture = self.board.preview.look(request.path_params["camera"])
         if picture is None:
             return Response(status_code=204)
         if picture not in self._encoded:
-            self._encoded[picture] = jpeg(picture, blur=self._part.blur_faces)
+            self._encoded[picture] = jpeg(picture, blur=self.part.blur_faces)
         return Response(self._encoded[picture], media_type="image/jpeg")
 
     async def _change(self, request: Request) -> dict[str, Any]:
@@ -211,9 +207,9 @@ class Routes:
         return asked
 
     def _snapshot(self) -> Snapshot:
-        if self._board.snapshot is None:
+        if self.board.snapshot is None:
             raise _starting()
-        return self._board.snapshot
+        return self.board.snapshot
 
 
 def _answering(handler: Handler) -> Handler:

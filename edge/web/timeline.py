@@ -49,9 +49,8 @@ class Timeline:
         ]
 
     def _advance(self, name: str, span: Span, now: float) -> None:
-        buckets, at = self._buckets[name], self._until
-        # Further back than the span nothing is kept.
-        at = max(at, now - span.bucket_s * span.buckets)
+        buckets = self._buckets[name]
+        at = max(self._until, now - span.bucket_s * span.buckets)  # further back nothing is kept
         while True:
             number = int((at - self._start) // span.bucket_s)
             for _ in range(min(number - self._first[name], span.buckets)):

@@ -50,12 +50,6 @@ class Token:
         return self._digest
 
 
-def make_token(path: Path) -> None:
-    """Put a token into *path* where there is none; OSError."""
-    if not path.exists():
-        write_token(path)
-
-
 def write_token(path: Path) -> str:
     """Put a new token into *path*, readable by its owner alone; OSError."""
     token = secrets.token_urlsafe(24)

@@ -1,7 +1,6 @@
 """From a face network's tensors to boxes, scores and eyes in the pixels of its input.
 
-Scores are compared in the network's own steps, so that only the few cells that hold a face are mapped back
-to real numbers: at 320x256 that is 1,680 comparisons of bytes, and arithmetic for a handful.
+Scores are compared in the network's own steps; only the few cells that hold a face become real numbers.
 """
 
 from __future__ import annotations
@@ -34,8 +33,8 @@ class Found(NamedTuple):
 class CenterDecoder:
     """One face a cell: a logit; a box, eyes.
 
-    A box is its centre's offset from the cell's middle in strides and the logarithm of its size over two
-    strides; eyes are offsets from that middle in two strides.
+    A box: its center's offset from the cell's middle in strides, and the logarithm of its size over two
+    strides; eyes: offsets from that middle in two strides.
     """
 
     def __init__(
@@ -106,7 +105,7 @@ class AnchorDecoder:
         kept = _at_least(tensors[self._scores], min_score, scores)
         logit = dequantise(tensors[self._scores].reshape(-1)[kept], scores).astype(np.float64)
         rows = dequantise(tensors[self._boxes][0, kept], boxes).astype(np.float64)
-        points = rows.reshape(len(kept), boxes.shape[2] // 2, 2) * self._pixels  # centre, size, points
+        points = rows.reshape(len(kept), boxes.shape[2] // 2, 2) * self._pixels  # center, size, points
         middle, size = points[:, 0] + self._middles[kept], points[:, 1]
         eyes = None
         if self._decode.eyes is not None:
@@ -118,8 +117,8 @@ class AnchorDecoder:
 def best(found: Found, max_overlap: float) -> list[int]:
     """Which candidates stay, the likeliest first.
 
-    Of two that overlap by more than *max_overlap* (IoU) the lower score goes, and so does one that lies
-    WITHIN a larger one of a higher score: half a face is no second one.
+    Of two that overlap by more than *max_overlap* (IoU) the lower score goes, and so does one WITHIN a larger
+    one of a higher score: half a face is no second one.
     """
     whole = np.isfinite(found.boxes).all(1) & np.isfinite(found.scores) & (found.boxes[:, 2:] > 0).all(1)
     kept = np.flatnonzero(whole)

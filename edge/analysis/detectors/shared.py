@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import cv2
@@ -48,14 +49,14 @@ class Finder(Protocol):
         """Faces as it draws them, in pixels of *image*, which is already small."""
 
 
+@dataclass(eq=False)
 class FaceDetector:
     """A Detector: *finder* on a small copy of each picture, its boxes framed as FER2013 frames faces."""
 
-    def __init__(self, finder: Finder, *, long_side: int, min_face: float) -> None:
-        self.finder = finder
-        self.because = ""  # why those before it were not taken
-        self.long_side = long_side  # pixels
-        self.min_face = min_face  # framed side, as a fraction of the picture's long side
+    finder: Finder
+    long_side: int  # pixels
+    min_face: float  # framed side, as a fraction of the picture's long side
+    because: str = ""  # why those before it were not taken
 
     @property
     def description(self) -> str:

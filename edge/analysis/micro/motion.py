@@ -18,12 +18,11 @@ _BLINK_S = 0.03  # between two pictures whose eyes are compared
 
 
 class Moved(NamedTuple):
-    """One picture's *regions* (regions, 2), in eye distances since the start; *eyes* (2,): grey levels by
-    which each has changed within _BLINK_S; *crop*: the face held still, grey."""
+    """What moved in one picture."""
 
-    regions: Floats
-    eyes: Floats
-    crop: Image
+    regions: Floats  # (regions, 2) eye distances since the start
+    eyes: Floats  # (2,) grey levels by which each changed within _BLINK_S
+    crop: Image  # the face held still, grey
 
 
 class FaceMotion:

@@ -59,15 +59,12 @@ class OnnxRuntime(Runtime):
         # Spinning burns a small board's CPU, to save microseconds.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         settings = _tensorrt(content, engines) if provider == "tensorrt" else {}
+        taken = [name for name in wanted if name in available]
         try:
             with quiet(show_on_error=False):
                 self._session: Any = onnxruntime.InferenceSession(
-                    content, options,
-                    providers=[name for name in wanted if name in available],
-                    provider_options=[
-                        settings if name == "TensorrtExecutionProvider" else {}
-                        for name in wanted if name in available
-                    ],
+                    content, options, providers=taken,
+                    provider_options=[settings, *({} for _ in taken[1:])],
                     # Else it goes on with other providers, after a fault as well, and prints so.
                     enable_fallback=0,
                 )  # fmt: skip
@@ -93,10 +90,7 @@ class OnnxRuntime(Runtime):
 
 def _tensorrt(content: bytes, engines: Path | None) -> dict[str, str]:
     """TensorRT's options: 16-bit kernels, 8-bit ones where the model says how, built engines kept."""
-    options = {
-        "trt_fp16_enable": "1",
-        "trt_int8_enable": "1" if b"QuantizeLinear" in content else "0",
-    }
+    options = {"trt_fp16_enable": "1", "trt_int8_enable": "1" if b"QuantizeLinear" in content else "0"}
     # Building an engine takes minutes. Each model has a folder of its own: ONNX Runtime names an engine
     # after the graph without its weights, and would run an older network's (its issue 6455).
     if engines is None:
