@@ -40,10 +40,7 @@ FER2013 = Order(tuple(range(len(LABELS))), ",".join(LABELS))
 
 
 def label_of(name: str, order: Order | None = None) -> int | None:
-    """Index into LABELS of a common spelling, or of a number by *order*; else None.
-
-    Numbers before a word, as in ``0_angry``, are ignored.
-    """
+    """Index into LABELS of a common spelling (``0_angry``, too), or of a number by *order*; else None."""
     if is_number(name):
         number = int(name)
         return order.of_number[number] if order is not None and number < len(order.of_number) else None

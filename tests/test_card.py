@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from edge.analysis.card import MAX_MODEL_BYTES, Card, card_path, read_beside, read_card, read_model
+from edge.analysis.card import MAX_MODEL_BYTES, Card, card_path, read_card, read_model, read_sibling
 from edge.types import LABELS, EdgeError
 
 CONTENT = bytes(range(256)) * 16
@@ -146,10 +146,10 @@ def test_one_card_covers_several_files(model: Path) -> None:
     assert read_model(path).content == half
     assert read_model(model).content == CONTENT
     model.with_name("emotion.golden.npz").write_bytes(golden)
-    assert read_beside(read_model(path), ".golden.npz") == ("emotion.golden.npz", golden)
+    assert read_sibling(read_model(path), ".golden.npz") == ("emotion.golden.npz", golden)
     model.with_name("emotion.golden.npz").write_bytes(b"tinsel")
     with pytest.raises(EdgeError, match=r"emotion\.golden\.npz: sha256 .*changed or damaged"):
-        read_beside(read_model(path), ".golden.npz")
+        read_sibling(read_model(path), ".golden.npz")
 
 
 def test_card_named_after_the_file_takes_precedence(tmp_path: Path) -> None:
@@ -163,4 +163,4 @@ def test_card_named_after_the_file_takes_precedence(tmp_path: Path) -> None:
 
 def test_missing_companion_file_is_reported_by_kind(model: Path) -> None:
     with pytest.raises(EdgeError, match=r"emotion\.json: lists 0 files \*\.golden\.npz; quantize makes"):
-        read_beside(read_model(model), ".golden.npz")
+        read_sibling(read_model(model), ".golden.npz")

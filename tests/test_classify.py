@@ -7,7 +7,7 @@ import pytest
 
 from edge.analysis.card import Card
 from edge.analysis.classify import FaceClassifier
-from edge.analysis.tensors import dequantise, quantise
+from edge.analysis.tensors import dequantize, quantize
 from edge.types import LABELS, Box, EdgeError, Face, TensorSpec
 from tests.fakes import EchoRuntime
 from tests.test_card import card
@@ -22,21 +22,21 @@ def classifier(runtime: EchoRuntime, **changes: Any) -> FaceClassifier:
 
 
 def test_pixels_shift_to_int8_and_saturate() -> None:
-    assert quantise(np.array([0, 1, 128, 255, 300, -5]), PIXELS).tolist() == [-128, -127, 0, 127, 127, -128]
+    assert quantize(np.array([0, 1, 128, 255, 300, -5]), PIXELS).tolist() == [-128, -127, 0, 127, 127, -128]
 
 
 def test_quantise_rounds_to_nearest() -> None:
     spec = TensorSpec((1,), np.dtype(np.uint8), 0.5, 10)
-    assert quantise(np.array([0.0, 0.24, 0.26, 1000.0]), spec).tolist() == [10, 10, 11, 255]
+    assert quantize(np.array([0.0, 0.24, 0.26, 1000.0]), spec).tolist() == [10, 10, 11, 255]
 
 
 def test_float_tensor_is_unchanged() -> None:
-    assert quantise(np.array([0, 300]), FLOAT_OUT).tolist() == [0.0, 300.0]
-    assert dequantise(np.array([0.25], np.float32), FLOAT_OUT).tolist() == [0.25]
+    assert quantize(np.array([0, 300]), FLOAT_OUT).tolist() == [0.0, 300.0]
+    assert dequantize(np.array([0.25], np.float32), FLOAT_OUT).tolist() == [0.25]
 
 
 def test_int8_outputs_become_probabilities() -> None:
-    assert dequantise(np.array([-128, 0, 127], np.int8), PROBABILITIES).tolist() == [0.0, 0.5, 255 / 256]
+    assert dequantize(np.array([-128, 0, 127], np.int8), PROBABILITIES).tolist() == [0.0, 0.5, 255 / 256]
 
 
 def test_each_face_gets_its_own_pixels_and_normalized_scores() -> None:

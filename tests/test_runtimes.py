@@ -11,7 +11,7 @@ import pytest
 from edge.analysis.card import Model, read_model
 from edge.analysis.classify import FaceClassifier
 from edge.analysis.runtimes import kind_of, open_runtime
-from edge.analysis.tensors import quantise
+from edge.analysis.tensors import quantize
 from edge.node.build import open_engine
 from edge.settings import Settings
 from edge.settings.tables import Model as ModelSettings
@@ -32,7 +32,7 @@ def runtime(model: Model) -> Runtime:
 
 
 def tensor(runtime: Runtime, number: int) -> np.ndarray:
-    return quantise(pictures(14)[0][number].reshape(runtime.input.shape), runtime.input)
+    return quantize(pictures(14)[0][number].reshape(runtime.input.shape), runtime.input)
 
 
 def test_runtime_shapes_match_its_specs(runtime: Runtime) -> None:

@@ -73,7 +73,7 @@ class _AnyCard(_Part):
 
     @field_validator("files")
     @classmethod
-    def _are_beside_it(cls, files: dict[str, FileEntry]) -> dict[str, FileEntry]:
+    def _are_plain_names(cls, files: dict[str, FileEntry]) -> dict[str, FileEntry]:
         for name in files:
             if "/" in name or "\0" in name or name in ("", ".", ".."):
                 raise ValueError(f"{name!r}; expected the name of a file next to the card")
@@ -229,7 +229,7 @@ def card_path(path: Path) -> Path:
     return shared if shared.exists() and not own.exists() else own
 
 
-def read_beside(model: Model[Any], suffix: str) -> tuple[str, bytes]:
+def read_sibling(model: Model[Any], suffix: str) -> tuple[str, bytes]:
     """(name, content) of the one file in *model*'s card that ends in *suffix*, verified; EdgeError."""
     names = [name for name in model.card.files if name.endswith(suffix)]
     if len(names) != 1:

@@ -14,10 +14,7 @@ from edge.types import EdgeError, Face, Floats, Image, Runtime
 
 
 class FaceClassifier:
-    """Probabilities for each face, by a model whose tensors agree with its card.
-
-    Faces go through one at a time: batching gains nothing in LiteRT (0.62 to 0.77 ms a face either way).
-    """
+    """Probabilities for each face, by a model whose tensors agree with its card."""
 
     def __init__(self, runtime: Runtime, card: Card, name: str, *, mirror: bool = False) -> None:
         """EdgeError where the card and the tensors of model file *name* disagree.
@@ -45,11 +42,12 @@ class FaceClassifier:
         self._height, self._width = card.input.height, card.input.width
         # A table: pixels have 256 values.
         self._encoded = levels(card.input.range, runtime.input)
-        # As tensors.dequantise, but for so few numbers plain Python is faster than numpy.
+        # As tensors.dequantize, but for so few numbers plain Python is faster than numpy.
         self._scale, self._zero_point = given.scale or 1.0, given.zero_point
 
     def classify(self, image: Image, faces: Sequence[Face]) -> Floats:
         """(len(faces), len(labels)) float32 probabilities, 0..1; *image* is BGR or luma, uint8."""
+        # One at a time: batching gains nothing in LiteRT (0.62 to 0.77 ms a face either way).
         scores = [self.opinion(crop(image, face, self._height, self._width)) for face in faces]
         return np.array(scores, np.float32).reshape(-1, len(self.labels))
 

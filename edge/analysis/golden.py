@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from edge.analysis.card import Model, read_beside
-from edge.analysis.tensors import dequantise, levels
+from edge.analysis.card import Model, read_sibling
+from edge.analysis.tensors import dequantize, levels
 from edge.types import EdgeError, Floats, Image, Runtime
 
 SUFFIX = ".golden.npz"
@@ -51,7 +51,7 @@ class Outputs:
         """(values,) float32 for one picture (height, width) uint8 of the input's size."""
         given = self._runtime.run(self._encoded.take(pixels).reshape(self._runtime.input.shape))
         specs = self._runtime.outputs
-        return np.concatenate([dequantise(given[place], specs[place]).ravel() for place in self._order])
+        return np.concatenate([dequantize(given[place], specs[place]).ravel() for place in self._order])
 
 
 def read_golden(model: Model[Any]) -> Golden:
@@ -60,12 +60,12 @@ def read_golden(model: Model[Any]) -> Golden:
     The archive holds ``pictures``, ``files`` (k,) names, ``scores`` (k, n, values), ``tolerance`` (k,), and
     of a detector ``spans`` (k, values).
     """
-    name, content = read_beside(model, SUFFIX)
+    name, content = read_sibling(model, SUFFIX)
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             row = archive["files"].tolist().index(model.path.name)
             spans = archive["spans"][row].astype(np.float32) if "spans" in archive.files else 1.0
-            golden = Golden(
+            return Golden(
                 archive["pictures"], archive["scores"][row].astype(np.float32),
                 float(archive["tolerance"][row]), spans,
             )  # fmt: skip
@@ -74,7 +74,6 @@ def read_golden(model: Model[Any]) -> Golden:
         raise EdgeError(
             f"{place}: no golden vectors of {model.path.name} in it; quantize writes them"
         ) from error
-    return golden
 
 
 def mismatch(golden: Golden, answers: Answers) -> str:

@@ -21,7 +21,7 @@ _CELLS = 48
 # Samples per cell and direction. Sampled bilinearly, so that a cell averages up to 64 pixels at a cost that
 # does not grow with the picture.
 _SAMPLES = 4
-# Grey levels by which a cell must differ: at least, in standard deviations of the others (5 are passed by
+# Gray levels by which a cell must differ: at least, in standard deviations of the others (5 are passed by
 # noise once in 10^6, and a picture has 1,700 cells), and at most, or a panning camera counts as noise.
 _FLOOR, _SIGMAS, _CEILING = 3.0, 7.0, 12.0
 
@@ -33,7 +33,7 @@ class MotionGate:
         self._reference: Floats | None = None  # None: the last analyzed picture left none
         self._analyzed = 0.0  # when the reference was taken, monotonic s
         self._spared = False  # the reference, or one that it renewed, has spared a frame
-        self._lingers = 0  # frames still to be analysed without a look
+        self._lingers = 0  # frames still to be analyzed without a look
         self._linger = LINGER[0]  # the next time
 
     def moved(self, image: Image, taken: float, *, unsettled: bool = False) -> bool:
@@ -73,19 +73,19 @@ class MotionGate:
 
 
 def thumbnail(image: Image) -> Floats:
-    """*image* (BGR or luma) as a grid of mean grey levels, 48 cells on its longer side or fewer."""
+    """*image* (BGR or luma) as a grid of mean gray levels, 48 cells on its longer side or fewer."""
     rows, columns = image.shape[:2]
     scale = min(1.0, _CELLS * _SAMPLES / max(rows, columns))
     high, wide = (max(1, round(side * scale / _SAMPLES)) for side in (rows, columns))
     if scale < 1:
         size = (wide * _SAMPLES, high * _SAMPLES)
         image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8)
-    grey = luma(image).astype(np.float32)
-    return np.asarray(cv2.resize(grey, (wide, high), interpolation=cv2.INTER_AREA), np.float32)
+    gray = luma(image).astype(np.float32)
+    return np.asarray(cv2.resize(gray, (wide, high), interpolation=cv2.INTER_AREA), np.float32)
 
 
 def differs(before: Floats, after: Floats) -> bool:
-    """Whether any cell changed by more than noise and light explain; both (height, width), grey levels.
+    """Whether any cell changed by more than noise and light explain; both (height, width), gray levels.
 
     The median of each row goes first: light that drifts or is switched slowly changes all rows alike, mains
     flicker under a rolling shutter each row in its own way. Noise is estimated from the same difference.

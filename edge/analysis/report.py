@@ -40,7 +40,7 @@ def blend(
 
 
 def verdict(track: Track, rules: Rules) -> str:
-    """The label that the blended scores favour, given the reported one."""
+    """The label that the blended scores favor, given the reported one."""
     labels = track.labels
     best = max(range(len(labels)), key=track.scores.__getitem__)
     floor = rules.min_confidence
@@ -56,10 +56,7 @@ def verdict(track: Track, rules: Rules) -> str:
 
 
 def settle(track: Track, camera: str, now: float, wall: float, rules: Rules) -> tuple[Track, Event | None]:
-    """*track* with its reported emotion brought up to date, and the transition to publish, if any.
-
-    *now* is monotonic and decides; *wall* is what the event carries.
-    """
+    """*track* brought up to date at *now* (monotonic s), and the transition to publish at *wall*, if any."""
     if not track.announced:
         if track.sightings < 2 or now - track.since < rules.appear_s:
             return track, None

@@ -7,7 +7,7 @@ import numpy as np
 from edge.types import Floats, Tensor, TensorSpec
 
 
-def quantise(x: Tensor, spec: TensorSpec) -> Tensor:
+def quantize(x: Tensor, spec: TensorSpec) -> Tensor:
     """Real *x* (any shape) in *spec*'s dtype; steps after the TFLite 8-bit specification."""
     if spec.dtype.kind == "f":
         return np.asarray(x, spec.dtype)
@@ -16,7 +16,7 @@ def quantise(x: Tensor, spec: TensorSpec) -> Tensor:
     return np.asarray(np.clip(steps, bounds.min, bounds.max), spec.dtype)
 
 
-def dequantise(q: Tensor, spec: TensorSpec) -> Floats:
+def dequantize(q: Tensor, spec: TensorSpec) -> Floats:
     """*q* of *spec*'s dtype as real float32."""
     real = np.asarray(q, np.float32)
     return real if spec.dtype.kind == "f" else (real - np.float32(spec.zero_point)) * np.float32(spec.scale)
@@ -25,4 +25,4 @@ def dequantise(q: Tensor, spec: TensorSpec) -> Floats:
 def levels(span: tuple[float, float], spec: TensorSpec) -> Tensor:
     """(256,) in *spec*'s dtype: each value of a pixel, where *span* is what black and white become."""
     black, white = span
-    return quantise(black + np.arange(256) * ((white - black) / 255), spec)
+    return quantize(black + np.arange(256) * ((white - black) / 255), spec)

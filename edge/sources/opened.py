@@ -135,7 +135,7 @@ class Opened:
         # One thread decodes 1080p H.264 in 6 ms; each further one holds pictures of its own.
         context.thread_count = 1
         if context.name == "mjpeg":
-            # Half a JPEG is grey below and no error otherwise. Other decoders mark what they had to conceal.
+            # Half a JPEG is gray below and no error otherwise. Other decoders mark what they had to conceal.
             context.options = {"err_detect": "explode"}
         return chosen
 

@@ -87,7 +87,7 @@ class PiCamera:
             planes = self._camera.capture_array("main", wait=_READ_TIMEOUT_S)
         except (RuntimeError, OSError, TimeoutError) as error:
             raise EdgeError(f"{self._name}: no picture came ({error or 'timed out'})") from error
-        # A copy without the padding at the rows' ends; the colour planes are let go.
+        # A copy without the padding at the rows' ends; the color planes are let go.
         return np.ascontiguousarray(planes[: self._height, : self._width], np.uint8)
 
     def interrupt(self) -> None:

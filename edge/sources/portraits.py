@@ -23,7 +23,7 @@ BLEND_S = 1.0  # how long it takes to change into the next
 MAX_FACES = 6
 
 _SHARPEN = 2.0  # how much of the fine detail is added to a mean face
-_CONTRAST = 40.0  # standard deviation of a face's grey values
+_CONTRAST = 40.0  # standard deviation of a face's gray values
 _SLACK = 64, 48  # pixels by which the wall is larger than the picture and moves behind it
 
 

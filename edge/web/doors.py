@@ -1,7 +1,4 @@
-"""Who comes in: every request passes here first.
-
-Refusals are one line of text, and one in the log a minute and status.
-"""
+"""Who comes in: every request passes here first. Refusals are logged once a minute and status."""
 
 from __future__ import annotations
 

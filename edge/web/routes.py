@@ -68,9 +68,7 @@ class Routes:
     def app(self) -> Router:
         reads: dict[str, Handler] = {
             "/": self._file("page.html"),
-            "/page.css": self._file("page.css"),
-            "/page.js": self._file("page.js"),
-            "/icon.svg": self._file("icon.svg"),
+            **{f"/{name}": self._file(name) for name in ("page.css", "page.js", "icon.svg")},
             "/events": self._events,
             "/timelines": self._timelines,
             "/settings": self._settings,

@@ -20,7 +20,7 @@ class CameraView:
     words: str  # why it gives no pictures; empty while it does
     size: tuple[int, int]  # (width, height) of its last frame; (0, 0) before the first
     taken: float | None  # when that was, monotonic s
-    frames: int  # analysed since the start
+    frames: int  # analyzed since the start
     tracks: tuple[Track, ...] = ()  # announced, largest face first
     switches: Mapping[str, str] = field(default_factory=dict)  # name -> state, as over MQTT
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from edge.analysis.runtimes import kind_of, open_runtime
-from edge.analysis.tensors import quantise
+from edge.analysis.tensors import quantize
 from edge.host.quiet import quiet
 from edge.types import Image
 
@@ -93,7 +93,7 @@ def _seconds(run: Run) -> float:
 def _opened(content: bytes, threads: int, images: Image) -> tuple[Run, bool]:
     """A function that runs *content* on *images*, and whether it runs all at once."""
     runtime = open_runtime("auto", content, threads=threads)
-    tensors = quantise(images[:, np.newaxis, ..., np.newaxis], runtime.input)
+    tensors = quantize(images[:, np.newaxis, ..., np.newaxis], runtime.input)
     if len(images) == 1:
         return lambda: runtime.run(tensors[0])[0], True
     # The ONNX files start with a reshape to one picture.

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.analysis.runtimes import open_runtime
-from edge.analysis.tensors import dequantise, quantise
+from edge.analysis.tensors import dequantize, quantize
 from edge.host.quiet import quiet
 from edge.types import Floats, Image, TensorSpec
 from quantize.figures import tflite
@@ -110,9 +110,9 @@ def _run(content: bytes, tensors: Sequence[int], images: Image) -> Iterator[list
         specs[details["index"]] = TensorSpec(shape, np.dtype(details["dtype"]), scale, zero_point)
     pixels = interpreter.get_input_details()[0]["index"]
     for image in images:
-        interpreter.set_tensor(pixels, quantise(image[np.newaxis, ..., np.newaxis], specs[pixels]))
+        interpreter.set_tensor(pixels, quantize(image[np.newaxis, ..., np.newaxis], specs[pixels]))
         interpreter.invoke()
-        yield [dequantise(interpreter.get_tensor(index), specs[index]) for index in tensors]
+        yield [dequantize(interpreter.get_tensor(index), specs[index]) for index in tensors]
 
 
 def _layers(

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from edge.analysis.preprocess import crop_whole
-from edge.analysis.tensors import dequantise, quantise
+from edge.analysis.tensors import dequantize, quantize
 from edge.labels import label_of, wrong_names
 from edge.types import LABELS, EdgeError, TensorSpec
 from quantize.figures.cost import Cost, cost_of_file, cost_of_keras
@@ -88,7 +88,7 @@ class Network:
             some = images[start : start + batch]
             if some.shape[1:] != (height, width):
                 some = np.stack([crop_whole(image, height, width) for image in some])
-            tensor = quantise(contract.black + some * np.float32(step), spec)
+            tensor = quantize(contract.black + some * np.float32(step), spec)
             tensor = tensor[:, None] if _channels_first(spec.shape) else tensor[..., None]
             missing = (spec.shape[0] or len(tensor)) - len(tensor)  # in a batch of fixed size
             if missing:
@@ -259,7 +259,7 @@ def _tflite(path: Path) -> Opened:
     _one_of_each(path, 1, len(runtime.outputs))
 
     def run(tensor: np.ndarray) -> np.ndarray:
-        return dequantise(runtime.run(tensor)[0], runtime.outputs[0])
+        return dequantize(runtime.run(tensor)[0], runtime.outputs[0])
 
     return Opened(runtime.input, run, lambda: cost_of_file(".tflite", content))
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.analysis.card import Anchors, Center
-from edge.analysis.tensors import dequantise
+from edge.analysis.tensors import dequantize
 from edge.types import EdgeError, Tensor, TensorSpec
 
 Doubles = npt.NDArray[np.float64]
@@ -59,7 +59,7 @@ class CenterDecoder:
             if not len(kept):
                 continue
             score, *rest = (
-                dequantise(tensors[place].reshape(-1, spec.shape[-1])[kept], spec).astype(np.float64)
+                dequantize(tensors[place].reshape(-1, spec.shape[-1])[kept], spec).astype(np.float64)
                 for place, spec in zip(places, specs, strict=True)
             )
             middle = (np.column_stack((kept % columns, kept // columns)) + 0.5) * stride
@@ -103,8 +103,8 @@ class AnchorDecoder:
         """The anchors of *tensors* that score at least *min_score*."""
         scores, boxes = self._specs
         kept = _at_least(tensors[self._scores], min_score, scores)
-        logit = dequantise(tensors[self._scores].reshape(-1)[kept], scores).astype(np.float64)
-        rows = dequantise(tensors[self._boxes][0, kept], boxes).astype(np.float64)
+        logit = dequantize(tensors[self._scores].reshape(-1)[kept], scores).astype(np.float64)
+        rows = dequantize(tensors[self._boxes][0, kept], boxes).astype(np.float64)
         points = rows.reshape(len(kept), boxes.shape[2] // 2, 2) * self._pixels  # center, size, points
         middle, size = points[:, 0] + self._middles[kept], points[:, 1]
         eyes = None

@@ -14,11 +14,11 @@ CASCADE = "haarcascade_frontalface_default.xml"
 DEBIAN = Path("/usr/share/opencv4/haarcascades")  # package opencv-data, for apt's python3-opencv
 
 # Chosen on 285 photos of facemask853 (56 bare faces above min_face) and the clips, at 320 px: a step of
-# 1.15 finds 35 of the 56, as many as 1.1 with 5 neighbours, in 2/3 of the time; 1.2 loses faces in clips.
-# The last stage's weight separates better than more neighbours do: 15 false faces at 0, 10 at 2, and 98 %
+# 1.15 finds 35 of the 56, as many as 1.1 with 5 neighbors, in 2/3 of the time; 1.2 loses faces in clips.
+# The last stage's weight separates better than more neighbors do: 15 false faces at 0, 10 at 2, and 98 %
 # of WolfgangLanger's frames keep their face (3 would leave 6 false ones, but keep 96 %).
 STEP = 1.15
-NEIGHBOURS = 4
+NEIGHBORS = 4
 MIN_SCORE = 0.2  # a weight of 2
 
 
@@ -35,10 +35,7 @@ class Haar:
     framing = Framing(down=0.0, size=1.019)
 
     def __init__(self, file: Path | None, *, min_face: float, min_score: float | None) -> None:
-        """*file*: a cascade, by default OpenCV's frontal face. *min_face*: framed side / long side.
-
-        *min_score*: 0..1, see find(); by default MIN_SCORE.
-        """
+        """*file*: a cascade, or OpenCV's. *min_face*: share of the long side. *min_score*: 0..1."""
         if not hasattr(cv2, "CascadeClassifier"):
             raise EdgeError(
                 f"haar: OpenCV {cv2.__version__} has no CascadeClassifier; "
@@ -61,7 +58,7 @@ class Haar:
         """Faces in luma *image*. The score is the last stage's weight / 10, in 0..1: no probability."""
         smallest = max(1, int(self._min_face * max(image.shape) / self.framing.size))
         boxes, _, weights = self._cascade.detectMultiScale3(
-            image, STEP, NEIGHBOURS, minSize=(smallest, smallest), outputRejectLevels=True
+            image, STEP, NEIGHBORS, minSize=(smallest, smallest), outputRejectLevels=True
         )
         scores = [min(1.0, max(0.0, float(weight) / 10)) for weight in weights]
         return [

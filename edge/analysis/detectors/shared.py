@@ -23,7 +23,7 @@ class Framing(NamedTuple):
     Measured by `emotion-train framing`; no shift sideways, because a mirrored face has the mirrored box.
     """
 
-    down: float  # from the anchor (middle of the eyes, else of the box) to the centre, along the face
+    down: float  # from the anchor (middle of the eyes, else of the box) to the center, along the face
     size: float  # side of the framed square
 
 

@@ -1,8 +1,8 @@
 """A face held still: its crop follows the head, picture by picture, to a hundredth of an eye distance.
 
-The detector's eyes only begin it: they jump by more than what is looked for. From then on an affine map is
-fitted to a reference picture of the same face (inverse compositional Lucas-Kanade, Baker and Matthews 2004),
-with gain and offset, so that light is no motion; the mouth and the eyes have no say in it.
+The detector's eyes, which jump by more than that, only start it. From then on an affine map is fitted to a
+reference picture of the same face (inverse compositional Lucas-Kanade, Baker and Matthews 2004), with gain
+and offset, so that light is no motion, and without mouth and eyes.
 """
 
 from __future__ import annotations
@@ -47,10 +47,7 @@ class Aligned:
         return (float(left[0]), float(left[1])), (float(right[0]), float(right[1]))
 
     def follow(self, image: Image) -> Floats | None:
-        """The face in *image* as the reference shows it, (height, width) grey; None where it is lost.
-
-        The first one becomes the reference.
-        """
+        """The face in *image* as the first one showed it, (height, width) gray; None where it is lost."""
         part, matrix, to_image = self._part(image)
         if part is None:
             return None
@@ -77,7 +74,7 @@ class Aligned:
         self._reference = _Reference(warped(part, (matrix @ _TO_HALF)[:2], _HALF))
 
     def _part(self, image: Image) -> tuple[Floats | None, np.ndarray, np.ndarray]:
-        """(*image* around the face, smaller and grey; crop to part, part to image: (3, 3) each)."""
+        """(*image* around the face, smaller and gray; crop to part, part to image: (3, 3) each)."""
         corners = self.matrix @ [[-1, SIZE[0], -1, SIZE[0]], [-1, -1, SIZE[1], SIZE[1]], [1, 1, 1, 1]]
         scale = float(np.hypot(self.matrix[0, 0], self.matrix[1, 0]))  # picture's pixels a crop's pixel
         margin = _MARGIN * UNIT * scale
@@ -103,7 +100,7 @@ _CORNERS = np.array([[0, _HALF[0], 0, _HALF[0]], [0, 0, _HALF[1], _HALF[1]], [1,
 
 
 class _Reference:
-    """What the head's motion is measured against, and how its grey levels follow each kind of motion."""
+    """What the head's motion is measured against, and how its gray levels follow each kind of motion."""
 
     def __init__(self, crop: Floats) -> None:
         width, height = _HALF

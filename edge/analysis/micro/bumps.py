@@ -1,7 +1,7 @@
-"""Brief there-and-back in a signal: found by its shape, with where it began, was furthest and ended.
+"""Brief there-and-back in a signal, found by its shape: where it began, was furthest and ended.
 
-A signal has one pair of (x, y) a region, STEP_S apart; what a head's own motion leaves in it is slow, which a
-polynomial of third degree takes away within the time of a brief movement.
+A signal has one pair of (x, y) a region, STEP_S apart. What the head's own motion leaves in it is slow: a
+polynomial of third degree takes it away.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ def _shape(at: np.ndarray, onset: float, apex: float, offset: float, slow: Float
 def find_bumps(signal: Floats, least: float, alone: float) -> list[tuple[int, Bump]]:
     """(region, bump) for the bumps in *signal* (samples, regions, 2) that go *least* far or more, by time.
 
-    *alone*: the least share of all that the region does around it that it must explain. Of a region's bumps
-    that overlap, the one that explains most.
+    *alone*: the least share of what the region does around it that it must explain. Of a region's overlapping
+    bumps, the one that explains most.
     """
     found: list[tuple[float, int, Bump]] = []
     for length in _lengths():
@@ -147,10 +147,7 @@ def _ramps(count: int) -> Floats:
 
 
 def unrest(bump: Bump, signal: Floats, around_s: float) -> float:
-    """How far *signal* (samples, regions, 2) goes within *around_s* of *bump*, but for it and what is slow.
-
-    Of the region that goes furthest.
-    """
+    """How far *signal* (samples, regions, 2) goes around *bump*, except it and what is slow; furthest."""
     at, parts = _around(bump, signal, around_s)
     shape = _shape(at, bump.onset, bump.apex, bump.offset, _slow(len(at)))
     shape /= np.linalg.norm(shape)

@@ -21,8 +21,8 @@ class Moved(NamedTuple):
     """What moved in one picture."""
 
     regions: Floats  # (regions, 2) eye distances since the start
-    eyes: Floats  # (2,) grey levels by which each changed within _BLINK_S
-    crop: Image  # the face held still, grey
+    eyes: Floats  # (2,) gray levels by which each changed within _BLINK_S
+    crop: Image  # the face held still, gray
 
 
 class FaceMotion:
@@ -66,7 +66,7 @@ class FaceMotion:
 
 
 class _Patch:
-    """A region of the reference: by how much its grey levels follow its motion."""
+    """A region of the reference: by how much its gray levels follow its motion."""
 
     def __init__(self, crop: Floats, region: Region) -> None:
         self._where = place(region)
@@ -89,7 +89,7 @@ class _Patch:
 
     def moved(self, crop: Floats) -> Floats:
         """(x, y) in the crop's pixels since the reference."""
-        # What moved by d shows the grey levels of -d: hence the sign.
+        # What moved by d shows the gray levels of -d: hence the sign.
         return -self._solve @ (crop[self._where] - self._before).ravel()
 
 

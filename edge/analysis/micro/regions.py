@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Region(NamedTuple):
-    """A rectangle by its centre and half its sides."""
+    """A rectangle by its center and half its sides."""
 
     x: float
     y: float

@@ -9,23 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from edge.analysis.micro.bumps import (
-    AROUND_S,
-    LONGEST_S,
-    Bump,
-    evenly,
-    excursion,
-    find_bumps,
-    stays,
-    unrest,
-    ways,
-)
+from edge.analysis.micro import bumps
+from edge.analysis.micro.bumps import AROUND_S, LONGEST_S, Bump
 from edge.analysis.micro.motion import FaceMotion, Moved
 from edge.analysis.micro.regions import REGIONS
 from edge.analysis.micro.texture import NEW, novelty
 from edge.types import Floats, Image, Point
 
-# All sizes are of the motion as it is measured: a region's mean, in eye distances, about half its centre's.
+# All sizes are of the motion as it is measured: a region's mean, in eye distances, about half its center's.
 LEAST = 0.0035  # that a region must go
 MOST = 0.02  # that it may: a hand, a grimace
 MEANWHILE = 0.025  # that it may go meanwhile in any way, and most of the face: a turn's end looks small
@@ -46,7 +37,7 @@ _SPOKEN, _QUIET = 0.4, 0.004  # of a movement's size, and at least: what else a 
 _VIVID = 0.6  # of a movement's size: what else brows and nose do in a face at rest
 _DRAWN = 1.5  # times a nose's movement: a mouth's that moves the nose along
 _BLINK_BROW = 0.0045  # that a brow may go with a blink
-_BLINK = 6.0, 4.0  # grey levels, and times the usual, by which both eyes change
+_BLINK = 6.0, 4.0  # gray levels, and times the usual, by which both eyes change
 _BLINK_EDGE_S = 0.06
 _BLINK_OVER_S = 0.2  # from lids that close to lids that open
 _MOST_REGIONS = 4  # that move at once: then it was the head, or the picture
@@ -64,13 +55,10 @@ class Spotted(NamedTuple):
 
 
 class Spotter:
-    """Watches one face, from its *eyes* in the first picture on; every picture is to be given, in order.
-
-    ``blinks`` counts those since the start.
-    """
+    """Watches one face from its *eyes* in the first picture on; give it every picture, in order."""
 
     def __init__(self, eyes: tuple[Point, Point]) -> None:
-        self.blinks = 0
+        self.blinks = 0  # since the start
         self._motion = FaceMotion(eyes)
         self._moved: deque[tuple[float, Moved]] = deque()
         self._looked = -math.inf
@@ -89,7 +77,7 @@ class Spotter:
         return bool(np.hypot(*(here - there).T).max() > _ELSEWHERE * apart)
 
     def step(self, image: Image, taken: float) -> list[Spotted] | None:
-        """What is over, up to WAIT_S + LOOK_S later; None where the face was lost: begin another Spotter."""
+        """What is over, up to WAIT_S + LOOK_S later; None where the face was lost: use another Spotter."""
         moved = self._motion.step(image, taken)
         if moved is None:
             return None
@@ -113,7 +101,7 @@ class Spotter:
         times = np.array([taken for taken, _ in self._moved])
         blinks = find_blinks(times - begin, np.stack([moved.eyes for _, moved in self._moved]))
         self._count(blinks, begin, now)
-        signal = evenly(times, np.stack([moved.regions for _, moved in self._moved]), begin, now)
+        signal = bumps.evenly(times, np.stack([moved.regions for _, moved in self._moved]), begin, now)
         over = []
         for one in spot(signal, blinks):
             onset, apex, offset = (begin + at for at in one[1:4])
@@ -137,19 +125,16 @@ class Spotter:
 
 
 def spot(signal: Floats, blinks: Sequence[tuple[float, float]]) -> list[Spotted]:
-    """The movements in *signal* (samples, regions, 2), STEP_S apart, times from its begin; *blinks* likewise.
-
-    Where several regions moved at once, the one that moved most.
-    """
+    """The movements in *signal* (samples, regions, 2), in s from its start, as *blinks* are."""
     found = [
         (bump, name)
-        for number, bump in find_bumps(signal, LEAST, ALONE)
-        if not stays(bump, signal[:, number])
+        for number, bump in bumps.find_bumps(signal, LEAST, ALONE)
+        if not bumps.stays(bump, signal[:, number])
         and not _is_of_a_large_one(bump, number, signal)
         and _is_its_own(bump, name := _NAMES[number], signal)
         and not _is_of_a_blink(bump, name, blinks)
     ]
-    kept: list[Spotted] = []
+    kept: list[Spotted] = []  # of regions that moved at once, the one that moved most
     for bump, name in sorted(found, key=lambda it: -it[0].size * it[0].alone):
         together = [other for one, other in found if _shared(bump, one) > 0.5]
         overlaps = any(bump.onset < one.offset and one.onset < bump.offset for one in kept)
@@ -173,7 +158,7 @@ def find_blinks(times: np.ndarray, eyes: Floats) -> list[tuple[float, float]]:
 
 def _is_of_a_large_one(bump: Bump, number: int, signal: Floats) -> bool:
     """Whether its region goes further than any brief movement meanwhile, or most of the face does: a turn."""
-    far = ways(bump, signal) > MEANWHILE
+    far = bumps.ways(bump, signal) > MEANWHILE
     return bool(far[number]) or int(far.sum()) >= _MOST_REGIONS
 
 
@@ -182,10 +167,10 @@ def _is_its_own(bump: Bump, name: str, signal: Floats) -> bool:
     if bump.size > MOST:
         return False
     if name in _MOUTH:
-        return unrest(bump, signal[:, _MOUTHS], SPEECH_S) < max(_SPOKEN * bump.size, _QUIET)
-    if unrest(bump, signal[:, _UPPER], SPEECH_S) > max(_VIVID * bump.size, _QUIET):
+        return bumps.unrest(bump, signal[:, _MOUTHS], SPEECH_S) < max(_SPOKEN * bump.size, _QUIET)
+    if bumps.unrest(bump, signal[:, _UPPER], SPEECH_S) > max(_VIVID * bump.size, _QUIET):
         return False
-    return name != "nose" or excursion(bump, signal[:, _MOUTHS]) < _DRAWN * bump.size
+    return name != "nose" or bumps.excursion(bump, signal[:, _MOUTHS]) < _DRAWN * bump.size
 
 
 def _is_of_a_blink(bump: Bump, name: str, blinks: Sequence[tuple[float, float]]) -> bool:

@@ -17,10 +17,7 @@ class LiteRT(Runtime):
     """One interpreter. Not for two threads at once: they would share its tensors."""
 
     def __init__(self, content: bytes, *, threads: int = 1, delegate: Any = None, chip: str = "cpu") -> None:
-        """EdgeError where no interpreter is installed or it cannot run *content*.
-
-        A *delegate* (from load_delegate) takes the operators that it knows to its *chip*.
-        """
+        """*delegate*: for *chip*, by load_delegate. EdgeError where no interpreter runs *content*."""
         package, interpreter_class = _interpreter_class()
         try:
             with quiet(show_on_error=False):

@@ -1,7 +1,4 @@
-"""ONNX models by ONNX Runtime: on any CPU, and on NVIDIA's chips (Jetson) by CUDA or TensorRT.
-
-CUDA and TensorRT follow ONNX Runtime's documentation, untried.
-"""
+"""ONNX models by ONNX Runtime: on any CPU, and (untried) by CUDA or TensorRT on NVIDIA's chips."""
 
 from __future__ import annotations
 
@@ -40,10 +37,7 @@ class OnnxRuntime(Runtime):
     def __init__(
         self, content: bytes, *, threads: int = 1, provider: str = "cpu", engines: Path | None = None
     ) -> None:
-        """EdgeError where ONNX Runtime is not installed, cannot run *content*, or lacks *provider*.
-
-        *engines*: where TensorRT may keep what it builds.
-        """
+        """*engines*: where TensorRT may keep what it builds. EdgeError where it does not run here."""
         try:
             import onnxruntime
         except ImportError as error:
