@@ -65,7 +65,7 @@ class Capture:
 
     *on_status* gets each change of status with the reason in words ("" for online), from one of the camera's
     threads at a time; it must neither block nor raise. ``stale``: the pictures stopped or froze; frozen ones
-    are not passed on. *slots* get at most *fps* pictures a second (None: all); *every* gets all: no blocking.
+    are not passed on. *slots* get at most *fps* pictures a second (None: all), *every* each; it must not block.
     """
 
     name: str
@@ -294,7 +294,7 @@ class _Reader(threading.Thread):
         sight: Sight | None = None
         damaged = 0
         while not self._dismissed.is_set():
-            # A still source may show one picture for ever.
+            # A still source may show one picture forever.
             self._busy_since = None if source.still else time.monotonic()
             self.in_source = True
             image = source.read()

@@ -1,4 +1,4 @@
-"""Pictures in files as a camera: a folder of them one after the other, or a single one for ever."""
+"""Pictures in files as a camera: a folder of them one after the other, or a single one forever."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def pictures_in(path: Path) -> Iterator[Path]:
 class Images:
     """The pictures of *path* (a folder, by name, or one file), each for 1 / *fps* seconds.
 
-    A single file repeats for ever; a folder ends unless *loop*. A file of the folder that cannot be read is
+    A single file repeats forever; a folder ends unless *loop*. A file of the folder that cannot be read is
     logged once and left out; EdgeError when no picture is left.
     """
 

@@ -205,7 +205,7 @@ class Opened:
 
 
 class Playback:
-    """What every source shares that plays *opened*: at most *fps* pictures a second, and its end."""
+    """What the sources that play *opened* share; at most *fps* pictures a second."""
 
     still = False
 

@@ -26,7 +26,7 @@ class Sight:
     """Judges the pictures of one opening of a camera, in their order.
 
     Darkness never counts as frozen: encoders and sensors clip a covered lens to one black. With *still* a
-    picture may stay as it is for ever; *dark*: the last picture before this opening was.
+    picture may stay as it is forever; *dark*: the last picture before this opening was.
     """
 
     def __init__(

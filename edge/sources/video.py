@@ -15,7 +15,7 @@ _LONGEST_GAP_S = 60.0  # pictures that lie further apart: the stamps jump; the s
 
 
 class Player(Playback):
-    """Plays *opened* at its own pace, at most *fps* pictures a second; with *open_again* for ever.
+    """Plays *opened* at its own pace, at most *fps* pictures a second; with *open_again* forever.
 
     Nothing is left out for a slow reader. With *paced* false each picture comes as soon as it is decoded.
     """
