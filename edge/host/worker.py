@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from edge.host.child import clean_environment, die_with, why_ended
-from edge.types import EdgeError
+from edge.types import EdgeError, words_of
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +152,7 @@ def serve(parent: int, answer: Answerer) -> None:
         except EdgeError as error:
             reply, payload = {"error": str(error)[:1000]}, b""
         except Exception as error:
-            said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            said = words_of(error, typed=True)
             reply, payload = {"error": said[:1000], "trace": traceback.format_exc()[-8000:]}, b""
         text = json.dumps(reply).encode()
         channel.sendall(_LENGTHS.pack(len(text), len(payload)) + text + payload)

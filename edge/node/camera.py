@@ -18,7 +18,7 @@ from edge.contract.messages import CameraHealth, CameraStatus, Topics
 from edge.contract.switches import NAMES, Switches
 from edge.node.announce import Announcer
 from edge.sources.capture import Capture, Slots
-from edge.types import Duplex, Event, Frame, Message, Track
+from edge.types import Duplex, Event, Frame, Message, Track, words_of
 
 if TYPE_CHECKING:  # not imported where it is not enabled
     from edge.node.micro import Watch
@@ -176,7 +176,7 @@ class Camera:
         """Count *frame*, whose analysis ended in *error*; close the camera after FAILURES in a row."""
         self.failed += 1
         self.failures += 1
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        reason = words_of(error, typed=True)
         if self.failures == 1:
             log.error(
                 "camera %s: frame %d of %dx%d could not be analysed, and is skipped",

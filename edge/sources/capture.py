@@ -65,7 +65,7 @@ class Capture:
 
     *on_status* gets each change of status with the reason in words ("" for online), from one of the camera's
     threads at a time; it must neither block nor raise. ``stale``: the pictures stopped or froze; frozen ones
-    are not passed on. *slots* get at most *fps* pictures a second (None: all), *every* each; it must not block.
+    are not passed on. *slots* get at most *fps* a second (None: all), *every*, which must not block, all.
     """
 
     name: str
