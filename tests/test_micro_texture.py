@@ -1,4 +1,4 @@
-"""Skin that moved told from something that came before it."""
+"""Moving skin is told apart from an object in front of it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def spotted(frames: list[tuple[float, Image]], eyes: tuple[Point, Point]) -> lis
 
 @pytest.mark.parametrize("region", REGIONS)
 def test_moving_skin_is_not_new(region: str) -> None:
-    """The largest movement there is, in flickering light and noise, of a head that drifts, with a blink."""
+    """The largest movement, with flickering light, noise, a drifting head and a blink."""
     movement = Movement(region, 0.9, 1.05, 1.2, 0.03, (0.7, -0.7))
     found = novelty(crops(script(movement, blinks=(Span(1.0, 1.25, 1.0),))), 0.9, 1.2)
     assert len(found) == len(PARTS)

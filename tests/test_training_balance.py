@@ -1,4 +1,4 @@
-"""The arithmetic of training/balance.py, on answers whose bias is known."""
+"""training/balance.py on predictions with a known bias."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 from training.balance import fit
 
 
-def made(shift: np.ndarray, n: int = 6_000) -> tuple[np.ndarray, np.ndarray]:
-    """(answers, truth): a network that is right but for *shift*, twice as sure as it should be."""
+def biased_network(shift: np.ndarray, n: int = 6_000) -> tuple[np.ndarray, np.ndarray]:
+    """(log probabilities, truth) of a network that is correct except for *shift*, and twice too confident."""
     random = np.random.default_rng(5)
     logits = random.normal(0, 2, (n, len(shift))) + np.array([0.0, -2.0, 1.0])
     chances = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
@@ -18,18 +18,18 @@ def made(shift: np.ndarray, n: int = 6_000) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([answers - np.log(np.exp(answers).sum(1, keepdims=True))] * 2), truth
 
 
-def test_fit_finds_the_bias_that_was_taken_away() -> None:
+def test_fit_recovers_a_known_bias() -> None:
     shift = np.array([0.5, 0.3, -0.8])
-    np.testing.assert_allclose(fit(*made(shift), 0.0), shift, atol=0.2)
+    np.testing.assert_allclose(fit(*biased_network(shift), 0.0), shift, atol=0.2)
 
 
-def test_fit_leaves_a_network_without_bias_alone() -> None:
-    np.testing.assert_allclose(fit(*made(np.zeros(3)), 0.0), 0, atol=0.15)
+def test_fit_does_not_change_an_unbiased_network() -> None:
+    np.testing.assert_allclose(fit(*biased_network(np.zeros(3)), 0.0), 0, atol=0.15)
 
 
 @pytest.mark.parametrize("strength", [0.3, 1.0])
-def test_strength_favors_the_rare_label(strength: float) -> None:
-    answers, truth = made(np.zeros(3))
+def test_strength_favours_the_rare_label(strength: float) -> None:
+    answers, truth = biased_network(np.zeros(3))
     assert np.bincount(truth).argmin() == 1
     shifts = fit(answers, truth, strength)
     assert shifts[1] > 0.2 > shifts[2]
