@@ -74,7 +74,7 @@ def silent_broker(seconds: float, limit: float = 5.0) -> list[Figure]:
             sink = idle_sink(port, tls=bool(tls), connect_timeout_s=1.0)
             if tls is not None:
                 sink.start()
-            count, publish_s = analysed(sink, seconds)
+            count, publish_s = analyzed(sink, seconds)
             frames[name].append(count)
             slowest = max(slowest, publish_s)
             assert not sink.connected
@@ -90,8 +90,8 @@ def silent_broker(seconds: float, limit: float = 5.0) -> list[Figure]:
     ]
 
 
-def analysed(sink: MqttSink, seconds: float) -> tuple[int, float]:
-    """(frames analysed and published, slowest publish() in s) within *seconds*."""
+def analyzed(sink: MqttSink, seconds: float) -> tuple[int, float]:
+    """(frames analyzed and published, slowest publish() in s) within *seconds*."""
     settings = Settings.model_validate({"detector": {"kind": "haar"}})
     engine = open_engine(settings)
     pipeline = build_pipeline("hall", settings, open_configured_detector(settings), engine.classifier)

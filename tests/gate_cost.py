@@ -40,7 +40,7 @@ def costs(kind: Kind, frames: int) -> list[Figure]:
 
 
 def compared(kind: Kind, shown: list[Image], frames: int) -> tuple[float, float]:
-    """(share of the frames that were analysed, ratio of thread CPU time) with a gate.
+    """(share of the frames that were analyzed, ratio of thread CPU time) with a gate.
 
     Alternates per frame on one detector and one classifier: two of the same kind differ by up to 3 %,
     depending on their memory layout.

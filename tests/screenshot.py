@@ -62,7 +62,7 @@ def main() -> int:
 
 
 def smaller(png: bytes) -> bytes:
-    """*png* reduced to 256 colours."""
+    """*png* reduced to 256 colors."""
     from PIL import Image
 
     out = io.BytesIO()

@@ -2,7 +2,7 @@
 
 A face of each label, held still before a noisy camera whose gain hunts a little: changes an hour, of which
 none is true. Then faces that do change: seconds from half-way of a change to the event that reports it.
-The motion gate is off, so that every frame is analysed.
+The motion gate is off, so that every frame is analyzed.
 """
 
 from __future__ import annotations

@@ -134,7 +134,7 @@ def test_annotated_video_is_portable_and_keeps_timing(tmp_path: Path) -> None:
     assert [frame.time for frame in frames] == pytest.approx(times, abs=0.002)
     drawn, bare = frames[-1].to_ndarray(format="bgr24"), pictures[-1]
     assert (np.abs(drawn.astype(int) - bare).max(axis=2) > 60).sum() > 500  # boxes and words
-    assert np.ptp(drawn.astype(int), axis=2).max() > 50  # in colour
+    assert np.ptp(drawn.astype(int), axis=2).max() > 50  # in color
     head = out.read_bytes()[:4096]
     assert head.index(b"moov") < head.index(b"mdat") if b"mdat" in head else b"moov" in head
 

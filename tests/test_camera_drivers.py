@@ -45,11 +45,11 @@ def test_usb_camera_selects_the_fastest_format_with_luma(
 
 def test_luma_is_extracted_from_packed_formats() -> None:
     luma = np.arange(8, dtype=np.uint8).reshape(2, 4) * 10
-    colour = np.full(8, 200, np.uint8)
-    yuyv = np.stack([luma.reshape(-1), colour], axis=1)
+    color = np.full(8, 200, np.uint8)
+    yuyv = np.stack([luma.reshape(-1), color], axis=1)
     for shape in ((2, 4, 2), (1, 16)):
         np.testing.assert_array_equal(picture(yuyv.reshape(shape), "YUYV", 4, 2), luma)
-    nv12 = np.concatenate([luma.reshape(-1), colour[:4]]).reshape(3, 4)
+    nv12 = np.concatenate([luma.reshape(-1), color[:4]]).reshape(3, 4)
     np.testing.assert_array_equal(picture(nv12, "NV12", 4, 2), luma)
     assert picture(nv12[:1], "NV12", 4, 2) is None  # cut short
     _, jpeg = cv2.imencode(".jpg", np.full((48, 64, 3), 60, np.uint8))

@@ -86,7 +86,7 @@ class Rig:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if (frame := self.slots.take(0.05)) is not None:
-                self.cameras[frame.camera].analyse(frame)
+                self.cameras[frame.camera].analyze(frame)
             for served in self.cameras.values():
                 served.tick()
 
@@ -252,7 +252,7 @@ def test_frame_that_fails_analysis_is_skipped_and_logged_once(
     rig.run_for(0.5)
     assert rig.cameras["hall"].health(1.0).failed == 3
     (logged,) = [record for record in caplog.records if record.exc_info]
-    assert "could not be analysed, and is skipped" in logged.getMessage()
+    assert "could not be analyzed, and is skipped" in logged.getMessage()
     assert "ZeroDivisionError" in caplog.text
     assert rig.opened == 1
     assert hall.failures == 0

@@ -132,7 +132,7 @@ def test_hung_cameras_do_not_pile_up_threads() -> None:
     assert time.monotonic() - began < 1.0
 
 
-def test_frozen_picture_is_stale_and_not_analysed() -> None:
+def test_frozen_picture_is_stale_and_not_analyzed() -> None:
     still = threading.Event()
     last = [0]
 
@@ -173,7 +173,7 @@ def test_covered_lens_is_dark_but_online_unlike_a_lamp_at_night() -> None:
     until(lambda: capture.picture == "dark")
     shown[0] = lamp
     until(lambda: capture.picture == "ok")
-    shown[0] = np.repeat(black[..., None], 3, 2)  # in colour
+    shown[0] = np.repeat(black[..., None], 3, 2)  # in color
     until(lambda: capture.picture == "dark")
     shown[0] = np.zeros_like(black)  # black rolled is still black: a frozen picture
     frames = capture.frames

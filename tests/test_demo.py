@@ -41,4 +41,4 @@ def test_demo_shows_changing_faces_and_stops_on_signal(number: signal.Signals) -
         demo.kill()
         demo.communicate()
     assert lines[-1].rstrip().endswith("emotion-edge/demo/status")
-    assert not any("\x1b[" in line for line in lines)  # no terminal, no colours
+    assert not any("\x1b[" in line for line in lines)  # no terminal, no colors

@@ -14,7 +14,7 @@ from tests.sink import idle_sink
 
 __all__ = ["broker"]  # a fixture
 
-PLAIN = Style(colour=False)
+PLAIN = Style(color=False)
 APPEARED = (
     b'{"event_type":"face_appeared","id":"5f:1","ts":"2026-03-01T12:00:00.123+00:00","track":12,'
     b'"from":"none","to":"happy","confidence":0.81}'
@@ -78,8 +78,8 @@ def test_frequent_and_internal_messages_are_not_shown(topic: str) -> None:
     assert line(topic.split("/"), b"{}", PLAIN, "11:11:11") is None
 
 
-def test_terminal_gets_colours() -> None:
-    printed = line(["demo", "hall", "event"], APPEARED, Style(colour=True), "11:11:11") or ""
+def test_terminal_gets_colors() -> None:
+    printed = line(["demo", "hall", "event"], APPEARED, Style(color=True), "11:11:11") or ""
     assert "\x1b[33mhappy    \x1b[0m" in printed
     assert "\x1b[33m████████··\x1b[0m" in printed
 
@@ -95,13 +95,13 @@ class Terminal(io.TextIOWrapper):
         return True
 
 
-def test_colours_follow_terminal_and_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_colors_follow_terminal_and_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
-    assert style_of(Terminal(io.BytesIO(), "utf-8")) == Style(colour=True)
-    assert style_of(Terminal(io.BytesIO(), "ascii")) == ASCII._replace(colour=True)
-    assert style_of(io.TextIOWrapper(io.BytesIO(), "utf-8")) == Style(colour=False)
+    assert style_of(Terminal(io.BytesIO(), "utf-8")) == Style(color=True)
+    assert style_of(Terminal(io.BytesIO(), "ascii")) == ASCII._replace(color=True)
+    assert style_of(io.TextIOWrapper(io.BytesIO(), "utf-8")) == Style(color=False)
     monkeypatch.setenv("NO_COLOR", "1")
-    assert style_of(Terminal(io.BytesIO(), "utf-8")) == Style(colour=False)
+    assert style_of(Terminal(io.BytesIO(), "utf-8")) == Style(color=False)
 
 
 def test_subscriber_prints_only_changes_with_their_topic(broker: Mosquitto) -> None:

@@ -38,7 +38,7 @@ def rotated(image: Image) -> Image:
 
 def save(path: Path, image: Image, form: str) -> None:
     match form:
-        case "grey":
+        case "gray":
             cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
         case "16 bits":
             cv2.imwrite(str(path), image.astype(np.uint16) * 257)
@@ -53,7 +53,7 @@ def save(path: Path, image: Image, form: str) -> None:
             picture.save(path, exif=exif, quality=95)
 
 
-@pytest.mark.parametrize("name", ["grey.png", "16 bits.png", "alpha.png", "palette.png", "EXIF.jpg"])
+@pytest.mark.parametrize("name", ["gray.png", "16 bits.png", "alpha.png", "palette.png", "EXIF.jpg"])
 def test_pixel_format_and_exif_rotation_do_not_move_the_box(
     name: str, portrait: tuple[Image, Box], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

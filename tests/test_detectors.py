@@ -87,11 +87,11 @@ def test_single_face_is_found_in_place(detector: FaceDetector, portrait: Image) 
     assert 0 < face.score <= 1
 
 
-def test_luma_finds_the_faces_of_colour(detector: FaceDetector, group: Image) -> None:
-    colour = detector.detect(group)
+def test_luma_finds_the_faces_of_color(detector: FaceDetector, group: Image) -> None:
+    color = detector.detect(group)
     gray = detector.detect(np.asarray(cv2.cvtColor(group, cv2.COLOR_BGR2GRAY), np.uint8))
-    assert len(gray) == len(colour) >= 4
-    assert min(nearest(face, gray) for face in colour) > 0.8
+    assert len(gray) == len(color) >= 4
+    assert min(nearest(face, gray) for face in color) > 0.8
 
 
 def test_large_picture_gives_the_same_faces_in_its_own_pixels(
@@ -221,7 +221,7 @@ def test_haar_has_few_false_positives_on_photos(shared_data: Path) -> None:
 # Shrinking and framing
 
 
-def test_shrink_keeps_shape_and_gives_the_requested_colour() -> None:
+def test_shrink_keeps_shape_and_gives_the_requested_color() -> None:
     wide, thin = np.zeros((720, 1280, 3), np.uint8), np.zeros((2000, 3), np.uint8)
     assert shrink(wide, 320, "luma").shape == (180, 320)
     assert shrink(wide, 320, "bgr").shape == (180, 320, 3)

@@ -14,7 +14,7 @@ class TrueFinder:
     """A detector that finds the white area, which is the FER2013 frame in these pictures."""
 
     name = "marker"
-    colour: Literal["luma", "bgr"] = "luma"
+    color: Literal["luma", "bgr"] = "luma"
     framing = Framing(down=0.0, size=1.0)
     zoom = 1.0
 

@@ -67,13 +67,13 @@ class LiveNode:
         return self.live.reload()
 
     def run_until(self, until: Callable[[], object], frames: int = 200) -> None:
-        """Analyse until *until*, at most *frames* pictures."""
+        """Analyze until *until*, at most *frames* pictures."""
         for _ in range(frames):
             if until():
                 return
             frame = self.live.slots.take(5.0)
             assert frame is not None, "no picture came"
-            self.live.analyse(frame)
+            self.live.analyze(frame)
             self.live.tick()
         pytest.fail(f"not within {frames} frames")
 
@@ -127,8 +127,8 @@ def test_reloaded_rules_keep_track_numbers(start: Start) -> None:
     assert hall.pipeline.tracker.forget_s == 2.0
     assert hall.announcer.faces_hz == 0
     assert hall.capture is capture
-    count = hall.analysed
-    home.run_until(lambda: hall.analysed >= count + 5)
+    count = hall.analyzed
+    home.run_until(lambda: hall.analyzed >= count + 5)
     assert home.tracks() == before
     assert len(home.sink.payloads(f"{NODE}/hall/event")) == events
     assert home.sink.payloads(f"{NODE}/hall/hold/state") == ["0.6", "30"]
@@ -145,8 +145,8 @@ def test_reloaded_detector_and_model_keep_track_numbers(start: Start, tmp_path: 
     assert home.reload(changed).changed == ("model", "detector")
     hall = home.live.cameras["hall"]
     assert hall.pipeline.classifier is not engine.classifier
-    count = hall.analysed
-    home.run_until(lambda: hall.analysed >= count + 5)
+    count = hall.analyzed
+    home.run_until(lambda: hall.analyzed >= count + 5)
     assert home.tracks() == before
     assert len(home.infos()) == 1  # the same model from another path
 
@@ -196,8 +196,8 @@ def test_cameras_are_added_removed_and_changed_independently(start: Start) -> No
     gone = "homeassistant/device/pi/hall/config"
     assert gone in home.sink.forgotten
     attic = home.live.cameras["attic"]
-    count = attic.analysed
-    home.run_until(lambda: attic.analysed >= count + 5)
+    count = attic.analyzed
+    home.run_until(lambda: attic.analyzed >= count + 5)
 
 
 def test_disabled_camera_stays_disabled_across_a_reload(start: Start) -> None:

@@ -117,7 +117,7 @@ def test_synthesize_writes_lossless_clips_with_ground_truth(tmp_path: Path) -> N
 def test_folder_without_faces_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(EdgeError, match="no such folder"):
         of_folder(tmp_path / "none")
-    cv2.imwrite(str(tmp_path / "grey.png"), np.full((100, 100), 127, np.uint8))
+    cv2.imwrite(str(tmp_path / "gray.png"), np.full((100, 100), 127, np.uint8))
     with pytest.raises(EdgeError, match="no face with eyes 40 pixels apart"):
         of_folder(tmp_path)
 

@@ -37,20 +37,20 @@ def noisy(picture: npt.NDArray[np.float64], seed: int, sigma: float = 6.0) -> Im
     return (picture + noise).round().clip(0, 255).astype(np.uint8)
 
 
-def analysed(pictures: Sequence[Image], fps: float = 10.0) -> list[int]:
+def analyzed(pictures: Sequence[Image], fps: float = 10.0) -> list[int]:
     gate = MotionGate()
     return [n for n, picture in enumerate(pictures) if gate.moved(picture, n / fps)]
 
 
 def test_noise_is_not_motion_and_detection_runs_once_a_second() -> None:
     picture = scene()
-    assert analysed([noisy(picture, n) for n in range(60)]) == [0, 11, 22, 33, 44, 55]
+    assert analyzed([noisy(picture, n) for n in range(60)]) == [0, 11, 22, 33, 44, 55]
 
 
 def test_drifting_or_flickering_light_is_not_motion() -> None:
     picture, rows = scene(), np.arange(480)[:, None]
     pictures = [noisy(picture + 2 * n + 8 * np.sin(rows / 40 + n), n) for n in range(11)]
-    assert analysed(pictures) == [0]
+    assert analyzed(pictures) == [0]
 
 
 @pytest.mark.parametrize("move", [5, 20])
@@ -58,17 +58,17 @@ def test_dim_new_face_is_seen_in_its_first_frame(move: int) -> None:
     empty, there = scene(), scene()
     there[200:251, 300:351] += 15  # the smallest detectable face
     pictures = [noisy(there if n >= move else empty, n) for n in range(move + 1)]
-    assert move in analysed(pictures)
+    assert move in analyzed(pictures)
 
 
 def test_panning_camera_is_motion() -> None:
     wide = np.hstack([scene(), scene()[:, ::-1]])
-    assert analysed([noisy(wide[:, 40 * n : 40 * n + 640], n) for n in range(10)]) == list(range(10))
+    assert analyzed([noisy(wide[:, 40 * n : 40 * n + 640], n) for n in range(10)]) == list(range(10))
 
 
 def test_size_change_is_motion() -> None:
     small, large = np.full((240, 320), 90, np.uint8), np.full((480, 480), 90, np.uint8)
-    assert analysed([small, small, large, large[:40, :48], large[:1, :1]]) == [0, 2, 3, 4]
+    assert analyzed([small, small, large, large[:40, :48], large[:1, :1]]) == [0, 2, 3, 4]
 
 
 def count_thumbnails(monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -119,7 +119,7 @@ def test_frames_are_compared_with_the_last_analysed_one(
     assert gate.moved(empty, 0.0)
     assert not gate.moved(empty, 0.1)
     assert gate.moved(there, 0.2, unsettled=True)
-    assert gate.moved(empty, 0.3)  # same as the first, but the last analysed one differs
+    assert gate.moved(empty, 0.3)  # same as the first, but the last analyzed one differs
     assert not gate.moved(empty, 0.4)
     monkeypatch.setattr("edge.analysis.motion.thumbnail", pytest.fail)
     assert all(gate.moved(there, n / 10, unsettled=True) for n in range(5, 20))
@@ -184,12 +184,12 @@ def test_skipped_frames_do_not_confirm_a_face_found_once() -> None:
     line, detector, _ = pipeline(ScriptedDetector([face()], []))
     events = [event for n in range(30) for event in line.step(frame(n / 10, seq=n)).events]
     assert events == []
-    assert detector.calls >= 10  # analysed until the face was forgotten
+    assert detector.calls >= 10  # analyzed until the face was forgotten
 
 
 def test_face_missed_once_on_a_still_scene_is_searched_at_once() -> None:
     seen, missed = [face()], list[Face]()
-    # Analysed: five until announced, one at the refresh, which misses, then one that finds it again.
+    # Analyzed: five until announced, one at the refresh, which misses, then one that finds it again.
     line, _, _ = pipeline(ScriptedDetector(seen, seen, seen, seen, seen, missed, seen))
     events = [event for n in range(60) for event in line.step(frame(n / 10, seq=n)).events]
     assert summary(events) == [("face_appeared", 1, "happy")]

@@ -24,7 +24,7 @@ def face(x: float, y: float, width: float, height: float | None = None) -> Face:
     return Face(Box(x, y, width, width if height is None else height), 1.0)
 
 
-def test_luma_weights_colours_as_bt601() -> None:
+def test_luma_weights_colors_as_bt601() -> None:
     assert luma(np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]]], np.uint8)).tolist() == [[29, 150, 76]]
 
 
@@ -68,9 +68,7 @@ def test_oblong_box_gives_the_square_around_its_centre(noise: Image) -> None:
 @pytest.mark.parametrize("side", [37.0, 48.0, 91.3, 150.0])
 @pytest.mark.parametrize("x", [-40.3, 60.0, 250.7])
 @pytest.mark.parametrize("y", [-40.8, 70.0, 160.2])
-def test_colour_and_luma_give_the_same_crop_and_frame_is_not_modified(
-    side: float, x: float, y: float
-) -> None:
+def test_color_and_luma_give_the_same_crop_and_frame_is_not_modified(side: float, x: float, y: float) -> None:
     image = np.random.default_rng(2).integers(0, 256, (200, 300, 3), np.uint8)
     before = image.copy()
     out = crop(image, face(x, y, side), 48, 48)

@@ -131,8 +131,8 @@ def test_invalid_inputs_get_one_line_exit_1_and_write_nothing(
         labels = archive["labels"]
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    coloured = tmp_path / "coloured"
-    export_saved_model((32, 32, 3), coloured)
+    colored = tmp_path / "colored"
+    export_saved_model((32, 32, 3), colored)
     no_fear = subset(squares_run, tmp_path / "a", labels != 2)
     three = subset(squares_run, tmp_path / "b", np.arange(len(labels)) < 3)
     new = tmp_path / "new"
@@ -148,8 +148,8 @@ def test_invalid_inputs_get_one_line_exit_1_and_write_nothing(
     )
     for damaged in (text, half):
         assert refusal(model=damaged).startswith(f"{damaged}: not a Keras model: ")
-    assert refusal(model=coloured) == (
-        f"{coloured}: input (None, 32, 32, 3) has 3 channels; the daemon provides luma: "
+    assert refusal(model=colored) == (
+        f"{colored}: input (None, 32, 32, 3) has 3 channels; the daemon provides luma: "
         "expected one of (n, height, width, 1)"
     )
     assert refusal(data=tmp_path / "no.npz") == (

@@ -30,7 +30,7 @@ def portrait(shared_data: Path) -> Image:
     return np.asarray(cv2.imread(str(shared_data / "videos/single_face.jpg")), np.uint8)
 
 
-def test_blazeface_finds_face_and_eyes_in_colour_and_luma(blazeface: Path, portrait: Image) -> None:
+def test_blazeface_finds_face_and_eyes_in_color_and_luma(blazeface: Path, portrait: Image) -> None:
     detector = open_detector("ssd", file=blazeface)
     assert detector.long_side == 128
     for image in (portrait, np.asarray(cv2.cvtColor(portrait, cv2.COLOR_BGR2GRAY), np.uint8)):

@@ -108,7 +108,7 @@ def test_unreadable_and_unsuitable_networks_are_rejected_in_one_line(keras: Any,
     pixels = keras.Input((24, 24, 1))
     sigmoid = layers.Dense(7, activation="sigmoid", name="end")(layers.Flatten()(pixels))
     code = layers.Dense(7, activation="softmax")(layers.Flatten()(layers.Lambda(lambda x: x / 255)(pixels)))
-    assert refusal("colour.keras", small(keras, (24, 24, 3))) == (
+    assert refusal("color.keras", small(keras, (24, 24, 3))) == (
         "input (None, 24, 24, 3) has 3 channels; the daemon provides luma: "
         "expected one of (n, height, width, 1)"
     )

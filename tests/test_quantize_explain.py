@@ -196,7 +196,7 @@ def test_shapes_sizes_and_layers_unsuited_to_devices_are_named() -> None:
     ) == [("note", "12 channels and 1 more")]
 
 
-def test_nested_networks_are_analysed() -> None:
+def test_nested_networks_are_analyzed() -> None:
     import keras
     from keras import layers
 

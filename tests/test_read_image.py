@@ -17,13 +17,13 @@ RAMP /= RAMP.max()
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
-@pytest.mark.parametrize(("suffix", "colours"), [(".png", 1), (".tiff", 3), (".pgm", 1)])
+@pytest.mark.parametrize(("suffix", "colors"), [(".png", 1), (".tiff", 3), (".pgm", 1)])
 def test_deep_picture_is_scaled_by_the_bits_it_uses(
-    tmp_path: Path, bits: int, suffix: str, colours: int
+    tmp_path: Path, bits: int, suffix: str, colors: int
 ) -> None:
     deep = np.rint(RAMP * (2**bits - 1)).astype(np.uint16)
     path = tmp_path / f"deep{suffix}"
-    cv2.imwrite(str(path), np.dstack([deep] * colours))
+    cv2.imwrite(str(path), np.dstack([deep] * colors))
     found = read_image(path)
     assert (found.shape, found.dtype) == ((48, 64, 3), np.uint8)
     assert np.abs(found[..., 0] - RAMP * 255).max() <= 1
@@ -48,7 +48,7 @@ def test_pictures_of_many_suffixes_are_read(tmp_path: Path, suffix: str) -> None
     path = tmp_path / f"face{suffix}"
     path.write_bytes(content.tobytes())
     assert is_image(path)
-    rough = 40 if suffix == ".gif" else 6  # OpenCV's GIF encoder uses few colours
+    rough = 40 if suffix == ".gif" else 6  # OpenCV's GIF encoder uses few colors
     assert np.abs(read_image(path)[..., 0].astype(int) - RAMP * 255).mean() < rough
     assert source_kind(str(path)) == "images"
 

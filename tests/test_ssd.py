@@ -92,13 +92,13 @@ def test_picture_is_zoomed_as_the_card_says(network_copy: Path) -> None:
 
 
 def test_min_score_is_the_cards_unless_overridden(network_copy: Path) -> None:
-    grey = dark_picture(256, 320, (1, 3))
-    grey[grey == 255] = 140  # a logit of -.5
-    assert Ssd(network_copy).find(grey) == []
-    (face,) = Ssd(network_copy, min_score=0.3).find(grey)
+    gray = dark_picture(256, 320, (1, 3))
+    gray[gray == 255] = 140  # a logit of -.5
+    assert Ssd(network_copy).find(gray) == []
+    (face,) = Ssd(network_copy, min_score=0.3).find(gray)
     decode = json.loads(network_copy.with_suffix(".json").read_text())["decode"]
     bright_cells.write_card(network_copy, decode={**decode, "min_score": 0.3})
-    assert Ssd(network_copy).find(grey) == [face]
+    assert Ssd(network_copy).find(gray) == [face]
     assert Ssd(network_copy, min_score=0.99).find(dark_picture(256, 320, (1, 3))) == []
 
 

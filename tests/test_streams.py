@@ -28,7 +28,7 @@ def frames_of(path: Path) -> list[Image]:
 
 
 def mean_difference(one: Image, other: Image) -> float:
-    """Mean absolute difference of two pictures, in grey levels."""
+    """Mean absolute difference of two pictures, in gray levels."""
     return float(np.abs(one.astype(np.int16) - other).mean())
 
 

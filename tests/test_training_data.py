@@ -187,7 +187,7 @@ def test_numbers_of_csv_and_npz_follow_the_order(tmp_path: Path) -> None:
             data.read([path], order=order("neutral,sad,contempt,happy"))
 
 
-def test_large_colour_pictures_get_the_camera_crop(tmp_path: Path) -> None:
+def test_large_color_pictures_get_the_camera_crop(tmp_path: Path) -> None:
     (tmp_path / "happy").mkdir()
     picture = np.full((96, 96, 3), (200, 100, 50), np.uint8)
     cv2.imwrite(str(tmp_path / "happy" / "a.png"), picture)

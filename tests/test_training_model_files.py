@@ -129,8 +129,8 @@ def test_text_file_with_a_model_name_is_rejected_in_one_line(
     assert line.startswith(f"{path}: {reported}")
 
 
-def test_onnx_for_colour_pictures_is_rejected_with_its_shape(tmp_path: Path) -> None:
-    path = write_onnx(tmp_path / "colour.onnx", ["n", 3, 48, 48])
+def test_onnx_for_color_pictures_is_rejected_with_its_shape(tmp_path: Path) -> None:
+    path = write_onnx(tmp_path / "color.onnx", ["n", 3, 48, 48])
     with pytest.raises(EdgeError, match=r"input \(0, 3, 48, 48\); expected \(n, height, width, 1\) or"):
         open_network(path)
 

@@ -92,11 +92,11 @@ def test_macs_match_a_hand_count() -> None:
 
 
 def test_gray_picture_fills_all_three_channels_as_the_weights_expect() -> None:
-    colours = keras.Model(cached_network("vgg16").input, cached_network("vgg16").get_layer("colours").output)
-    found = np.asarray(colours.predict(np.full((1, 48, 48, 1), 200.0), verbose=0))
+    colors = keras.Model(cached_network("vgg16").input, cached_network("vgg16").get_layer("colors").output)
+    found = np.asarray(colors.predict(np.full((1, 48, 48, 1), 200.0), verbose=0))
     np.testing.assert_allclose(found[0, 5, 5], [96.061, 83.221, 76.32], atol=1e-3)
     both = keras.Model(
-        cached_network("mobilenet-v2").input, cached_network("mobilenet-v2").get_layer("colours").output
+        cached_network("mobilenet-v2").input, cached_network("mobilenet-v2").get_layer("colors").output
     )
     picture = np.zeros((1, 48, 48, 1), np.float32)
     picture[0, 1, 2] = 255

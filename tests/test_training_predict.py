@@ -100,8 +100,8 @@ def test_curves_are_drawn_for_each_run(tmp_path: Path) -> None:
     assert main(["curves", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(out)]) == 0
     picture = cv2.imread(str(out))
     assert picture.shape == (350, 860, 3)
-    for colour in ((0x9F, 0x6F, 0x1F), (0x1F, 0x7B, 0xD9)):  # the first and the second run's lines
-        near = np.abs(picture.astype(int) - colour).max(2) < 12
+    for color in ((0x9F, 0x6F, 0x1F), (0x1F, 0x7B, 0xD9)):  # the first and the second run's lines
+        near = np.abs(picture.astype(int) - color).max(2) < 12
         assert near.sum() > 100
 
 

@@ -186,12 +186,12 @@ def test_page_fits_a_phone_and_dark_mode(
     tab.emulate(width, 800, dark=dark)
     log_in(tab, shared_web)
     assert tab.run("document.documentElement.scrollWidth") <= width
-    colours = tab.run(
+    colors = tab.run(
         "[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"
         ".map(it => it.match(/\\d+/g).slice(0, 3).reduce((a, b) => a + Number(b), 0))"
     )
-    assert (colours[0] > colours[1]) == dark
-    assert abs(colours[0] - colours[1]) > 400
+    assert (colors[0] > colors[1]) == dark
+    assert abs(colors[0] - colors[1]) > 400
 
 
 def test_wrong_token_returns_the_form_and_rotation_logs_out(web: WebDaemon, browser: Browser) -> None:

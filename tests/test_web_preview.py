@@ -89,7 +89,7 @@ def test_last_picture_of_a_disabled_camera_expires() -> None:
     assert preview.look("hall") is None
 
 
-def test_picture_is_at_most_640_wide_in_luma_and_colour() -> None:
+def test_picture_is_at_most_640_wide_in_luma_and_color() -> None:
     for image in (np.full((1080, 1920, 3), 90, np.uint8), np.full((1080, 1920), 90, np.uint8)):
         decoded = cv2.imdecode(
             np.frombuffer(jpeg(Picture(image, 0.0), blur=False), np.uint8), cv2.IMREAD_COLOR

@@ -78,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
             )
             try:
                 movements = _movements(video) if options.movements else None
-                summary = _analyse(video, pipeline, settings, table, options.annotate, movements)
+                summary = _analyze(video, pipeline, settings, table, options.annotate, movements)
             except EdgeError as error:
                 if len(options.videos) == 1:
                     raise
@@ -104,7 +104,7 @@ def _movements(video: Path) -> Movements:
 
 
 def steps(video: Path, pipeline: Pipeline) -> Iterator[Step]:
-    """Each picture of *video* after *pipeline* analysed it; EdgeError where it is no video."""
+    """Each picture of *video* after *pipeline* analyzed it; EdgeError where it is no video."""
     leash = Leash(str(video))
     opened = Opened(f"file:{video.absolute()}", leash, protocols="file", options={}, limit_s=READ_S)
     timeline = Timeline(LONGEST_GAP_S)
@@ -123,7 +123,7 @@ def steps(video: Path, pipeline: Pipeline) -> Iterator[Step]:
         opened.close()
 
 
-def _analyse(
+def _analyze(
     video: Path,
     pipeline: Pipeline,
     settings: Settings,
@@ -144,7 +144,7 @@ def _analyse(
             if table:
                 table.add(video, frame, tracks, events)
             if drawn:
-                drawn.add(opened.colour(picture), at, opened.period, tracks)
+                drawn.add(opened.color(picture), at, opened.period, tracks)
             progress.show(at, opened.seconds)
     # Whoever is in the last picture leaves, as when a camera goes offline.
     at = summary.seconds + settings.report.forget_s

@@ -20,7 +20,7 @@ _FAILURES = (av.FFmpegError, OSError)
 _QUALITY = "20"  # x264's CRF
 _GRAY = (160, 160, 160)
 # BGR; blue for what is sad, red for what is angry, as people expect.
-COLOURS: dict[str, tuple[int, int, int]] = {
+COLORS: dict[str, tuple[int, int, int]] = {
     "angry": (60, 60, 220), "disgust": (60, 140, 90), "fear": (170, 80, 140), "happy": (60, 190, 240),
     "sad": (200, 120, 50), "surprise": (60, 140, 250), "neutral": (190, 190, 190), UNCERTAIN: _GRAY,
 }  # fmt: skip
@@ -47,7 +47,7 @@ class AnnotatedVideo:
         for track in tracks:
             _draw(image, track)
         stream = self._stream or self._begun(image, period)
-        # 4:2:0 has a colour for every second pixel.
+        # 4:2:0 has a color for every second pixel.
         if image.shape[:2] != (stream.height, stream.width):
             image = np.asarray(cv2.resize(image, (stream.width, stream.height)), np.uint8)
         frame = av.VideoFrame.from_ndarray(image, format="bgr24")
@@ -75,7 +75,7 @@ def check_plotting(path: Path) -> None:
 
 
 def save_timeline(summaries: Sequence[Summary], path: Path, labels: Sequence[str]) -> None:
-    """One row a face, coloured by emotion over time, one panel a video."""
+    """One row a face, colored by emotion over time, one panel a video."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -91,8 +91,8 @@ def save_timeline(summaries: Sequence[Summary], path: Path, labels: Sequence[str
         numbers = sorted(summary.spans)
         for row, number in enumerate(numbers):
             for span in summary.spans[number]:
-                colour, long = _rgb(span.emotion, labels), span.end - span.start
-                axes.barh(row, long, left=span.start, height=0.8, color=colour, linewidth=0)
+                color, long = _rgb(span.emotion, labels), span.end - span.start
+                axes.barh(row, long, left=span.start, height=0.8, color=color, linewidth=0)
         axes.set(
             yticks=range(len(numbers)), yticklabels=[f"face {number}" for number in numbers],
             xlim=(0, max(summary.seconds, 0.1)), ylim=(max(1, len(numbers)) - 0.5, -0.5),
@@ -111,25 +111,25 @@ def save_timeline(summaries: Sequence[Summary], path: Path, labels: Sequence[str
 def _draw(image: Image, track: Track) -> None:
     """The box of *track*, its number and what it shows."""
     label, confidence = track.shown
-    colour = colour_of(label, track.labels)
+    color = color_of(label, track.labels)
     thick = max(1, round(max(image.shape[:2]) / 500))
     x, y, width, height = (round(side) for side in track.face.box)
-    cv2.rectangle(image, (x, y), (x + width, y + height), colour, 2 * thick)
+    cv2.rectangle(image, (x, y), (x + width, y + height), color, 2 * thick)
     text = f"{track.number} {label} {confidence:.0%}"
     size, below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.5 * thick, thick)
     left, bottom = max(0, x), max(size[1] + below, y - 2 * thick)
-    cv2.rectangle(image, (left, bottom - size[1] - below), (left + size[0] + 4, bottom), colour, -1)
+    cv2.rectangle(image, (left, bottom - size[1] - below), (left + size[0] + 4, bottom), color, -1)
     place = (left + 2, bottom - below // 2 - 1)
     cv2.putText(image, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5 * thick, (0, 0, 0), thick, cv2.LINE_AA)
 
 
-def colour_of(label: str, labels: Sequence[str]) -> tuple[int, int, int]:
-    """BGR of *label*, UNCERTAIN or one of *labels*; a network's own take the seven's colours in turn."""
-    if label in COLOURS or label not in labels:
-        return COLOURS.get(label, _GRAY)
-    return COLOURS[LABELS[labels.index(label) % len(LABELS)]]
+def color_of(label: str, labels: Sequence[str]) -> tuple[int, int, int]:
+    """BGR of *label*, UNCERTAIN or one of *labels*; a network's own take the seven's colors in turn."""
+    if label in COLORS or label not in labels:
+        return COLORS.get(label, _GRAY)
+    return COLORS[LABELS[labels.index(label) % len(LABELS)]]
 
 
 def _rgb(label: str, labels: Sequence[str]) -> tuple[float, float, float]:
-    blue, green, red = colour_of(label, labels)
+    blue, green, red = color_of(label, labels)
     return red / 255, green / 255, blue / 255

@@ -90,7 +90,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     engine.runtime.run = watch.timed("bare classify", engine.runtime.run)  # type: ignore[method-assign]
     detector.finder.find = watch.timed("bare detect", detector.finder.find)  # type: ignore[method-assign]
     pipeline = build_pipeline(CAMERA, settings, detector, engine.classifier)
-    pipeline.gate = None  # what an analysed frame costs: figures of still and moving scenes stay comparable
+    pipeline.gate = None  # what an analyzed frame costs: figures of still and moving scenes stay comparable
     announcer = Announcer(CAMERA, topics_of(settings), settings.mqtt.faces_hz, EventIds(), started=0.0)
     source = open_source(options.source, paced=False)
     faces = frames = sent = 0

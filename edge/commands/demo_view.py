@@ -13,7 +13,7 @@ from edge.types import NONE, UNCERTAIN
 
 BAR = 10  # characters
 WIDTH = 48  # of the text between a line's source and its topic
-COLOURS = {  # ANSI
+COLORS = {  # ANSI
     "angry": 31, "disgust": 32, "fear": 35, "happy": 33, "sad": 34, "surprise": 36, "neutral": 37,
     UNCERTAIN: 90, NONE: 90,
 }  # fmt: skip
@@ -23,13 +23,13 @@ DIM, GREEN, RED = 90, 32, 31
 class Style(NamedTuple):
     """What the terminal can show."""
 
-    colour: bool
+    color: bool
     arrow: str = "→"
     full: str = "█"
     empty: str = "·"
 
-    def paint(self, text: str, colour: int) -> str:
-        return f"\x1b[{colour}m{text}\x1b[0m" if self.colour else text
+    def paint(self, text: str, color: int) -> str:
+        return f"\x1b[{color}m{text}\x1b[0m" if self.color else text
 
     def bar(self, share: float) -> str:
         filled = round(share * BAR)
@@ -40,13 +40,13 @@ ASCII = Style(False, arrow="->", full="#", empty=".")
 
 
 def style_of(out: TextIO) -> Style:
-    """Colours on a terminal unless NO_COLOR is set (no-color.org); ASCII where *out* writes nothing else."""
-    colour = out.isatty() and not os.environ.get("NO_COLOR")
+    """Colors on a terminal unless NO_COLOR is set (no-color.org); ASCII where *out* writes nothing else."""
+    color = out.isatty() and not os.environ.get("NO_COLOR")
     try:
         "→█·".encode(out.encoding or "utf-8")
     except UnicodeEncodeError:
-        return ASCII._replace(colour=colour)
-    return Style(colour)
+        return ASCII._replace(color=color)
+    return Style(color)
 
 
 def line(parts: Sequence[str], payload: bytes, style: Style, clock: str) -> str | None:
@@ -73,8 +73,8 @@ def line(parts: Sequence[str], payload: bytes, style: Style, clock: str) -> str 
 
 
 def _event(body: Mapping[str, Any], style: Style) -> str:
-    before = style.paint(f"{body['from']:>9}", COLOURS.get(body["from"], DIM))
-    after = style.paint(f"{body['to']:<9}", COLOURS.get(body["to"], DIM))
+    before = style.paint(f"{body['from']:>9}", COLORS.get(body["from"], DIM))
+    after = style.paint(f"{body['to']:<9}", COLORS.get(body["to"], DIM))
     text = f"face {body['track']:<4} {before} {style.arrow:<2} {after}"
     return f"{text} {_share(body['to'], body['confidence'], style)}"
 
@@ -82,7 +82,7 @@ def _event(body: Mapping[str, Any], style: Style) -> str:
 def _state(body: Mapping[str, Any], style: Style) -> str:
     count = body["faces"]
     faces = f"{count} face" + ("s" if count != 1 else " ")
-    emotion = style.paint(f"{body['emotion']:<9}", COLOURS.get(body["emotion"], DIM))
+    emotion = style.paint(f"{body['emotion']:<9}", COLORS.get(body["emotion"], DIM))
     text = f"{faces:<9} {'largest' if count else 'nobody':>9}    {emotion}"
     return f"{text} {_share(body['emotion'], body['confidence'], style)}"
 
@@ -90,7 +90,7 @@ def _state(body: Mapping[str, Any], style: Style) -> str:
 def _share(emotion: str, confidence: float, style: Style) -> str:
     if emotion == NONE:
         return " " * (BAR + 5)
-    return f"{style.paint(style.bar(confidence), COLOURS.get(emotion, DIM))} {confidence:.2f}"
+    return f"{style.paint(style.bar(confidence), COLORS.get(emotion, DIM))} {confidence:.2f}"
 
 
 class DemoView:

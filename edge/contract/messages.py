@@ -69,10 +69,10 @@ class MicroHealth:
 
 @dataclass(frozen=True, slots=True)
 class CameraHealth:
-    fps: float  # analysed frames per second
-    frame_age_s: float | None  # of the newest analysed frame; None before the first
+    fps: float  # analyzed frames per second
+    frame_age_s: float | None  # of the newest analyzed frame; None before the first
     stage_ms: Mapping[str, tuple[float, float]]  # stage -> (p50, p95)
-    dropped: int  # frames that a newer one replaced before they were analysed
+    dropped: int  # frames that a newer one replaced before they were analyzed
     latency_ms: tuple[float, float] | None = None  # (p50, p95), from a frame's arrival to its messages'
     failed: int = 0  # frames whose analysis failed; they were skipped
     damaged: int = 0  # pictures that could not be decoded; they were left out
@@ -89,7 +89,7 @@ class ConfigHealth:
 
 @dataclass(frozen=True, slots=True)
 class RateHealth:
-    share: float = 1.0  # of the frames that may be analysed
+    share: float = 1.0  # of the frames that may be analyzed
     reason: str | None = None  # why it is below 1: "cpu" or "throttled"
 
 

@@ -45,7 +45,7 @@ class Announcer:
         self._shown: tuple[int, tuple[int, int]] | None = None  # seq and size of the list that shows faces
 
     def frame(self, frame: Frame, tracks: Sequence[Track], events: Sequence[Event]) -> list[Message]:
-        """What to send after *frame* was analysed; *tracks* largest first."""
+        """What to send after *frame* was analyzed; *tracks* largest first."""
         due = self._transitions(tracks, events, frame.taken, frame.wall)
         showing = tracks if self.faces_hz > 0 else ()
         # The empty list is not held back: boxes must be wiped at once.

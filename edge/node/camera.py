@@ -1,4 +1,4 @@
-"""One camera of the node. All happens in the analysis thread: none changes while its frame is analysed."""
+"""One camera of the node. All happens in the analysis thread: none changes while its frame is analyzed."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Camera:
         self.configured = configured
         self.switches = switches
         self.capture: Capture | None = None  # None while it is disabled, or waits to be opened again
-        self.analysed = 0  # frames since the start
+        self.analyzed = 0  # frames since the start
         self.stages: dict[str, deque[float]] = {}  # ms
         self.latencies: deque[float] = deque(maxlen=RECENT)  # ms
         self.failed = 0  # frames whose analysis failed, since the start
@@ -74,13 +74,13 @@ class Camera:
         self._slots = slots
         self._published: dict[str, str] = {}  # switch -> state
         self._opened = self._failed_until = -math.inf  # monotonic s: last opening; when it may open again
-        self.taken: float | None = None  # when the last analysed frame was, monotonic s
+        self.taken: float | None = None  # when the last analyzed frame was, monotonic s
         self.size = 0, 0  # its width and height in pixels
         self.tracks: tuple[Track, ...] = ()  # in view and announced, largest face first
 
     @property
     def settled(self) -> bool:
-        """A frame was analysed, or it is known why there is none."""
+        """A frame was analyzed, or it is known why there is none."""
         return self.taken is not None or bool(self.trouble)
 
     @property
@@ -118,7 +118,7 @@ class Camera:
         self._close()
         self._apply()
 
-    def analyse(self, frame: Frame) -> None:
+    def analyze(self, frame: Frame) -> None:
         """Publish what the pipeline makes of *frame*; one that fails is skipped and ends nothing."""
         try:
             analysis = self.pipeline.step(frame)
@@ -127,9 +127,9 @@ class Camera:
             self._skip(frame, error)
             return
         if self.failures:
-            log.info("camera %s: analysed again after %d failed frames", self.name, self.failures)
+            log.info("camera %s: analyzed again after %d failed frames", self.name, self.failures)
             self.failures, self.pause_s = 0, FAILED_S[0]
-        self.analysed += 1
+        self.analyzed += 1
         self.taken, self.size, self.tracks = frame.taken, frame.size, analysis.tracks
         for stage, ms in analysis.timings_ms.items():
             self.stages.setdefault(stage, deque(maxlen=RECENT)).append(ms)
@@ -179,12 +179,12 @@ class Camera:
         reason = words_of(error, typed=True)
         if self.failures == 1:
             log.error(
-                "camera %s: frame %d of %dx%d could not be analysed, and is skipped",
+                "camera %s: frame %d of %dx%d could not be analyzed, and is skipped",
                 self.name, frame.seq, *frame.size, exc_info=error,
             )  # fmt: skip
         if self.failures % FAILURES:
             return
-        self.failure = f"{FAILURES} frames in a row could not be analysed, the last one for {reason}"
+        self.failure = f"{FAILURES} frames in a row could not be analyzed, the last one for {reason}"
         self._failed_until = time.monotonic() + self.pause_s
         log.error("camera %s: offline: %s; opened again in %g s", self.name, self.failure, self.pause_s)
         self.pause_s = min(2 * self.pause_s, FAILED_S[1])
@@ -268,7 +268,7 @@ class Camera:
 
 
 class FrameRates:
-    """Frames analysed a second, of each camera, from one of_all() to the next."""
+    """Frames analyzed a second, of each camera, from one of_all() to the next."""
 
     def __init__(self) -> None:
         self._since = time.monotonic()
@@ -277,7 +277,7 @@ class FrameRates:
     def of_all(self, cameras: Mapping[str, Camera]) -> dict[str, float]:
         now = time.monotonic()
         elapsed, self._since = now - self._since, now
-        before, self._counted = self._counted, {name: camera.analysed for name, camera in cameras.items()}
+        before, self._counted = self._counted, {name: camera.analyzed for name, camera in cameras.items()}
         return {
             name: (count - before.get(name, 0)) / elapsed if elapsed > 0 else 0.0
             for name, count in self._counted.items()

@@ -84,7 +84,7 @@ class Daemon:
         self._control.ask_reload()
 
     def run(self) -> None:
-        """Analyse until stop(), then close the cameras and publish that."""
+        """Analyze until stop(), then close the cameras and publish that."""
         try:
             self._live.start()
             self._control.start()
@@ -94,7 +94,7 @@ class Daemon:
             while not self._stopping.is_set():
                 frame = self._live.slots.take(TICK_S)
                 if frame is not None:
-                    self._live.analyse(frame)
+                    self._live.analyze(frame)
                     if self._page is not None:
                         self._page.seen(self._live.cameras[frame.camera], frame)
                 for tick in self._tickers:

@@ -92,6 +92,6 @@ class PageFeed:
 
 def _view(camera: Camera) -> CameraView:
     return CameraView(
-        camera.name, camera.status, camera.trouble, camera.size, camera.taken, camera.analysed, camera.tracks,
+        camera.name, camera.status, camera.trouble, camera.size, camera.taken, camera.analyzed, camera.tracks,
         camera.switches.states(camera.configured),
     )  # fmt: skip

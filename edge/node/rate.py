@@ -11,7 +11,7 @@ LOOK_S = 1.0  # how often the board is checked
 SHORT, PLENTY = 0.3, 0.15
 FALL, RISE = 0.75, 1.15  # factor a check
 LEAST = 0.2  # share
-# A frame is analysed at least so often: what is published must not be older than a second.
+# A frame is analyzed at least so often: what is published must not be older than a second.
 AT_LEAST_EVERY_S = 0.5
 
 Reason = Literal["cpu", "throttled"]
@@ -53,7 +53,7 @@ class Rate:
                 self.reason = None
 
     def takes(self, camera: str, taken: float) -> bool:
-        """Whether to analyse the frame that *camera* took then."""
+        """Whether to analyze the frame that *camera* took then."""
         credit, last = self._cameras.get(camera, (1.0, taken))
         credit += self.share
         if credit < 1 and taken - last < AT_LEAST_EVERY_S:

@@ -87,7 +87,7 @@ class Live:
         self.slots = Slots()
         self.topics = topics_of(settings)
         self.cameras: dict[str, Camera] = {}
-        self.rate = build_rate(settings)  # None: every frame is analysed
+        self.rate = build_rate(settings)  # None: every frame is analyzed
         self.health = ConfigHealth()
         self.reloads = 0  # attempts
         self.settings = settings  # in force
@@ -114,10 +114,10 @@ class Live:
             if camera.watch is not None:
                 camera.watch.stop()
 
-    def analyse(self, frame: Frame) -> None:
-        """Have its camera analyse *frame*, if the rate allows it."""
+    def analyze(self, frame: Frame) -> None:
+        """Have its camera analyze *frame*, if the rate allows it."""
         if self.rate is None or self.rate.takes(frame.camera, frame.taken):
-            self.cameras[frame.camera].analyse(frame)
+            self.cameras[frame.camera].analyze(frame)
 
     @property
     def watching(self) -> tuple[str, ...]:

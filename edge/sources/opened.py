@@ -112,8 +112,8 @@ class Opened:
     def picture(self, frame: av.VideoFrame) -> Image:
         return self._pictures.picture(frame)
 
-    def colour(self, frame: av.VideoFrame) -> Image:
-        return self._pictures.colour(frame)
+    def color(self, frame: av.VideoFrame) -> Image:
+        return self._pictures.color(frame)
 
     def close(self) -> None:
         self._container.close()

@@ -40,7 +40,7 @@ class Pictures:
         """(height, width) luma of *frame*, 0 to 255, turned as its display matrix says."""
         return self._upright(_flat(frame), frame)
 
-    def colour(self, frame: av.VideoFrame) -> Image:
+    def color(self, frame: av.VideoFrame) -> Image:
         """(height, width, 3) BGR of *frame*, turned likewise."""
         return self._upright(np.asarray(frame.to_ndarray(format="bgr24"), np.uint8), frame)
 

@@ -31,9 +31,9 @@ def _families(
         yield "temperature_celsius", "gauge", "Of the processor.", [({}, fares.temperature_c)]
     online: list[Sample] = [(label, view.status == "online") for label, view in views]
     yield "camera_online", "gauge", "1 while it gives pictures.", online
-    yield "frames_total", "counter", "Frames analysed.", [(label, view.frames) for label, view in views]
+    yield "frames_total", "counter", "Frames analyzed.", [(label, view.frames) for label, view in views]
     for name, words in (
-        ("dropped", "that a newer one replaced before they were analysed"),
+        ("dropped", "that a newer one replaced before they were analyzed"),
         ("failed", "whose analysis failed"),
         ("skipped", "without detection, because nothing had moved"),
         ("damaged", "that could not be decoded"),
@@ -41,7 +41,7 @@ def _families(
         counts: list[Sample] = [(label, getattr(health, name)) for label, health in healths]
         yield f"frames_{name}_total", "counter", f"Frames {words}.", counts
     ages: list[Sample] = [(label, now.taken - view.taken) for label, view in views if view.taken is not None]
-    yield "frame_age_seconds", "gauge", "Of the newest analysed frame.", ages
+    yield "frame_age_seconds", "gauge", "Of the newest analyzed frame.", ages
     times: list[Sample] = [
         ({**label, "stage": stage, "quantile": quantile}, ms / 1e3)
         for label, health in healths

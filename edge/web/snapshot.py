@@ -84,7 +84,7 @@ def _health(now: Snapshot) -> list[tuple[str, str]]:
         slowed = f"slowed down: {', '.join(fares.throttled)}"
         rows.append(("Board", slowed if fares.throttled else "at full speed"))
     if fares.rate.reason:
-        rows.append(("Pictures", f"{fares.rate.share:.0%} are analysed: short of processor time"))
+        rows.append(("Pictures", f"{fares.rate.share:.0%} are analyzed: short of processor time"))
     rows.append(("Model", fares.runtime.model))
     rows.append(("Detector", fares.runtime.detector))
     if fares.config.error:

@@ -10,7 +10,7 @@ import numpy as np
 
 from quantize.figures.scores import Bin
 
-COLOURS = ("#1f6f9f", "#d97b1f", "#3f8f5f", "#9a4f96", "#b5433c", "#6b6b6b", "#8a7a1f", "#2f9e9e")
+COLORS = ("#1f6f9f", "#d97b1f", "#3f8f5f", "#9a4f96", "#b5433c", "#6b6b6b", "#8a7a1f", "#2f9e9e")
 INK, PALE = "#222222", "#a9bfcc"
 _STYLE: dict[Any, Any] = {
     "font.size": 9, "axes.titlesize": 10, "axes.titlelocation": "left", "axes.edgecolor": "#999999",
@@ -41,8 +41,8 @@ def axes_of(
     )  # fmt: skip
 
 
-def png(figure: Any, colours: int = 64) -> bytes:
-    """*figure* as a PNG with at most *colours* colours (up to 256), a third of the size."""
+def png(figure: Any, colors: int = 64) -> bytes:
+    """*figure* as a PNG with at most *colors* colors (up to 256), a third of the size."""
     from matplotlib import pyplot
     from PIL import Image
 
@@ -50,17 +50,17 @@ def png(figure: Any, colours: int = 64) -> bytes:
     figure.savefig(drawn, format="png", dpi=100)
     pyplot.close(figure)
     with Image.open(drawn) as picture:
-        picture.convert("RGB").quantize(colours).save(small, format="PNG", optimize=True)
+        picture.convert("RGB").quantize(colors).save(small, format="PNG", optimize=True)
     return small.getvalue()
 
 
-def reliability(axis: Any, bins: Sequence[Bin], colour: str) -> None:
+def reliability(axis: Any, bins: Sequence[Bin], color: str) -> None:
     """Accuracy over confidence; the dashed line is perfect calibration."""
     confidence, accuracy = [one.confidence for one in bins], [one.accuracy for one in bins]
     rows = np.array([one.n for one in bins])
     axis.plot((0, 1), (0, 1), color="#9a9a9a", lw=1, ls=(0, (4, 3)))
-    axis.vlines(confidence, confidence, accuracy, color=colour, alpha=0.35, lw=4)
-    axis.plot(confidence, accuracy, color=colour, lw=1, alpha=0.6, clip_on=False)
+    axis.vlines(confidence, confidence, accuracy, color=color, alpha=0.35, lw=4)
+    axis.plot(confidence, accuracy, color=color, lw=1, alpha=0.6, clip_on=False)
     # A mark's area shows the number of rows in its bin.
-    axis.scatter(confidence, accuracy, 6 + 250 * rows / rows.sum(), color=colour, zorder=3, clip_on=False)
+    axis.scatter(confidence, accuracy, 6 + 250 * rows / rows.sum(), color=color, zorder=3, clip_on=False)
     axis.set(xlim=(0, 1), ylim=(0, 1))

@@ -37,8 +37,8 @@ def found_in(finder: Finder, photos: Sequence[Photo]) -> list[Found]:
     """Detections of *finder* in each of *photos*, shrunk to 320 px."""
     pictures = []
     for photo in photos:
-        image = photo.read(finder.colour)
-        small = shrink(image, int(LONG_SIDE), finder.colour)
+        image = photo.read(finder.color)
+        small = shrink(image, int(LONG_SIDE), finder.color)
         factors = image.shape[1] / small.shape[1], image.shape[0] / small.shape[0]
         scale = image.shape[1] / photo.width if photo.width else 1.0
         truth = [Box(*(box * scale).tolist()) for box in photo.boxes]
@@ -55,7 +55,7 @@ def times(finders: Mapping[str, Finder], photos: Sequence[Photo]) -> dict[str, T
     took: dict[str, list[float]] = {name: [] for name in finders}
     for number, photo in enumerate(photos):
         for name, finder in finders.items():
-            small = np.asarray(cv2.resize(photo.read(finder.colour), CAMERA), np.uint8)
+            small = np.asarray(cv2.resize(photo.read(finder.color), CAMERA), np.uint8)
             if not number:
                 search(small, finder, int(LONG_SIDE))
             began = time.perf_counter()

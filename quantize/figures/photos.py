@@ -37,9 +37,9 @@ class Photo:
         """Whether it is held out of training; depends only on its name, so it never changes."""
         return hashlib.blake2b(self.file.name.encode()).digest()[0] % HELD_OUT == 0
 
-    def read(self, colour: Literal["luma", "bgr"] = "luma") -> Image:
+    def read(self, color: Literal["luma", "bgr"] = "luma") -> Image:
         """Its pixels, luma (h, w) or BGR (h, w, 3) uint8; EdgeError if it is not a picture."""
-        flags = cv2.IMREAD_GRAYSCALE if colour == "luma" else cv2.IMREAD_COLOR
+        flags = cv2.IMREAD_GRAYSCALE if color == "luma" else cv2.IMREAD_COLOR
         image = cv2.imread(str(self.file), flags)
         if image is None:
             raise EdgeError(f"{self.file}: missing, or not a picture OpenCV can read")

@@ -9,7 +9,7 @@ import numpy as np
 
 from quantize.costs import Cost
 from quantize.figures import canvas
-from quantize.figures.canvas import COLOURS, INK, PALE, axes_of, png
+from quantize.figures.canvas import COLORS, INK, PALE, axes_of, png
 from quantize.figures.scores import Bin, p_text
 from quantize.report.latency import BATCHES, THREADS, Latency
 from quantize.report.sqnr import Layer, worst
@@ -25,7 +25,7 @@ def accuracy(costs: Sequence[Cost]) -> bytes:
         shares = [100 * chosen[0].float_accuracy, *(100 * cost.accuracy for cost in chosen)]
         notes = ["", *(f"  (p {p_text(cost.p)})" for cost in chosen)]
         _bars(axis, shares, [f"{share:.2f}{note}" for share, note in zip(shares, notes, strict=True)],
-              [PALE, *[COLOURS[0]] * len(chosen)])  # fmt: skip
+              [PALE, *[COLORS[0]] * len(chosen)])  # fmt: skip
         axis.set(xlim=(0, max(shares) * 1.42), xlabel="accuracy, %", title=f"{name}, n = {chosen[0].n:,}")
         axis.set_yticks(range(len(shares)), ["float network", *files] if axis is axes[0][0] else [])
     return png(figure)
@@ -41,7 +41,7 @@ def latency(found: Latency) -> bytes:
         y = np.arange(len(files)) + (number - 1.5) * 0.2
         values = [found.of(file, threads, batch).ms for file in files]
         label = f"{threads} thread{'s' if threads > 1 else ''}, batch {batch}"
-        axis.barh(y, values, height=0.18, color=COLOURS[number], label=label)
+        axis.barh(y, values, height=0.18, color=COLORS[number], label=label)
         for place, value in zip(y, values, strict=True):
             axis.annotate(f"{value:.2f}", (value, place), xytext=(3, 0), textcoords="offset points",
                           va="center", fontsize=7.5)  # fmt: skip
@@ -55,17 +55,17 @@ def latency(found: Latency) -> bytes:
 
 
 def layers(found: Sequence[Layer]) -> bytes:
-    """Each layer's SQNR, first layer on top; the layer that adds the most error in another colour."""
+    """Each layer's SQNR, first layer on top; the layer that adds the most error in another color."""
     figure, axes = axes_of(1, 1, (7.6, 1.2 + 0.2 * len(found)))
     axis = axes[0][0]
-    colours = [COLOURS[1] if layer is worst(found) else COLOURS[0] for layer in found]
+    colors = [COLORS[1] if layer is worst(found) else COLORS[0] for layer in found]
     values, middles = [layer.db for layer in found], [layer.middle_db for layer in found]
-    _bars(axis, values, [""] * len(values), colours)
+    _bars(axis, values, [""] * len(values), colors)
     for place, value in enumerate(values):  # at the bar's foot: the mark is at its end
         axis.annotate(f"{value:.1f}", (0, place), xytext=(4, 0), textcoords="offset points", va="center",
                       fontsize=7.5, color="white" if value > 4 else INK)  # fmt: skip
     axis.plot(middles, range(len(found)), "o", ms=4, color=INK, label="its median channel")
-    axis.barh([0], [0], color=COLOURS[1], label="adds the most error")
+    axis.barh([0], [0], color=COLORS[1], label="adds the most error")
     axis.set_yticks(range(len(found)), [f"{layer.name}  {layer.op}" for layer in found], fontsize=7.5)
     axis.set(xlabel="signal over error of each layer's output, dB (6 dB: a bit)")
     axis.set_ylim(len(found) - 0.3, -0.7)
@@ -77,15 +77,15 @@ def layers(found: Sequence[Layer]) -> bytes:
 def reliability(before: Sequence[Bin], after: Sequence[Bin], titles: tuple[str, str]) -> bytes:
     """Accuracy over confidence, before and after; the line is perfect calibration."""
     figure, axes = axes_of(1, 2, (7.2, 3.6))
-    for axis, bins, title, colour in zip(axes[0], (before, after), titles, (INK, COLOURS[0]), strict=True):
-        canvas.reliability(axis, bins, colour)
+    for axis, bins, title, color in zip(axes[0], (before, after), titles, (INK, COLORS[0]), strict=True):
+        canvas.reliability(axis, bins, color)
         axis.set(xlabel="confidence", title=title)
     axes[0][0].set_ylabel("share right")
     return png(figure)
 
 
-def _bars(axis: Any, values: Sequence[float], texts: Sequence[str], colours: Sequence[str]) -> None:
-    axis.barh(range(len(values)), values, height=0.7, color=colours)
+def _bars(axis: Any, values: Sequence[float], texts: Sequence[str], colors: Sequence[str]) -> None:
+    axis.barh(range(len(values)), values, height=0.7, color=colors)
     for place, (value, text) in enumerate(zip(values, texts, strict=True)):
         axis.annotate(text, (max(value, 0), place), xytext=(4, 0), textcoords="offset points", va="center",
                       fontsize=8)  # fmt: skip

@@ -185,10 +185,10 @@ def _judged(picture: Found, least: float) -> tuple[list[Box], list[Box], list[Bo
 
 def _tile(photo: Photo, judged: tuple[list[Box], list[Box], list[Box]]) -> np.ndarray:
     image = cv2.cvtColor(photo.read(), cv2.COLOR_GRAY2BGR)
-    for boxes, colour in zip(judged, (_FOUND, _MISSED, _FALSE), strict=True):
+    for boxes, color in zip(judged, (_FOUND, _MISSED, _FALSE), strict=True):
         for box in boxes:
             corners = (round(box.x), round(box.y)), (round(box.x + box.width), round(box.y + box.height))
-            cv2.rectangle(image, *corners, colour, 2)
+            cv2.rectangle(image, *corners, color, 2)
     scale = _TILE / max(image.shape[:2])
     size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)

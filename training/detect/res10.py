@@ -19,7 +19,7 @@ class Res10:
 
     name = "res10"
     zoom = 1.0
-    colour: Literal["luma", "bgr"] = "bgr"
+    color: Literal["luma", "bgr"] = "bgr"
     framing = Framing(down=0.0, size=1.0)  # not measured: nothing is cropped by it
 
     def __init__(self, file: Path) -> None:

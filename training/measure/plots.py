@@ -10,7 +10,7 @@ import numpy as np
 
 from edge.types import EdgeError
 from quantize.figures import canvas
-from quantize.figures.canvas import COLOURS, INK, PALE
+from quantize.figures.canvas import COLORS, INK, PALE
 from training.measure.compare import Row, count
 from training.measure.figures import Figures
 from training.measure.history import History
@@ -26,8 +26,8 @@ def confusion(found: Sequence[Figures], out: Path) -> None:
         axis.imshow(shares, cmap="Blues", vmin=0, vmax=100)
         for (i, j), share in np.ndenumerate(shares):
             if rows[i] and counts[i, j]:
-                colour = "white" if share > 55 else INK if share >= 0.5 else "#9a9a9a"
-                axis.text(j, i, f"{share:.0f}", ha="center", va="center", color=colour, fontsize=8.5)
+                color = "white" if share > 55 else INK if share >= 0.5 else "#9a9a9a"
+                axis.text(j, i, f"{share:.0f}", ha="center", va="center", color=color, fontsize=8.5)
         axis.set_xticks(range(len(rows)), one.labels, rotation=40, ha="right", rotation_mode="anchor")
         axis.set_yticks(range(len(rows)), [f"{la} ({n})" for la, n in zip(one.labels, rows, strict=True)])
         axis.set(xlabel="predicted label", title=f"{one.data}: {100 * one.accuracy:.1f} %")
@@ -41,12 +41,12 @@ def reliability(found: Sequence[Figures], out: Path) -> None:
     """Accuracy over confidence, one panel per label set."""
     figure, axes = _figure(2, len(found), (3.6 * len(found), 4.3), (4, 1), sharex=True)
     for column, one in enumerate(found):
-        axis, below, colour = axes[0][column], axes[1][column], COLOURS[column]
-        canvas.reliability(axis, one.reliability, colour)
+        axis, below, color = axes[0][column], axes[1][column], COLORS[column]
+        canvas.reliability(axis, one.reliability, color)
         axis.set(title=f"{one.data}: ECE {one.calibration_error:.3f}")
         confidence = [part.confidence for part in one.reliability]
         rows = np.array([part.n for part in one.reliability])
-        below.bar(confidence, 100 * rows / rows.sum(), width=0.05, color=colour)
+        below.bar(confidence, 100 * rows / rows.sum(), width=0.05, color=color)
         below.set(xlabel="confidence", xlim=(0, 1))
     axes[0][0].set_ylabel("share right")
     axes[1][0].set_ylabel("% of rows")
@@ -55,12 +55,12 @@ def reliability(found: Sequence[Figures], out: Path) -> None:
 
 def curves(runs: Mapping[str, History], out: Path) -> None:
     """Loss and accuracy of each run by epoch."""
-    many = len(runs) > len(COLOURS)
+    many = len(runs) > len(COLORS)
     figure, axes = _figure(1, 2, (10.4, max(3.5, 0.6 + 0.15 * len(runs))) if many else (8.6, 3.5))
-    palette = _rainbow(len(runs)) if many else COLOURS
+    palette = _rainbow(len(runs)) if many else COLORS
     styles = {"loss": "-", "accuracy_plus7": "-", "accuracy_fer2013": (0, (3, 1.5))}
     for number, (name, history) in enumerate(runs.items()):
-        colour, epochs = palette[number], history["epoch"]
+        color, epochs = palette[number], history["epoch"]
         mark = "o" if len(epochs) == 1 else None
         for column, style in styles.items():
             values = np.array(history.get(column, ()))
@@ -68,7 +68,7 @@ def curves(runs: Mapping[str, History], out: Path) -> None:
                 continue
             side = axes[0][0] if column == "loss" else axes[0][1]
             side.plot(
-                epochs, values if column == "loss" else 100 * values, color=colour, ls=style, lw=1.5,
+                epochs, values if column == "loss" else 100 * values, color=color, ls=style, lw=1.5,
                 marker=mark, label=name if column == "loss" else None,
             )  # fmt: skip
     axes[0][0].set(title="training loss", xlabel="epoch")
@@ -86,7 +86,7 @@ def curves(runs: Mapping[str, History], out: Path) -> None:
 
 
 def comparison(rows: Sequence[Row], split: str, out: Path) -> None:
-    """Accuracy with its 95 % interval: a line per network, a colour per label set, the best on top."""
+    """Accuracy with its 95 % interval: a line per network, a color per label set, the best on top."""
     ordered = sorted(rows, key=lambda row: row.figures[-1].accuracy)
     figure, axes = _figure(1, 1, (7.6, 1.1 + 0.5 * len(rows)))
     axis = axes[0][0]
@@ -95,14 +95,14 @@ def comparison(rows: Sequence[Row], split: str, out: Path) -> None:
         x = np.array([100 * one.accuracy for one in found])
         left, right = (abs(x - [100 * one.interval[end] for one in found]) for end in (0, 1))
         axis.errorbar(
-            x, range(len(found)), xerr=(left, right), fmt="o", ms=6, color=COLOURS[number],
+            x, range(len(found)), xerr=(left, right), fmt="o", ms=6, color=COLORS[number],
             elinewidth=2, label=f"{found[0].data}, n = {found[0].n:,}",
         )  # fmt: skip
         aside = 7 if number % 2 == 0 else -14  # above or below: they may be close
         for y, value in enumerate(x):
             axis.annotate(
                 f"{value:.1f}", (value, y), xytext=(0, aside), textcoords="offset points", ha="center",
-                fontsize=8, color=COLOURS[number],
+                fontsize=8, color=COLORS[number],
             )  # fmt: skip
     names = [
         f"{row.name}\n{count(row.cost.parameters)} parameters, {row.size / 1000:,.0f} kB" for row in ordered
@@ -133,9 +133,9 @@ def grid(
             continue
         best = sorted(range(len(labels)), key=lambda label: -scores[label])[:3]
         for place, label in enumerate(best):
-            y, colour = -place, COLOURS[0] if place == 0 else PALE
+            y, color = -place, COLORS[0] if place == 0 else PALE
             below.barh(y, 1, height=0.72, color="#f0f0f0")
-            below.barh(y, scores[label], height=0.72, color=colour)
+            below.barh(y, scores[label], height=0.72, color=color)
             style = {"va": "center", "fontsize": 7.5, "weight": "bold" if place == 0 else "normal"}
             below.text(-0.04, y, labels[label], ha="right", **style)
             below.text(1.04, y, f"{100 * scores[label]:.0f}", ha="left", **style)
@@ -160,7 +160,7 @@ def _figure(
 
 
 def _save(figure: Any, out: Path) -> None:
-    """Save *figure* to the PNG *out* with 256 colours, since it may contain photos."""
+    """Save *figure* to the PNG *out* with 256 colors, since it may contain photos."""
     try:
         out.write_bytes(canvas.png(figure, 256))
     except OSError as error:

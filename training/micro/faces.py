@@ -22,7 +22,7 @@ SIDE = 4 * UNIT
 LEAST = 40.0  # pixels between the eyes; warping a smaller face shows nothing
 
 _EYES = ((15.0, 17.0), (33.0, 17.0))  # in the built-in portraits of 48 x 48 pixels
-_SKIN = ((1.2, 5.0), (4.0, 4.0), (16.0, 4.0))  # grain: (scale in pixels, grey levels)
+_SKIN = ((1.2, 5.0), (4.0, 4.0), (16.0, 4.0))  # grain: (scale in pixels, gray levels)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from quantize.figures.canvas import COLOURS, PALE, axes_of, png
+from quantize.figures.canvas import COLORS, PALE, axes_of, png
 
 _MEAN_OF = 9  # batches: one alone jumps
 
@@ -29,12 +29,12 @@ def confusions(found: Sequence[tuple[str, Sequence[str], np.ndarray]]) -> bytes:
 def losses(of: Mapping[str, np.ndarray]) -> bytes:
     """Title -> (trainings, batches): each training's loss by batch, and their mean; one panel a title."""
     figure, axes = axes_of(1, len(of), (3.2 * len(of), 2.6))
-    for axis, colour, (title, each) in zip(axes[0], COLOURS, of.items(), strict=False):
+    for axis, color, (title, each) in zip(axes[0], COLORS, of.items(), strict=False):
         smooth = [np.convolve(one, np.ones(_MEAN_OF) / _MEAN_OF, "valid") for one in each]
         batches = np.arange(len(smooth[0])) + _MEAN_OF // 2 + 1
         for one in smooth:
             axis.plot(batches, one, color=PALE, lw=0.8)
-        axis.plot(batches, np.mean(smooth, axis=0), color=colour, lw=1.6)
+        axis.plot(batches, np.mean(smooth, axis=0), color=color, lw=1.6)
         axis.set_ylim(bottom=0)
         axis.set_xlabel("batch")
         axis.set_ylabel("loss")

@@ -43,8 +43,8 @@ def features(samples: Sequence[Sample]) -> dict[str, np.ndarray]:
         strain = np.sqrt(ux**2 + vy**2 + 0.5 * (uy + vx) ** 2)
         stacked = np.dstack([flow, 4 * strain])
         flows.append(cv2.resize(stacked, (SIDE, SIDE), interpolation=cv2.INTER_AREA))
-        grey = cv2.resize(apex, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
-        apexes.append((grey - grey.mean()) / max(float(grey.std()), 1.0))
+        gray = cv2.resize(apex, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
+        apexes.append((gray - gray.mean()) / max(float(gray.std()), 1.0))
     return {
         "flow": np.stack(flows).astype(np.float32),
         "apex": np.stack(apexes)[..., None].astype(np.float32),
@@ -60,12 +60,12 @@ def _faces(detector: Any, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
             raise EdgeError(f"{path}: not a picture; expected a JPEG")
         pictures.append(image)
     found = [face for face in detector.detect(pictures[0]) if face.eyes]
-    grey = [cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY) for picture in pictures]
+    gray = [cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY) for picture in pictures]
     if found:
         eyes = max(found, key=lambda face: face.box.area).eyes
-        grey = [framed(picture, eyes)[_FACE, _FACE] for picture in grey]
+        gray = [framed(picture, eyes)[_FACE, _FACE] for picture in gray]
     size = (_FLOW_SIDE, _FLOW_SIDE)
-    onset, apex = (cv2.resize(picture, size, interpolation=cv2.INTER_AREA) for picture in grey)
+    onset, apex = (cv2.resize(picture, size, interpolation=cv2.INTER_AREA) for picture in gray)
     return onset, apex
 
 

@@ -1,4 +1,4 @@
-"""Transfer learning: networks for ImageNet's colour photographs, applied to FER2013's faces.
+"""Transfer learning: networks for ImageNet's color photographs, applied to FER2013's faces.
 
 The gray picture fills all three channels. Limits: neither fits a small board (2.3 M and 14.7 M parameters),
 the Edge TPU's compiler leaves MobileNetV2's resizing to the CPU, and its depthwise convolutions lose more
@@ -24,7 +24,7 @@ def mobilenet_v2(dropout: float, labels: int, weights: str) -> keras.Model:
     given = pixels()
     x = layers.Rescaling(1 / 127.5, offset=-1.0, name="scaled")(given)
     x = layers.UpSampling2D(2, name="enlarged")(x)
-    x = layers.Concatenate(name="colours")([x, x, x])
+    x = layers.Concatenate(name="colors")([x, x, x])
     x = _body(keras.applications.MobileNetV2, x, weights)
     return classified(given, dropped(x, dropout), labels, "mobilenet-v2")
 
@@ -37,7 +37,7 @@ def vgg16(dropout: float, labels: int, weights: str) -> keras.Model:
     """
     given = pixels()
     means = (103.939, 116.779, 123.68)
-    x = layers.Concatenate(name="colours")([layers.Rescaling(1.0, offset=-mean)(given) for mean in means])
+    x = layers.Concatenate(name="colors")([layers.Rescaling(1.0, offset=-mean)(given) for mean in means])
     x = _body(keras.applications.VGG16, x, weights)
     return classified(given, dropped(x, dropout), labels, "vgg16")
 

@@ -29,7 +29,7 @@ class Haar:
     chosen = None
     shareable = False
     zoom = 1.0
-    colour: Literal["luma", "bgr"] = "luma"
+    color: Literal["luma", "bgr"] = "luma"
     # `emotion-train framing --detector haar`, n = 1363: down .004 ± .016, size 1.019 ± 6.5 % (median and
     # MAD): FER2013's faces were themselves cut out with a cascade of OpenCV's.
     framing = Framing(down=0.0, size=1.019)

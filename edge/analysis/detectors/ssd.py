@@ -52,7 +52,7 @@ class Ssd:
         self._runtime = self.chosen.runtime
         _check(self._runtime, self.chosen.model)
         part = card.input
-        self.colour: Literal["luma", "bgr"] = "luma" if part.channels == 1 else "bgr"
+        self.color: Literal["luma", "bgr"] = "luma" if part.channels == 1 else "bgr"
         self.framing = Framing(card.framing.down, card.framing.size) if card.framing else FRAMING
         self._decode = card.decode
         self._min_score = card.decode.min_score if min_score is None else min_score
@@ -79,7 +79,7 @@ class Ssd:
         return f"{model.path}, {model.card.name} {model.card.version}, {self._runtime.name}{why}"
 
     def find(self, image: Image) -> list[Face]:
-        """Faces in *image*, BGR or luma as ``colour`` says, the likeliest first, with eyes if it knows them.
+        """Faces in *image*, BGR or luma as ``color`` says, the likeliest first, with eyes if it knows them.
 
         The picture keeps its shape: a border at the right and below fills it up to whole cells, or to the
         network's one shape. Squeezed to a multiple of 32, faces change theirs by up to a tenth.
@@ -95,7 +95,7 @@ class Ssd:
         if scale < 1:
             size = max(1, int(columns * scale)), max(1, int(rows * scale))
             image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8)
-        if self.colour == "bgr":
+        if self.color == "bgr":
             image = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
         self._show(image)
         found = self._decoder.found(self._runtime.run(self._tensor), self._min_score)

@@ -30,7 +30,7 @@ class YuNet:
     chosen = None
     shareable = False
     zoom = 1.0
-    colour: Literal["luma", "bgr"] = "bgr"
+    color: Literal["luma", "bgr"] = "bgr"
     # `emotion-train framing --detector yunet`, n = 2586: down .144 ± .033, size 1.303 ± 8 % (median and
     # MAD). The eyes hold the center better than the box (± .025 against .036 of a face), whose lower edge
     # follows the mouth; for the same reason its width is steadier than its height (8 against 10 %).

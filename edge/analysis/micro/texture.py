@@ -21,7 +21,7 @@ NEW = 0.35  # novelty from which on it is no skin that moved
 AROUND_S = 0.5  # before and after a movement
 _APART_S = 0.1  # from one moment that is compared to the next
 _MEAN_S = 0.02  # pictures so far from a moment are averaged, against noise
-_FAINT = 3.0  # grey levels: less contrast than this is noise
+_FAINT = 3.0  # gray levels: less contrast than this is noise
 _PRIOR = 0.02  # as for the motion
 
 
@@ -52,7 +52,7 @@ def _mean(times: np.ndarray, pictures: Sequence[tuple[float, Image]], at: float)
 
 
 def _unexplained(before: Floats, others: Floats) -> tuple[float, Floats]:
-    """(*before*'s contrast in grey levels, mean square of what neither motion nor light explains of each)."""
+    """(*before*'s contrast in gray levels, mean square of what neither motion nor light explains of each)."""
     height, width = before.shape
     window = np.outer(np.hanning(height + 2)[1:-1], np.hanning(width + 2)[1:-1]).ravel() ** 0.5
     window = (window / window.sum()).astype(np.float32)

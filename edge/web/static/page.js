@@ -35,7 +35,7 @@ function age(seconds) {
   return `${Math.round(seconds / 3600)} h`;
 }
 
-function colour(label) {
+function color(label) {
   if (OURS.includes(label)) return `e-${label}`;
   return `e-${Math.max(0, (state?.labels ?? []).indexOf(label)) % 6}`;
 }
@@ -126,7 +126,7 @@ class Tile {
       item.dataset.track = face.track;
       const strong = item.querySelector("strong");
       write(strong, `${face.emotion} ${percent(face.confidence)}`);
-      strong.className = colour(face.emotion);
+      strong.className = color(face.emotion);
       write(item.querySelector(".since"), `face ${face.track}, in view for ${age(face.age)}`);
       this.showBars(item.querySelector(".bars"), face.scores);
       if (list.children[place] !== item) list.insertBefore(item, list.children[place] ?? null);
@@ -143,7 +143,7 @@ class Tile {
         name.textContent = label;
         const progress = document.createElement("progress");
         progress.max = 1;
-        progress.className = colour(label);
+        progress.className = color(label);
         bar.setAttribute("aria-hidden", "true"); // the number says it
         bar.append(progress);
         number.className = "number";
@@ -180,9 +180,9 @@ class Tile {
     drawing.setAttribute("font-size", (width / 26).toFixed(1));
     drawing.replaceChildren(...camera.faces.flatMap((face) => {
       const [x, y, wide, high] = face.box.map((part, side) => part * (side % 2 ? height : width));
-      const label = svg("text", { x, y: y > width / 20 ? y - 5 : y + high + width / 26, class: colour(face.emotion) });
+      const label = svg("text", { x, y: y > width / 20 ? y - 5 : y + high + width / 26, class: color(face.emotion) });
       label.textContent = `${face.emotion} ${percent(face.confidence)}`;
-      return [svg("rect", { x, y, width: wide, height: high, class: colour(face.emotion) }), label];
+      return [svg("rect", { x, y, width: wide, height: high, class: color(face.emotion) }), label];
     }));
   }
 
@@ -205,7 +205,7 @@ class Tile {
         sums.set(label, (sums.get(label) ?? 0) + seconds);
       }
     });
-    drawing.replaceChildren(...[...paths].map(([label, path]) => svg("path", { d: path, class: colour(label) })));
+    drawing.replaceChildren(...[...paths].map(([label, path]) => svg("path", { d: path, class: color(label) })));
     const all = [...sums.values()].reduce((a, b) => a + b, 0);
     const shares = [...sums].sort((a, b) => b[1] - a[1]).map(([label, sum]) => [label, percent(sum / all)]);
     drawing.setAttribute("aria-label", `Timeline of ${AGO[this.span].replace(" ago", "")}: `
@@ -214,7 +214,7 @@ class Tile {
     write(this.find(".from"), AGO[this.span]);
     this.find("figcaption").replaceChildren(...shares.map(([label, share]) => {
       const entry = document.createElement("span");
-      entry.className = colour(label);
+      entry.className = color(label);
       entry.textContent = `${label} ${share}`;
       return entry;
     }));
