@@ -44,8 +44,8 @@ def average(models: Sequence[Path], out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     write(out / RUN_FILE, networks[-1].save)
     write(out / calibration.name, partial(shutil.copyfile, calibration))
-    # The last run's record comes first: quantize reads the data sets from it. Epochs of one run share a
-    # record, kept once: a model's card includes all of this.
-    unlike = [record for i, record in enumerate(asked) if record not in asked[:i]]
-    record = json.dumps({**asked[-1], "average_of": unlike, "networks": len(models)}, indent=1)
-    write(out / RECORD, lambda path: path.write_text(record))
+    # The last run's record is the new one's: quantize reads the data sets from it. Epochs of one run share a
+    # record; only others' are added, because a model's card includes all of this.
+    others = [record for i, record in enumerate(asked) if record not in (*asked[:i], asked[-1])]
+    record = {**asked[-1], "networks": len(models), **({"averaged_with": others} if others else {})}
+    write(out / RECORD, lambda path: path.write_text(json.dumps(record, indent=1)))
