@@ -310,3 +310,21 @@ def test_balance_needs_rows_of_each_label(
     assert main(given) == 1
     assert "no PublicTest rows of disgust in the data" in capfd.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_balance_refuses_other_labels_and_incomplete_runs(
+    run: Path, data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    partial = tmp_path / "partial"
+    partial.mkdir()
+    for name in ("model.keras", "recipe.json"):
+        shutil.copy(run / name, partial / name)
+    given = ["--data", str(data), "--out", str(tmp_path / "out")]
+    assert main(["balance", str(partial), *given]) == 1
+    assert f"{partial}: no calibration.npz; expected" in capfd.readouterr().err
+    record = json.loads((partial / "recipe.json").read_text())
+    (partial / "recipe.json").write_text(json.dumps({**record, "labels": ["smile", "no_smile"]}))
+    shutil.copy(run / "calibration.npz", partial)
+    assert main(["balance", str(partial), *given]) == 1
+    assert "the run's labels are smile, no_smile, the data's angry, disgust" in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -9,13 +9,14 @@ layer, so nothing downstream needs to know.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from edge.types import EdgeError
+from edge.types import LABELS, EdgeError
 from quantize.figures import scores
 from training import data
 from training.data import Dataset
@@ -31,11 +32,16 @@ def balance(run: Path, dataset: Dataset, strength: float, out: Path, votes: bool
     """Write to *out* the run in the folder *run* with its biases shifted; returns lines on what that changed.
 
     Rows count n(label) ** -*strength*: 0 takes labels as often as they occur, 1 all equally often. The truth
-    is the FER+ majority where *dataset* has *votes*, else its labels. EdgeError where *run* is no run, or a
-    label is missing.
+    is the FER+ majority where *dataset* has *votes*, else its labels. EdgeError where *run* is not a run on
+    the same labels, or a label has no rows.
     """
-    record, network = read_record(run / RECORD), load(model_file(run))
-    rows = dataset.split("PublicTest")
+    record, calibration = read_record(run / RECORD), run / "calibration.npz"
+    if not os.path.isfile(calibration):
+        raise EdgeError(f"{run}: no {calibration.name}; expected the whole folder of a run")
+    if (labels := tuple(record.get("labels", LABELS))) != dataset.names:
+        ours, theirs = (", ".join(names) for names in (labels, dataset.names))
+        raise EdgeError(f"{run}: the run's labels are {ours}, the data's {theirs}; expected the same")
+    network, rows = load(model_file(run)), dataset.split("PublicTest")
     truth = data.majority(rows.votes) if votes and rows.has_votes else rows.labels.astype(np.int64)
     pixels, truth = rows.images[truth >= 0].astype(np.float32)[..., None], truth[truth >= 0]
     if missing := [name for label, name in enumerate(dataset.names) if label not in truth]:
@@ -53,7 +59,7 @@ def balance(run: Path, dataset: Dataset, strength: float, out: Path, votes: bool
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
     write(out / RUN_FILE, network.save)
-    write(out / "calibration.npz", partial(shutil.copyfile, run / "calibration.npz"))
+    write(out / calibration.name, partial(shutil.copyfile, calibration))
     named = dict(zip(dataset.names, shifts.round(4).tolist(), strict=True))
     text = json.dumps(
         {**record, "balanced": {"strength": strength, "votes": votes, "shifts": named}}, indent=1
