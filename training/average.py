@@ -6,17 +6,14 @@ loss, and their mean is often better than each of them. It costs nothing at infe
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from edge.types import EdgeError
-from training.fit.records import write, writing
-from training.runs import RECORD, RUN_FILE, load, model_file, read_record
+from training.fit.records import derive_run
+from training.runs import RECORD, load, model_file, read_record
 
 
 def average(models: Sequence[Path], out: Path) -> None:
@@ -40,12 +37,8 @@ def average(models: Sequence[Path], out: Path) -> None:
     asked = [read_record(path.with_name(RECORD)) for path in models]
     weights = [np.mean(some, axis=0) for some in zip(*(n.get_weights() for n in networks), strict=True)]
     networks[-1].set_weights(weights)
-    with writing(out):
-        out.mkdir(parents=True, exist_ok=True)
-    write(out / RUN_FILE, networks[-1].save)
-    write(out / calibration.name, partial(shutil.copyfile, calibration))
     # The last run's record is the new one's: quantize reads the data sets from it. Epochs of one run share a
     # record; only others' are added, because a model's card includes all of this.
     others = [record for i, record in enumerate(asked) if record not in (*asked[:i], asked[-1])]
     record = {**asked[-1], "networks": len(models), **({"averaged_with": others} if others else {})}
-    write(out / RECORD, lambda path: path.write_text(json.dumps(record, indent=1)))
+    derive_run(out, networks[-1], record, calibration)

@@ -8,10 +8,7 @@ layer, so nothing downstream needs to know.
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +17,8 @@ from edge.types import LABELS, EdgeError
 from quantize.figures import scores
 from training import data
 from training.data import Dataset
-from training.fit.records import write, writing
-from training.runs import RECORD, RUN_FILE, load, model_file, read_record
+from training.fit.records import derive_run
+from training.runs import RECORD, load, model_file, read_record
 
 PENALTY = 2e-3  # L2 on the biases, against fitting the noise of few rows
 FOLDS = 5
@@ -56,15 +53,9 @@ def balance(run: Path, dataset: Dataset, strength: float, out: Path, votes: bool
     layer = network.get_layer("logits")
     kernel, bias = layer.get_weights()
     layer.set_weights([kernel, bias + shifts])
-    with writing(out):
-        out.mkdir(parents=True, exist_ok=True)
-    write(out / RUN_FILE, network.save)
-    write(out / calibration.name, partial(shutil.copyfile, calibration))
     named = dict(zip(dataset.names, shifts.round(4).tolist(), strict=True))
-    text = json.dumps(
-        {**record, "balanced": {"strength": strength, "votes": votes, "shifts": named}}, indent=1
-    )
-    write(out / RECORD, lambda path: path.write_text(text))
+    balanced = {"strength": strength, "votes": votes, "shifts": named}
+    derive_run(out, network, {**record, "balanced": balanced}, calibration)
 
     lines = ["shifts: " + ", ".join(f"{name} {shift:+.2f}" for name, shift in named.items())]
     stages = answers, _held_out(answers, truth, strength), answers + shifts

@@ -6,15 +6,13 @@ finest level. A lower bias there trades a few of the smallest faces for more of 
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from edge.types import EdgeError
 from training.detect.network import STRIDES
-from training.fit.records import write, writing
-from training.runs import RECORD, RUN_FILE, load, model_file, read_record
+from training.fit.records import derive_run
+from training.runs import RECORD, load, model_file, read_record
 
 
 def balance(run: Path, shifts: Mapping[int, float], out: Path) -> None:
@@ -32,9 +30,4 @@ def balance(run: Path, shifts: Mapping[int, float], out: Path) -> None:
         layer.set_weights([kernel, bias + shift])
     before = record.get("score_shifts", {})
     after = {**before, **{str(stride): before.get(str(stride), 0) + by for stride, by in shifts.items()}}
-    with writing(out):
-        out.mkdir(parents=True, exist_ok=True)
-    write(out / RUN_FILE, network.save)
-    write(out / "history.csv", lambda path: shutil.copyfile(run / "history.csv", path))
-    text = json.dumps({**record, "score_shifts": after}, indent=1)
-    write(out / RECORD, lambda path: path.write_text(text))
+    derive_run(out, network, {**record, "score_shifts": after}, run / "history.csv")

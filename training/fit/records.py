@@ -8,7 +8,8 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from training import data
 from training.data import Dataset
 from training.fit.batches import Rows
 from training.recipe import Recipe
-from training.runs import RECORD, first_line, read_record
+from training.runs import RECORD, RUN_FILE, first_line, read_record
 
 CALIBRATION = 2000  # Training pictures kept for quantize
 COLUMNS = ("epoch", "loss", "learning_rate", "accuracy_fer2013", "accuracy_plus7", "seconds")
@@ -233,6 +234,15 @@ def write(path: Path, save: Callable[[Path], object]) -> None:
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()  # frees a full disk
+
+
+def derive_run(out: Path, network: keras.Model, record: Mapping[str, Any], copied: Path) -> None:
+    """Write a run made from another without training: *network*, *record*, and that run's file *copied*."""
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+    write(out / RUN_FILE, network.save)
+    write(out / copied.name, partial(shutil.copyfile, copied))
+    write(out / RECORD, lambda path: path.write_text(json.dumps(record, indent=1)))
 
 
 @contextlib.contextmanager
