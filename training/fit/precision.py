@@ -55,7 +55,9 @@ def _normalization(precision: str) -> type[keras.layers.BatchNormalization]:
 
     class Fused(keras.layers.BatchNormalization):
         def call(self, inputs, training=None, mask=None):
-            if not (training and self.trainable):
+            # Fused exists for maps of pixels alone, with both parameters.
+            fused = len(inputs.shape) == 4 and self.gamma is not None and self.beta is not None
+            if not (training and self.trainable and fused):
                 return super().call(inputs, training=training, mask=mask)
             scale, offset = tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
             outputs, *found = tf.compat.v1.nn.fused_batch_norm(inputs, scale, offset, epsilon=self.epsilon)
