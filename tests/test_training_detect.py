@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.types import EdgeError
+from edge.types import Box, EdgeError
 from quantize.figures.photos import Photo, read_photos
 from tests.synthetic_photos import write_photos
 from training.__main__ import main as training_main
@@ -19,7 +19,8 @@ from training.detect.targets import cells, targets
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 NONE = np.zeros((0, 4), np.float32)
-RECIPES = Path(__file__).resolve().parents[1] / "training" / "detect" / "recipes"
+DETECT = Path(__file__).resolve().parents[1] / "training" / "detect"
+SHIPPED = DETECT / "shipped"
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +134,7 @@ def test_crops_depend_on_the_epoch_and_match_their_targets(photos: Path) -> None
 
 
 def test_shipped_recipe_is_valid_and_a_wrong_one_is_reported(tmp_path: Path) -> None:
-    assert read_detector_recipe(RECIPES / "cpu.toml").data
+    assert read_detector_recipe(DETECT / "recipes" / "cpu.toml").data
     for text, message in (
         ("side = 100", "side: 100; expected a multiple of 32"),
         ("sides = 1", "sides: unknown key; did you mean 'side'"),
@@ -143,6 +144,32 @@ def test_shipped_recipe_is_valid_and_a_wrong_one_is_reported(tmp_path: Path) -> 
         path.write_text(text)
         with pytest.raises(EdgeError, match=message):
             read_detector_recipe(path)
+
+
+def test_box_to_ignore_becomes_a_face_only_where_the_network_sees_one(tmp_path: Path) -> None:
+    pytest.importorskip("keras")
+    from training.detect.promote import promote
+    from training.runs import load
+
+    photos = read_photos([write_photos(tmp_path, 6, (320, 240), (100, 160), empty_every=3)])
+    unsure = [
+        replace(photo, boxes=NONE, eyes=NONE, ignore=photo.boxes)
+        if len(photo.boxes)
+        else replace(photo, ignore=np.array([[40, 40, 120, 120]], np.float32))
+        for photo in photos
+    ]
+    network = load(SHIPPED)
+    found = promote(unsure, network, 0.4)
+    for before, after in zip(photos, found, strict=True):
+        assert len(after.boxes) == len(before.boxes)
+        assert len(after.ignore) == 1
+        for box, eyes, true in zip(after.boxes, after.eyes, before.boxes, strict=True):
+            assert Box(*box.tolist()).iou(Box(*true.tolist())) > 0.5
+            middle = true[0] + true[2] / 2
+            assert true[0] < eyes[0] < middle < eyes[2] < true[0] + true[2]  # not swapped by the mirror
+    known = [replace(photo, ignore=photo.boxes) for photo in photos]
+    assert [len(photo.boxes) for photo in promote(known, network, 0.4)] == [len(p.boxes) for p in photos]
+    assert not any(len(photo.boxes) for photo in promote(unsure, network, 1.0))
 
 
 def test_resumed_run_matches_an_uninterrupted_one(photos: Path, tmp_path: Path) -> None:
@@ -170,6 +197,10 @@ def test_resumed_run_matches_an_uninterrupted_one(photos: Path, tmp_path: Path) 
         patch.setattr(records, "save_checkpoint", lambda *given: (kept(*given), stop()))
         with pytest.raises(StoppedError):
             fit(found, recipe, tmp_path / "parts")
+    record = tmp_path / "parts" / "recipe.json"
+    older = json.loads(record.read_text())
+    del older["recipe"]["promote"]  # as written before that key
+    record.write_text(json.dumps(older))
     fit(found, recipe, tmp_path / "parts", resume=True)
     weights = load(tmp_path / "parts" / "model.keras").get_weights()
     for one, other in zip(weights, whole.get_weights(), strict=True):
@@ -177,16 +208,17 @@ def test_resumed_run_matches_an_uninterrupted_one(photos: Path, tmp_path: Path) 
     assert len((tmp_path / "parts" / "history.csv").read_text().splitlines()) == 3
     with pytest.raises(EdgeError, match=r"recipe \(seed\); choose another --out"):
         fit(found, replace(recipe, seed=2), tmp_path / "parts", resume=True)
+    with pytest.raises(EdgeError, match=r"promotes \(promote = 0.4\); expected --start-from RUN"):
+        fit(found, replace(recipe, promote=0.4), tmp_path / "other")
 
 
 def test_balance_shifts_only_the_scores_named_and_records_it(tmp_path: Path) -> None:
     pytest.importorskip("keras")
     from training.runs import load
 
-    shipped = RECIPES.parent / "shipped"
-    before = load(shipped)
+    before = load(SHIPPED)
     pixels = np.random.default_rng(0).integers(0, 255, (1, 64, 96, 1)).astype(np.float32)
-    balanced = [str(shipped), "--shift", "8=-0.25", "16=0.5", "--out", str(tmp_path / "one")]
+    balanced = [str(SHIPPED), "--shift", "8=-0.25", "16=0.5", "--out", str(tmp_path / "one")]
     assert training_main(["detector", "balance", *balanced]) == 0
     assert training_main(["detector", "balance", str(tmp_path / "one"), "--shift", "8=-0.25", "--out",
                           str(tmp_path / "two")]) == 0  # fmt: skip
@@ -194,16 +226,31 @@ def test_balance_shifts_only_the_scores_named_and_records_it(tmp_path: Path) -> 
     for name, values in wanted.items():
         shift = {"score_8": -0.5, "score_16": 0.5}.get(name, 0.0)
         np.testing.assert_allclose(found[name], values + shift, atol=1e-4)
-    was = json.loads((shipped / "recipe.json").read_text()).get("score_shifts", {})
+    was = json.loads((SHIPPED / "recipe.json").read_text()).get("score_shifts", {})
     shifts = json.loads((tmp_path / "two" / "recipe.json").read_text())["score_shifts"]
-    assert (shifts["8"] - was.get("8", 0), shifts["16"]) == (pytest.approx(-0.5), 0.5)
+    assert shifts["8"] - was.get("8", 0) == pytest.approx(-0.5)
+    assert shifts["16"] - was.get("16", 0) == pytest.approx(0.5)
+
+
+def test_detectors_runs_are_averaged_with_their_records(tmp_path: Path) -> None:
+    pytest.importorskip("keras")
+    from training.runs import load
+
+    shifted, mean = tmp_path / "shifted", tmp_path / "mean"
+    assert training_main(["detector", "balance", str(SHIPPED), "--shift", "16=1", "--out", str(shifted)]) == 0
+    assert training_main(["average", str(SHIPPED), str(shifted), "--out", str(mean)]) == 0
+    biases = [load(run).get_layer("score_16").get_weights()[1] for run in (SHIPPED, mean)]
+    np.testing.assert_allclose(biases[1] - biases[0], 0.5, atol=1e-5)
+    record = json.loads((mean / "recipe.json").read_text())
+    assert record["averaged_with"] == [json.loads((SHIPPED / "recipe.json").read_text())]
+    assert (mean / "history.csv").read_bytes() == (SHIPPED / "history.csv").read_bytes()
 
 
 @pytest.mark.parametrize("shift", ["4=-0.4", "8", "8=nan", "x=1"])
 def test_shift_of_an_unknown_level_is_rejected_in_one_line(
     shift: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shipped = str(RECIPES.parent / "shipped")
+    shipped = str(SHIPPED)
     try:
         code = training_main(["detector", "balance", shipped, "--shift", shift, "--out", str(tmp_path / "a")])
     except SystemExit as stopped:

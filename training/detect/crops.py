@@ -93,8 +93,11 @@ class Crops:
         if self._empty and random.random() < recipe.empty:
             i = _draw(self._empty, self._empty_chance, random)
             photo, image = self._photos[i], self._images[i]
-            scale = side / max(image.shape) * math.exp(random.uniform(math.log(0.5), math.log(2.5)))
-            at = random.random(2) * image.shape[::-1]
+            scale, at = _anywhere(image, side, random)
+        elif recipe.elsewhere and random.random() < recipe.elsewhere:
+            i = _draw(self._with_faces, self._face_chance, random)
+            photo, image = self._photos[i], self._images[i]
+            scale, at = _anywhere(image, side, random)
         else:
             i = _draw(self._with_faces, self._face_chance, random)
             photo, image = self._photos[i], self._images[i]
@@ -192,6 +195,12 @@ def _pools(by_source: dict[str, list[int]]) -> tuple[list[list[int]], np.ndarray
 def _draw(pools: list[list[int]], chance: np.ndarray, random: np.random.Generator) -> int:
     pool = pools[random.choice(len(pools), p=chance)]
     return pool[random.integers(len(pool))]
+
+
+def _anywhere(image: np.ndarray, side: int, random: np.random.Generator) -> tuple[float, np.ndarray]:
+    """A scale at which *image* is half to two and a half times the window of *side*, and a point in it."""
+    scale = side / max(image.shape) * math.exp(random.uniform(math.log(0.5), math.log(2.5)))
+    return scale, random.random(2) * image.shape[::-1]
 
 
 def _moved(boxes: np.ndarray, turn: np.ndarray, shift: np.ndarray, scales: np.ndarray) -> np.ndarray:

@@ -24,6 +24,7 @@ from quantize.figures.photos import Photo
 from training.detect.crops import Crops
 from training.detect.loss import detection_loss
 from training.detect.network import build
+from training.detect.promote import promote
 from training.detect.recipe import DetectorRecipe
 from training.detect.targets import cells
 from training.fit import records
@@ -51,6 +52,8 @@ def fit(
     training = [photo for photo in photos if not photo.held_out]
     if not any(len(photo.boxes) for photo in training):
         raise EdgeError("no training photo has a face")
+    if recipe.promote and start_from is None:
+        raise EdgeError(f"the recipe promotes (promote = {recipe.promote:g}); expected --start-from RUN")
     count = recipe.crops // recipe.batch
     asked: dict[str, Any] = {
         "network": "edge-face", "recipe": recipe.values(), "photos": len(training),
@@ -68,11 +71,16 @@ def fit(
     averaged.set_weights(model.get_weights())
     optimizer = _optimizer(recipe, count)
     optimizer.build(model.trainable_variables)
-    with records.open_run(out, asked, resume):
+    with records.open_run(out, asked, resume, DetectorRecipe().values()):
         state = [*model.variables, *optimizer.variables]
         done = records.restore_checkpoint(out, state, averaged.weights) if resume else 0
         parameters = model.count_params()
         _say(f"edge-face: {parameters:,} parameters, {len(training):,} photos, {count} steps per epoch")
+        if recipe.promote:
+            before = sum(len(photo.boxes) for photo in training)
+            training = promote(training, load(start_from), recipe.promote)
+            faces = sum(len(photo.boxes) for photo in training)
+            _say(f"boxes to ignore that became faces: {faces - before:,}, of {faces:,} faces")
         crops = Crops(training, recipe)
         step, average = _steps(model, averaged, optimizer, cells(recipe.side))
         for epoch in range(done, recipe.epochs):

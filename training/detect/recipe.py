@@ -28,6 +28,7 @@ class DetectorRecipe:
     largest: float = 176.0
     small: float = 0.5  # extra share of faces from the lower half of that (logarithmic) range
     empty: float = 0.22  # share of crops from photos without a face
+    elsewhere: float = 0.0  # share of the others at a random place: hands, knees, clothes, lettering
     four: float = 0.2  # share of crops that are mosaics of four photos
     rotation: float = 12.0  # maximum, degrees each way
     dark: float = 0.2  # share of crops in low light
@@ -36,6 +37,8 @@ class DetectorRecipe:
     marks: float = 0.0  # share of crops with lettering, rings and spirals, as on signs and logos
     stretch: float = 0.0  # maximum change of the aspect ratio, each way
     hidden: float = 0.0  # share of faces partly covered, as by a hand or a cup
+    # Boxes to ignore in which the network started from sees a face at this score become faces; 0: none.
+    promote: float = 0.0
     seed: int = 1
     data: tuple[dict[str, str], ...] = ()  # name, licence, used_for of each source: for the model's card
 
@@ -48,9 +51,9 @@ _RANGES: dict[str, tuple[float, float]] = {
     "epochs": (1, 100_000), "crops": (1, 10_000_000), "batch": (1, 4096), "side": (64, 640),
     "learning_rate": (0, 10), "warmup_epochs": (0, 1000), "momentum": (0, 0.9999), "weight_decay": (0, 1),
     "ema": (0, 0.999999), "smallest": (8, 64), "largest": (32, 640), "small": (0, 1), "empty": (0, 1),
-    "four": (0, 1), "rotation": (0, 45), "dark": (0, 1), "blur": (0, 1),
+    "four": (0, 1), "elsewhere": (0, 1), "rotation": (0, 45), "dark": (0, 1), "blur": (0, 1),
     "coarse": (0, 1), "hidden": (0, 1), "marks": (0, 1),
-    "stretch": (0, 0.5), "seed": (0, 2**31 - 1),
+    "stretch": (0, 0.5), "promote": (0, 1), "seed": (0, 2**31 - 1),
 }  # fmt: skip
 
 

@@ -18,12 +18,17 @@ WIDTH = 11  # values per cell: weight, positive, box (4), eyes (4), eyes known
 
 
 @lru_cache(maxsize=8)
-def cells(side: int) -> np.ndarray:
-    """Centre x, y and stride of each cell of a crop of *side* pixels, level by level: (n, 3) float32."""
+def cells(height: int, width: int | None = None) -> np.ndarray:
+    """Centre x, y and stride of each cell of a picture, level by level: (n, 3) float32.
+
+    *height* and *width* in pixels, multiples of the strides; square without *width*.
+    """
     found = []
     for stride in STRIDES:
-        middles = (np.arange(side // stride, dtype=np.float32) + 0.5) * stride
-        x, y = np.meshgrid(middles, middles)
+        columns, rows = (
+            (np.arange(side // stride, dtype=np.float32) + 0.5) * stride for side in (width or height, height)
+        )
+        x, y = np.meshgrid(columns, rows)
         found.append(np.stack([x.ravel(), y.ravel(), np.full(x.size, stride, np.float32)], 1))
     return np.concatenate(found)
 

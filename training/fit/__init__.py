@@ -83,7 +83,7 @@ def fit(
     optimizer.build(model.trainable_variables)
     if start_from is not None:
         model.set_weights(_weights(start_from, model))
-    with records.open_run(out, asked, resume):
+    with records.open_run(out, asked, resume, Recipe().values()):
         records.save_calibration(out, rows, recipe)
         cost = f"{model.count_params():,} parameters, {len(rows.images):,} rows, {count} steps per epoch"
         _say(f"{network}: {cost}")

@@ -30,8 +30,10 @@ COLUMNS = ("epoch", "loss", "learning_rate", "accuracy_fer2013", "accuracy_plus7
 
 
 @contextlib.contextmanager
-def open_run(out: Path, asked: dict[str, Any], resume: bool) -> Iterator[None]:
+def open_run(out: Path, asked: dict[str, Any], resume: bool, defaults: Mapping[str, Any]) -> Iterator[None]:
     """Lock *out* as this run's folder; with *resume* it must hold a run with the settings *asked*.
+
+    *defaults* are the recipe's: an older run without a newer key had its default.
 
     The lock is exclusive: two runs in one folder would mix histories and weights.
     """
@@ -49,14 +51,14 @@ def open_run(out: Path, asked: dict[str, Any], resume: bool) -> Iterator[None]:
             raise EdgeError(f"{out}: in use by another emotion-train; choose another --out") from error
         except OSError:
             pass  # the file system has no locks
-        _begin(record, asked, resume)
+        _begin(record, asked, resume, defaults)
         yield
 
 
-def _begin(record: Path, asked: dict[str, Any], resume: bool) -> None:
+def _begin(record: Path, asked: dict[str, Any], resume: bool, defaults: Mapping[str, Any]) -> None:
     out = record.parent
     if resume:
-        if other := _differences(read_record(record), json.loads(json.dumps(asked))):
+        if other := _differences(read_record(record), json.loads(json.dumps(asked)), defaults):
             raise EdgeError(f"{record}: made with other settings: {', '.join(other)}; choose another --out")
     elif os.path.exists(out / "checkpoint.npz"):
         raise EdgeError(f"{out}: contains a run; continue it with --resume, or choose another --out")
@@ -66,9 +68,9 @@ def _begin(record: Path, asked: dict[str, Any], resume: bool) -> None:
         write(record, lambda path: path.write_text(json.dumps(asked, indent=1)))
 
 
-def _differences(before: dict[str, Any], asked: dict[str, Any]) -> list[str]:
+def _differences(before: dict[str, Any], asked: dict[str, Any], defaults: Mapping[str, Any]) -> list[str]:
     """Settings that differ from those *before*, named as on the command line."""
-    before, asked = _whole(before), _whole(asked)
+    before, asked = _whole(before, defaults), _whole(asked, defaults)
     before.setdefault("data_hash", asked.get("data_hash"))  # older runs have none
     found: dict[str, None] = {}
     for key in [*asked, *(before.keys() - asked.keys())]:
@@ -90,16 +92,16 @@ _WORDS = {
 
 
 def _flat(recipe: dict[str, Any]) -> dict[str, Any]:
-    augment = {f"augment.{key}": value for key, value in recipe["augment"].items()}
+    augment = {f"augment.{key}": value for key, value in recipe.get("augment", {}).items()}
     return {**recipe, **augment, "augment": None}
 
 
-def _whole(asked: dict[str, Any]) -> dict[str, Any]:
-    """*asked* plus the defaults of newer recipe keys, so that older runs can resume."""
-    defaults = Recipe().values()
-    recipe = asked.get("recipe", {})
-    varied = {**defaults["augment"], **recipe.get("augment", {})}
-    return {**asked, "recipe": {**defaults, "data": [], **recipe, "augment": varied}}
+def _whole(asked: dict[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """*asked* plus the *defaults* of newer recipe keys, so that older runs can resume."""
+    recipe = {**defaults, "data": [], **asked.get("recipe", {})}
+    if "augment" in defaults:
+        recipe["augment"] = {**defaults["augment"], **recipe["augment"]}
+    return {**asked, "recipe": recipe}
 
 
 def data_hash(dataset: Dataset) -> str:
