@@ -11,7 +11,7 @@ import pytest
 
 from edge.analysis.card import Anchors, Card, Center, Grid, read_card, read_detector
 from edge.analysis.detectors import open_detector
-from edge.analysis.detectors.decode import AnchorDecoder, CenterDecoder, Found, best, least_step
+from edge.analysis.detectors.decode import AnchorDecoder, CenterDecoder, Found, best, blended, least_step
 from edge.analysis.detectors.ssd import FRAMING, Ssd
 from edge.node.build import open_configured_detector
 from edge.settings import Settings
@@ -201,6 +201,22 @@ def test_anchors_decode_in_row_order() -> None:
 def test_best_of_overlapping_boxes_is_kept() -> None:
     boxes = np.array([[0, 0, 10, 10], [1, 0, 10, 10], [20, 0, 10, 10], [np.inf, 0, 10, 10]], float)
     assert best(Found(np.array([0.6, 0.9, 0.7, 0.99]), boxes, None), 0.4) == [1, 2]
+
+
+def test_box_and_eyes_are_the_mean_of_the_cells_that_agree() -> None:
+    boxes = np.array([(0, 0, 10, 10), (2, 0, 10, 10), (8, 0, 10, 10), (1, np.nan, 10, 10)], float)
+    eyes = np.array([(3, 4, 7, 4), (5, 5, 9, 5), (11, 4, 15, 4), (0, 0, 0, 0)], float)
+    scores = np.array([0.8, 0.4, 0.6, 0.99])
+    both = blended(Found(scores, boxes, eyes), [0, 2])
+    assert both.scores.tolist() == [0.8, 0.6]
+    assert both.boxes[0].tolist() == pytest.approx([0.4, 0, 10, 10])  # four parts and one
+    assert both.boxes[1].tolist() == [8, 0, 10, 10]  # no other cell overlaps it enough
+    assert both.eyes is not None
+    assert both.eyes[0].tolist() == pytest.approx([3.4, 4.2, 7.4, 4.2])
+    without = blended(Found(scores * 0, boxes, None), [0])  # scores may underflow to 0
+    assert (without.eyes, without.boxes[0].tolist()) == (None, pytest.approx([1, 0, 10, 10]))
+    none = blended(Found(np.empty(0), np.empty((0, 4)), None), [])
+    assert none.boxes.shape == (0, 4)
 
 
 def test_half_a_face_is_not_a_second_face() -> None:

@@ -19,6 +19,8 @@ from edge.types import EdgeError, Tensor, TensorSpec
 
 Doubles = npt.NDArray[np.float64]
 WITHIN = 0.8  # of a box's area, in another one
+SAME = 0.6  # IoU of two cells' boxes of one face
+_LEAST = 1e-9  # of a score as a weight
 _MOST = 8.0  # of a size's logarithm: a broken network's boxes stay finite
 
 
@@ -140,6 +142,26 @@ def _apart(boxes: Doubles, order: list[int]) -> list[int]:
         if not ((common > WITHIN * area) & (boxes[stay, 2:].prod(1) > area)).any():
             stay.append(index)
     return stay
+
+
+def blended(found: Found, kept: Sequence[int]) -> Found:
+    """The candidates *kept*, each with the mean box and eyes of all around it, weighted by score squared.
+
+    The mean of neighboring cells is nearer to the face than the likeliest cell's own box, and steadier.
+    """
+    whole = np.isfinite(found.boxes).all(1) & np.isfinite(found.scores)
+    parts = found.boxes if found.eyes is None else np.hstack((found.boxes, found.eyes))
+    parts, scores = parts[whole], found.scores[whole]
+    low, high = parts[:, :2], parts[:, :2] + parts[:, 2:4]
+    rows = []
+    for box in found.boxes[kept]:
+        sides = np.minimum(high, box[:2] + box[2:]) - np.maximum(low, box[:2])
+        common = np.maximum(sides, 0).prod(1)
+        union = box[2:].prod() + parts[:, 2:4].prod(1) - common
+        weights = np.where(common > SAME * union, np.maximum(scores, _LEAST) ** 2, 0.0)
+        rows.append(weights @ parts / weights.sum())
+    means = np.array(rows).reshape(len(rows), parts.shape[1])
+    return Found(found.scores[kept], means[:, :4], None if found.eyes is None else means[:, 4:])
 
 
 def least_step(min_score: float, spec: TensorSpec) -> float:

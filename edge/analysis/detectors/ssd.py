@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.analysis.card import Center, DetectorCard, Model, read_detector
-from edge.analysis.detectors.decode import AnchorDecoder, CenterDecoder, Found, best
+from edge.analysis.detectors.decode import AnchorDecoder, CenterDecoder, Found, best, blended
 from edge.analysis.detectors.shared import Framing
 from edge.analysis.golden import Outputs
 from edge.analysis.runtimes.chain import Chain, Provider, Waiting, Where, no_wait
@@ -99,7 +99,8 @@ class Ssd:
             image = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
         self._show(image)
         found = self._decoder.found(self._runtime.run(self._tensor), self._min_score)
-        faces = [_face(found, index, scale) for index in best(found, self._decode.max_overlap)]
+        found = blended(found, best(found, self._decode.max_overlap))
+        faces = [_face(found, index, scale) for index in range(len(found.scores))]
         return [face for face in faces if _inside(face, rows, columns)]
 
     def _start(self) -> None:
