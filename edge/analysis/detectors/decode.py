@@ -147,7 +147,7 @@ def _apart(boxes: Doubles, order: list[int]) -> list[int]:
 def blended(found: Found, kept: Sequence[int]) -> Found:
     """The candidates *kept*, each with the mean box and eyes of all around it, weighted by score squared.
 
-    The mean of neighboring cells is nearer to the face than the likeliest cell's own box, and steadier.
+    The mean of neighboring cells is nearer to the face than the likeliest cell's own box.
     """
     whole = np.isfinite(found.boxes).all(1) & np.isfinite(found.scores)
     parts = found.boxes if found.eyes is None else np.hstack((found.boxes, found.eyes))
