@@ -167,14 +167,14 @@ def test_one_folder_cannot_be_trained_in_twice_at_once(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
-    with records.open_run(out, {}, False, {}):
+    with records.open_run(out, {}, resume=False, defaults={}):
         before = (out / "recipe.json").read_bytes()
         for given in ([], ["--resume"]):
             assert main(arguments(data, out, *given)) == 1
             reported = capsys.readouterr().err.splitlines()[-1]
             assert reported == f"{out}: in use by another emotion-train; choose another --out"
         assert (out / "recipe.json").read_bytes() == before
-    with records.open_run(out, {}, False, {}):
+    with records.open_run(out, {}, resume=False, defaults={}):
         pass  # the lock was released
 
 
