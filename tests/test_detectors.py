@@ -221,6 +221,19 @@ def test_haar_has_few_false_positives_on_photos(shared_data: Path) -> None:
 # Shrinking and framing
 
 
+@pytest.mark.parametrize(("rows", "columns"), [(360, 640), (480, 640), (720, 1280), (333, 517), (640, 360)])
+@pytest.mark.parametrize("zoom", [1.0, 1.4])
+def test_shrinking_gray_is_at_most_a_level_off_exact_bilinear(rows: int, columns: int, zoom: float) -> None:
+    image = np.random.default_rng(rows).integers(0, 256, (rows, columns), np.uint8)
+    before = cv2.ipp.useIPP_NotExact()
+
+    small = shrink(image, 320, "luma", zoom)
+
+    exact = cv2.resize(image, (small.shape[1], small.shape[0]), interpolation=cv2.INTER_LINEAR)
+    assert np.abs(small.astype(int) - exact).max() <= 1
+    assert cv2.ipp.useIPP_NotExact() == before
+
+
 def test_shrink_keeps_shape_and_gives_the_requested_color() -> None:
     wide, thin = np.zeros((720, 1280, 3), np.uint8), np.zeros((2000, 3), np.uint8)
     assert shrink(wide, 320, "luma").shape == (180, 320)

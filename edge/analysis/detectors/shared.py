@@ -97,12 +97,28 @@ def shrink(image: Image, long_side: int, color: Literal["luma", "bgr"], zoom: fl
     scale = zoom * min(1.0, long_side / max(rows, columns))
     if scale != 1:
         size = (max(1, round(columns * scale)), max(1, round(rows * scale)))
-        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+        image = _bilinear(image, size)
     if color == "luma":
         return luma(image)
     if image.ndim == 2:
         return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), np.uint8)
     return image
+
+
+def _bilinear(image: Image, size: tuple[int, int]) -> Image:
+    """*image* in *size*, (columns, rows).
+
+    On a PC, Intel's routine takes half the time for a gray picture and is at most one level off OpenCV's own;
+    OpenCV leaves it off. In color, and for halving a picture, it is the slower one.
+    """
+    rows, columns = image.shape[:2]
+    faster = image.ndim == 2 and (columns, rows) != (2 * size[0], 2 * size[1])
+    before = cv2.ipp.useIPP_NotExact()  # of this thread; always False where OpenCV lacks Intel's library
+    cv2.ipp.setUseIPP_NotExact(faster)
+    try:
+        return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+    finally:
+        cv2.ipp.setUseIPP_NotExact(before)
 
 
 def enlarged(face: Face, scale_x: float, scale_y: float) -> Face:
