@@ -21,6 +21,7 @@ Doubles = npt.NDArray[np.float64]
 WITHIN = 0.8  # of a box's area, in another one
 SAME = 0.6  # IoU of two cells' boxes of one face
 _LEAST = 1e-9  # of a score as a weight
+_AT_ONCE = 64  # faces to blend: with a score near 0 there are thousands
 _MOST = 8.0  # of a size's logarithm: a broken network's boxes stay finite
 
 
@@ -133,15 +134,15 @@ def best(found: Found, max_overlap: float) -> list[int]:
 
 def _apart(boxes: Doubles, order: list[int]) -> list[int]:
     """*order* without those that lie in a larger one before them."""
-    stay: list[int] = []
-    for index in order:
-        low, high = boxes[stay, :2], boxes[stay, :2] + boxes[stay, 2:]
-        start, end = boxes[index, :2], boxes[index, :2] + boxes[index, 2:]
-        common = np.maximum(np.minimum(high, end) - np.maximum(low, start), 0).prod(1)
-        area = boxes[index, 2:].prod()
-        if not ((common > WITHIN * area) & (boxes[stay, 2:].prod(1) > area)).any():
-            stay.append(index)
-    return stay
+    if len(order) < 2:
+        return order
+    chosen = boxes[order]
+    area = chosen[:, 2:].prod(1)
+    inside = (_common(chosen, chosen) > WITHIN * area[:, None]) & (area > area[:, None])
+    stays = np.ones(len(order), bool)
+    for place in np.flatnonzero(inside.any(1)):
+        stays[place] = not (inside[place, :place] & stays[:place]).any()
+    return [index for index, stay in zip(order, stays.tolist(), strict=True) if stay]
 
 
 def blended(found: Found, kept: Sequence[int]) -> Found:
@@ -151,17 +152,26 @@ def blended(found: Found, kept: Sequence[int]) -> Found:
     """
     whole = np.isfinite(found.boxes).all(1) & np.isfinite(found.scores)
     parts = found.boxes if found.eyes is None else np.hstack((found.boxes, found.eyes))
-    parts, scores = parts[whole], found.scores[whole]
-    low, high = parts[:, :2], parts[:, :2] + parts[:, 2:4]
-    rows = []
-    for box in found.boxes[kept]:
-        sides = np.minimum(high, box[:2] + box[2:]) - np.maximum(low, box[:2])
-        common = np.maximum(sides, 0).prod(1)
-        union = box[2:].prod() + parts[:, 2:4].prod(1) - common
-        weights = np.where(common > SAME * union, np.maximum(scores, _LEAST) ** 2, 0.0)
-        rows.append(weights @ parts / weights.sum())
-    means = np.array(rows).reshape(len(rows), parts.shape[1])
+    parts, weights = parts[whole], np.maximum(found.scores[whole], _LEAST) ** 2
+    area = parts[:, 2:4].prod(1)
+    means = np.empty((len(kept), parts.shape[1]))
+    for start in range(0, len(kept), _AT_ONCE):
+        boxes = found.boxes[kept[start : start + _AT_ONCE]]
+        common = _common(boxes, parts)
+        union = boxes[:, 2:].prod(1)[:, None] + area - common
+        near = np.where(common > SAME * union, weights, 0.0)
+        means[start : start + len(boxes)] = near @ parts / near.sum(1, keepdims=True)
     return Found(found.scores[kept], means[:, :4], None if found.eyes is None else means[:, 4:])
+
+
+def _common(boxes: Doubles, others: Doubles) -> Doubles:
+    """(n, m): the area that each of *boxes* (n, 4…) has in common with each of *others* (m, 4…)."""
+    sides = [
+        np.minimum(boxes[:, axis, None] + boxes[:, axis + 2, None], others[:, axis] + others[:, axis + 2])
+        - np.maximum(boxes[:, axis, None], others[:, axis])
+        for axis in (0, 1)
+    ]
+    return np.asarray(np.maximum(sides[0], 0) * np.maximum(sides[1], 0))
 
 
 def least_step(min_score: float, spec: TensorSpec) -> float:
