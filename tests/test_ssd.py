@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from edge.analysis.card import Anchors, Card, Center, Grid, read_card, read_detector
-from edge.analysis.detectors import open_detector
+from edge.analysis.detectors import FACES, open_detector
 from edge.analysis.detectors.decode import AnchorDecoder, CenterDecoder, Found, best, blended, least_step
 from edge.analysis.detectors.ssd import FRAMING, Ssd
+from edge.analysis.tensors import dequantize
 from edge.node.build import open_configured_detector
 from edge.settings import Settings
 from edge.settings.tables import Detector
@@ -89,6 +90,19 @@ def test_picture_is_zoomed_as_the_card_says(network_copy: Path) -> None:
     assert face.box == pytest.approx((120 - 32, 40 - 32 * math.exp(0.5), 64, 64 * math.exp(0.5)), abs=1.5)
     assert face.eyes is not None
     assert np.ravel(face.eyes).tolist() == pytest.approx([96, 32, 128, 32], abs=1.5)
+
+
+def test_shipped_network_sees_each_value_of_a_pixel(monkeypatch: pytest.MonkeyPatch) -> None:
+    finder = Ssd(FACES)
+    runtime, seen = finder.chosen.runtime, []
+    run = runtime.run
+    monkeypatch.setattr(runtime, "run", lambda tensor: (seen.append(tensor.copy()), run(tensor))[1])
+    image = np.arange(256, dtype=np.uint8).repeat(16).reshape(64, 64)
+    for part in (image, image[:, ::2], image.T):  # not all contiguous
+        finder.find(part)
+        rows, columns = part.shape
+        shown = dequantize(seen[-1][0, :rows, :columns, 0], runtime.input)
+        assert np.abs(shown - part).max() <= runtime.input.scale / 2
 
 
 def test_min_score_is_the_cards_unless_overridden(network_copy: Path) -> None:

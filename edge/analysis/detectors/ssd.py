@@ -23,6 +23,7 @@ MULTIPLE = 32  # pixels: the coarsest stride, of which a network's input has who
 # close to YuNet's, which drew the boxes that it learnt from.
 FRAMING = Framing(down=0.142, size=1.309)
 _BORDER = 0  # black, as around films
+_TOP_BIT = np.uint8(128)  # of a byte: 0..255 become -128..127
 
 
 class Ssd:
@@ -56,8 +57,9 @@ class Ssd:
         self.framing = Framing(card.framing.down, card.framing.size) if card.framing else FRAMING
         self._decode = card.decode
         self._min_score = card.decode.min_score if min_score is None else min_score
-        # A table: pixels have 256 values.
+        # A table: pixels have 256 values. Where it only subtracts 128, flipping a bit is ten times faster.
         self._encoded: npt.NDArray[Any] = levels(part.range, self._runtime.input)
+        self._flips = self._encoded.dtype == np.int8 and np.array_equal(self._encoded, np.arange(-128, 128))
         # Anchors are made for one shape; an Edge TPU's and an ONNX file's graphs have one.
         self._free = self._runtime.resizable and isinstance(card.decode, Center)
         self.shareable = not self._free
@@ -115,8 +117,11 @@ class Ssd:
         if (rows, columns) != self._shown:
             self._tensor.fill(self._encoded[_BORDER])
             self._shown = rows, columns
-        pixels = cv2.LUT(image, self._encoded)
-        self._tensor[0, :rows, :columns] = pixels.reshape(rows, columns, -1)
+        window = self._tensor[0, :rows, :columns]
+        if self._flips:
+            np.bitwise_xor(image.reshape(window.shape), _TOP_BIT, out=window.view(np.uint8))
+        else:
+            window[:] = cv2.LUT(image, self._encoded).reshape(window.shape)
 
 
 def _outputs(runtime: Runtime, model: Model[DetectorCard]) -> Outputs:
