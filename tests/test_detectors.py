@@ -242,19 +242,6 @@ def test_shrink_keeps_shape_and_gives_the_requested_color() -> None:
     assert shrink(np.zeros((100, 200), np.uint8), 320, "luma").shape == (100, 200)
 
 
-@pytest.mark.parametrize("size", [(360, 640), (480, 640), (640, 360), (720, 1280), (1080, 1920)])
-@pytest.mark.parametrize("zoom", [1.0, 1.4])
-def test_gray_before_or_after_shrinking_is_the_same_within_two_levels(
-    size: tuple[int, int], zoom: float
-) -> None:
-    image = np.random.default_rng(1).integers(0, 256, (*size, 3), np.uint8)
-
-    small = shrink(image, 320, "luma", zoom)
-
-    after = cv2.resize(image, (small.shape[1], small.shape[0]), interpolation=cv2.INTER_LINEAR)
-    assert np.abs(small.astype(int) - cv2.cvtColor(after, cv2.COLOR_BGR2GRAY)).max() <= 2
-
-
 def test_face_without_eyes_is_framed_around_its_box() -> None:
     face = framed(Face(Box(100, 100, 50, 70), 0.9), Framing(down=0.1, size=1.2))
     assert face.box == pytest.approx((95, 110, 60, 60))
