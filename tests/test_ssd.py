@@ -233,6 +233,19 @@ def test_box_and_eyes_are_the_mean_of_the_cells_that_agree() -> None:
     assert none.boxes.shape == (0, 4)
 
 
+def test_many_faces_are_blended_as_each_alone() -> None:
+    random = np.random.default_rng(0)
+    boxes = np.hstack((random.uniform(0, 300, (500, 2)), random.uniform(20, 60, (500, 2))))
+    found = Found(random.uniform(0.02, 1, 500), boxes, np.tile(boxes[:, :2], 2))
+    kept = best(found, 0.4)
+    assert len(kept) > 100  # more than are blended at once
+    alone = [blended(found, [one]) for one in kept]
+    together = blended(found, kept)
+    np.testing.assert_allclose(together.boxes, np.concatenate([one.boxes for one in alone]))
+    assert together.eyes is not None
+    np.testing.assert_allclose(together.eyes, together.boxes[:, [0, 1, 0, 1]])
+
+
 def test_half_a_face_is_not_a_second_face() -> None:
     boxes = np.array([(100, 50, 200, 300), (200, 120, 90, 150), (260, 20, 90, 90), (10, 10, 40, 40)], float)
     scores = np.array([0.8, 0.6, 0.7, 0.5])
