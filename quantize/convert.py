@@ -12,6 +12,7 @@ import numpy as np
 
 from edge.host.quiet import quiet
 from edge.types import LABELS, EdgeError, Floats, Image
+from quantize.names import shortened
 from quantize.ranges import WITHIN
 
 _HDF5 = (".h5", ".hdf5")
@@ -173,6 +174,7 @@ def to_int8(model: Any, calibration: Image, content: bytes | None = None, within
                     disable_per_channel_for_dense_layers=True,
                 )
             )  # fmt: skip
+        eight = shortened(eight)
     _check(eight)
     return eight
 

@@ -45,5 +45,5 @@ def test_pipeline_finds_and_labels_three_portraits(detector: Detector) -> None:
                 right += track is not None and track.emotion == portrait.label
     print(f"all found in {found / frames:.1%} of frames, labels right {right / shown_fully:.1%} of the time")
     assert found / frames >= 0.95
-    assert right / shown_fully >= 0.85  # ssd .896, yunet .896, haar .898
+    assert right / shown_fully >= 0.85  # ssd .89, yunet .89, haar .90
     assert len({track.number for track in tracks}) == 3

@@ -76,16 +76,3 @@ def test_small_channels_count_as_much_as_a_large_one() -> None:
     assert worst.name == "first"
     assert worst.db > 20  # the large channels hide it
     assert worst.middle_db < 15
-
-
-@pytest.mark.parametrize(
-    ("tensor", "name"),
-    [
-        ("functional_1_1/net_1/re_lu_3_1/Relu;functional_1_1/net_1/conv2d_6_1/convolution", "conv2d_6"),
-        ("functional_1/net_1/re_lu_2_1/Relu;functional_1/net_1/add_1/Add", "add"),
-        ("functional_1/net_1/re_lu_1/Relu", "re_lu"),
-        ("StatefulPartitionedCall_1:0", ""),
-    ],
-)
-def test_readable_gives_the_keras_layer_name(tensor: str, name: str) -> None:
-    assert sqnr.readable(tensor) == name

@@ -300,6 +300,21 @@ def test_balance_shifts_the_biases_and_nothing_else(
     assert (out / "calibration.npz").read_bytes() == (run / "calibration.npz").read_bytes()
 
 
+def test_balance_adds_a_shift_to_the_fitted_one(
+    run: Path, data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shifts = []
+    for name, more in (("plain", []), ("more", ["--shift", "disgust=0.5"])):
+        given = ["balance", str(run), "--data", str(data), *more, "--out", str(tmp_path / name)]
+        assert main(given) == 0
+        shifts.append(json.loads((tmp_path / name / "recipe.json").read_text())["balanced"]["shifts"])
+    assert shifts[1].pop("disgust") - shifts[0].pop("disgust") == pytest.approx(0.5, abs=1e-3)
+    assert shifts[1] == shifts[0]
+    given = ["balance", str(run), "--data", str(data), "--shift", "nosuch=1", "--out", str(tmp_path / "x")]
+    assert main(given) == 1
+    assert "--shift nosuch: no such label; expected angry, disgust, " in capfd.readouterr().err
+
+
 def test_balance_needs_rows_of_each_label(
     run: Path, data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -100,6 +100,11 @@ def _average(options: argparse.Namespace) -> None:
     average(options.models, options.out)
 
 
+def _shift(text: str) -> tuple[str, float]:
+    label, _, logit = text.partition("=")
+    return label, number(-10, 10)(logit)
+
+
 def _balance(options: argparse.Namespace) -> None:
     from training.runs import import_keras
 
@@ -107,7 +112,8 @@ def _balance(options: argparse.Namespace) -> None:
     with quiet():
         from training.balance import balance
     votes = options.confidence == "plus7"
-    print("\n".join(balance(options.model, _dataset(options), options.strength, options.out, votes)))
+    more = dict(options.shift)
+    print("\n".join(balance(options.model, _dataset(options), options.strength, options.out, votes, more)))
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -260,8 +266,12 @@ def _parser() -> argparse.ArgumentParser:
     balance.add_argument("model", type=Path, metavar="RUN", help="a run's folder")
     balance.add_argument("--out", type=Path, required=True, metavar="DIR", help="the new network's folder")
     balance.add_argument(
-        "--strength", type=number(0, 1), default=0.3, metavar="X",
-        help="0: labels count as often as they occur, 1: all count equally (default: 0.3)",
+        "--strength", type=number(0, 1), default=0.1, metavar="X",
+        help="0: labels count as often as they occur, 1: all count equally (default: 0.1)",
+    )  # fmt: skip
+    balance.add_argument(
+        "--shift", type=_shift, nargs="+", default=[], metavar="LABEL=LOGIT",
+        help="added to that label's fitted bias: disgust=0.5 reports it sooner, and more often wrongly",
     )  # fmt: skip
     balance.add_argument(
         "--confidence", choices=("plus7", "fer2013"), default="plus7",

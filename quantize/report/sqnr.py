@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -17,6 +16,7 @@ from edge.host.quiet import quiet
 from edge.types import Floats, Image, TensorSpec
 from quantize.figures import tflite
 from quantize.figures.graph import Graph, Op
+from quantize.names import layer_of
 
 PICTURES = 64
 # These only move numbers: their output has their input's error in other channels.
@@ -131,7 +131,7 @@ def _layers(
         whole = float(noise.sum() / power.sum()) if alive.any() else 0.0
         relative[op.outputs[0]] = now = math.sqrt(max(whole, middle))
         own = outputs.get(op.outputs[0], "") if len(outputs) > 1 else ""
-        name = own or readable(graph.tensors[op.outputs[0]].name) or op.name.lower()
+        name = own or layer_of(graph.tensors[op.outputs[0]].name) or op.name.lower()
         found.append(Layer(name, op.name, _db(whole), _db(middle), max(now - before, 0.0)))
     return found
 
@@ -139,16 +139,3 @@ def _layers(
 def _db(ratio: float) -> float:
     """*ratio* of error to signal, as signal over error in decibels."""
     return MOST_DB if ratio <= 0 else min(-10 * math.log10(ratio), MOST_DB)
-
-
-def readable(name: str) -> str:
-    """A layer's name from its tensor's; empty if there is none.
-
-    ``functional_1/net_1/re_lu_1/Relu;functional_1/net_1/conv2d_1/convolution`` is two fused layers; the one
-    that computes is returned. The last number is the converter's.
-    """
-    parts = [part.split("/") for part in name.split(";") if "/" in part]
-    computing = [part for part in parts if re.search(r"convolution|depthwise|MatMul", part[-1])]
-    others = [part for part in parts if not part[-1].startswith("Relu")]
-    chosen = next(iter(computing or others or parts), ["", ""])
-    return re.sub(r"_\d+$", "", chosen[-2])
