@@ -313,6 +313,9 @@ def test_balance_adds_a_shift_to_the_fitted_one(
     given = ["balance", str(run), "--data", str(data), "--shift", "nosuch=1", "--out", str(tmp_path / "x")]
     assert main(given) == 1
     assert "--shift nosuch: no such label; expected angry, disgust, " in capfd.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*given[:-3], "disgust", *given[-2:]])
+    assert "'disgust'; expected a label and a number, as in disgust=0.5" in capfd.readouterr().err
 
 
 def test_balance_needs_rows_of_each_label(

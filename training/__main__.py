@@ -101,7 +101,9 @@ def _average(options: argparse.Namespace) -> None:
 
 
 def _shift(text: str) -> tuple[str, float]:
-    label, _, logit = text.partition("=")
+    label, given, logit = text.partition("=")
+    if not given:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected a label and a number, as in disgust=0.5")
     return label, number(-10, 10)(logit)
 
 

@@ -24,7 +24,7 @@ from training.runs import RECORD, load, model_file, read_record
 
 PENALTY = 1e-3  # L2 on the biases, against fitting the noise of few rows
 # Temperatures of the probabilities that stand for decisions, one after the other: the last is close to a
-# decision, the first has a single optimum to start from.
+# decision, the first smooth enough to start from.
 SOFTNESS = (1.0, 0.5, 0.25, 0.125)
 TOLERANCE = 1e-4  # of the fit, in logits
 FOLDS = 5
